@@ -1,0 +1,55 @@
+# Everything runs in .venv, which `make setup` creates once, and again when its inputs change.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# Where `make train` puts its run, and how it tests the objective afterwards.
+RUN ?= runs/quickstart-$(shell date +%Y%m%d-%H%M%S)
+TRAIN_FLAGS ?=
+TEST_ENV ?= InvertedPendulum-v5
+TEST_FLAGS ?= --seeds 2 --steps 5000
+
+.PHONY: setup train test check bench format clean
+
+setup: $(STAMP)
+
+# torch comes first: Ray and the rest then settle on the version that is already there.
+$(STAMP): pyproject.toml setup.py constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet torch==2.13.0 -c constraints.txt
+	$(BIN)/python -m pip install --quiet --editable '.[dev]' -c constraints.txt
+	touch $@
+
+# Meta-train, then train new agents in an environment that was not part of it, and a control.
+train: setup
+	@set -eu; run='$(RUN)'; \
+	$(BIN)/metagenrl train --preset quickstart --run-dir "$$run" $(TRAIN_FLAGS); \
+	$(BIN)/metagenrl test --objective "$$run" --env $(TEST_ENV) \
+		--run-dir "$$run/tests/$(TEST_ENV)" $(TEST_FLAGS); \
+	$(BIN)/metagenrl test --objective random --preset quickstart --env $(TEST_ENV) \
+		--run-dir "$$run/tests/$(TEST_ENV)-random" $(TEST_FLAGS); \
+	echo "the run is in $$run, its picture in $$run/curves.png"
+
+test: setup
+	$(BIN)/python -m pytest
+
+# mypy cannot see through an editable installation, so it reads a plain copy. What setuptools
+# leaves in build/lib from an earlier build would end up in that copy.
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+	rm -rf build/types build/lib*
+	$(BIN)/python -m pip install --quiet --no-deps --target build/types .
+	MYPYPATH=build/types $(BIN)/mypy -p metagenrl
+
+bench: setup
+	$(BIN)/python benchmarks/bench.py
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

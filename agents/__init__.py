@@ -1,0 +1,1 @@
+"""What a member of the population owns: environment, replay, networks and its updates."""

@@ -1,0 +1,118 @@
+"""One agent's networks, targets and optimisers, and the two updates of Algorithms 1 and 2."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from metagenrl.learner import mlp
+from metagenrl.learner.adam import Adam, clip_by_norm
+from metagenrl.learner.critic_loss import smoothing_noise, td_gradient, td_target
+from metagenrl.learner.evaluation import PolicyEvaluation
+from metagenrl.learner.hyperparams import AgentConfig
+from metagenrl.learner.networks import AgentNetworks, initial_parameters
+from metagenrl.learner.objectives import ObjectiveValue
+from metagenrl.learner.types import Array, Batch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class CriticStep:
+    """What a critic update saw."""
+
+    td_loss: Tensor  # []
+    q: Tensor  # [], mean Q_theta1 on the minibatch
+
+
+class ActorCritic:
+    """phi, theta, their targets and Adam states; everything random comes from `generator`."""
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        observation_size: int,
+        action_size: int,
+        generator: torch.Generator,
+    ) -> None:
+        self.config = config
+        self.nets = nets = AgentNetworks.of(config, observation_size, action_size)
+        self.generator = generator
+        self.phi = initial_parameters(nets.policy, 1, generator)
+        self.theta = initial_parameters(nets.critic, nets.critics, generator)
+        self.phi_target, self.theta_target = self.phi.clone(), self.theta.clone()
+        self.phi_gradient = torch.zeros_like(self.phi)
+        self.theta_gradient = torch.zeros_like(self.theta)
+        policy, critic = nets.policy.layout, nets.critic.layout
+        self.phi_views, self.theta_views = policy.views(self.phi), critic.views(self.theta)
+        self.phi_target_views = policy.views(self.phi_target)
+        self.theta_target_views = critic.views(self.theta_target)
+        self.phi_gradient_views = policy.views(self.phi_gradient)
+        self.theta_gradient_views = critic.views(self.theta_gradient)
+        self.phi_adam = Adam(self.phi, config.policy_learning_rate)
+        self.theta_adam = Adam(self.theta, config.critic_learning_rate)
+
+    @torch.no_grad()
+    def act(self, observation: Array) -> Array:
+        """pi_phi(s) for one observation: `[O] -> [A]`, in [-1, 1]."""
+        s = torch.from_numpy(np.ascontiguousarray(observation, np.float32)).view(1, 1, -1)
+        pre, _ = mlp.forward(self.nets.policy, self.phi_views, s)
+        action: Array = pre.tanh_().view(-1).numpy()
+        return action
+
+    @torch.no_grad()
+    def update_critic(self, batch: Batch) -> CriticStep:
+        """One Adam step on the TD loss (Eq. 5)."""
+        c = self.config
+        shape = tuple(batch.actions.shape)
+        noise = smoothing_noise(shape, c.target_noise, c.target_noise_clip, self.generator)
+        y = td_target(
+            self.nets, self.phi_target_views, self.theta_target_views, batch, noise, c.gamma
+        )
+        loss, q = td_gradient(self.nets, self.theta_views, batch, y, self.theta_gradient_views)
+        self.theta_adam.step(self.theta_gradient)
+        return CriticStep(loss, q)
+
+    def evaluate(self, batch: Batch) -> PolicyEvaluation:
+        """The current policy and first critic on a minibatch (inside `torch.no_grad`)."""
+        return PolicyEvaluation(self.nets, self.phi_views, self.theta_views, batch)
+
+    @torch.no_grad()
+    def update_policy(self, evaluation: PolicyEvaluation, value: ObjectiveValue) -> float:
+        """phi <- Adam(phi, grad_phi mean l_t), clipped (section 5); the norm before the clip."""
+        evaluation.policy_gradient(value.action_gradient, self.phi_gradient_views)
+        self.phi_gradient.div_(evaluation.batch.mask.sum().clamp_(min=1))
+        return self.apply_policy_gradient()
+
+    def apply_policy_gradient(self) -> float:
+        """Clip what is in `phi_gradient` and take Adam's step; the norm before the clip."""
+        norm = clip_by_norm(self.phi_gradient, self.config.policy_gradient_clip)
+        self.phi_adam.step(self.phi_gradient)
+        return norm
+
+    @torch.no_grad()
+    def update_targets(self) -> None:
+        """Targets follow with the Polyak rate."""
+        self.phi_target.lerp_(self.phi, self.config.polyak)
+        self.theta_target.lerp_(self.theta, self.config.polyak)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Parameters, targets, optimiser moments and the generator's state."""
+        return {
+            "phi": self.phi.numpy().copy(),
+            "theta": self.theta.numpy().copy(),
+            "phi_target": self.phi_target.numpy().copy(),
+            "theta_target": self.theta_target.numpy().copy(),
+            "phi_adam": self.phi_adam.state_dict(),
+            "theta_adam": self.theta_adam.state_dict(),
+            "generator": self.generator.get_state().numpy().copy(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave; raises where a shape differs."""
+        for name in ("phi", "theta", "phi_target", "theta_target"):
+            getattr(self, name).copy_(torch.from_numpy(state[name]))
+        self.phi_adam.load_state_dict(state["phi_adam"])
+        self.theta_adam.load_state_dict(state["theta_adam"])
+        self.generator.set_state(torch.from_numpy(state["generator"].copy()))

@@ -1,0 +1,203 @@
+"""Replay buffer that is sampled in trajectory segments (section 2).
+
+Differs from the authors' code, which samples uniformly over completed episodes: here every
+stored step, the running episode's included, is equally likely to start a segment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from metagenrl.learner.hyperparams import require
+from metagenrl.learner.types import Array, Batch
+from numpy.typing import ArrayLike, NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """Sampled segments as numpy arrays; fields and shapes are those of `Batch`."""
+
+    observations: Array  # [B, T + 1, O], zero after the last valid step's next observation
+    actions: Array  # [B, T, A]
+    rewards: Array  # [B, T]
+    terminated: Array  # [B, T], 1 where s_{t+1} is terminal; a time limit is not
+    mask: Array  # [B, T], 1 on valid steps, a prefix of each row
+
+    def batch(self) -> Batch:
+        """The same memory as torch tensors."""
+        return Batch(
+            torch.from_numpy(self.observations),
+            torch.from_numpy(self.actions),
+            torch.from_numpy(self.rewards),
+            torch.from_numpy(self.terminated),
+            torch.from_numpy(self.mask),
+        )
+
+    def split(self, count: int) -> tuple[Batch, ...]:
+        """`count` minibatches of B / count segments each, in the same memory (section 6).
+
+        They are disjoint: no two segments of one sample start at the same step. Raises
+        `ValueError` unless `count` divides B.
+        """
+        total = len(self.mask)
+        require(count >= 1 and total % count == 0, "count", count, f"a divisor of {total}")
+        size = total // count
+        parts = (slice(i * size, (i + 1) * size) for i in range(count))
+        return tuple(
+            Segments(
+                self.observations[part],
+                self.actions[part],
+                self.rewards[part],
+                self.terminated[part],
+                self.mask[part],
+            ).batch()
+            for part in parts
+        )
+
+
+class ReplayBuffer:
+    """Ring of the newest `capacity` steps of one agent.
+
+    Consecutive calls of `add` are consecutive steps of an episode, until one is `terminated` or
+    `truncated` or `end_episode` is called. Steps are addressed by age, 0 being the oldest, so
+    nothing that is sampled depends on where the write head stands. Memory is touched only as
+    the ring fills: a large capacity costs nothing at first.
+    """
+
+    def __init__(self, capacity: int, observation_size: int, action_size: int) -> None:
+        """Raises `ValueError` where one of the sizes is below 1."""
+        require(capacity >= 1, "capacity", capacity, "an integer >= 1")
+        require(observation_size >= 1, "observation_size", observation_size, "an integer >= 1")
+        require(action_size >= 1, "action_size", action_size, "an integer >= 1")
+        self.capacity = capacity
+        self.observation_size = observation_size
+        self.action_size = action_size
+        self._observations: Array = np.zeros((capacity, observation_size), np.float32)
+        self._actions: Array = np.zeros((capacity, action_size), np.float32)
+        self._rewards: Array = np.zeros(capacity, np.float32)
+        self._next_observations: Array = np.zeros((capacity, observation_size), np.float32)
+        self._terminated: NDArray[np.bool_] = np.zeros(capacity, np.bool_)
+        self._ends: NDArray[np.bool_] = np.zeros(capacity, np.bool_)  # no step follows this one
+        self._size = 0
+        self._head = 0  # where the next step goes; once full, also the oldest step
+
+    def __len__(self) -> int:
+        """Stored steps, each of which can start a segment."""
+        return self._size
+
+    def add(
+        self,
+        observation: ArrayLike,  # [O]
+        action: ArrayLike,  # [A], in [-1, 1]
+        reward: float,
+        next_observation: ArrayLike,  # [O]
+        terminated: bool,
+        truncated: bool,
+    ) -> None:
+        """Store one step over the oldest one.
+
+        Within an episode `observation` is the previous call's `next_observation`. Raises
+        `ValueError` on a wrong shape, before anything is stored.
+        """
+        for field, value, size in (
+            ("observation", observation, self.observation_size),
+            ("action", action, self.action_size),
+            ("next_observation", next_observation, self.observation_size),
+        ):
+            # Assignment would broadcast a single number over the row without a word.
+            require(np.shape(value) == (size,), field, np.shape(value), f"shape ({size},)")
+        head = self._head
+        self._observations[head] = observation
+        self._actions[head] = action
+        self._rewards[head] = reward
+        self._next_observations[head] = next_observation
+        self._terminated[head] = terminated
+        self._ends[head] = terminated or truncated
+        self._head = (head + 1) % self.capacity
+        self._size = min(self._size + 1, self.capacity)
+
+    def end_episode(self) -> None:
+        """The next step starts another episode, although the newest one ended nothing.
+
+        For an episode that is dropped midway: a segment stops at its last step, whose value is
+        bootstrapped as after a time limit. Does nothing on an empty buffer.
+        """
+        if self._size:
+            self._ends[self._head - 1] = True
+
+    def sample(self, rng: np.random.Generator, segments: int, length: int) -> Segments:
+        """Segments of up to `length` steps whose starts are uniform, without replacement.
+
+        A segment goes on until `length` steps, its episode's end or the newest stored step, and
+        is padded with zeros from there. Time and memory are O(segments * length), whatever the
+        buffer's size. Raises `ValueError` for more segments than stored steps.
+        """
+        require(1 <= segments <= self._size, "segments", segments, f"1 to {self._size} (stored)")
+        require(length >= 1, "length", length, "an integer >= 1")
+        # Shuffled, because without it numpy draws a uniform set in a biased order: the newest
+        # steps would turn up only in the last of the minibatches.
+        starts = rng.choice(self._size, segments, replace=False)
+        ages = starts[:, None] + np.arange(length)  # [B, T]
+        rows = (ages + self._oldest()) % self.capacity  # [B, T]
+        valid = ages < self._size  # [B, T]
+        ended = np.logical_or.accumulate(self._ends[rows], axis=1)  # [B, T]
+        valid[:, 1:] &= ~ended[:, :-1]
+        observations = np.empty((segments, length + 1, self.observation_size), np.float32)
+        observations[:, 0] = self._observations[rows[:, 0]]
+        observations[:, 1:] = self._next_observations[rows]
+        actions = self._actions[rows]  # [B, T, A]
+        padding = ~valid
+        observations[:, 1:][padding] = 0.0
+        actions[padding] = 0.0
+        return Segments(
+            observations,
+            actions,
+            np.where(valid, self._rewards[rows], np.float32(0.0)),
+            (self._terminated[rows] & valid).astype(np.float32),
+            valid.astype(np.float32),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of the stored steps, oldest first, and the sizes they belong to.
+
+        The write head is left out: sampling goes by age, so a restored buffer gives the same
+        segments as this one for the same generator.
+        """
+        rows = (self._oldest() + np.arange(self._size)) % self.capacity
+        arrays = {name: array[rows] for name, array in self._arrays().items()}
+        return {"capacity": self.capacity, **arrays}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Replace the contents by those of another buffer's `state_dict`.
+
+        Raises `ValueError`, and leaves the buffer as it was, where the sizes differ.
+        """
+        saved = state["capacity"]
+        require(saved == self.capacity, "capacity", saved, str(self.capacity))
+        size = len(state["rewards"])
+        require(size <= self.capacity, "rewards", size, f"up to {self.capacity} steps")
+        for name, array in self._arrays().items():
+            wanted = (size, *array.shape[1:])
+            require(state[name].shape == wanted, name, state[name].shape, f"shape {wanted}")
+        for name, array in self._arrays().items():
+            array[:size] = state[name]
+        self._size = size
+        self._head = size % self.capacity
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        """Every array of the ring by the name it is saved under."""
+        return {
+            "observations": self._observations,
+            "actions": self._actions,
+            "rewards": self._rewards,
+            "next_observations": self._next_observations,
+            "terminated": self._terminated,
+            "ends": self._ends,
+        }
+
+    def _oldest(self) -> int:
+        """Where the step of age 0 stands."""
+        return (self._head - self._size) % self.capacity

@@ -1,0 +1,138 @@
+"""Collecting experience: one environment, one replay buffer, exploration and failing steps."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from metagenrl.agents.envs import Environment, EpisodeNotReproducible
+from metagenrl.agents.replay import ReplayBuffer, Segments
+from metagenrl.agents.seeding import AgentSeeds, restore_rng, rng_state
+from metagenrl.learner.hyperparams import AgentConfig
+from metagenrl.learner.types import Array
+
+logger = logging.getLogger(__name__)
+
+MAX_ENVIRONMENT_RETRIES = 3
+
+
+class EnvironmentFailed(RuntimeError):  # noqa: N818 - reads as the event it is
+    """An environment raised in several episodes in a row; the cause is chained."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A finished episode."""
+
+    undiscounted_return: float
+    length: int
+
+
+class Rollout:
+    """Steps an environment and stores what happened (section 2 and 5).
+
+    The first `random_steps` of a life act uniformly at random; afterwards Gaussian noise is
+    added to the policy's action and the sum clipped to [-1, 1].
+    """
+
+    def __init__(self, env_id: str, config: AgentConfig, seeds: AgentSeeds) -> None:
+        self.config = config
+        self.environment = Environment(env_id, seeds.environment)
+        self.exploration, self.sampling = seeds.exploration, seeds.replay
+        self.random_steps = config.random_steps
+        self._begin_life()
+
+    def _begin_life(self) -> None:
+        environment = self.environment
+        self.buffer = ReplayBuffer(
+            self.config.replay_capacity, environment.observation_size, environment.action_size
+        )
+        self.life_steps, self.failures = 0, 0
+
+    def restart(self, random_steps: int) -> None:
+        """Begin a new life: an empty buffer, a new episode, `random_steps` of random actions."""
+        self.environment.abandon_episode()
+        self.random_steps = random_steps
+        self._begin_life()
+
+    def step(self, policy: Callable[[Array], Array]) -> Episode | None:
+        """One environment step; the episode if it ended.
+
+        An environment that raises loses its episode (the steps before stay usable) and gets
+        another try, `MAX_ENVIRONMENT_RETRIES` in a row; then `EnvironmentFailed`.
+        """
+        while True:
+            try:
+                episode = self._attempt(policy)
+            except Exception as error:
+                self._dropped(error)
+                continue
+            self.failures = 0
+            self.life_steps += 1
+            return episode
+
+    def _attempt(self, policy: Callable[[Array], Array]) -> Episode | None:
+        environment = self.environment
+        observation = environment.observation
+        if observation is None:
+            observation = environment.reset()
+        action = self._explore(observation, policy)
+        result = environment.step(action)
+        self.buffer.add(
+            observation, action, result.reward, result.observation,
+            result.terminated, result.truncated,
+        )  # fmt: skip
+        if result.terminated or result.truncated:
+            return Episode(environment.episode_return, environment.episode_length)
+        return None
+
+    def _explore(self, observation: Array, policy: Callable[[Array], Array]) -> Array:
+        size = self.environment.action_size
+        if self.life_steps < self.random_steps:
+            return self.exploration.uniform(-1.0, 1.0, size).astype(np.float32)
+        noise = self.exploration.normal(0.0, self.config.exploration_noise, size)
+        return np.clip(policy(observation) + noise, -1.0, 1.0).astype(np.float32)
+
+    def _dropped(self, error: Exception) -> None:
+        env_id = self.environment.env_id
+        self.failures += 1
+        if self.failures > MAX_ENVIRONMENT_RETRIES:
+            raise EnvironmentFailed(
+                f"{env_id}: raised in {self.failures} episodes in a row: {error!r}"
+            ) from error
+        logger.warning("%s raised, its episode is dropped: %r", env_id, error)
+        self.environment.abandon_episode()
+        self.buffer.end_episode()
+
+    def sample(self, segments: int) -> Segments:
+        """`segments` distinct segments of the buffer."""
+        return self.buffer.sample(self.sampling, segments, self.config.segment_length)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Environment (episode in progress included), buffer, exploration and counters."""
+        return {
+            "environment": self.environment.state_dict(),
+            "buffer": self.buffer.state_dict(),
+            "exploration": rng_state(self.exploration),
+            "sampling": rng_state(self.sampling),
+            "random_steps": self.random_steps,
+            "life_steps": self.life_steps,
+            "failures": self.failures,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore; an episode that cannot be replayed exactly is dropped, with a warning."""
+        self._begin_life()
+        self.buffer.load_state_dict(state["buffer"])
+        self.exploration = restore_rng(state["exploration"])
+        self.sampling = restore_rng(state["sampling"])
+        self.random_steps = int(state["random_steps"])
+        self.life_steps, self.failures = int(state["life_steps"]), int(state["failures"])
+        try:
+            self.environment.load_state_dict(state["environment"])
+        except EpisodeNotReproducible as error:
+            logger.warning("the episode in progress is dropped: %s", error)
+            self.buffer.end_episode()

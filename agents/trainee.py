@@ -1,0 +1,101 @@
+"""An agent trained by a fixed objective: Algorithm 2 with a frozen L_alpha, and the baselines.
+
+TD3 and DDPG are this agent with the critic as its objective, off-policy REINFORCE with GAE
+(section 9). There is no annealing and no meta-gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from metagenrl.agents.actor_critic import ActorCritic
+from metagenrl.agents.envs import Environment
+from metagenrl.agents.rollout import Episode, Rollout
+from metagenrl.agents.seeding import agent_seeds
+from metagenrl.learner.hyperparams import AgentConfig
+from metagenrl.learner.objectives import Objective
+
+EVALUATION_STREAM = 1_000_003
+"""Spawn key of the evaluation episodes' seeds: no agent of a population has this index."""
+
+
+@dataclass(frozen=True)
+class TraineeConfig:
+    """One run of Algorithm 2."""
+
+    env_id: str
+    seed: int
+    agent: AgentConfig
+
+
+class Trainee:
+    """A new agent in `env_id`, trained by `objective`."""
+
+    def __init__(self, config: TraineeConfig, objective: Objective) -> None:
+        self.config, self.objective = config, objective
+        seeds = agent_seeds(config.seed, 0, 0)
+        self.rollout = Rollout(config.env_id, config.agent, seeds)
+        environment = self.rollout.environment
+        self.actor_critic = ActorCritic(
+            config.agent,
+            environment.observation_size,
+            environment.action_size,
+            torch.Generator().manual_seed(seeds.torch_seed),
+        )
+        self.steps = 0
+
+    def step(self) -> Episode | None:
+        """One environment step and the updates that are due; the episode if it ended."""
+        c = self.config.agent
+        episode = self.rollout.step(self.actor_critic.act)
+        self.steps += 1
+        if len(self.rollout.buffer) >= max(c.learning_starts, c.batch_size):
+            self.actor_critic.update_critic(self.rollout.sample(c.batch_size).batch())
+            if self.steps % c.policy_delay == 0:
+                self._update_policy()
+        return episode
+
+    @torch.no_grad()
+    def _update_policy(self) -> None:
+        batch = self.rollout.sample(self.config.agent.batch_size).batch()
+        evaluation = self.actor_critic.evaluate(batch)
+        self.actor_critic.update_policy(evaluation, self.objective(evaluation))
+        self.actor_critic.update_targets()
+
+    def evaluate(self, episodes: int) -> list[Episode]:
+        """Undisturbed episodes of the deterministic policy; always the same initial states."""
+        seeds = np.random.SeedSequence(self.config.seed, spawn_key=(EVALUATION_STREAM,))
+        environment = Environment(self.config.env_id, np.random.default_rng(seeds))
+        results = list(self._episodes(environment, episodes))
+        environment.close()
+        return results
+
+    def _episodes(self, environment: Environment, episodes: int) -> Iterator[Episode]:
+        for _ in range(episodes):
+            observation, over = environment.reset(), False
+            while not over:
+                result = environment.step(self.actor_critic.act(observation))
+                observation, over = result.observation, result.terminated or result.truncated
+            yield Episode(environment.episode_return, environment.episode_length)
+
+    def close(self) -> None:
+        """Free the environment."""
+        self.rollout.environment.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the objective, which does not change."""
+        return {
+            "actor_critic": self.actor_critic.state_dict(),
+            "rollout": self.rollout.state_dict(),
+            "steps": self.steps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        self.actor_critic.load_state_dict(state["actor_critic"])
+        self.rollout.load_state_dict(state["rollout"])
+        self.steps = int(state["steps"])

@@ -1,0 +1,219 @@
+"""What each command of `metagenrl` needs to know, as frozen dataclasses.
+
+Defaults are the paper's; `presets.py` holds the smaller ones. Construction validates what can be
+judged from the values alone and raises `ValueError` with one line; what needs a look at the disk
+or at an environment is checked by `validate.py`. Fields marked `OmitArgPrefixes` are flags by
+their bare name (`--gamma`), other nested fields carry their section (`--objective.eta`).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig, require
+from tyro.conf import OmitArgPrefixes, Positional
+
+Engine = Literal["ray", "inprocess"]
+Wandb = Literal["online", "offline", "disabled"]
+Algorithm = Literal["td3", "ddpg", "reinforce-off"]
+
+RANDOM_OBJECTIVE = "random"
+"""The value of `MetaTestConfig.objective` that names the untrained control."""
+
+
+class UsageError(ValueError):
+    """The user's input cannot be carried out: one line on stderr, exit code 2, no traceback."""
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """How the objective server closes its rounds."""
+
+    staleness_bound: int = 0
+    """Versions that a gradient may lag behind alpha; 0: synchronous rounds (the paper)."""
+    quorum: float = 1.0
+    """Share of the agents whose gradients close a round before its deadline."""
+    quarantine_after: int = 3
+    """Rejected gradients (NaN, Inf, zero) in a row after which an agent is set aside."""
+
+    def __post_init__(self) -> None:
+        _integer_at_least(0, staleness_bound=self.staleness_bound)
+        _integer_at_least(1, quarantine_after=self.quarantine_after)
+        require(0.0 < self.quorum <= 1.0, "quorum", self.quorum, "a number in (0, 1]")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Meta-train a population of agents and the objective they share (Algorithm 1)."""
+
+    envs: tuple[str, ...] = ("HalfCheetah-v5", "LunarLanderContinuous-v3")
+    """Training environments; agents are spread evenly over them."""
+    agents: int = 20
+    """Agents in the population (Table 4)."""
+    steps: int = 600_000
+    """Environment steps of each agent (Table 4)."""
+    seed: int = 0
+    """Seed of the whole run."""
+    run_dir: Path = Path("runs/paper")
+    """Folder of the run; a new one unless --resume is given."""
+    resume: Path | None = None
+    """Run folder to go on with, from its newest complete checkpoint."""
+    engine: Engine = "ray"
+    """Agents as Ray actors, or all in this process."""
+    checkpoint_every: int = 10_000
+    """Steps of each agent between checkpoints."""
+    keep_checkpoints: int = 3
+    """Newest checkpoints that are kept."""
+    snapshot_every: int = 1_000
+    """Versions of alpha between the snapshots under objectives/."""
+    log_every: int = 1_000
+    """Steps of each agent between its rows in metrics.jsonl."""
+    wandb: Wandb = "offline"
+    """Weights & Biases logging."""
+    max_restarts: int = 5
+    """Restarts of one agent before it is given up."""
+    round_timeout: float = 120.0
+    """Seconds after which a round closes without the agents that are late."""
+    agent_cpus: float | None = None
+    """CPUs that Ray reserves for an agent; None: what the machine has, shared evenly."""
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    agent: OmitArgPrefixes[AgentConfig] = field(default_factory=AgentConfig)
+    meta: OmitArgPrefixes[MetaConfig] = field(default_factory=MetaConfig)
+    server: OmitArgPrefixes[ServerOptions] = field(default_factory=ServerOptions)
+
+    def __post_init__(self) -> None:
+        require(len(self.envs) > 0, "envs", self.envs, "at least one environment")
+        _integer_at_least(1, agents=self.agents, steps=self.steps)
+        require(
+            len(self.envs) <= self.agents,
+            "envs",
+            self.envs,
+            f"no more environments than agents ({self.agents})",
+        )
+        _integer_at_least(0, seed=self.seed, max_restarts=self.max_restarts)
+        _integer_at_least(1, checkpoint_every=self.checkpoint_every, log_every=self.log_every)
+        _integer_at_least(1, keep_checkpoints=self.keep_checkpoints)
+        _integer_at_least(1, snapshot_every=self.snapshot_every)
+        _finite_positive("round_timeout", self.round_timeout)
+        if self.agent_cpus is not None:
+            _finite_positive("agent_cpus", self.agent_cpus)
+        _require_enough_data(self.agent, minibatches=self.meta.inner_steps + 1)
+        require(
+            self.meta.lifetime == 0 or self.meta.lifetime > self.agent.learning_starts,
+            "lifetime",
+            self.meta.lifetime,
+            f"0, or more than learning_starts ({self.agent.learning_starts})",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """New agents that each train alone in one environment: meta-tests and baselines."""
+
+    env: str
+    """Environment that the agents train in."""
+    run_dir: Path
+    """New folder for the learning curves, or with --resume the one to go on with."""
+    resume: bool = False
+    """Go on with the seeds in run_dir that are not finished, each from its last checkpoint."""
+    seeds: int = 5
+    """Agents, one for each seed."""
+    first_seed: int = 0
+    """Seed of the first of them."""
+    steps: int = 1_000_000
+    """Environment steps of each agent (section 4 of the paper)."""
+    workers: int = field(default_factory=lambda: available_cores())
+    """Agents that train at the same time, each in its own process."""
+    eval_every: int = 1_000
+    """Steps between evaluations without exploration noise."""
+    eval_episodes: int = 5
+    """Episodes of one evaluation."""
+    agent: OmitArgPrefixes[AgentConfig] = field(default_factory=AgentConfig)
+
+    def __post_init__(self) -> None:
+        _integer_at_least(1, seeds=self.seeds, steps=self.steps, workers=self.workers)
+        _integer_at_least(1, eval_every=self.eval_every, eval_episodes=self.eval_episodes)
+        _integer_at_least(0, first_seed=self.first_seed)
+        _require_enough_data(self.agent, minibatches=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetaTestConfig(EvaluationConfig):
+    """Train new agents with a frozen objective (Algorithm 2)."""
+
+    objective: str
+    """Run folder, snapshot file, or `random` for the untrained control."""
+    version: str = "best"
+    """Version of alpha within a run folder: a number, `best` (by held-out evaluation) or `last`."""
+    architecture: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    """Of the `random` control; a trained objective has its own and refuses another."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            bool(self.objective), "objective", self.objective, "a run folder, a snapshot, random"
+        )
+        require(
+            self.version in ("best", "last") or self.version.isdecimal(),
+            "version",
+            self.version,
+            "best, last or a whole number >= 0",
+        )
+
+    @property
+    def requested_version(self) -> int | Literal["best", "last"]:
+        """`version` as the objective server's `find_snapshot` takes it."""
+        if self.version.isdecimal():
+            return int(self.version)
+        return "last" if self.version == "last" else "best"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineConfig(EvaluationConfig):
+    """Train new agents with a hand-made objective (appendix B.3)."""
+
+    algo: Algorithm
+    """Rule that trains the policy."""
+
+
+@dataclass(frozen=True)
+class ShowConfig:
+    """Describe a saved objective."""
+
+    file: Positional[Path]
+    """Snapshot of an objective, as found under objectives/ of a run folder."""
+
+
+def available_cores() -> int:
+    """Cores that this process may use, which a container can make fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _require_enough_data(agent: AgentConfig, minibatches: int) -> None:
+    """The first update draws disjoint minibatches, one segment start a step at most."""
+    needed = agent.batch_size * minibatches
+    require(
+        needed <= agent.learning_starts,
+        "learning_starts",
+        agent.learning_starts,
+        f"at least {needed}, the segments of {minibatches} minibatch(es) of {agent.batch_size}",
+    )
+    require(
+        agent.replay_capacity >= agent.learning_starts,
+        "replay_capacity",
+        agent.replay_capacity,
+        f"at least learning_starts ({agent.learning_starts})",
+    )
+
+
+def _integer_at_least(bound: int, **values: int) -> None:
+    for name, value in values.items():
+        require(value >= bound, name, value, f"a whole number >= {bound}")
+
+
+def _finite_positive(name: str, value: float) -> None:
+    require(value > 0 and math.isfinite(value), name, value, "a finite number > 0")

@@ -1,0 +1,179 @@
+"""Configurations from plain mappings and YAML, and back.
+
+Every value that a user writes, in a file or behind a flag, passes through `build`: unknown names
+are refused with the nearest valid one, wrong types with the field's name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import yaml
+from metagenrl.cluster.config import TrainConfig, UsageError
+
+Config = TypeVar("Config")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """All fields, nested dataclasses as dicts, paths as strings and tuples as lists."""
+    return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
+
+
+def to_yaml(config: Any) -> str:
+    """The complete configuration; `from_yaml` of it gives an equal one."""
+    return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+
+
+def from_yaml(path: Path) -> TrainConfig:
+    """The meta-training configuration in a file; absent fields are the paper's.
+
+    Raises `UsageError` as `load_mapping` and `build` do.
+    """
+    return build(TrainConfig, load_mapping(path))
+
+
+def load_mapping(path: Path, name: str = "config") -> dict[str, Any]:
+    """A YAML file's mapping. Raises `UsageError`, in the name of the field `name`, otherwise."""
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text file"
+        raise UsageError(f"{name}: got {str(path)!r} ({reason}), allowed: a YAML file") from error
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"{name}: got {str(path)!r} ({reason}), allowed: valid YAML") from error
+    if not isinstance(loaded, dict):
+        raise UsageError(f"{name}: got {str(path)!r}, allowed: a YAML mapping of fields to values")
+    return loaded
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` laid over `base`, mapping by mapping."""
+    merged = dict(base)
+    for name, value in over.items():
+        below = merged.get(name)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            value = merge(below, value)
+        merged[name] = value
+    return merged
+
+
+def build(
+    cls: type[Config], values: Mapping[str, Any], prefix: str = "", known: Sequence[str] = ()
+) -> Config:
+    """A `cls` from `values`, nested mappings for nested dataclasses; the rest are its defaults.
+
+    Raises `UsageError` for unknown and missing fields and wrong types, and `ValueError`, as the
+    dataclass does, for values that it refuses. `prefix` and `known` (all names of the outermost
+    class) serve the messages of nested sections.
+    """
+    hints: dict[str, Any] = get_type_hints(cls)
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+    known = known or leaf_names(cls)
+    for name in values:
+        if name not in hints:
+            raise UsageError(unknown(f"{prefix}{name}", "field", known))
+    arguments: dict[str, Any] = {}
+    for field in fields:
+        label, hint = f"{prefix}{field.name}", hints[field.name]
+        if field.name not in values:
+            if field.default is field.default_factory is dataclasses.MISSING:
+                raise UsageError(f"{label}: missing, allowed: {describe(hint)}")
+            continue
+        value = values[field.name]
+        if not dataclasses.is_dataclass(hint):
+            arguments[field.name] = coerce(label, value, hint)
+        elif isinstance(value, Mapping):
+            section: Any = hint
+            arguments[field.name] = build(section, value, f"{label}.", known)
+        else:
+            _wrong(label, value, "a mapping of fields to values")
+    return cls(**arguments)
+
+
+def coerce(name: str, value: Any, hint: Any) -> Any:
+    """`value`, from YAML or the text of a flag, as a `hint`. Raises `UsageError` naming `name`."""
+    origin = get_origin(hint)
+    if origin is Literal:
+        return value if value in get_args(hint) else _wrong(name, value, describe(hint))
+    if origin in (Union, types.UnionType):  # always X | None
+        inner = next(option for option in get_args(hint) if option is not types.NoneType)
+        # A flag spells it out; where text is allowed, that is a text (a folder called "none").
+        spelled = isinstance(value, str) and value.lower() == "none" and inner is not Path
+        is_none = value is None or spelled
+        return None if is_none else coerce(name, value, inner)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            _wrong(name, value, describe(hint))
+        return tuple(coerce(name, item, get_args(hint)[0]) for item in value)
+    if hint in (int, float):
+        return _number(name, value, hint)
+    if hint is Path and isinstance(value, str | Path) and value:
+        return Path(value)
+    if hint in (bool, str) and isinstance(value, hint):
+        return value
+    return _wrong(name, value, describe(hint))
+
+
+def describe(hint: Any) -> str:
+    """What a field of this type accepts, in words."""
+    if get_origin(hint) is Literal:
+        return ", ".join(map(str, get_args(hint)))
+    if get_origin(hint) in (Union, types.UnionType):
+        return " or ".join("none" if o is types.NoneType else describe(o) for o in get_args(hint))
+    if get_origin(hint) is tuple:
+        return "a list of names"
+    words = {int: "a whole number", float: "a finite number", bool: "true or false", Path: "a path"}
+    return words.get(hint, "text")
+
+
+def leaf_names(cls: type, prefix: str = "") -> list[str]:
+    """Dotted names of all fields, those of nested dataclasses included."""
+    hints = get_type_hints(cls)
+    names: list[str] = []
+    for field in dataclasses.fields(cls):
+        names.append(f"{prefix}{field.name}")
+        if dataclasses.is_dataclass(hints[field.name]):
+            names += leaf_names(hints[field.name], f"{prefix}{field.name}.")
+    return names
+
+
+def unknown(name: str, kind: str, known: Iterable[str]) -> str:
+    """The line for a name that does not exist, with the nearest one that does."""
+    known = list(known)
+    bare = {candidate.lstrip("-").rpartition(".")[2]: candidate for candidate in reversed(known)}
+    bare_name = name.lstrip("-").rpartition(".")[2]
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.7) or [
+        bare[match] for match in difflib.get_close_matches(bare_name, bare, n=1, cutoff=0.6)
+    ]
+    return f"{name}: unknown {kind}" + (f", did you mean {nearest[0]}?" if nearest else "")
+
+
+def _number(name: str, value: Any, kind: type[int] | type[float]) -> int | float:
+    allowed = int if kind is int else int | float
+    if isinstance(value, str):  # a flag, or YAML 1.1's reading of 1e-3
+        try:
+            value = kind(value)
+        except ValueError:
+            _wrong(name, value, describe(kind))
+    if isinstance(value, bool) or not isinstance(value, allowed) or not math.isfinite(value):
+        _wrong(name, value, describe(kind))
+    return kind(value)
+
+
+def _wrong(name: str, value: Any, allowed: str) -> Any:
+    raise UsageError(f"{name}: got {value!r}, allowed: {allowed}")
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_dict(value)
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value

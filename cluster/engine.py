@@ -1,0 +1,197 @@
+"""Where agents and the objective server run: the interface, and the engine in this process.
+
+The population's loop is the same for both engines. Every call is bounded in time, and a failure
+of an agent comes back as `Lost`, never as an exception out of the loop.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from metagenrl.agents.member import Member, MemberConfig, MemberReport
+from metagenrl.learner.types import AlphaGradient
+from metagenrl.objective_server.messages import AgentCounters, Broadcast, Receipt
+from metagenrl.objective_server.server import ObjectiveServer
+
+
+@dataclass(frozen=True)
+class Started:
+    """An agent came up."""
+
+    agent: int
+
+
+@dataclass(frozen=True)
+class Completed:
+    """An agent finished the round it was given."""
+
+    agent: int
+    report: MemberReport
+
+
+@dataclass(frozen=True)
+class Lost:
+    """An agent is gone: its process died, it raised, or it hung."""
+
+    agent: int
+    reason: str  # one line
+    detail: str = ""  # the original traceback where there is one
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What the server made of some gradients."""
+
+    receipts: tuple[Receipt, ...]
+    broadcast: Broadcast
+    closed: bool  # whether the open round was closed
+    counters: tuple[AgentCounters, ...]  # of every agent heard of
+
+
+class AgentLost(RuntimeError):  # noqa: N818 - reads as the event it is
+    """An agent could not be asked for its state."""
+
+
+class Engine(Protocol):
+    """Agents and server behind calls that return in bounded time."""
+
+    def start_agent(
+        self, config: MemberConfig, incarnation: int, state: dict[str, Any] | None
+    ) -> None:
+        """Begin to bring agent `config.index` up, from `state` if given; see `started`."""
+        ...
+
+    def started(self, timeout: float) -> list[Started | Lost]:
+        """Agents that came up, or failed to, since the last call; all unless `timeout` passes."""
+        ...
+
+    def stop_agent(self, agent: int) -> None:
+        """End an agent; what it was doing is forgotten."""
+        ...
+
+    def begin_round(self, agent: int, broadcast: Broadcast) -> None:
+        """Let an idle agent compute its next round."""
+        ...
+
+    def poll(self, timeout: float, everyone: bool) -> list[Completed | Lost]:
+        """What finished: at least one result, or all where `everyone`, or what `timeout` gave."""
+        ...
+
+    def agent_state(self, agent: int) -> dict[str, Any]:
+        """An idle agent's complete state. Raises `AgentLost`."""
+        ...
+
+    def exchange(
+        self, gradients: Sequence[AlphaGradient], expected: Sequence[int], close: bool
+    ) -> Exchange:
+        """Submit gradients; close the open round if `close`, or if a quorum is there."""
+        ...
+
+    def server_state(self) -> dict[str, Any]:
+        """The server's complete state."""
+        ...
+
+    def close(self) -> None:
+        """End every process that the engine started."""
+        ...
+
+
+def exchange(
+    server: ObjectiveServer,
+    gradients: Sequence[AlphaGradient],
+    expected: Sequence[int],
+    round_index: int,
+    close: bool,
+) -> Exchange:
+    """`Engine.exchange` on the server itself; safe to repeat when the answer was lost."""
+    receipts = tuple(server.submit(gradient) for gradient in gradients)
+    if close or (server.round == round_index and server.ready(expected)):
+        broadcast = server.close_round(round_index, expected)
+    else:
+        broadcast = server.broadcast()
+    closed = broadcast.round > round_index
+    return Exchange(receipts, broadcast, closed, tuple(server.counters().values()))
+
+
+class InProcessEngine:
+    """Agents one after the other in this process: notebooks, debugging, a single GPU."""
+
+    def __init__(self, open_server: Callable[[], ObjectiveServer]) -> None:
+        import torch
+
+        torch.set_num_threads(1)  # as in an actor, so that both engines compute the same bits
+        self._server = open_server()
+        self._members: dict[int, Member] = {}
+        self._pending: dict[int, Broadcast] = {}
+        self._came_up: list[Started | Lost] = []
+
+    def start_agent(
+        self, config: MemberConfig, incarnation: int, state: dict[str, Any] | None
+    ) -> None:
+        """See `Engine`."""
+        try:
+            member = Member(config, incarnation)
+            if state is not None:
+                member.load_state_dict(state, incarnation)
+        except Exception as error:
+            self._came_up.append(Lost(config.index, repr(error), traceback.format_exc()))
+            return
+        self._members[config.index] = member
+        self._came_up.append(Started(config.index))
+
+    def started(self, timeout: float) -> list[Started | Lost]:
+        """See `Engine`."""
+        came_up, self._came_up = self._came_up, []
+        return came_up
+
+    def stop_agent(self, agent: int) -> None:
+        """See `Engine`."""
+        self._pending.pop(agent, None)
+        member = self._members.pop(agent, None)
+        if member is not None:
+            member.close()
+
+    def begin_round(self, agent: int, broadcast: Broadcast) -> None:
+        """See `Engine`."""
+        self._pending[agent] = broadcast
+
+    def poll(self, timeout: float, everyone: bool) -> list[Completed | Lost]:
+        """See `Engine`; a round that was begun is always finished."""
+        results: list[Completed | Lost] = []
+        while self._pending and (everyone or not results):
+            agent = next(iter(self._pending))
+            broadcast = self._pending.pop(agent)
+            results.append(self._run(agent, broadcast))
+        return results
+
+    def _run(self, agent: int, broadcast: Broadcast) -> Completed | Lost:
+        try:
+            report = self._members[agent].round(broadcast.alpha, broadcast.version, broadcast.round)
+        except Exception as error:
+            self.stop_agent(agent)
+            return Lost(agent, repr(error), traceback.format_exc())
+        return Completed(agent, report)
+
+    def agent_state(self, agent: int) -> dict[str, Any]:
+        """See `Engine`."""
+        if agent not in self._members:
+            raise AgentLost(f"agent {agent} is not there")
+        return self._members[agent].state_dict()
+
+    def exchange(
+        self, gradients: Sequence[AlphaGradient], expected: Sequence[int], close: bool
+    ) -> Exchange:
+        """See `Engine`."""
+        return exchange(self._server, gradients, expected, self._server.round, close)
+
+    def server_state(self) -> dict[str, Any]:
+        """See `Engine`."""
+        return self._server.state_dict()
+
+    def close(self) -> None:
+        """See `Engine`."""
+        for agent in list(self._members):
+            self.stop_agent(agent)

@@ -1,0 +1,149 @@
+"""`metagenrl test` and `metagenrl baseline`: new agents, each alone, with a frozen objective.
+
+The run folder, complete as it grows and the same bits however often the command was resumed:
+
+    config.yaml             complete configuration, reproduces the run
+    objective.json          what was tested: file, checksum, version, training environments
+    objective.safetensors   a copy of the learned objective
+    seeds/seed-N.jsonl      evaluations and training episodes of one agent, as they happen
+    evaluations.jsonl       the evaluations of all
+    run.log, curves.png
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+from metagenrl.cluster.config import BaselineConfig, MetaTestConfig, UsageError
+from metagenrl.cluster.config_io import to_yaml
+from metagenrl.cluster.evaluation_progress import EvaluationProgress
+from metagenrl.cluster.evaluation_summary import familiarity, summary
+from metagenrl.cluster.run_folder import log_to
+from metagenrl.cluster.seed_rows import is_finished, merge_evaluations
+from metagenrl.cluster.tested_objective import (
+    TestedObjective,
+    objective_of_baseline,
+    objective_of_test,
+)
+from metagenrl.cluster.trainee_job import TraineeJob, agent_for
+from metagenrl.cluster.trainee_pool import Ended, train_all
+from metagenrl.cluster.validate import CONFIG_FILE
+from metagenrl.objective_server.atomic import write_atomic
+from rich.console import Console
+
+SEEDS_FOLDER = "seeds"
+CURVES_FILE = "curves.png"
+
+logger = logging.getLogger(__name__)
+
+Config = MetaTestConfig | BaselineConfig
+
+
+def meta_test(config: MetaTestConfig) -> int:
+    """Train new agents with a frozen objective (Algorithm 2); 0, or 1 where a seed failed.
+
+    Raises `UsageError` before anything is written where the objective cannot be used, and
+    `KeyboardInterrupt` once the agents' processes are gone.
+    """
+    return _evaluate(config, objective_of_test(config))
+
+
+def baseline(config: BaselineConfig) -> int:
+    """Train new agents with a hand-made objective (section 9); as `meta_test`."""
+    return _evaluate(config, objective_of_baseline(config))
+
+
+def _evaluate(config: Config, tested: TestedObjective) -> int:
+    started = time.monotonic()
+    _prepare_folder(config, tested)
+    handler = log_to(config.run_dir)
+    try:
+        jobs = _jobs(config, tested)
+        console = _console()
+        try:
+            failed = _train(config, tested, jobs, console)
+        finally:
+            rows = merge_evaluations(config.run_dir, [job.rows for job in jobs])
+        _draw(config, tested)
+        console.print(summary(config, tested, rows, time.monotonic() - started))
+    finally:
+        logging.getLogger("metagenrl").removeHandler(handler)
+        handler.close()
+    return 1 if failed else 0
+
+
+def _prepare_folder(config: Config, tested: TestedObjective) -> None:
+    """Everything but the seeds' own files; on resume what is there already stays."""
+    seeds = config.run_dir / SEEDS_FOLDER
+    if not config.resume and seeds.exists():
+        raise UsageError(
+            f"run_dir: got {str(config.run_dir)!r} (holds {SEEDS_FOLDER}/), allowed: a new folder"
+        )
+    config.run_dir.mkdir(parents=True, exist_ok=True)
+    if not (config.run_dir / CONFIG_FILE).exists():
+        write_atomic(config.run_dir / CONFIG_FILE, [to_yaml(config).encode()], durable=True)
+    tested.save(config.run_dir)
+    seeds.mkdir(exist_ok=True)
+
+
+def _jobs(config: Config, tested: TestedObjective) -> list[TraineeJob]:
+    return [
+        TraineeJob(
+            env=config.env,
+            seed=config.first_seed + index,
+            label=tested.label,
+            steps=config.steps,
+            eval_every=config.eval_every,
+            eval_episodes=config.eval_episodes,
+            folder=str((config.run_dir / SEEDS_FOLDER).absolute()),
+            agent=agent_for(tested.choice.rule, config.agent),
+            objective=tested.choice,
+        )
+        for index in range(config.seeds)
+    ]
+
+
+def _console() -> Console:
+    # Wide enough where the output is a pipe, whose width nobody knows.
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=200)
+
+
+def _train(
+    config: Config, tested: TestedObjective, jobs: Sequence[TraineeJob], console: Console
+) -> list[int]:
+    """Train the agents that are not finished; the seeds that failed."""
+    missing = [job for job in jobs if not is_finished(job.rows, job.steps)]
+    failed: list[int] = []
+    with EvaluationProgress(jobs, config.steps, console) as progress:
+        already = f", {len(jobs) - len(missing)} finished already" if config.resume else ""
+        what = f"{tested.label} in {config.env} ({familiarity(tested)})"
+        progress.say(f"{what}: {len(jobs)} seeds of {config.steps:,} steps{already}")
+
+        def on_end(end: Ended) -> None:
+            if end.failure:
+                failed.append(end.seed)
+                progress.say(f"seed {end.seed}: failed: {end.failure} (see run.log)")
+                logger.error("what seed %d logged last:\n%s", end.seed, end.detail)
+            else:
+                progress.say(f"seed {end.seed}: done, return {progress.final(end.seed)}")
+
+        try:
+            train_all(missing, config.workers, progress.poll, on_end)
+        except KeyboardInterrupt:
+            progress.say("interrupted; the same command with --resume goes on")
+            raise
+    return failed
+
+
+def _draw(config: Config, tested: TestedObjective) -> None:
+    """A picture that cannot be drawn costs nothing but the picture."""
+    try:
+        from metagenrl.cluster.curves import draw_meta_test  # matplotlib: once all else is done
+
+        envs = None if tested.snapshot is None else tested.snapshot.environments
+        draw_meta_test([config.run_dir], config.run_dir / CURVES_FILE, envs)
+    except Exception:
+        logger.exception("%s could not be drawn", CURVES_FILE)

@@ -1,0 +1,60 @@
+"""What a meta-test or baseline came to, as a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from metagenrl.cluster.config import BaselineConfig, MetaTestConfig
+from metagenrl.cluster.evaluations import mean_interval
+from metagenrl.cluster.rate import duration
+from metagenrl.cluster.records import EvaluationRow
+from metagenrl.cluster.tested_objective import TestedObjective
+from rich.table import Table
+
+
+def summary(
+    config: MetaTestConfig | BaselineConfig,
+    tested: TestedObjective,
+    rows: Sequence[EvaluationRow],
+    seconds: float,
+) -> Table:
+    """The table that ends the command; `seconds` is the time this command took."""
+    final = returns_at(rows, config.steps)
+    lines = [
+        ("objective", tested.label),
+        ("environment", f"{config.env}, {familiarity(tested)}"),
+        ("seeds", f"{len(final)} of {config.seeds} finished, {config.steps:,} steps each"),
+        ("final return", mean_and_interval(final)),
+        ("untrained policy", mean_and_interval(returns_at(rows, 0))),
+        ("wall time", duration(seconds)),
+        ("run folder", str(config.run_dir)),
+    ]
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, text in lines:
+        table.add_row(name, text)
+    return table
+
+
+def familiarity(tested: TestedObjective) -> str:
+    """Whether the objective knows the environment, in words."""
+    if tested.choice.rule != "learned":
+        return "no meta-training"
+    return "seen in meta-training" if tested.seen else "not seen in meta-training"
+
+
+def returns_at(rows: Sequence[EvaluationRow], steps: int) -> list[float]:
+    """Each seed's mean return at `steps`."""
+    return [r.return_mean for r in rows if r.steps == steps and r.return_mean is not None]
+
+
+def mean_and_interval(values: Sequence[float]) -> str:
+    """Mean over seeds and its 95 % interval by Student's t; seeds are few."""
+    if not values:
+        return "none"
+    estimate = mean_interval(values)
+    if math.isnan(estimate.half_width):
+        return f"{estimate.mean:,.1f} (one seed, no interval)"
+    low, high = estimate.mean - estimate.half_width, estimate.mean + estimate.half_width
+    interval = f"95 % interval {low:,.1f} to {high:,.1f}"
+    return f"{estimate.mean:,.1f}, {interval} over {len(values)} seeds"

@@ -1,0 +1,129 @@
+"""Pictures made of blocks of panels, in one style. Draws on Agg; no window, no global state."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
+from metagenrl.objective_server.atomic import write_atomic
+
+# Okabe and Ito's palette, safe for the colour-blind; without its yellow, which white swallows.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+NEUTRAL = "#5F5F5F"
+LINE_STYLES = ("-", "--", "-.", ":")
+
+_COLUMNS = 3
+_PANEL = (4.4, 2.9)  # inches
+_NARROWEST = 6.5
+_TITLE_HEIGHT = 0.5
+_LEGEND_LINE = 0.25
+_LEGEND_KEY = 8  # characters that a legend's line sample is as wide as
+_CHARACTERS = 12  # of a legend in an inch
+_DPI = 130
+_TICKS = [1, 2, 2.5, 5, 10]
+_STYLE: Any = {
+    "font.size": 10,
+    "axes.titlesize": 10.5,
+    "axes.labelsize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#E3E3E3",
+    "grid.linewidth": 0.7,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "legend.fontsize": 9.5,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+}
+
+Panel = Callable[[Axes], None]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Panels under a common title; lines that they label share one legend below them."""
+
+    title: str
+    panels: Sequence[Panel]
+    labels: Sequence[str] = ()  # of the common legend, for its height; (): none
+
+    @property
+    def columns(self) -> int:
+        """Panels side by side."""
+        return 2 if len(self.panels) == 4 else min(_COLUMNS, len(self.panels))
+
+    @property
+    def rows(self) -> int:
+        """Panels one above the other."""
+        return -(-len(self.panels) // self.columns)
+
+    def legend_columns(self, width: float) -> int:
+        """Entries of the legend side by side in a picture of `width` inches."""
+        longest = max(map(len, self.labels), default=1) + _LEGEND_KEY
+        return max(1, min(len(self.labels), int(width * _CHARACTERS) // longest))
+
+    def height(self, width: float) -> float:
+        """Inches in a picture of `width` inches."""
+        lines = -(-len(self.labels) // self.legend_columns(width)) if self.labels else 0
+        return self.rows * _PANEL[1] + _TITLE_HEIGHT + lines * _LEGEND_LINE
+
+
+def draw(title: str, blocks: Sequence[Block], out: Path) -> Path:
+    """Draw the blocks one above the other into the PNG `out`; a kill leaves the former one.
+
+    Raises `ValueError` for no panels at all and `OSError` where it cannot be written.
+    """
+    blocks = [block for block in blocks if block.panels]
+    if not blocks:
+        raise ValueError(f"picture: got nothing to draw into {out}, allowed: at least one panel")
+    with rc_context(_STYLE):
+        width = max(_NARROWEST, max(block.columns for block in blocks) * _PANEL[0])
+        heights = [block.height(width) for block in blocks]
+        figure = Figure(figsize=(width, sum(heights) + _TITLE_HEIGHT), dpi=_DPI)
+        figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.08)
+        figure.suptitle(title, fontsize=13, fontweight="bold")
+        parts = figure.subfigures(len(blocks), 1, height_ratios=heights, squeeze=False)
+        for block, part in zip(blocks, parts[:, 0], strict=True):
+            _draw_block(block, part, block.legend_columns(width))
+        data = io.BytesIO()
+        figure.savefig(data, format="png")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(out, [data.getvalue()])
+    return out
+
+
+def _draw_block(block: Block, part: Any, legend_columns: int) -> None:
+    part.suptitle(block.title, fontsize=11, color=NEUTRAL)
+    axes = list(part.subplots(block.rows, block.columns, squeeze=False).flat)
+    for panel, axis in zip(block.panels, axes, strict=False):
+        axis.xaxis.set_major_locator(MaxNLocator(5, steps=_TICKS))
+        axis.yaxis.set_major_locator(MaxNLocator(5, steps=_TICKS))
+        panel(axis)
+    for axis in axes[len(block.panels) :]:
+        axis.set_visible(False)
+    if block.labels:
+        handles: dict[str, Any] = {}
+        for axis in part.axes:
+            for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+                handles.setdefault(label, handle)
+        part.legend(handles.values(), handles, loc="outside lower center", ncols=legend_columns)
+
+
+def steps_axis(axis: Axes, label: str) -> None:
+    """Steps along x as 500, 20k, 1M."""
+    axis.set_xlabel(label)
+    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+
+
+def note(axis: Axes, text: str) -> None:
+    """Say in an empty panel why it is empty."""
+    axis.set_axis_off()
+    axis.text(0.5, 0.5, text, ha="center", va="center", transform=axis.transAxes, color=NEUTRAL)

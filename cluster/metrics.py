@@ -1,0 +1,176 @@
+"""`metrics.jsonl`: append-only while a run lasts, cut back where it is resumed.
+
+A failure to write is logged and swallowed: training goes on, and the next rows are tried again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from metagenrl.cluster.records import (
+    AgentRow,
+    EvaluationRow,
+    EventRow,
+    ObjectiveRow,
+    Row,
+    from_line,
+    to_line,
+)
+from metagenrl.objective_server.atomic import write_atomic
+
+METRICS_FILE = "metrics.jsonl"
+
+logger = logging.getLogger(__name__)
+
+
+class MetricsWriter:
+    """Appends rows to a file that it alone writes to."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lost = 0  # rows that could not be written
+        self._file: io.FileIO | None = None
+        self._end = 0  # bytes of complete lines
+        self._failing = False
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Append `rows`; on return the operating system has them, so that a kill loses none.
+
+        Either all of them are in the file or none is. The first of several failures in a row is
+        logged, and so is the end of the failing.
+        """
+        if not rows:
+            return
+        try:
+            self._append("".join(map(to_line, rows)).encode())
+        except Exception as error:
+            self._failed(error, len(rows))
+        else:
+            if self._failing:
+                logger.warning("%s: written again, %d rows are missing", self.path, self.lost)
+            self._failing = False
+
+    def truncate_after(self, round: int) -> None:
+        """Remove the rows of later rounds, which a resumed run will write again.
+
+        What is no row (a line that a killed process left half-written) goes as well. Replaces the
+        file by rename: a process killed here leaves the old one or the new one. Failures are
+        logged and swallowed.
+        """
+        self.close()
+        if not self.path.exists():
+            return
+        try:
+            write_atomic(self.path, [line for line in _lines(self.path) if _round(line) <= round])
+        except Exception as error:
+            self._failed(error, 0)
+
+    def close(self) -> None:
+        """Close the file; a later `write` opens it again."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _append(self, data: bytes) -> None:
+        file = self._file = self._file or self._open()
+        try:
+            view = memoryview(data)
+            while view:  # a raw write may take less than all, at a full disk for one
+                view = view[file.write(view) :]
+        except BaseException:
+            with contextlib.suppress(OSError):
+                file.truncate(self._end)
+            self.close()
+            raise
+        self._end += len(data)
+
+    def _open(self) -> io.FileIO:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        file = io.FileIO(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644), "r+")
+        try:
+            self._end = _complete_bytes(file)
+            file.truncate(self._end)
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    def _failed(self, error: Exception, rows: int) -> None:
+        self.lost += rows
+        if not self._failing:
+            reason = error.strerror if isinstance(error, OSError) else repr(error)
+            logger.warning("%s: not written (%s), training goes on", self.path, reason)
+        self._failing = True
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """All rows of a meta-training run, in the order in which they were written."""
+
+    agents: list[AgentRow]
+    objective: list[ObjectiveRow]
+    events: list[EventRow]
+
+
+def read_metrics(run_dir: Path) -> Metrics:
+    """The rows of a run, those that are damaged left out; none where there is no file."""
+    metrics = Metrics([], [], [])
+    for row in iter_rows(run_dir / METRICS_FILE):
+        if isinstance(row, AgentRow):
+            metrics.agents.append(row)
+        elif isinstance(row, ObjectiveRow):
+            metrics.objective.append(row)
+        elif isinstance(row, EventRow):
+            metrics.events.append(row)
+    return metrics
+
+
+def iter_rows(path: Path, kind: str | None = None) -> Iterator[Row]:
+    """The rows of a file; `kind` is what a line without one is.
+
+    A damaged line is skipped with a warning, but for an unfinished last one, which only means
+    that its writer was killed or is still at work.
+    """
+    if not path.exists():
+        return
+    for number, line in enumerate(_lines(path), start=1):
+        try:
+            yield from_line(line, kind)
+        except ValueError as error:
+            logger.warning("%s, line %d is skipped: %s", path, number, error)
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """The complete lines of a file."""
+    with open(path, "rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield line
+
+
+def _round(line: bytes) -> float:
+    """A row's round; infinite for what is no row."""
+    try:
+        row = from_line(line)
+    except ValueError:
+        return float("inf")
+    return float("inf") if isinstance(row, EvaluationRow) else row.round
+
+
+def _complete_bytes(file: io.FileIO) -> int:
+    """Where the last complete line ends."""
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - io.DEFAULT_BUFFER_SIZE)
+        file.seek(start)
+        newline = file.read(end - start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0

@@ -1,0 +1,212 @@
+"""Meta-training: the loop of Algorithm 1 over a population, on either engine.
+
+Synchronous mode (staleness bound 0, the paper's): every agent computes its round with the same
+alpha, then the server applies the mean. Asynchronous mode: an agent goes on with the newest
+alpha as soon as its own round is done, and a quorum closes the server's round. Nothing waits
+without a bound: an agent that misses two deadlines counts as hung and is restarted.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from metagenrl.cluster.config import TrainConfig
+from metagenrl.cluster.engine import AgentLost, Completed, Engine, Lost, Started
+from metagenrl.cluster.recorder import Recorder
+from metagenrl.cluster.roster import Roster, Seat
+from metagenrl.cluster.run_folder import Checkpoints, agent_part
+from metagenrl.learner.types import AlphaGradient
+from metagenrl.objective_server.messages import Broadcast
+
+logger = logging.getLogger(__name__)
+
+START_TIMEOUT = 300.0  # seconds until agents must have come up: 40 take over a minute
+
+States = Mapping[str, Mapping[str, Any]]
+
+
+class Population:
+    """One meta-training run."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        engine: Engine,
+        roster: Roster,
+        recorder: Recorder,
+        checkpoints: Checkpoints,
+        states: States | None,
+    ) -> None:
+        self.config, self.engine, self.roster = config, engine, roster
+        self.recorder, self.checkpoints = recorder, checkpoints
+        self._synchronous = config.server.staleness_bound == 0
+        self._broadcast: Broadcast = engine.exchange([], [], close=False).broadcast
+        self._checkpoint_due = config.checkpoint_every
+        if states is not None:
+            roster.load_state_dict(states["population"]["roster"])
+            self._checkpoint_due = int(states["population"]["checkpoint_due"])
+        for seat in roster.seats:
+            part = agent_part(seat.index)
+            state = dict(states[part]) if states is not None and part in states else None
+            engine.start_agent(seat.config, seat.incarnation, state)
+        self._welcome(START_TIMEOUT)
+
+    def run(self) -> bool:
+        """Train until every agent has taken its steps; False where all of them failed."""
+        while self.roster.active:
+            self._welcome(0.0 if self.roster.in_condition("idle", "busy") else START_TIMEOUT)
+            if self._synchronous:
+                self._synchronous_round()
+            else:
+                self._asynchronous_step()
+            if min(self._steps_of_active(), default=self.config.steps) >= self._checkpoint_due:
+                self._checkpoint()
+            self.recorder.tick()
+        if self.roster.in_condition("done"):
+            self._checkpoint()
+        self.recorder.snapshot(self._broadcast)
+        return bool(self.roster.in_condition("done"))
+
+    def _welcome(self, timeout: float) -> None:
+        """Let agents that came up take part; the others go on without those that have not."""
+        if not self.roster.in_condition("starting"):
+            return
+        for result in self.engine.started(timeout):
+            seat = self.roster[result.agent]
+            if isinstance(result, Started):
+                seat.condition = "done" if seat.steps >= self.config.steps else "idle"
+            else:
+                self._lost(seat, result)
+        if timeout:
+            for seat in self.roster.in_condition("starting"):
+                self._lost(seat, Lost(seat.index, f"not up after {timeout:.0f} s"))
+
+    def _steps_of_active(self) -> list[int]:
+        return [self.roster[agent].steps for agent in self.roster.active]
+
+    def _begin(self, seat: Seat) -> None:
+        self.engine.begin_round(seat.index, self._broadcast)
+        seat.condition, seat.begun, seat.late = "busy", time.monotonic(), False
+
+    def _synchronous_round(self) -> None:
+        for seat in self.roster.in_condition("idle"):
+            self._begin(seat)
+        expected = self.roster.active
+        gradients = self._collect(self.config.round_timeout)
+        self._exchange(sorted(gradients, key=lambda g: g.agent), expected, close=True)
+
+    def _collect(self, timeout: float) -> list[AlphaGradient]:
+        """Gradients of all busy agents that answer in time; the others are late or lost."""
+        deadline, gradients = time.monotonic() + timeout, []
+        while self.roster.in_condition("busy"):
+            left = deadline - time.monotonic()
+            results = self.engine.poll(max(left, 0.0), everyone=True) if left > 0 else []
+            if not results:
+                break
+            gradients += self._take(results)
+        self._watch_late()
+        return gradients
+
+    def _asynchronous_step(self) -> None:
+        for seat in self.roster.in_condition("idle"):
+            self._begin(seat)
+        results = self.engine.poll(self.config.round_timeout, everyone=False)
+        if not results:
+            self._watch_late()
+        gradients = self._take(results)
+        self._exchange(gradients, self.roster.active, close=not results)
+
+    def _take(self, results: list[Completed | Lost]) -> list[AlphaGradient]:
+        gradients = []
+        for result in results:
+            seat = self.roster[result.agent]
+            if isinstance(result, Lost):
+                self._lost(seat, result)
+                continue
+            seat.condition, seat.steps = "idle", result.report.steps
+            self.recorder.report(result.report, self._broadcast.version, seat.restarts)
+            if result.report.gradient is not None:
+                gradients.append(result.report.gradient)
+            if seat.steps >= self.config.steps:
+                seat.condition = "done"
+        return gradients
+
+    def _exchange(self, gradients: list[AlphaGradient], expected: list[int], close: bool) -> None:
+        before = self._broadcast.version
+        result = self.engine.exchange(gradients, expected, close)
+        self._broadcast = result.broadcast
+        self.recorder.exchange(gradients, result)
+        every = self.config.snapshot_every
+        if self._broadcast.version // every > before // every:
+            self.recorder.snapshot(self._broadcast)
+
+    def _watch_late(self) -> None:
+        """Busy agents past a deadline are late; past two, hung: the same as a crash."""
+        for seat in self.roster.in_condition("busy"):
+            if seat.late:
+                waited = time.monotonic() - seat.begun
+                self._lost(seat, Lost(seat.index, f"no answer for {waited:.0f} s"))
+            else:
+                seat.late = True
+                self.recorder.event("late", seat.index, "the round closed without it")
+
+    def _lost(self, seat: Seat, lost: Lost) -> None:
+        """Bring an agent back from its last checkpoint, `max_restarts` times."""
+        if lost.detail:
+            logger.error("agent %d (%s): %s", seat.index, seat.config.env_id, lost.detail)
+        self.engine.stop_agent(seat.index)
+        if seat.restarts >= self.config.max_restarts:
+            seat.condition = "failed"
+            message = f"failed after {seat.restarts} restarts: {lost.reason}"
+            self.recorder.event("failed", seat.index, message)
+            return
+        seat.restarts += 1
+        seat.incarnation += 1
+        state = self._last_state(seat.index)
+        self.engine.start_agent(seat.config, seat.incarnation, state)
+        seat.condition = "starting"
+        seat.steps = int(state["steps"]) if state else 0
+        limit = self.config.max_restarts
+        message = f"restarted ({seat.restarts}/{limit}) at step {seat.steps}: {lost.reason}"
+        self.recorder.event("restarted", seat.index, message)
+
+    def _last_state(self, agent: int) -> dict[str, Any] | None:
+        try:
+            states = self.checkpoints.load([agent_part(agent)])
+        except ValueError:  # it was not there yet, or it had failed, when that was written
+            return None
+        return None if states is None else states[agent_part(agent)]
+
+    def _checkpoint(self) -> None:
+        """Save everything, with no round under way and all gradients delivered."""
+        if not self._synchronous:
+            gradients = self._collect(self.config.round_timeout)
+            self._exchange(gradients, self.roster.active, close=False)
+        if self.roster.in_condition("busy", "starting"):
+            return  # a straggler or newcomer: try again after the next round
+        self._checkpoint_due += self.config.checkpoint_every
+        fetch: dict[str, Callable[[], Mapping[str, Any]]] = {
+            agent_part(seat.index): lambda agent=seat.index: self.engine.agent_state(agent)
+            for seat in self.roster.in_condition("idle", "done")
+        }
+        fetch["server"] = self.engine.server_state
+        fetch["population"] = self._state
+        try:
+            saved = self.checkpoints.save(self._broadcast.round, fetch)
+        except AgentLost as error:
+            self.recorder.event("checkpoint failed", None, str(error))
+            return
+        what = "checkpoint" if saved else "checkpoint failed"
+        self.recorder.event(what, None, f"round {self._broadcast.round}")
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "roster": self.roster.state_dict(),
+            "checkpoint_due": self._checkpoint_due,
+            "recorder": self.recorder.state_dict(),
+            "version": self._broadcast.version,
+            "round": self._broadcast.round,
+        }

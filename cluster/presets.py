@@ -1,0 +1,73 @@
+"""Starting points: the paper's tables, and sizes that two cores can meta-train.
+
+A preset is a complete set of defaults for any command; flags and YAML files override it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from metagenrl.cluster.config import TrainConfig
+from metagenrl.learner.hyperparams import AgentConfig, MetaConfig
+
+PresetName = Literal["quickstart", "small", "paper"]
+
+DEFAULT_PRESET: PresetName = "small"
+"""What a command starts from where neither --preset nor --config nor a run says otherwise."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One starting point for meta-training and for the agents trained afterwards."""
+
+    train: TrainConfig
+    """Meta-training; its `agent` and `objective` also serve meta-tests and baselines."""
+    test_steps: int
+    """Environment steps of an agent in a meta-test or baseline."""
+
+
+# Sizes, life and annealing of the prototype in section 11 of the algorithm notes: at these sizes
+# the agents' meta-gradients differ in norm by orders of magnitude, hence `normalize`.
+_SMALL_AGENT = AgentConfig(
+    hidden_units=64,
+    batch_size=32,
+    random_steps=1_000,
+    learning_starts=200,
+    replay_capacity=100_000,
+)
+_SMALL_META = MetaConfig(gradient_scaling="normalize", anneal_steps=1_500, lifetime=6_000)
+_SMALL_ENVS = ("Pendulum-v1", "InvertedDoublePendulum-v5")
+
+PRESETS: dict[PresetName, Preset] = {
+    "quickstart": Preset(
+        TrainConfig(
+            envs=_SMALL_ENVS,
+            agents=4,
+            steps=10_000,
+            run_dir=Path("runs/quickstart"),
+            checkpoint_every=2_500,
+            snapshot_every=250,
+            log_every=200,
+            agent=_SMALL_AGENT,
+            meta=_SMALL_META,
+        ),
+        test_steps=6_000,
+    ),
+    "small": Preset(
+        TrainConfig(
+            envs=_SMALL_ENVS,
+            agents=8,
+            steps=60_000,
+            run_dir=Path("runs/small"),
+            checkpoint_every=5_000,
+            snapshot_every=500,
+            log_every=500,
+            agent=_SMALL_AGENT,
+            meta=_SMALL_META,
+        ),
+        test_steps=10_000,
+    ),
+    "paper": Preset(TrainConfig(), test_steps=1_000_000),
+}

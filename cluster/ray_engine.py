@@ -1,0 +1,193 @@
+"""The engine on Ray: every agent an actor, the server an actor, no unbounded wait.
+
+Actors are not restarted by Ray, which would bring them back empty: the driver starts a new one
+with the state to go on from. The server's actor stays on the driver's node, where the run's
+folder is; when it dies, a new one opens the store, and the call that was under way is repeated,
+which the server applies at most once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ray
+from metagenrl.agents.member import MemberConfig
+from metagenrl.cluster.agent_actor import AgentActor
+from metagenrl.cluster.engine import AgentLost, Completed, Exchange, Lost, Started
+from metagenrl.cluster.server_actor import ServerActor
+from metagenrl.learner.types import AlphaGradient
+from metagenrl.objective_server.messages import Broadcast
+from metagenrl.objective_server.server import ObjectiveServer
+from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+logger = logging.getLogger(__name__)
+
+SERVER_RESTARTS = 20
+START_TIMEOUT = 300.0  # seconds until an actor must have come up: 40 take over a minute
+
+
+class ServerUnreachable(RuntimeError):  # noqa: N818 - reads as the event it is
+    """The objective server could not be brought back."""
+
+
+def connect(agents: int, agent_cpus: float | None) -> float:
+    """Join the cluster named by RAY_ADDRESS, or start a local Ray; CPUs to reserve an agent.
+
+    Raises `ValueError` where the agents do not fit, saying how many do.
+    """
+    if not ray.is_initialized():
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        remote = "RAY_ADDRESS" in os.environ
+        local: dict[str, Any] = {} if remote else {"include_dashboard": False}
+        ray.init(log_to_driver=True, logging_level=logging.WARNING, **local)
+    cpus = float(ray.cluster_resources().get("CPU", 0.0))
+    share = agent_cpus if agent_cpus is not None else min(1.0, int(cpus / agents * 1000) / 1000)
+    if share <= 0 or share * agents > cpus + 1e-6:
+        fitting = int(cpus / share) if share > 0 else 0
+        raise ValueError(
+            f"agents: got {agents} of {share:g} CPUs each, allowed: at most {fitting} "
+            f"on this cluster's {cpus:g} CPUs"
+        )
+    return share
+
+
+class RayEngine:
+    """See `metagenrl.cluster.engine.Engine`."""
+
+    def __init__(
+        self, open_server: Callable[[], ObjectiveServer], agent_cpus: float, timeout: float
+    ) -> None:
+        self._open_server, self._agent_cpus, self._timeout = open_server, agent_cpus, timeout
+        self._agents: dict[int, Any] = {}
+        self._pending: dict[ray.ObjectRef, int] = {}
+        self._starting: dict[ray.ObjectRef, int] = {}
+        self._restarts = 0
+        self._server: Any = None
+        self._round = self._start_server()
+
+    def _start_server(self) -> int:
+        """Bring the server up and return its open round. Raises what opening it raised."""
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._server = ServerActor.options(scheduling_strategy=here).remote(self._open_server)
+        try:
+            _, open_round, version = ray.get(self._server.ready.remote(), timeout=START_TIMEOUT)
+        except RayTaskError as error:
+            raise error.as_instanceof_cause() from None
+        if self._restarts:
+            logger.warning("objective restored at version %d", version)
+        return int(open_round)
+
+    def start_agent(
+        self, config: MemberConfig, incarnation: int, state: dict[str, Any] | None
+    ) -> None:
+        """See `Engine`; agents are spread over the nodes."""
+        actor = AgentActor.options(num_cpus=self._agent_cpus, scheduling_strategy="SPREAD")
+        handle = actor.remote(config, incarnation, state)
+        self._agents[config.index] = handle
+        self._starting[handle.ready.remote()] = config.index
+
+    def started(self, timeout: float) -> list[Started | Lost]:
+        """See `Engine`."""
+        refs = list(self._starting)
+        if not refs:
+            return []
+        done, _ = ray.wait(refs, num_returns=len(refs), timeout=timeout)
+        return [self._came_up(ref) for ref in done]
+
+    def _came_up(self, ref: ray.ObjectRef) -> Started | Lost:
+        agent = self._starting.pop(ref)
+        try:
+            ray.get(ref, timeout=self._timeout)
+        except RayError as error:
+            return Lost(agent, _first_line(error), str(error))
+        return Started(agent)
+
+    def stop_agent(self, agent: int) -> None:
+        """See `Engine`."""
+        actor = self._agents.pop(agent, None)
+        if actor is not None:
+            ray.kill(actor)
+        self._pending = {ref: a for ref, a in self._pending.items() if a != agent}
+        self._starting = {ref: a for ref, a in self._starting.items() if a != agent}
+
+    def begin_round(self, agent: int, broadcast: Broadcast) -> None:
+        """See `Engine`."""
+        b = broadcast
+        self._pending[self._agents[agent].round.remote(b.alpha, b.version, b.round)] = agent
+
+    def poll(self, timeout: float, everyone: bool) -> list[Completed | Lost]:
+        """See `Engine`."""
+        refs = list(self._pending)
+        if not refs:
+            return []
+        done, _ = ray.wait(refs, num_returns=len(refs) if everyone else 1, timeout=timeout)
+        return [self._result(ref) for ref in done]
+
+    def _result(self, ref: ray.ObjectRef) -> Completed | Lost:
+        agent = self._pending.pop(ref)
+        try:
+            return Completed(agent, ray.get(ref, timeout=self._timeout))
+        except RayTaskError as error:
+            return Lost(agent, repr(error.cause), str(error))
+        except RayActorError as error:
+            return Lost(agent, _first_line(error), str(error))
+        except RayError as error:
+            return Lost(agent, _first_line(error))
+
+    def agent_state(self, agent: int) -> dict[str, Any]:
+        """See `Engine`."""
+        if agent not in self._agents:
+            raise AgentLost(f"agent {agent} is not there")
+        try:
+            state: dict[str, Any] = ray.get(
+                self._agents[agent].state.remote(), timeout=self._timeout
+            )
+        except RayError as error:
+            raise AgentLost(f"agent {agent}: {_first_line(error)}") from error
+        return state
+
+    def exchange(
+        self, gradients: Sequence[AlphaGradient], expected: Sequence[int], close: bool
+    ) -> Exchange:
+        """See `Engine`; the server is brought back and asked again where it died."""
+        arguments = (list(gradients), list(expected), self._round, close)
+        result: Exchange = self._ask("exchange", *arguments)
+        self._round = result.broadcast.round
+        return result
+
+    def server_state(self) -> dict[str, Any]:
+        """See `Engine`."""
+        state: dict[str, Any] = self._ask("state")
+        return state
+
+    def _ask(self, method: str, *arguments: Any) -> Any:
+        while True:
+            try:
+                return ray.get(
+                    getattr(self._server, method).remote(*arguments), timeout=self._timeout
+                )
+            except RayTaskError as error:
+                raise error.as_instanceof_cause() from None
+            except (RayActorError, GetTimeoutError) as error:
+                self._restarts += 1
+                if self._restarts > SERVER_RESTARTS:
+                    raise ServerUnreachable(f"objective server: {_first_line(error)}") from error
+                logger.warning("objective server lost (%s), restoring it", _first_line(error))
+                ray.kill(self._server)
+                self._start_server()
+
+    def close(self) -> None:
+        """See `Engine`; a Ray that this process did not start is left running."""
+        for agent in list(self._agents):
+            self.stop_agent(agent)
+        if self._server is not None:
+            ray.kill(self._server)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else repr(error)

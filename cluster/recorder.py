@@ -1,0 +1,181 @@
+"""What the population's loop tells the world: metrics, log, live view, W&B, snapshots."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from metagenrl.agents.member import MemberReport
+from metagenrl.cluster.config import TrainConfig
+from metagenrl.cluster.config_io import to_dict
+from metagenrl.cluster.engine import Exchange
+from metagenrl.cluster.intervals import IntervalAccumulator, Moment
+from metagenrl.cluster.live import LiveView, RunStatus
+from metagenrl.cluster.metrics import METRICS_FILE, MetricsWriter
+from metagenrl.cluster.rate import RateMeter
+from metagenrl.cluster.records import EventRow, MetricsRow, ObjectiveRow, objective_row
+from metagenrl.cluster.run_folder import RunIdentity
+from metagenrl.cluster.wandb_log import WandbLog
+from metagenrl.learner.types import AlphaGradient
+from metagenrl.objective_server.file_store import FileStore
+from metagenrl.objective_server.messages import Broadcast
+from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+
+logger = logging.getLogger(__name__)
+
+_QUIET = frozenset({"checkpoint", "rebirth"})
+
+
+class Recorder:
+    """Everything that is written or shown while a run goes on; never stops it."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        identity: RunIdentity,
+        states: Mapping[str, Mapping[str, Any]] | None,
+    ) -> None:
+        self._config, self._identity = config, identity
+        self._store = FileStore(config.run_dir)
+        self._writer = MetricsWriter(config.run_dir / METRICS_FILE)
+        envs = [config.envs[i % len(config.envs)] for i in range(config.agents)]
+        self._intervals = IntervalAccumulator(config.log_every, envs)
+        self._steps = [0] * config.agents
+        self._lives = [0] * config.agents
+        self._agent_steps, self._elapsed, self._round, self._version = 0, 0.0, 0, 0
+        if states is not None:
+            self._restore(states["population"])
+        self._began, self._meter = time.monotonic(), RateMeter()
+        self._rate: float | None = None
+        self._rows: list[MetricsRow] = []
+        self._objective: ObjectiveRow | None = None
+        self._wandb = WandbLog(
+            config.wandb, config.run_dir, identity.id, config.agents, to_dict(config)
+        )
+        self._view = LiveView()
+        self._handler = self._view.handler()
+        self._handler.setLevel(logging.WARNING)
+        logging.getLogger("metagenrl").addHandler(self._handler)
+        self._view.__enter__()
+
+    def _restore(self, population: Mapping[str, Any]) -> None:
+        saved = population["recorder"]
+        self._intervals.load_state_dict(saved["intervals"])
+        self._steps, self._lives = list(saved["steps"]), list(saved["lives"])
+        self._agent_steps, self._elapsed = int(saved["agent_steps"]), float(saved["elapsed"])
+        self._round, self._version = int(population["round"]), int(population["version"])
+        self._writer.truncate_after(self._round - 1)  # the open round is computed again
+
+    @property
+    def seconds(self) -> float:
+        """Time that the run has taken, over all its processes."""
+        return self._elapsed + time.monotonic() - self._began
+
+    def _moment(self) -> Moment:
+        return Moment(self.seconds, self._round, self._version)
+
+    def report(self, report: MemberReport, version: int, restarts: int) -> None:
+        """One agent's round."""
+        agent = report.agent
+        if report.life > self._lives[agent]:
+            self._lives[agent] = report.life
+            self.event("rebirth", agent, f"life {report.life} at step {report.steps}")
+        self._agent_steps += max(0, report.steps - self._steps[agent])
+        self._steps[agent] = report.steps
+        self._rows.extend(self._intervals.add(report, Moment(self.seconds, self._round, version)))
+
+    def exchange(self, gradients: Sequence[AlphaGradient], result: Exchange) -> None:
+        """What the server made of a round; one row per version of alpha."""
+        for gradient, receipt in zip(gradients, result.receipts, strict=True):
+            if receipt.status == "rejected" and receipt.reason in ("non_finite", "quarantined"):
+                self.event("rejected", gradient.agent, receipt.message)
+        broadcast = result.broadcast
+        self._round = broadcast.round
+        if broadcast.version == self._version or broadcast.report is None:
+            return
+        self._version = broadcast.version
+        row = objective_row(
+            broadcast.report,
+            result.counters,
+            version=broadcast.version,
+            alpha_norm=float(np.linalg.norm(broadcast.alpha)),
+            time=self.seconds,
+            agent_steps=self._agent_steps,
+            agent_steps_per_s=self._rate,
+        )
+        self._objective = row
+        self._rows.append(row)
+
+    def event(self, what: str, agent: int | None, message: str) -> None:
+        """Something happened to an agent, or to the run."""
+        who = "" if agent is None else f"agent {agent} "
+        logger.log(logging.INFO if what in _QUIET else logging.WARNING, "%s%s", who, message)
+        if agent is not None and what in ("restarted", "failed", "late"):
+            self._intervals.mark(agent, what)
+        self._rows.append(EventRow(self.seconds, self._round, what, agent, message))
+
+    def snapshot(self, broadcast: Broadcast) -> None:
+        """Keep alpha under its version."""
+        try:
+            self._store.put_snapshot(
+                ObjectiveSnapshot(
+                    alpha=broadcast.alpha,
+                    version=broadcast.version,
+                    config=to_dict(self._config.objective),
+                    environments=self._config.envs,
+                    steps=self._agent_steps,
+                    run=self._identity.id,
+                )
+            )
+        except OSError as error:
+            self.event("snapshot failed", None, f"snapshot failed: {error.strerror}")
+
+    def tick(self) -> None:
+        """Once a round: write what has come together, and show it."""
+        self._rate = self._meter.add(self.seconds, self._agent_steps)
+        self._flush()
+        self._view.update(self._status)
+
+    def _flush(self) -> None:
+        rows, self._rows = self._rows, []
+        if rows:
+            self._writer.write(rows)
+            self._wandb.log(rows)
+
+    def _status(self) -> RunStatus:
+        row = self._objective
+        return RunStatus(
+            run=str(self._config.run_dir),
+            round=self._round,
+            version=self._version,
+            elapsed=self.seconds,
+            agent_steps=self._agent_steps,
+            goal=self._config.agents * self._config.steps,
+            rate=self._rate,
+            agents=self._intervals.current(self._moment()),
+            gradient_norm=None if row is None else row.gradient_norm,
+            cosine=None if row is None else row.cosine,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs to go on with the same rows."""
+        return {
+            "intervals": self._intervals.state_dict(),
+            "steps": list(self._steps),
+            "lives": list(self._lives),
+            "agent_steps": self._agent_steps,
+            "elapsed": self.seconds,
+        }
+
+    def close(self) -> None:
+        """Write and show what is left; wait for nothing but W&B's own files."""
+        self._rows.extend(self._intervals.finish(self._moment()))
+        self._flush()
+        self._writer.close()
+        self._view.update(self._status, force=True)
+        self._view.__exit__(None, None, None)
+        logging.getLogger("metagenrl").removeHandler(self._handler)
+        self._wandb.finish()

@@ -1,0 +1,115 @@
+"""From the words of a command line to one complete, valid configuration.
+
+Defaults come from a preset or from the run that is named, a YAML file overrides them, flags
+override both. Nothing is written or started here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from metagenrl.cluster.command_line import Source, parse, parse_with_source
+from metagenrl.cluster.config import (
+    RANDOM_OBJECTIVE,
+    BaselineConfig,
+    MetaTestConfig,
+    ShowConfig,
+    TrainConfig,
+    UsageError,
+)
+from metagenrl.cluster.config_io import build, load_mapping, merge, to_dict
+from metagenrl.cluster.presets import DEFAULT_PRESET, PRESETS
+from metagenrl.cluster.validate import (
+    CONFIG_FILE,
+    check_is_run,
+    check_resume,
+    snapshot_architecture,
+)
+
+_RUN_DEPTH = 2  # folders between a snapshot and its run: RUN_DIR/objectives/FILE
+
+
+def train_config(argv: Sequence[str]) -> TrainConfig:
+    """The configuration of `metagenrl train`.
+
+    With --resume and neither --preset nor --config it starts from the resumed run's own, and
+    `run_dir` is the resumed folder. Raises `ValueError` (one line) for all that is wrong with it.
+    """
+    source, flags = parse_with_source(TrainConfig, argv)
+    resume: Path | None = flags.get("resume")
+    if resume is not None:
+        check_is_run("resume", resume)
+    if resume is None or source != Source():
+        defaults = to_dict(PRESETS[source.preset or DEFAULT_PRESET].train)
+    else:
+        defaults = load_mapping(resume / CONFIG_FILE, "resume")
+    values = merge(merge(defaults, _file_values(source)), {"resume": None} | flags)
+    config = build(TrainConfig, values)
+    if resume is None:
+        return config
+    if "run_dir" not in flags:
+        config = dataclasses.replace(config, run_dir=resume)
+    check_resume(config, resume)
+    return config
+
+
+def test_config(argv: Sequence[str]) -> MetaTestConfig:
+    """The configuration of `metagenrl test`: agents as in the objective's run, else a preset's.
+
+    Raises `ValueError` (one line) for all that is wrong with it.
+    """
+    source, flags = parse_with_source(MetaTestConfig, argv)
+    values = merge(_file_values(source), flags)
+    if values.get("objective", RANDOM_OBJECTIVE) == RANDOM_OBJECTIVE:
+        return build(MetaTestConfig, merge(_test_defaults(source, None), values))
+    run_dir = _run_of(Path(values["objective"]))
+    config = build(MetaTestConfig, merge(_test_defaults(source, run_dir), values))
+    architecture = snapshot_architecture(config)
+    if "architecture" in values and config.architecture != architecture:
+        raise UsageError(
+            f"architecture: got {to_dict(config.architecture)}, allowed: that of the objective, "
+            f"{to_dict(architecture)}"
+        )
+    return dataclasses.replace(config, architecture=architecture)
+
+
+def baseline_config(argv: Sequence[str]) -> BaselineConfig:
+    """The configuration of `metagenrl baseline`: the preset's agents.
+
+    Raises `ValueError` (one line) for all that is wrong with it.
+    """
+    source, flags = parse_with_source(BaselineConfig, argv)
+    defaults = _test_defaults(source, None)
+    del defaults["architecture"]
+    return build(BaselineConfig, merge(merge(defaults, _file_values(source)), flags))
+
+
+def show_config(argv: Sequence[str]) -> ShowConfig:
+    """The configuration of `metagenrl objective show`. Raises `UsageError`."""
+    return build(ShowConfig, parse(ShowConfig, argv))
+
+
+def _test_defaults(source: Source, run_dir: Path | None) -> dict[str, Any]:
+    preset = PRESETS[source.preset or DEFAULT_PRESET]
+    train = preset.train
+    if run_dir is not None and source.preset is None:
+        train = build(TrainConfig, load_mapping(run_dir / CONFIG_FILE, "objective"))
+    return {
+        "steps": preset.test_steps,
+        "agent": to_dict(train.agent),
+        "architecture": to_dict(train.objective),
+    }
+
+
+def _file_values(source: Source) -> dict[str, Any]:
+    return {} if source.config is None else load_mapping(source.config)
+
+
+def _run_of(objective: Path) -> Path | None:
+    """The run folder that an objective is or lies in, None where there is none."""
+    absolute = objective.absolute()
+    candidates = [absolute, *absolute.parents[:_RUN_DEPTH]]
+    return next((path for path in candidates if (path / CONFIG_FILE).is_file()), None)

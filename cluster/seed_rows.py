@@ -1,0 +1,103 @@
+"""The rows that a trained agent leaves behind, and the file in which it does.
+
+Rows hold no times, so that equal runs leave equal files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, cast
+
+from metagenrl.cluster.evaluations import EVALUATIONS_FILE
+from metagenrl.cluster.records import EvaluationRow, from_line, to_line
+from metagenrl.objective_server.atomic import write_atomic
+from metagenrl.objective_server.errors import CorruptFile
+
+
+@dataclass(frozen=True)
+class EpisodeRow:
+    """A finished training episode, exploration noise included; evaluations have rows of their own.
+
+    The agent is the one whose evaluations are in the same file.
+    """
+
+    kind: ClassVar[str] = "episode"
+
+    steps: int  # environment steps the agent has trained for
+    episode_return: float  # undiscounted
+    length: int  # steps
+
+
+class RowFile:
+    """A file of rows that are out of this process as soon as they are written."""
+
+    def __init__(self, path: Path) -> None:
+        """Open `path`, keeping what is in it."""
+        self.path = path
+        self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed by `close`
+
+    def write(self, row: EvaluationRow | EpisodeRow) -> None:
+        """Add a row. Raises `OSError` where the disk is full."""
+        if isinstance(row, EvaluationRow):
+            line = to_line(row)
+        else:
+            line = json.dumps({"kind": row.kind} | vars(row)) + "\n"
+        self._file.write(line.encode())
+
+    def sync(self) -> int:
+        """Put everything on the disk; the file's size in bytes."""
+        os.fsync(self._file.fileno())
+        return os.fstat(self._file.fileno()).st_size
+
+    def cut(self, size: int) -> None:
+        """Forget what came after the first `size` bytes. Raises `CorruptFile` if there are less."""
+        found = os.fstat(self._file.fileno()).st_size
+        if found < size:
+            raise CorruptFile(self.path, "truncated", f"{size} bytes or more", f"{found} bytes")
+        self._file.truncate(size)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class RowReader:
+    """Follows the evaluations in a file that another process writes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._offset = path, 0
+
+    def new_rows(self) -> list[EvaluationRow]:
+        """The complete rows since the last call; from the start again where the file was cut."""
+        try:
+            with open(self.path, "rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                self._offset = file.seek(self._offset if self._offset <= size else 0)
+                data = file.read()
+        except FileNotFoundError:
+            return []
+        complete = data[: data.rfind(b"\n") + 1]
+        self._offset += len(complete)
+        lines = [line for line in complete.splitlines() if json.loads(line)["kind"] != "episode"]
+        return [cast(EvaluationRow, from_line(line)) for line in lines]
+
+
+def evaluations(path: Path) -> list[EvaluationRow]:
+    """All evaluations in one agent's file; a row that was cut off is left out."""
+    return RowReader(path).new_rows()
+
+
+def is_finished(path: Path, steps: int) -> bool:
+    """Whether the agent was evaluated after its last step."""
+    return any(row.steps == steps for row in evaluations(path))
+
+
+def merge_evaluations(run_dir: Path, paths: Iterable[Path]) -> list[EvaluationRow]:
+    """Collect the evaluations of all agents in `evaluations.jsonl`, in the order of `paths`."""
+    rows = [row for path in paths for row in evaluations(path)]
+    write_atomic(run_dir / EVALUATIONS_FILE, [to_line(row).encode() for row in rows], durable=True)
+    return rows

@@ -1,0 +1,46 @@
+"""`metagenrl objective show`: what a snapshot says about itself, as a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from metagenrl.cluster.config import UsageError
+from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from rich.console import Console
+from rich.table import Table
+
+
+def show_objective(path: Path) -> int:
+    """Print the snapshot in `path`; 0. Raises `UsageError` where it is damaged or none."""
+    try:
+        snapshot = ObjectiveSnapshot.load(path)
+    except ValueError as error:
+        raise UsageError(
+            f"file: got {str(path)!r} ({error}), allowed: an objective's snapshot"
+        ) from error
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in describe(snapshot):
+        table.add_row(name, value)
+    # Wide enough for a checksum where the output is a pipe, whose width nobody knows.
+    console = Console(highlight=False)
+    console = console if console.is_terminal else Console(highlight=False, width=200)
+    console.print(table)
+    return 0
+
+
+def describe(snapshot: ObjectiveSnapshot) -> list[tuple[str, str]]:
+    """(label, text) of each fact, in the order in which they are shown."""
+    config: dict[str, Any] = snapshot.config
+    lineage = [f"{origin.run} (version {origin.version})" for origin in snapshot.lineage]
+    return [
+        ("architecture", ", ".join(f"{name} {value}" for name, value in config.items())),
+        ("parameters", f"{snapshot.alpha.size:,}"),
+        ("version", str(snapshot.version)),
+        ("environments", ", ".join(snapshot.environments)),
+        ("steps", f"{snapshot.steps:,} environment steps of the whole population"),
+        ("run", snapshot.run),
+        ("lineage", " -> ".join([*lineage, snapshot.run])),
+        ("created", snapshot.created),
+        ("checksum", f"sha256 {snapshot.checksum}"),
+    ]

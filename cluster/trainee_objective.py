@@ -1,0 +1,41 @@
+"""The objectives of meta-tests and baselines (Algorithm 2, section 9), all frozen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from metagenrl.agents.seeding import draw_torch_seed
+from metagenrl.cluster.trainee_job import ObjectiveChoice
+from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
+from metagenrl.learner.objective_net import ObjectiveNet, initial_alpha
+from metagenrl.learner.objectives import CriticObjective, Learned, Objective, Reinforce
+from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from torch import Tensor
+
+ALPHA_STREAM = 1_000_004
+"""Spawn key of the random control's alpha: no stream of the agent itself has it."""
+
+
+def objective_for(choice: ObjectiveChoice, agent: AgentConfig, seed: int) -> Objective:
+    """What trains the agent of `seed`.
+
+    Raises `CorruptFile`, `FutureFormat` or `WrongArchitecture` where the snapshot cannot be used.
+    """
+    if choice.rule == "reinforce-off":
+        return Reinforce(agent.gamma, agent.gae_lambda)
+    if choice.rule in ("td3", "ddpg"):
+        return CriticObjective()
+    net = ObjectiveNet(choice.architecture)
+    if choice.rule == "random":
+        return Learned(net, random_alpha(choice.architecture, seed))
+    snapshot = ObjectiveSnapshot.load(Path(choice.snapshot))
+    snapshot.expect(choice.architecture, net.layout.size)
+    return Learned(net, torch.from_numpy(snapshot.alpha.copy()))
+
+
+def random_alpha(architecture: ObjectiveConfig, seed: int) -> Tensor:
+    """The untrained control's alpha, `[P_alpha]`: another one for each seed."""
+    stream = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(ALPHA_STREAM,)))
+    return initial_alpha(architecture, torch.Generator().manual_seed(draw_torch_seed(stream)))

@@ -1,0 +1,183 @@
+"""What a command must be refused for before anything is started or written.
+
+Everything here looks at the disk or at an environment; what the values alone tell is checked by
+the configurations themselves. Errors are `ValueError`s of one line.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from metagenrl.cluster.config import (
+    RANDOM_OBJECTIVE,
+    BaselineConfig,
+    MetaTestConfig,
+    ShowConfig,
+    TrainConfig,
+    UsageError,
+)
+from metagenrl.cluster.config_io import build, load_mapping, to_dict
+from metagenrl.learner.hyperparams import ObjectiveConfig
+
+CONFIG_FILE = "config.yaml"
+"""A folder that holds this file is a run."""
+
+RESUME_MAY_CHANGE = frozenset(
+    {
+        "run_dir",
+        "resume",
+        "engine",
+        "checkpoint_every",
+        "keep_checkpoints",
+        "log_every",
+        "wandb",
+        "max_restarts",
+        "round_timeout",
+        "agent_cpus",
+    }
+)
+"""Fields that decide how a run is executed and not what it computes."""
+
+EVALUATION_RESUME_MAY_CHANGE = frozenset({"run_dir", "resume", "workers"})
+"""The same for meta-tests and baselines; `run_dir` may be written differently or have moved."""
+
+
+def check_train(config: TrainConfig) -> None:
+    """Refuse unknown or unsupported environments and a run folder that cannot be used."""
+    for env in dict.fromkeys(config.envs):
+        _check_env("envs", env)
+    if config.resume is None:
+        _check_new_folder(config.run_dir, hint=", or --resume with that folder")
+    else:
+        _check_writable(config.run_dir)
+
+
+def check_test(config: MetaTestConfig) -> None:
+    """Refuse an unusable environment or run folder; `resolve` has opened the objective."""
+    _check_env("env", config.env)
+    _check_evaluation_folder(config)
+
+
+def check_baseline(config: BaselineConfig) -> None:
+    """Refuse an unusable environment or run folder."""
+    _check_env("env", config.env)
+    _check_evaluation_folder(config)
+
+
+def check_show(config: ShowConfig) -> None:
+    """Refuse a path that is no file; what is in it, reading it will tell."""
+    if not config.file.is_file():
+        raise UsageError(f"file: got {str(config.file)!r}, allowed: an objective's snapshot file")
+
+
+def check_is_run(field: str, folder: Path) -> None:
+    """Refuse a folder that holds no run."""
+    if not (folder / CONFIG_FILE).is_file():
+        raise UsageError(
+            f"{field}: got {str(folder)!r} (no {CONFIG_FILE} in it), allowed: the folder of a run"
+        )
+
+
+def check_resume(config: TrainConfig, resume: Path) -> None:
+    """Refuse to go on with a run of another configuration.
+
+    `steps` may grow, and `RESUME_MAY_CHANGE` may be anything; the first other field that differs
+    is named with both values.
+    """
+    if config.run_dir.resolve() != resume.resolve():
+        raise UsageError(
+            f"run_dir: got {str(config.run_dir)!r}, allowed: {str(resume)!r}, the folder that "
+            "--resume goes on with"
+        )
+    stored = build(TrainConfig, load_mapping(resume / CONFIG_FILE, "resume"))
+    if config.steps < stored.steps:
+        raise UsageError(
+            f"steps: got {config.steps}, allowed: at least {stored.steps}, as in {resume}"
+        )
+    _check_unchanged(config, stored, RESUME_MAY_CHANGE | {"steps"})
+
+
+def _check_evaluation_folder(config: MetaTestConfig | BaselineConfig) -> None:
+    """A new folder or, with --resume, one of the same command in which only `workers` differs."""
+    if not config.resume:
+        _check_new_folder(config.run_dir, hint=", or --resume")
+        return
+    check_is_run("run_dir", config.run_dir)
+    _check_writable(config.run_dir)
+    try:
+        stored = build(type(config), load_mapping(config.run_dir / CONFIG_FILE, "run_dir"))
+    except ValueError as error:
+        raise UsageError(
+            f"run_dir: got {str(config.run_dir)!r} (of another command: {error}), allowed: the "
+            "folder of the command that is resumed"
+        ) from error
+    _check_unchanged(config, stored, EVALUATION_RESUME_MAY_CHANGE)
+
+
+def _check_unchanged(config: Any, stored: Any, may_change: frozenset[str]) -> None:
+    before = dict(_leaves(to_dict(stored)))
+    for name, value in _leaves(to_dict(config)):
+        if name not in may_change and value != before[name]:
+            raise UsageError(
+                f"{name}: got {value!r}, allowed: {before[name]!r}, as in the run being resumed"
+            )
+
+
+def snapshot_architecture(config: MetaTestConfig) -> ObjectiveConfig:
+    """The architecture of the objective to be tested.
+
+    Raises `UsageError` where there is no such objective, or its file is damaged or of another
+    program version.
+    """
+    from metagenrl.objective_server.find import find_snapshot
+    from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+
+    try:
+        path = find_snapshot(Path(config.objective), config.requested_version)
+        return build(ObjectiveConfig, ObjectiveSnapshot.load(path).config)
+    except ValueError as error:
+        raise UsageError(
+            f"objective: got {config.objective!r} ({error}), allowed: a run folder, a snapshot "
+            f"file, {RANDOM_OBJECTIVE}"
+        ) from error
+
+
+def _check_env(field: str, env: str) -> None:
+    from metagenrl.agents.env_spec import check_environment  # gymnasium takes a while to import
+
+    try:
+        check_environment(env)
+    except ValueError as error:
+        raise UsageError(f"{field}: {str(error).removeprefix('environment: ')}") from error
+
+
+def _check_new_folder(folder: Path, hint: str = "") -> None:
+    if (folder / CONFIG_FILE).exists():
+        raise UsageError(
+            f"run_dir: got {str(folder)!r} (holds another run), allowed: a new folder{hint}"
+        )
+    _check_writable(folder)
+
+
+def _check_writable(folder: Path) -> None:
+    """Try in the nearest folder that exists, with a file that has no name and leaves nothing."""
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"run_dir: got {str(folder)!r} ({error.strerror}: {nearest}), allowed: a folder that "
+            "can be written to"
+        ) from error
+
+
+def _leaves(mapping: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in mapping.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

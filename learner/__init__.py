@@ -1,0 +1,1 @@
+"""The equations of MetaGenRL as pure functions on explicit parameters (torch only)."""

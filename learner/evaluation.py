@@ -1,0 +1,80 @@
+"""A policy and its critic evaluated on one minibatch, each quantity computed once and shared.
+
+The policy update, the objective's inputs and the meta-gradient all need pi_phi(s), Q_theta1(s,
+pi_phi(s)) and their derivatives at the same minibatch; this holds them.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+from metagenrl.learner import mlp
+from metagenrl.learner.mlp import Tape, Views
+from metagenrl.learner.networks import AgentNetworks
+from metagenrl.learner.types import Batch
+from torch import Tensor
+
+
+def member(theta: Views, index: int) -> Views:
+    """One member of an ensemble, still with a leading dimension (of size 1)."""
+    return {name: view[index : index + 1] for name, view in theta.items()}
+
+
+class PolicyEvaluation:
+    """pi_phi(s_t), V_t = Q_theta1(s_t, pi_phi(s_t)), V_{t+1} and dQ/da on a minibatch.
+
+    Values follow section 3: no gradient flows through them. `phi` has a leading dimension of 1,
+    `theta` is the whole ensemble, of which the first member is used.
+    """
+
+    def __init__(self, nets: AgentNetworks, phi: Views, theta: Views, batch: Batch) -> None:
+        self.nets, self.phi, self.batch = nets, phi, batch
+        self.theta1 = member(theta, 0)
+        b, t, a = batch.actions.shape
+        self.states = batch.observations[:, :-1].reshape(1, b * t, -1)
+        pre, self.policy_tape = mlp.forward(nets.policy, phi, self.states)
+        self.pi = pre.tanh_().view(b, t, a)
+
+    @cached_property
+    def _critic(self) -> tuple[Tensor, Tape]:
+        rows = torch.cat([self.states, self.pi.view(1, self.states.shape[1], -1)], -1)
+        return mlp.forward(self.nets.critic, self.theta1, rows)
+
+    @property
+    def v(self) -> Tensor:
+        """V_t `[B, T]`."""
+        return self._critic[0].view(self.pi.shape[:2])
+
+    @cached_property
+    def v_next(self) -> Tensor:
+        """V_{t+1} `[B, T]`: the next step's V_t, and the last valid step's own evaluation."""
+        batch = self.batch
+        length = batch.mask.sum(1).long()
+        rows = torch.arange(length.shape[0], device=length.device)
+        s = batch.observations[rows, length].unsqueeze(0)
+        a = mlp.forward(self.nets.policy, self.phi, s)[0].tanh_()
+        boot, _ = mlp.forward(self.nets.critic, self.theta1, torch.cat([s, a], -1))
+        following = torch.cat([self.v[:, 1:], torch.zeros_like(self.v[:, :1])], 1)
+        following[rows, (length - 1).clamp(min=0)] = boot.view(-1)
+        return following
+
+    @cached_property
+    def action_value_gradient(self) -> Tensor:
+        """dQ_theta1 / da at pi(s_t): `[B, T, A]`."""
+        out, tape = self._critic
+        dx = mlp.backward(self.nets.critic, self.theta1, tape, torch.ones_like(out), None, True)
+        assert dx is not None
+        return dx[..., -self.pi.shape[-1] :].reshape(self.pi.shape)
+
+    def policy_gradient(self, action_gradient: Tensor, grads: Views) -> None:
+        """Write sum_t (d pi_t / d phi)^T action_gradient_t to `grads`; padding counts 0."""
+        b, t, a = self.pi.shape
+        dy = action_gradient * (1 - self.pi.square()) * self.batch.mask.unsqueeze(-1)
+        mlp.backward(self.nets.policy, self.phi, self.policy_tape, dy.view(1, b * t, a), grads)
+
+    def policy_tangent(self, direction: Views) -> Tensor:
+        """(d pi / d phi) direction: `[B, T, A]`, 0 on padding (forward mode)."""
+        tangent = mlp.parameter_tangent(self.nets.policy, self.phi, direction, self.policy_tape)
+        slope = (1 - self.pi.square()) * self.batch.mask.unsqueeze(-1)
+        return tangent.view(self.pi.shape) * slope

@@ -1,0 +1,169 @@
+"""Every hyper-parameter of the method, with the table or section of the paper it comes from.
+
+Defaults are the paper's (Tables 3 and 4). Validation happens on construction: a bad value
+raises `ValueError` with one line that names the field, the value and what is allowed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+RewardNormalization = Literal["zscore", "scale"]
+InnerReduction = Literal["sum", "mean"]
+GradientScaling = Literal["clip", "normalize"]
+
+
+def require(condition: bool, field: str, value: Any, allowed: str) -> None:
+    """Raise `ValueError("field: got value, allowed: ...")` unless `condition` holds."""
+    if not condition:
+        raise ValueError(f"{field}: got {value!r}, allowed: {allowed}")
+
+
+def _positive(owner: object, *fields: str) -> None:
+    for field in fields:
+        value = getattr(owner, field)
+        require(value > 0, field, value, "a number > 0")
+
+
+def _at_least(owner: object, bound: int, *fields: str) -> None:
+    for field in fields:
+        value = getattr(owner, field)
+        require(value >= bound, field, value, f"a number >= {bound}")
+
+
+def _fraction(owner: object, *fields: str) -> None:
+    for field in fields:
+        value = getattr(owner, field)
+        require(0.0 <= value <= 1.0, field, value, "a number in [0, 1]")
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """Architecture of the learned objective L_alpha (Figure 2, Eq. 7, appendix B.1)."""
+
+    lstm_units: int = 32
+    """Units of the LSTM that runs backwards in time (Table 3)."""
+    hidden_units: int = 32
+    """Units of the action embedding, the input MLP and the head (Table 3: 3 x 32)."""
+    input_features: int = 8
+    """Features that reward, time and values are embedded into (authors' code)."""
+    eta: float = 1000.0
+    """Bound of the objective, l = eta * tanh(x / eta) (Table 3)."""
+    use_time: bool = True
+    """Feed the position in the segment (Figure 5's ablation switches it off)."""
+    use_value: bool = True
+    """Feed V_t; False drops both values (Figure 5's ablation)."""
+    use_next_value: bool = True
+    """Feed V_{t+1}; ignored where `use_value` is False."""
+    use_observation: bool = False
+    """Feed the observation through a per-dimension encoder and a mean (appendix B.1)."""
+    bidirectional: bool = False
+    """Add a second LSTM that runs forwards in time (the conclusion's variant)."""
+    reward_normalization: RewardNormalization = "zscore"
+    """`zscore` (the paper's) or `scale` (divide by the root mean square; no centring)."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "lstm_units", "hidden_units", "input_features")
+        require(self.hidden_units % 2 == 0, "hidden_units", self.hidden_units, "an even number")
+        _positive(self, "eta")
+        require(
+            self.reward_normalization in ("zscore", "scale"),
+            "reward_normalization",
+            self.reward_normalization,
+            "zscore, scale",
+        )
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """One agent: networks, replay, critic, policy and exploration (Tables 3 and 4)."""
+
+    hidden_units: int = 350
+    """Units of each hidden layer of policy and critics (Table 3)."""
+    hidden_layers: int = 2
+    """Hidden layers; with the output layer these are the paper's "3 layers" (Table 3)."""
+    segment_length: int = 20
+    """Steps T of a trajectory segment (Table 3)."""
+    batch_size: int = 100
+    """Segments B of a minibatch (Table 3)."""
+    gamma: float = 0.99
+    """Discount factor (Table 3)."""
+    gae_lambda: float = 0.97
+    """Lambda of GAE, used by the REINFORCE objective (authors' code)."""
+    policy_learning_rate: float = 1e-3
+    """Adam's step size for the policy (Table 3)."""
+    critic_learning_rate: float = 1e-3
+    """Adam's step size for both critics (Table 3)."""
+    policy_gradient_clip: float = 1.0
+    """Global norm the policy's gradient is clipped to (Table 3)."""
+    polyak: float = 0.005
+    """Rate at which target networks follow (Table 3)."""
+    target_noise: float = 0.2
+    """Standard deviation of the target policy's smoothing noise (Table 3)."""
+    target_noise_clip: float = 0.5
+    """Bound of the smoothing noise (Table 3)."""
+    policy_delay: int = 2
+    """Environment steps per policy, target and objective update (TD3; section 4)."""
+    twin_critics: bool = True
+    """Clipped double-Q learning (TD3); False is plain DDPG."""
+    random_steps: int = 10_000
+    """Steps of uniformly random actions at the start of a life (Table 4)."""
+    exploration_noise: float = 0.1
+    """Standard deviation of the Gaussian added to actions afterwards (Table 4)."""
+    replay_capacity: int = 1_000_000
+    """Transitions the replay buffer holds (Table 4)."""
+    learning_starts: int = 1_000
+    """Steps collected before the first update; at least enough for its minibatches."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "hidden_units", "hidden_layers", "segment_length", "batch_size")
+        _at_least(self, 1, "policy_delay", "replay_capacity", "learning_starts")
+        _at_least(self, 0, "random_steps", "exploration_noise", "target_noise")
+        _at_least(self, 0, "target_noise_clip")
+        _positive(self, "policy_learning_rate", "critic_learning_rate", "policy_gradient_clip")
+        _fraction(self, "gamma", "gae_lambda", "polyak")
+        require(
+            self.replay_capacity > self.segment_length,
+            "replay_capacity",
+            self.replay_capacity,
+            f"more than segment_length ({self.segment_length})",
+        )
+
+
+@dataclass(frozen=True)
+class MetaConfig:
+    """The objective's update: Eq. 6 and 8, annealing (B.2) and lifetimes."""
+
+    learning_rate: float = 1e-3
+    """Adam's step size for alpha (Table 3)."""
+    inner_steps: int = 1
+    """k of Eq. 8: policy updates that are differentiated through."""
+    inner_step_size: float = 1e-3
+    """Step size of the inner SGD update, lambda_3 (Table 3)."""
+    inner_reduction: InnerReduction = "sum"
+    """Inner loss: `sum` over batch and time (authors' code) or the `mean`."""
+    gradient_scaling: GradientScaling = "clip"
+    """Per-agent meta-gradient: `clip` its norm or `normalize` it (small sizes, see README)."""
+    gradient_clip: float = 1.0
+    """Global norm that each agent's meta-gradient is clipped or normalised to (Table 3)."""
+    anneal_steps: int = 10_000
+    """Steps over which the policy's loss moves from -Q to the objective (B.2); 0: none."""
+    lifetime: int = 0
+    """Steps after which an agent is re-initialised; 0: never (the paper)."""
+    stagger: bool = True
+    """Spread the agents' first lives so that alpha meets every age at all times."""
+    lifetime_random_steps: int = 1_000
+    """Steps of random actions at the start of every life after the first."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "learning_rate", "inner_step_size", "gradient_clip")
+        _at_least(self, 1, "inner_steps")
+        _at_least(self, 0, "anneal_steps", "lifetime", "lifetime_random_steps")
+        for field, allowed in (
+            ("inner_reduction", ("sum", "mean")),
+            ("gradient_scaling", ("clip", "normalize")),
+        ):
+            require(
+                getattr(self, field) in allowed, field, getattr(self, field), ", ".join(allowed)
+            )

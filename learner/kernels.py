@@ -1,0 +1,211 @@
+"""The fused kernels: C on the CPU where it was built, plain torch elsewhere.
+
+Same functions, arguments and results as `kernels_torch` (see there for shapes). The library is
+built at installation from `kernels.c`; `METAGENRL_KERNELS=torch` opts out. C kernels overwrite
+the first argument where `kernels_torch` says "may be overwritten".
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.machinery
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from metagenrl.learner import kernels_torch
+from torch import Tensor
+
+_LEVELS = ("base", "avx2", "avx512")
+_ROWS = 16  # ROWS of kernels_body.h
+
+
+def _load() -> ctypes.CDLL | None:
+    choice = os.environ.get("METAGENRL_KERNELS", "c")
+    if choice not in ("c", "torch"):
+        raise ValueError(f"METAGENRL_KERNELS: got {choice!r}, allowed: c, torch")
+    if choice == "torch":
+        return None
+    folder = Path(__file__).parent
+    for suffix in importlib.machinery.EXTENSION_SUFFIXES:
+        path = folder / f"_kernels{suffix}"
+        if path.exists():
+            return ctypes.CDLL(str(path))
+    warnings.warn(
+        "the C kernels were not built (no C compiler at installation?): updates run in plain "
+        "torch, several times slower at small sizes",
+        stacklevel=2,
+    )
+    return None
+
+
+_LIBRARY = _load()
+_LEVEL = _LEVELS[_LIBRARY.metagenrl_kernel_level()] if _LIBRARY is not None else "torch"
+_FUNCTIONS: dict[tuple[str, torch.dtype], Callable[..., None]] = {}
+
+
+def backend() -> str:
+    """What runs on the CPU in float32: `avx512`, `avx2`, `base` or `torch`."""
+    return _LEVEL
+
+
+def _usable(x: Tensor) -> bool:
+    return _LIBRARY is not None and x.device.type == "cpu" and not torch.is_grad_enabled()
+
+
+def _call(name: str, dtype: torch.dtype, *arguments: int | Tensor | None) -> None:
+    """Call kernel `name` for `dtype`; tensors must be contiguous and of that type."""
+    key = (name, dtype)
+    function = _FUNCTIONS.get(key)
+    if function is None:
+        suffix = f"f32_{_LEVEL}" if dtype == torch.float32 else "f64_base"
+        function = _FUNCTIONS[key] = getattr(_LIBRARY, f"{name}_{suffix}")
+        function.restype = None  # type: ignore[attr-defined]
+    converted = []
+    for argument in arguments:
+        if isinstance(argument, Tensor):
+            if argument.dtype != dtype or not argument.is_contiguous():
+                raise ValueError(f"{name}: needs contiguous {dtype} tensors, got {argument.dtype}")
+            converted.append(ctypes.c_void_p(argument.data_ptr()))
+        else:
+            converted.append(ctypes.c_void_p(None) if argument is None else ctypes.c_long(argument))
+    function(*converted)
+
+
+def act_ln(
+    z: Tensor, bias: Tensor, gamma: Tensor, beta: Tensor, relu_units: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """See `kernels_torch.act_ln`; overwrites `z`."""
+    if not _usable(z):
+        return kernels_torch.act_ln(z, bias, gamma, beta, relu_units)
+    (e, n, h), y = z.shape, torch.empty_like(z)
+    stats = z.new_empty(e, n, 2)
+    p = (bias.contiguous(), gamma.contiguous(), beta.contiguous())
+    _call("act_ln", z.dtype, e, n, h, relu_units, z, *p, y, stats)
+    return z, y, stats
+
+
+def act_ln_backward(
+    dy: Tensor, z: Tensor, stats: Tensor, gamma: Tensor, relu_units: int, grads: list[Tensor] | None
+) -> Tensor:
+    """See `kernels_torch.act_ln_backward`."""
+    if not _usable(z):
+        return kernels_torch.act_ln_backward(dy, z, stats, gamma, relu_units, grads)
+    (e, n, h), dz = z.shape, torch.empty_like(z)
+    dbias, dgamma, dbeta = _accumulators(grads, z)
+    work = z.new_empty(2 * h)
+    tensors = (dy, z, stats, gamma.contiguous(), dz, dgamma, dbeta, dbias, work)
+    _call("act_ln_backward", z.dtype, e, n, h, relu_units, *tensors)
+    _accumulate(grads, [dbias, dgamma, dbeta])
+    return dz
+
+
+def act_ln_tangent(zd: Tensor, z: Tensor, stats: Tensor, gamma: Tensor, relu_units: int) -> Tensor:
+    """See `kernels_torch.act_ln_tangent`."""
+    if not _usable(z):
+        return kernels_torch.act_ln_tangent(zd, z, stats, gamma, relu_units)
+    (e, n, h), yd = z.shape, torch.empty_like(z)
+    work = z.new_empty(2 * h)
+    _call(
+        "act_ln_tangent", z.dtype, e, n, h, relu_units, zd, z, stats, gamma.contiguous(), yd, work
+    )
+    return yd
+
+
+def act_ln_dual_backward(
+    ay: Tensor,
+    ayd: Tensor,
+    z: Tensor,
+    zd: Tensor,
+    stats: Tensor,
+    gamma: Tensor,
+    relu_units: int,
+    grads: list[Tensor],
+) -> tuple[Tensor, Tensor]:
+    """See `kernels_torch.act_ln_dual_backward`."""
+    if not _usable(z):
+        return kernels_torch.act_ln_dual_backward(ay, ayd, z, zd, stats, gamma, relu_units, grads)
+    e, n, h = z.shape
+    az, azd = torch.empty_like(z), torch.empty_like(z)
+    dbias, dgamma, dbeta = _accumulators(grads, z)
+    work = z.new_empty(4 * h)
+    tensors = (ay, ayd, z, zd, stats, gamma.contiguous(), az, azd, dgamma, dbeta, dbias, work)
+    _call("act_ln_dual_backward", z.dtype, e, n, h, relu_units, *tensors)
+    _accumulate(grads, [dbias, dgamma, dbeta])
+    return az, azd
+
+
+def _accumulators(grads: list[Tensor] | None, z: Tensor) -> list[Tensor | None]:
+    """Contiguous places for the gradients of bias, gamma, beta: the given ones if they are."""
+    if grads is None:
+        return [None, None, None]
+    return [
+        g if g.is_contiguous() else torch.zeros_like(g, memory_format=torch.contiguous_format)
+        for g in grads
+    ]
+
+
+def _accumulate(grads: list[Tensor] | None, parts: list[Tensor | None]) -> None:
+    for total, part in zip(grads or [], parts, strict=False):
+        if part is not None and part is not total:
+            total.add_(part)
+
+
+def lstm(x: Tensor, w: Tensor, mask: Tensor, reverse: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """See `kernels_torch.lstm`; overwrites `x`."""
+    if not _usable(x):
+        return kernels_torch.lstm(x, w, mask, reverse)
+    b, t, h = x.shape[0], x.shape[1], w.shape[0]
+    out, c = x.new_empty(b, t, h), x.new_empty(b, t, h)
+    _call("lstm", x.dtype, b, t, h, int(reverse), w.contiguous(), mask, x, out, c)
+    return out, c, x
+
+
+def lstm_tangent(
+    xd: Tensor, w: Tensor, mask: Tensor, gates: Tensor, c: Tensor, reverse: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """See `kernels_torch.lstm_tangent`; overwrites `xd`."""
+    if not _usable(xd):
+        return kernels_torch.lstm_tangent(xd, w, mask, gates, c, reverse)
+    b, t, h = c.shape
+    hd, cd = torch.empty_like(c), torch.empty_like(c)
+    tensors = (w.contiguous(), mask, gates, c, xd, hd, cd)
+    _call("lstm_tangent", xd.dtype, b, t, h, int(reverse), *tensors)
+    return hd, cd, xd
+
+
+def lstm_backward(
+    ah: Tensor, w: Tensor, mask: Tensor, gates: Tensor, c: Tensor, reverse: bool
+) -> Tensor:
+    """See `kernels_torch.lstm_backward`."""
+    if not _usable(ah):
+        return kernels_torch.lstm_backward(ah, w, mask, gates, c, reverse)
+    b, t, h = c.shape
+    ax, work = torch.empty_like(gates), ah.new_empty(2 * _ROWS * h)
+    tensors = (w.mT.contiguous(), mask, gates, c, ah, ax, work)
+    _call("lstm_backward", ah.dtype, b, t, h, int(reverse), *tensors)
+    return ax
+
+
+def lstm_dual_backward(
+    ah: Tensor,
+    ahd: Tensor,
+    w: Tensor,
+    mask: Tensor,
+    gates: Tensor,
+    c: Tensor,
+    zd: Tensor,
+    cd: Tensor,
+    reverse: bool,
+) -> tuple[Tensor, Tensor]:
+    """See `kernels_torch.lstm_dual_backward`."""
+    if not _usable(ah):
+        return kernels_torch.lstm_dual_backward(ah, ahd, w, mask, gates, c, zd, cd, reverse)
+    b, t, h = c.shape
+    ax, axd = torch.empty_like(gates), torch.empty_like(gates)
+    work = ah.new_empty(4 * _ROWS * h)
+    tensors = (w.mT.contiguous(), mask, gates, c, zd, cd, ah, ahd, ax, axd, work)
+    _call("lstm_dual_backward", ah.dtype, b, t, h, int(reverse), *tensors)
+    return ax, axd

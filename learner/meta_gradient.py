@@ -1,0 +1,132 @@
+"""The objective's gradient: differentiate the critic through policy updates (Eq. 6 and 8).
+
+    phi'  = phi - lambda_3 grad_phi sum_{B,T} l_t(tau_1)
+    J     = mean over tau_1 and tau_2 of Q_theta1(s, pi_phi'(s))
+    g     = -grad_alpha J
+
+`meta_gradient` is the fast form for one inner step: with v = d(-J)/d phi' and
+u = -lambda_3 (d pi_phi / d phi) v, g = grad_alpha <dL/d pi, u> (section 6), so the second
+derivative goes through the small objective only. `meta_gradient_by_autograd` is the definition,
+for any number of inner steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from metagenrl.learner import mlp
+from metagenrl.learner.evaluation import PolicyEvaluation, member
+from metagenrl.learner.hyperparams import MetaConfig
+from metagenrl.learner.learned_objective import LearnedObjective, ObjectiveTape
+from metagenrl.learner.mlp import Views
+from metagenrl.learner.networks import AgentNetworks, apply_critic, apply_policy
+from metagenrl.learner.objective_inputs import objective_inputs
+from metagenrl.learner.objective_net import ObjectiveNet
+from metagenrl.learner.objective_net import apply as apply_objective
+from metagenrl.learner.types import Batch
+from torch import Tensor
+
+
+def inner_rate(config: MetaConfig, batch: Batch) -> float:
+    """Step size on the *summed* inner loss: lambda_3, or lambda_3 / valid steps for the mean."""
+    if config.inner_reduction == "sum":
+        return config.inner_step_size
+    return config.inner_step_size / max(float(batch.mask.sum()), 1.0)
+
+
+def value_gradient(
+    nets: AgentNetworks, phi: Tensor, theta: Views, batches: Sequence[Batch]
+) -> tuple[Tensor, Tensor]:
+    """J `[]` and d(-J)/d phi `[1, P]`: the mean of Q_theta1(s, pi_phi(s)) over valid steps."""
+    views, theta1 = nets.policy.layout.views(phi), member(theta, 0)
+    s = torch.cat([x.observations[:, :-1].reshape(1, -1, nets.policy.inputs) for x in batches], 1)
+    mask = torch.cat([x.mask.reshape(1, -1, 1) for x in batches], 1)
+    weight = mask / mask.sum().clamp(min=1)
+    pre, policy_tape = mlp.forward(nets.policy, views, s)
+    a = pre.tanh_()
+    q, critic_tape = mlp.forward(nets.critic, theta1, torch.cat([s, a], -1))
+    dx = mlp.backward(nets.critic, theta1, critic_tape, -weight, None, True)
+    assert dx is not None
+    gradient = torch.empty_like(phi)
+    dy = dx[..., -nets.policy.outputs :] * (1 - a.square())
+    mlp.backward(nets.policy, views, policy_tape, dy, nets.policy.layout.views(gradient))
+    return (q * weight).sum(), gradient
+
+
+def meta_gradient(
+    config: MetaConfig,
+    learned: LearnedObjective,
+    tape: ObjectiveTape,
+    evaluation: PolicyEvaluation,
+    phi: Tensor,
+    summed_gradient: Tensor,
+    theta: Views,
+    held_out: Batch,
+) -> tuple[Tensor, Tensor]:
+    """g_i `[P_alpha]` before clipping, and J `[]`; one inner step on `evaluation`'s minibatch.
+
+    Args:
+        evaluation: phi evaluated on tau_1.
+        tape: the objective on that evaluation.
+        phi: `[1, P]`, the policy before the update.
+        summed_gradient: grad_phi of the *summed* objective on tau_1, `[1, P]`.
+        theta: the critics.
+        held_out: tau_2.
+    """
+    rate = inner_rate(config, evaluation.batch)
+    phi_prime = torch.add(phi, summed_gradient, alpha=-rate)
+    nets = evaluation.nets
+    j, v = value_gradient(nets, phi_prime, theta, (evaluation.batch, held_out))
+    u = evaluation.policy_tangent(nets.policy.layout.views(v)).mul_(-rate)
+    return learned.alpha_gradient(tape, u), j
+
+
+def detached_values(
+    nets: AgentNetworks, phi: Views, theta: Views, batch: Batch
+) -> tuple[Tensor, Tensor]:
+    """V_t and V_{t+1} `[B, T]` by plain torch, without gradient."""
+    with torch.no_grad():
+        s = batch.observations
+        v = apply_critic(nets.critic, member(theta, 0), s, apply_policy(nets.policy, phi, s))[0]
+    return v[:, :-1], v[:, 1:]
+
+
+def meta_gradient_by_autograd(
+    config: MetaConfig,
+    net: ObjectiveNet,
+    nets: AgentNetworks,
+    alpha: Tensor,
+    phi: Tensor,
+    theta: Views,
+    batches: Sequence[Batch],
+) -> tuple[Tensor, Tensor]:
+    """g_i and J by double backward, for `k = len(batches) - 1` inner steps (Eq. 8).
+
+    Each inner step takes its own minibatch; J is evaluated on all of them and one more.
+    """
+    with torch.enable_grad():
+        alpha = alpha.detach().requires_grad_()
+        phi_k = phi.detach().requires_grad_()
+        for batch in batches[:-1]:
+            views = nets.policy.layout.views(phi_k)
+            v, v_next = detached_values(nets, views, theta, batch)
+            inputs = objective_inputs(net.config, batch, v, v_next)
+            pi = apply_policy(nets.policy, views, batch.observations[:, :-1])
+            loss = apply_objective(net, alpha, pi, inputs).sum()
+            (gradient,) = torch.autograd.grad(loss, phi_k, create_graph=True)
+            phi_k = phi_k - inner_rate(config, batch) * gradient
+        j = mean_value(nets, phi_k, theta, batches)
+        (g,) = torch.autograd.grad(-j, alpha)
+    return g, j.detach()
+
+
+def mean_value(nets: AgentNetworks, phi: Tensor, theta: Views, batches: Sequence[Batch]) -> Tensor:
+    """J: the mean of Q_theta1(s, pi_phi(s)) over all valid steps, in plain torch: `[]`."""
+    views, theta1 = nets.policy.layout.views(phi), member(theta, 0)
+    total, count = torch.zeros((), dtype=phi.dtype), torch.zeros((), dtype=phi.dtype)
+    for batch in batches:
+        s = batch.observations[:, :-1]
+        q = apply_critic(nets.critic, theta1, s, apply_policy(nets.policy, views, s))[0]
+        total, count = total + (q * batch.mask).sum(), count + batch.mask.sum()
+    return total / count.clamp(min=1)

@@ -1,0 +1,83 @@
+"""What the learned objective sees besides the actions: normalised, and constant (section 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from metagenrl.learner.hyperparams import ObjectiveConfig
+from metagenrl.learner.types import Batch
+from torch import Tensor
+
+VARIANCE_FLOOR = 1e-8
+"""Below this variance an input counts as constant and its z-score is 0, not noise blown up."""
+
+
+@dataclass(frozen=True)
+class ObjectiveInputs:
+    """Constants of the objective for one minibatch; no gradient flows into them."""
+
+    features: Tensor  # [B, T, F]: reward, then time, V_{t+1}, V_t where the variant has them
+    actions: Tensor  # [B, T, A]
+    observations: Tensor | None  # [B, T, O] for the variant that embeds observations
+    mask: Tensor  # [B, T]
+
+
+def feature_count(config: ObjectiveConfig) -> int:
+    """Columns of `ObjectiveInputs.features`: 4 in the paper's architecture."""
+    values = (1 + config.use_next_value) if config.use_value else 0
+    return 1 + config.use_time + values
+
+
+def _moments(mask: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance over the valid entries of all `parts` together."""
+    count = mask.sum().clamp(min=1) * len(parts)
+    mean = torch.stack([(mask * x).sum() for x in parts]).sum() / count
+    squares = torch.stack([(mask * (x - mean).square()).sum() for x in parts]).sum()
+    return mean, squares / count
+
+
+def _inverse_std(variance: Tensor) -> Tensor:
+    """1 / std, and 0 for a constant."""
+    return torch.where(variance > VARIANCE_FLOOR, variance.clamp(min=VARIANCE_FLOOR).rsqrt(), 0.0)
+
+
+def normalize_rewards(config: ObjectiveConfig, rewards: Tensor, mask: Tensor) -> Tensor:
+    """z-score over the valid entries, or division by their root mean square (`scale`).
+
+    A constant reward has z-score 0: the objective then sees it only through the values. `scale`
+    keeps it (a reward of 1 at every step stays 1), at the price of not being shift-invariant.
+    """
+    if config.reward_normalization == "scale":
+        mean_square = (mask * rewards.square()).sum() / mask.sum().clamp(min=1)
+        return rewards * mask * _inverse_std(mean_square)
+    mean, variance = _moments(mask, rewards)
+    return (rewards - mean) * _inverse_std(variance) * mask
+
+
+def normalize_values(
+    v: Tensor, v_next: Tensor, terminated: Tensor, mask: Tensor
+) -> tuple[Tensor, Tensor]:
+    """z-score of V_t and V_{t+1} together; V_{t+1} is then multiplied by 1 - terminated."""
+    mean, variance = _moments(mask, v, v_next)
+    scale = _inverse_std(variance) * mask
+    return (v - mean) * scale, (v_next - mean) * scale * (1 - terminated)
+
+
+def objective_inputs(
+    config: ObjectiveConfig, batch: Batch, v: Tensor | None, v_next: Tensor | None
+) -> ObjectiveInputs:
+    """The table of section 3 for one minibatch; `v, v_next [B, T]`, None where not used."""
+    mask = batch.mask
+    columns = [normalize_rewards(config, batch.rewards, mask)]
+    steps = mask.shape[1]
+    if config.use_time:
+        time = torch.arange(steps, dtype=mask.dtype, device=mask.device) / max(steps - 1, 1)
+        columns.append(time.expand_as(mask))
+    if config.use_value:
+        if v is None or v_next is None:
+            raise ValueError("values: got None, allowed: tensors [B, T] (the objective uses V)")
+        now, following = normalize_values(v.detach(), v_next.detach(), batch.terminated, mask)
+        columns += [following, now] if config.use_next_value else [now]
+    observations = batch.observations[:, :-1] if config.use_observation else None
+    return ObjectiveInputs(torch.stack(columns, -1), batch.actions, observations, mask)

@@ -1,0 +1,105 @@
+"""Learned and hand-made objectives behind one interface: an agent does not know which trains it.
+
+An objective maps an evaluated policy to a loss per step and to the derivative of the summed loss
+with respect to the policy's actions. Everything else about a policy update is the same for all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from metagenrl.learner.evaluation import PolicyEvaluation
+from metagenrl.learner.learned_objective import LearnedObjective, ObjectiveTape
+from metagenrl.learner.objective_inputs import objective_inputs
+from metagenrl.learner.objective_net import ObjectiveNet
+from metagenrl.learner.returns import generalized_advantage
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ObjectiveValue:
+    """An objective on one minibatch."""
+
+    loss: Tensor  # [B, T], l_t, 0 on padding
+    action_gradient: Tensor  # [B, T, A], d (sum_t l_t) / d pi
+    tape: ObjectiveTape | None = None  # the learned objective's, for the meta-gradient
+
+
+class Objective(Protocol):
+    """What trains a policy."""
+
+    def __call__(self, evaluation: PolicyEvaluation) -> ObjectiveValue:
+        """Loss and its derivative with respect to the actions of the evaluated policy."""
+        ...
+
+
+class Learned:
+    """The learned objective L_alpha (Eq. 7)."""
+
+    def __init__(self, net: ObjectiveNet, alpha: Tensor) -> None:
+        self.learned = LearnedObjective(net, alpha)
+
+    def __call__(self, evaluation: PolicyEvaluation) -> ObjectiveValue:
+        """L_alpha with r, V_t, V_{t+1}, t, a_t as constants."""
+        config = self.learned.net.config
+        v, v_next = (evaluation.v, evaluation.v_next) if config.use_value else (None, None)
+        inputs = objective_inputs(config, evaluation.batch, v, v_next)
+        tape = self.learned.forward(evaluation.pi, inputs)
+        return ObjectiveValue(tape.loss, self.learned.action_gradient(tape), tape)
+
+
+@dataclass(frozen=True)
+class CriticObjective:
+    """l_t = -Q_theta1(s_t, pi_phi(s_t)): DDPG and TD3 (section 9)."""
+
+    def __call__(self, evaluation: PolicyEvaluation) -> ObjectiveValue:
+        """The deterministic policy gradient's loss."""
+        mask = evaluation.batch.mask
+        gradient = -evaluation.action_value_gradient * mask.unsqueeze(-1)
+        return ObjectiveValue(-evaluation.v * mask, gradient)
+
+
+@dataclass(frozen=True)
+class Reinforce:
+    """l_t = mean_A (a_t - pi_phi(s_t))^2 A_t, GAE from the critic's values (section 9)."""
+
+    gamma: float
+    gae_lambda: float
+
+    def __call__(self, evaluation: PolicyEvaluation) -> ObjectiveValue:
+        """Off-policy REINFORCE on segments of the replay buffer."""
+        batch = evaluation.batch
+        advantage = generalized_advantage(
+            batch.rewards, evaluation.v, evaluation.v_next, batch.terminated, batch.mask,
+            self.gamma, self.gae_lambda,
+        )  # fmt: skip
+        return reinforce(evaluation.pi, batch.actions, advantage)
+
+
+def reinforce(pi: Tensor, actions: Tensor, advantage: Tensor) -> ObjectiveValue:
+    """mean_A (a - pi)^2 A and its derivative 2 / A_dim (pi - a) A: `[B, T, A], [B, T]`."""
+    difference = pi - actions
+    loss = difference.square().mean(-1) * advantage
+    return ObjectiveValue(loss, difference * advantage.unsqueeze(-1) * (2 / pi.shape[-1]))
+
+
+def anneal(p: float, learned: ObjectiveValue, evaluation: PolicyEvaluation) -> ObjectiveValue:
+    """p l_t - (1 - p) Q_theta1(s_t, pi_phi(s_t)), the start of meta-training (B.2).
+
+    With `p = 1` the critic's term is not computed at all.
+    """
+    if p >= 1:
+        return learned
+    critic = CriticObjective()(evaluation)
+    return ObjectiveValue(
+        p * learned.loss + (1 - p) * critic.loss,
+        torch.lerp(critic.action_gradient, learned.action_gradient, p),
+        learned.tape,
+    )
+
+
+def annealing(step: int, anneal_steps: int) -> float:
+    """p at environment step `step`: linear from 0 to 1 over `anneal_steps` (B.2)."""
+    return 1.0 if anneal_steps <= 0 else min(1.0, step / anneal_steps)

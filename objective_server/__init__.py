@@ -1,0 +1,1 @@
+"""The objective server: alpha, its optimiser, versions, staleness and snapshots (no Ray)."""

@@ -1,0 +1,106 @@
+"""Where a run keeps its objectives, and which one is meant by `best`, `last` or a number."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from metagenrl.learner.hyperparams import require
+from metagenrl.objective_server.atomic import write_atomic
+from metagenrl.objective_server.errors import CorruptFile, SnapshotNotFound
+from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+
+Version = int | Literal["best", "last"]
+
+FOLDER = "objectives"
+BEST = "best.json"
+_FILE = re.compile(r"objective-([0-9]+)\.safetensors")
+
+logger = logging.getLogger(__name__)
+
+
+def snapshot_path(run_dir: Path, version: int) -> Path:
+    """The file of one version of a run's objective."""
+    return run_dir / FOLDER / f"objective-{version:08d}.safetensors"
+
+
+def snapshot_versions(run_dir: Path) -> list[int]:
+    """The versions a run's folder holds, ascending."""
+    folder = run_dir / FOLDER
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return sorted(int(match[1]) for match in map(_FILE.fullmatch, names) if match)
+
+
+def record_best(run_dir: Path, version: int, score: float, metric: str) -> None:
+    """Note in `objectives/best.json` which version a held-out evaluation picked, and by what.
+
+    Raises `SnapshotNotFound` where the run has no snapshot of that version.
+    """
+    there = snapshot_versions(run_dir)
+    if version not in there:
+        raise SnapshotNotFound(run_dir, str(version), _listed(there))
+    body = {"version": version, "score": score, "metric": metric}
+    write_atomic(run_dir / FOLDER / BEST, [json.dumps(body).encode()])
+
+
+def read_best(run_dir: Path) -> dict[str, Any] | None:
+    """What `record_best` noted, or None. Raises `CorruptFile` where the note cannot be read."""
+    path = run_dir / FOLDER / BEST
+    try:
+        body = json.loads(path.read_bytes())
+        return {
+            "version": int(body["version"]),
+            "score": float(body["score"]),
+            "metric": str(body["metric"]),
+        }
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptFile(path, f"not a note of the best version: {error!r}") from None
+
+
+def find_snapshot(where: Path, version: Version = "best") -> Path:
+    """The snapshot file that `where` (a run's folder or a snapshot file) and `version` mean.
+
+    `last` is the highest version there; `best` is the one a held-out evaluation picked, else the
+    last, with a note in the log. A file is itself, whatever word is asked for; a number must be
+    its own. Raises `SnapshotNotFound`, which lists what is there, or `CorruptFile`.
+    """
+    if isinstance(version, str):
+        require(version in ("best", "last"), "version", version, "a number, best, last")
+    if where.is_file():
+        return _check_file(where, version)
+    there = snapshot_versions(where)
+    if not there:
+        what = "no such file or folder" if not where.exists() else f"no {FOLDER}/ with snapshots"
+        raise SnapshotNotFound(where, str(version), what)
+    number = version if isinstance(version, int) else _resolve(where, version, there[-1])
+    if number not in there:
+        raise SnapshotNotFound(where, str(number), _listed(there))
+    return snapshot_path(where, number)
+
+
+def _check_file(path: Path, version: Version) -> Path:
+    if isinstance(version, int):
+        found = ObjectiveSnapshot.load(path).version
+        if found != version:
+            raise SnapshotNotFound(path, str(version), f"version {found}")
+    return path
+
+
+def _resolve(run_dir: Path, word: str, last: int) -> int:
+    best = read_best(run_dir) if word == "best" else None
+    if best is not None:
+        return int(best["version"])
+    if word == "best":
+        logger.warning("%s: no best version is recorded, taking the last, %d", run_dir, last)
+    return last
+
+
+def _listed(there: list[int]) -> str:
+    if len(there) > 12:
+        return f"{len(there)} versions from {there[0]} to {there[-1]}, near the end {there[-5:]}"
+    return f"versions {', '.join(map(str, there))}" if there else "none"

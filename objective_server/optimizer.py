@@ -1,0 +1,64 @@
+"""Adam (Kingma & Ba 2015, Algorithm 1) on one flat vector, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from metagenrl.learner.hyperparams import require
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8  # the defaults of torch.optim.Adam
+
+
+@dataclass(frozen=True, eq=False)
+class Adam:
+    """The optimiser's state; a step gives a new one, so that it can be committed before use."""
+
+    learning_rate: float
+    step: int  # updates so far
+    m: Array  # [P], mean of the gradients
+    v: Array  # [P], mean of their squares
+
+    def __post_init__(self) -> None:
+        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "a number > 0")
+        require(self.step >= 0, "Adam step", self.step, "a number >= 0")
+        require(self.m.shape == self.v.shape, "Adam moments", self.v.shape, str(self.m.shape))
+
+    @classmethod
+    def start(cls, parameters: int, learning_rate: float) -> Adam:
+        """The state before the first update of a vector of `parameters` values."""
+        return cls(
+            learning_rate, 0, np.zeros(parameters, np.float32), np.zeros(parameters, np.float32)
+        )
+
+    def update(self, alpha: Array, gradient: Array) -> tuple[Array, Adam]:
+        """alpha and the optimiser after one step down `gradient`; the inputs stay as they are.
+
+        m_t = b1 m + (1 - b1) g,  v_t = b2 v + (1 - b2) g^2,
+        alpha_t = alpha - lr * (m_t / (1 - b1^t)) / (sqrt(v_t / (1 - b2^t)) + eps)
+
+        Shapes [P], float32. Raises `ValueError` for a gradient of another shape.
+        """
+        require(gradient.shape == self.m.shape, "gradient", gradient.shape, str(self.m.shape))
+        t = self.step + 1
+        m = self.m + (1 - BETA_1) * (gradient - self.m)
+        v = BETA_2 * self.v + (1 - BETA_2) * (gradient * gradient)
+        denominator = np.sqrt(v) / np.float32((1 - BETA_2**t) ** 0.5) + EPSILON
+        step_size = self.learning_rate / (1 - BETA_1**t)
+        new_alpha: Array = (alpha - step_size * (m / denominator)).astype(np.float32, copy=False)
+        return new_alpha, replace(self, step=t, m=m, v=v)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Step count and moments; the learning rate is configuration, not state."""
+        return {"step": self.step, "m": self.m.copy(), "v": self.v.copy()}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any], learning_rate: float) -> Adam:
+        """Undo `state_dict`."""
+        m, v = (np.array(state[name], dtype=np.float32) for name in ("m", "v"))
+        return cls(learning_rate, int(state["step"]), m, v)

@@ -1,0 +1,178 @@
+"""The objective server: alpha, its optimiser, versions, at-most-once application."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from metagenrl.learner.hyperparams import require
+from metagenrl.objective_server.admission import admit
+from metagenrl.objective_server.aggregate import Array, gradient_cosines, weighted_mean
+from metagenrl.objective_server.config import ServerConfig
+from metagenrl.objective_server.messages import (
+    AgentCounters,
+    Broadcast,
+    Reason,
+    Receipt,
+    RoundReport,
+)
+from metagenrl.objective_server.state import ServerState
+from metagenrl.objective_server.store import Store
+
+if TYPE_CHECKING:  # a type only: the server's process does not need torch
+    from metagenrl.learner.types import AlphaGradient
+
+__all__ = ["ObjectiveServer", "ServerConfig"]
+
+logger = logging.getLogger(__name__)
+
+
+class ObjectiveServer:
+    """Owns alpha. Safe to call from several threads.
+
+    A round: agents `submit` gradients, one each; `close_round` averages them and applies Adam
+    once. The next state is built beside the present one, committed to the store, and only then
+    becomes the present one and is published, so that a crash at any point leaves one or the
+    other, and a retry of what went unanswered changes nothing twice.
+    """
+
+    def __init__(self, state: ServerState, store: Store, config: ServerConfig) -> None:
+        """Go on from `state`, which `commit` or the first closed round writes to `store`."""
+        self._state, self._store, self._config = state, store, config
+        self._report: RoundReport | None = None
+        self._lock = threading.RLock()
+
+    @classmethod
+    def open(
+        cls, run: str, alpha: Array, learning_rate: float, store: Store, config: ServerConfig
+    ) -> ObjectiveServer:
+        """The server of `run`: from what `store` holds, else new with `alpha` and committed.
+
+        The same call serves the first start and every restart. Raises `ValueError` where the
+        store is another run's and `WrongArchitecture` where its alpha has another size.
+        """
+        found = store.load()
+        if found is None:
+            server = cls(ServerState.start(run, alpha, learning_rate), store, config)
+            server.commit()
+            return server
+        server = cls.from_state(found, learning_rate, store, config)
+        server._state.expect(run, alpha.size)
+        logger.info("objective restored at version %d", server.version)
+        return server
+
+    @classmethod
+    def from_state(
+        cls, state: Mapping[str, Any], learning_rate: float, store: Store, config: ServerConfig
+    ) -> ObjectiveServer:
+        """The server that `state_dict` described, as from a checkpoint.
+
+        `commit` it where the store may hold another state (later than the checkpoint).
+        """
+        return cls(ServerState.from_dict(state, learning_rate), store, config)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything, gradients of the open round included: arrays and JSON values."""
+        return self._state.to_dict()
+
+    def commit(self) -> None:
+        """Write the present state to the store. Raises what the store raises."""
+        with self._lock:
+            self._store.commit(self._state.to_dict())
+
+    @property
+    def version(self) -> int:
+        """Rounds applied so far; never goes back."""
+        return self._state.version
+
+    @property
+    def round(self) -> int:
+        """The open round."""
+        return self._state.round
+
+    def broadcast(self) -> Broadcast:
+        """The present objective."""
+        with self._lock:
+            state = self._state
+            return Broadcast(state.version, state.round, state.alpha, self._report)
+
+    def submit(self, gradient: AlphaGradient) -> Receipt:
+        """Take a gradient into the open round, or count and refuse it; retries are harmless.
+
+        Raises `WrongGradientSize` for another length or dtype and `ValueError` for another run's
+        gradient: these are programming errors, so they are not counted.
+        """
+        with self._lock:
+            self._state, reason = admit(self._state, gradient, self._config)
+            return self._receipt(gradient, reason)
+
+    def _receipt(self, gradient: AlphaGradient, reason: Reason | None) -> Receipt:
+        state = self._state
+        who = f"gradient of agent {gradient.agent} ({gradient.environment})"
+        if reason is None:
+            message = f"{who} accepted into round {state.round}"
+            return Receipt("accepted", None, message, state.version, state.round)
+        message = f"{who} for round {gradient.round} rejected: {reason}"
+        return Receipt("rejected", reason, message, state.version, state.round)
+
+    def ready(self, active: Collection[int]) -> bool:
+        """Whether a quorum of the `active` agents is in the open round; False if there are none."""
+        with self._lock:
+            present = sum(agent in self._state.pending for agent in active)
+            # The subtraction undoes rounding: 0.07 * 100 is a little over 7.
+            needed = math.ceil(self._config.quorum * len(active) - 1e-9)
+            return len(active) > 0 and present >= needed
+
+    def close_round(self, round: int, expected: Collection[int] = ()) -> Broadcast:
+        """Apply the mean of the open round's gradients with one Adam step, and open the next.
+
+        `round` is the one the caller means to close, so that a retry of a call whose answer was
+        lost finds it closed and only gets the present objective. With no gradient the version
+        stays. `expected` agents without a gradient are reported as missing.
+
+        Raises `ValueError` for a round that is not open yet, and what the store's commit raises:
+        the server is then as before, gradients included, and the call can be made again.
+        """
+        with self._lock:
+            state = self._state
+            require(round <= state.round, "round", round, f"up to the open one, {state.round}")
+            if round < state.round:
+                return self.broadcast()
+            taken = list(state.pending.values())
+            mean = weighted_mean(taken) if taken else None
+            after = state.closed(mean, self._config.history)
+            report = RoundReport(
+                round=round,
+                applied=mean is not None,
+                contributors=tuple(sorted(state.pending)),
+                missing=tuple(sorted(set(expected) - state.pending.keys())),
+                gradient_norm=0.0 if mean is None else float(np.linalg.norm(mean)),
+                update_norm=float(np.linalg.norm(after.alpha - state.alpha)),
+                cosines=gradient_cosines(taken),
+            )
+            self._store.commit(after.to_dict())
+            self._state, self._report = after, report
+            return self.broadcast()
+
+    def release(self, agent: int) -> None:
+        """End an agent's quarantine. Raises `ValueError` for an agent never heard of."""
+        with self._lock:
+            agents = self._state.agents
+            require(agent in agents, "agent", agent, f"one of {sorted(agents)}")
+            free = replace(agents[agent], quarantine=None, bad_in_a_row=0)
+            self._state = replace(self._state, agents={**agents, agent: free})
+
+    def counters(self) -> dict[int, AgentCounters]:
+        """What became of each agent's gradients."""
+        with self._lock:
+            return self._state.counters()
+
+    def check_invariants(self) -> None:
+        """Raise `AssertionError` where the state contradicts itself (see `ServerState.check`)."""
+        with self._lock:
+            self._state.check()

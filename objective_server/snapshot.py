@@ -1,0 +1,144 @@
+"""Snapshots of the learned objective: one file each, that stands on its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from metagenrl.learner.hyperparams import ObjectiveConfig, require
+from metagenrl.objective_server.atomic import read_bytes, write_atomic
+from metagenrl.objective_server.encoding import canonical
+from metagenrl.objective_server.errors import CorruptFile, FutureFormat, WrongArchitecture
+from metagenrl.objective_server.tensor_file import parse_tensors, tensor_chunks
+from numpy.typing import NDArray
+
+FORMAT = 1
+_METADATA = "metagenrl_objective"  # the one key of the safetensors header's metadata
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A run and the version of its objective that another run went on from."""
+
+    run: str
+    version: int
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectiveSnapshot:
+    """The objective at one version, with what is needed to use it and to tell its history.
+
+    The arrays of two snapshots are equal, bit for bit, where their `checksum` is.
+    """
+
+    alpha: NDArray[np.float32]  # [P_alpha], read-only
+    version: int
+    config: dict[str, Any]  # fields of `ObjectiveConfig`
+    environments: tuple[str, ...]  # those it was meta-trained in
+    steps: int  # environment steps of the whole population so far
+    run: str
+    lineage: tuple[Origin, ...] = ()  # the runs it was resumed from, oldest first
+    created: str = field(default_factory=_now)  # ISO 8601, UTC
+
+    def __post_init__(self) -> None:
+        alpha = np.array(self.alpha, dtype=np.float32)
+        require(alpha.ndim == 1 and alpha.size > 0, "alpha", alpha.shape, "one flat vector")
+        require(bool(np.isfinite(alpha).all()), "alpha", "NaN or Inf", "finite values")
+        require(self.version >= 0, "version", self.version, "a number >= 0")
+        alpha.setflags(write=False)
+        object.__setattr__(self, "alpha", alpha)
+
+    @property
+    def checksum(self) -> str:
+        """The sha256 of alpha and of everything said about it."""
+        digest = hashlib.sha256(self.alpha.tobytes())
+        digest.update(canonical(self._facts()).encode())
+        return digest.hexdigest()
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "version": self.version,
+            "config": self.config,
+            "environments": list(self.environments),
+            "steps": self.steps,
+            "run": self.run,
+            "lineage": [dataclasses.asdict(origin) for origin in self.lineage],
+            "created": self.created,
+            "parameters": self.alpha.size,
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """Everything but alpha, as JSON: for the sidecar and for `objective show`."""
+        return {"format": FORMAT, "checksum": self.checksum, **self._facts()}
+
+    def expect(self, config: ObjectiveConfig, parameters: int) -> None:
+        """Raise `WrongArchitecture`, showing both sides, unless this is such an objective."""
+        wanted = dataclasses.asdict(config)
+        names = sorted(wanted.keys() | self.config.keys())
+        differ = [n for n in names if self.config.get(n, "-") != wanted.get(n, "-")]
+        if differ or self.alpha.size != parameters:
+            raise WrongArchitecture(
+                _show(self.config, differ, self.alpha.size), _show(wanted, differ, parameters)
+            )
+
+    def to_bytes(self) -> bytes:
+        """The content of the safetensors file."""
+        metadata = {_METADATA: canonical(self.describe())}
+        return b"".join(tensor_chunks({"alpha": self.alpha}, metadata))
+
+    @classmethod
+    def from_bytes(cls, data: bytes, path: Path | str = "objective") -> ObjectiveSnapshot:
+        """Undo `to_bytes`; `path` is for messages. Raises `CorruptFile`, `FutureFormat`."""
+        path = Path(path)
+        arrays, metadata = parse_tensors(data, path)
+        try:
+            facts = json.loads(metadata[_METADATA])
+            version, recorded = int(facts.pop("format")), str(facts.pop("checksum"))
+            if version > FORMAT:
+                raise FutureFormat(path, version, FORMAT)
+            facts["environments"] = tuple(facts["environments"])
+            facts["lineage"] = tuple(Origin(**origin) for origin in facts["lineage"])
+            del facts["parameters"]
+            snapshot = cls(alpha=arrays["alpha"], **facts)
+        except FutureFormat:
+            raise
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise CorruptFile(path, f"not an objective snapshot: {error}") from None
+        if arrays["alpha"].dtype != np.float32 or snapshot.checksum != recorded:
+            raise CorruptFile(path, "wrong hash", recorded, snapshot.checksum)
+        return snapshot
+
+    def save(self, path: Path, *, durable: bool = False) -> None:
+        """Write `path` (a `.safetensors` file) and, for people, a `.json` beside it.
+
+        Both appear complete or not at all. Raises `OSError` where the disk is full.
+        """
+        require(path.suffix == ".safetensors", "snapshot file", path.name, "a .safetensors file")
+        sidecar = json.dumps(self.describe(), indent=2) + "\n"
+        write_atomic(path.with_suffix(".json"), [sidecar.encode()], durable)
+        write_atomic(path, [self.to_bytes()], durable)
+
+    @classmethod
+    def load(cls, path: Path) -> ObjectiveSnapshot:
+        """Read a snapshot from its `.safetensors` file alone; nothing in it can run code.
+
+        Raises `CorruptFile` (missing, truncated, changed, another kind of file) or
+        `FutureFormat`.
+        """
+        return cls.from_bytes(read_bytes(path), path)
+
+
+def _show(config: Mapping[str, Any], fields: list[str], parameters: int) -> str:
+    shown = "".join(f"{name}={config.get(name, '-')!r}, " for name in fields)
+    return f"{shown}{parameters} parameters"

@@ -1,0 +1,166 @@
+"""The server's state as one immutable value, so that it changes all together or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from metagenrl.learner.hyperparams import require
+from metagenrl.objective_server.aggregate import Array
+from metagenrl.objective_server.errors import WrongArchitecture
+from metagenrl.objective_server.messages import AgentCounters, AgentRecord
+from metagenrl.objective_server.optimizer import Adam
+
+if TYPE_CHECKING:
+    from metagenrl.learner.types import AlphaGradient
+
+FORMAT = 1
+
+Key = tuple[int, int, int, int]
+"""A gradient's identity within its run: agent, incarnation, round, version."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pending:
+    """A gradient in the open round: the server's own copy, which no sender can change."""
+
+    agent: int
+    incarnation: int
+    round: int
+    version: int
+    environment: str
+    gradient: Array  # [P_alpha]
+
+    @property
+    def key(self) -> Key:
+        """Its identity within the run."""
+        return (self.agent, self.incarnation, self.round, self.version)
+
+    @classmethod
+    def of(cls, message: AlphaGradient) -> Pending:
+        """Copy what is needed of a message."""
+        return cls(
+            message.agent,
+            message.incarnation,
+            message.round,
+            message.version,
+            message.environment,
+            message.gradient.copy(),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class ServerState:
+    """Everything the server is. `to_dict` and `from_dict` keep it to the bit."""
+
+    run: str
+    alpha: Array  # [P_alpha], read-only
+    adam: Adam
+    version: int  # rounds applied
+    round: int  # the open round; also counts rounds in which nothing was accepted
+    agents: Mapping[int, AgentRecord] = field(default_factory=dict)
+    pending: Mapping[int, Pending] = field(default_factory=dict)  # by agent
+    remembered: frozenset[Key] = frozenset()  # applied or found bad, of the last rounds
+
+    def __post_init__(self) -> None:
+        sizes = (self.alpha.shape, self.adam.m.shape)
+        require(
+            self.alpha.ndim == 1 and sizes[0] == sizes[1] and self.alpha.size > 0,
+            "alpha and Adam's moments",
+            sizes,
+            "vectors of one length",
+        )
+        require(bool(np.isfinite(self.alpha).all()), "alpha", "NaN or Inf", "finite values")
+        self.alpha.setflags(write=False)
+
+    @classmethod
+    def start(cls, run: str, alpha: Array, learning_rate: float) -> ServerState:
+        """Version 0 and round 0, with a copy of `alpha` ([P_alpha])."""
+        own = np.array(alpha, dtype=np.float32)
+        return cls(run, own, Adam.start(own.size, learning_rate), version=0, round=0)
+
+    def expect(self, run: str, parameters: int) -> None:
+        """Raise unless this is `run`'s state, of an objective with that many parameters."""
+        require(self.run == run, "run of the server's state", self.run, run)
+        if self.alpha.size != parameters:
+            raise WrongArchitecture(f"{self.alpha.size} parameters", f"{parameters} parameters")
+
+    def closed(self, mean: Array | None, history: int) -> ServerState:
+        """The state after the open round: `mean` (None: nothing accepted) applied once."""
+        if mean is None:
+            alpha, adam, version = self.alpha, self.adam, self.version
+        else:
+            alpha, adam = self.adam.update(self.alpha, mean)
+            version = self.version + 1
+        agents = dict(self.agents)
+        for agent in self.pending:
+            agents[agent] = replace(agents[agent], accepted=agents[agent].accepted + 1)
+        # A gradient of a round before these is refused by its age; no need to know it.
+        oldest = self.round + 1 - history
+        seen = self.remembered | {pending.key for pending in self.pending.values()}
+        remembered = frozenset(key for key in seen if key[2] >= oldest)
+        return ServerState(
+            self.run, alpha, adam, version, self.round + 1, agents, remembered=remembered
+        )
+
+    def counters(self) -> dict[int, AgentCounters]:
+        """What became of each agent's gradients, by agent."""
+        return {
+            agent: AgentCounters(
+                record.sent,
+                record.accepted,
+                record.rejected,
+                int(agent in self.pending),
+                record.quarantine is not None,
+            )
+            for agent, record in sorted(self.agents.items())
+        }
+
+    def check(self) -> None:
+        """Raise `AssertionError` naming the first invariant that does not hold.
+
+        Adam's step equals the version (rounds applied) and is at most the rounds closed; for
+        every agent sent = accepted + rejected + in flight; alpha and Adam's moments are finite.
+        """
+        if not self.adam.step == self.version <= self.round:
+            steps = (self.adam.step, self.version, self.round)
+            raise AssertionError(f"Adam's step, version, round do not agree: {steps}")
+        for agent, c in self.counters().items():
+            if c.sent != c.accepted + sum(c.rejected.values()) + c.in_flight:
+                raise AssertionError(f"agent {agent}: sent is not accepted + rejected + in flight")
+        for name, values in (("alpha", self.alpha), ("m", self.adam.m), ("v", self.adam.v)):
+            if not np.isfinite(values).all():
+                raise AssertionError(f"{name} is not finite")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The state as nested dicts of arrays and JSON values."""
+        return {
+            "format": FORMAT,
+            "run": self.run,
+            "alpha": self.alpha.copy(),
+            "adam": self.adam.state_dict(),
+            "version": self.version,
+            "round": self.round,
+            "agents": {str(agent): asdict(record) for agent, record in self.agents.items()},
+            "pending": {str(agent): vars(item).copy() for agent, item in self.pending.items()},
+            "remembered": np.array(sorted(self.remembered), np.int64).reshape(-1, 4),
+        }
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any], learning_rate: float) -> ServerState:
+        """Undo `to_dict`. Raises `ValueError` for another format or sizes that do not agree."""
+        require(state["format"] == FORMAT, "server state's format", state["format"], str(FORMAT))
+        return cls(
+            run=state["run"],
+            alpha=np.array(state["alpha"], dtype=np.float32),
+            adam=Adam.from_state(state["adam"], learning_rate),
+            version=state["version"],
+            round=state["round"],
+            agents={int(agent): AgentRecord(**r) for agent, r in state["agents"].items()},
+            pending={int(agent): Pending(**item) for agent, item in state["pending"].items()},
+            remembered=frozenset(
+                (int(a), int(i), int(r), int(v)) for a, i, r, v in state["remembered"]
+            ),
+        )

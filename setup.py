@@ -1,0 +1,23 @@
+"""Builds the optional C kernels; without a compiler the package falls back to plain torch."""
+
+from setuptools import Extension, setup
+
+KERNELS = Extension(
+    "metagenrl.learner._kernels",
+    sources=["learner/kernels.c"],
+    depends=["learner/kernels_body.h"],
+    extra_compile_args=[
+        "-O3",
+        "-std=gnu11",
+        "-fno-math-errno",
+        "-fno-trapping-math",
+        "-fno-signed-zeros",
+        "-fassociative-math",
+        "-ffp-contract=fast",
+        "-Wno-psabi",
+    ],
+    libraries=["m"],
+    optional=True,
+)
+
+setup(ext_modules=[KERNELS])

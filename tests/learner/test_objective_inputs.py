@@ -1,0 +1,130 @@
+"""What the objective sees: normalisation over valid entries, by hand."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from metagenrl.learner.hyperparams import ObjectiveConfig
+from metagenrl.learner.objective_inputs import (
+    feature_count,
+    normalize_rewards,
+    normalize_values,
+    objective_inputs,
+)
+from metagenrl.learner.types import Batch
+
+ZSCORE, SCALE = ObjectiveConfig(), ObjectiveConfig(reward_normalization="scale")
+
+
+def _rows(*rows):
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+@pytest.fixture
+def batch():
+    """Two segments of T = 3, the second with one valid step, which is terminal."""
+    s = torch.arange(16, dtype=torch.float64).view(2, 4, 2)
+    actions = torch.linspace(-1, 1, 6, dtype=torch.float64).view(2, 3, 1)
+    terminated, mask = _rows([0, 0, 0], [1, 0, 0]), _rows([1, 1, 1], [1, 0, 0])
+    return Batch(s, actions, _rows([1, 3, 5], [7, 0, 0]), terminated, mask)
+
+
+V, V_NEXT = _rows([0, 2, 4], [6, 50, 50]), _rows([2, 4, 6], [8, 50, 50])
+
+
+def test_reward_zscore_counts_valid_entries_only():
+    """Valid: 1, 3, 5, 7 with mean 4 and variance 5; the padding holds garbage."""
+    mask = _rows([1, 1, 1], [1, 0, 0])
+    got = normalize_rewards(ZSCORE, _rows([1, 3, 5], [7, 1e6, -1e6]), mask)
+    torch.testing.assert_close(got, _rows([-3, -1, 1], [3, 0, 0]) / 5**0.5)
+
+
+def test_reward_zscore_ignores_shift_and_scale():
+    rewards, mask = _rows([1, 3, 5], [7, 0, 0]), _rows([1, 1, 1], [1, 0, 0])
+    got = normalize_rewards(ZSCORE, 10 * rewards - 3, mask)
+    torch.testing.assert_close(got, normalize_rewards(ZSCORE, rewards, mask))
+
+
+@pytest.mark.parametrize("reward", [1.0, 0.0, -0.1])
+def test_constant_reward_has_zscore_zero(reward):
+    rewards = torch.full((32, 20), reward)
+    assert normalize_rewards(ZSCORE, rewards, torch.ones(32, 20)).tolist() == [[0.0] * 20] * 32
+
+
+def test_constant_reward_survives_scaling():
+    mask = _rows([1, 1, 1], [1, 0, 0])
+    got = normalize_rewards(SCALE, _rows([-3, -3, -3], [-3, 9, 9]), mask)
+    torch.testing.assert_close(got, -mask)
+    assert normalize_rewards(SCALE, torch.zeros(2, 3), torch.ones(2, 3)).abs().max() == 0
+
+
+def test_scaling_divides_by_the_root_mean_square():
+    """(9 + 1 + 1 + 1) / 4 = 3 over the valid entries."""
+    mask = _rows([1, 1, 1], [1, 0, 0])
+    got = normalize_rewards(SCALE, _rows([3, 1, 1], [-1, 9, 9]), mask)
+    torch.testing.assert_close(got, _rows([3, 1, 1], [-1, 0, 0]) / 3**0.5)
+
+
+def test_values_share_one_mean_and_variance(batch):
+    """0 2 4 6 and 2 4 6 8: mean 4, variance (16 + 4 + 0 + 4 + 4 + 0 + 4 + 16) / 8 = 6."""
+    now, following = normalize_values(V, V_NEXT, batch.terminated, batch.mask)
+    torch.testing.assert_close(now, _rows([-4, -2, 0], [2, 0, 0]) / 6**0.5)
+    torch.testing.assert_close(following, _rows([-2, 0, 2], [0, 0, 0]) / 6**0.5)
+
+
+def test_next_value_is_dropped_where_terminated_and_kept_where_truncated():
+    mask = _rows([1, 1])
+    values = (_rows([0, 2]), _rows([2, 4]))  # mean 2, variance 2
+    for terminated, last in ((1, 0.0), (0, 2 / 2**0.5)):
+        _, following = normalize_values(*values, _rows([0, terminated]), mask)
+        torch.testing.assert_close(following, _rows([0, last]))
+
+
+def test_columns_are_reward_time_next_value_value(batch):
+    inputs = objective_inputs(ZSCORE, batch, V, V_NEXT)
+    reward = normalize_rewards(ZSCORE, batch.rewards, batch.mask)
+    now, following = normalize_values(V, V_NEXT, batch.terminated, batch.mask)
+    time = _rows([0, 0.5, 1], [0, 0.5, 1])
+    torch.testing.assert_close(inputs.features, torch.stack([reward, time, following, now], -1))
+    assert inputs.actions is batch.actions
+    assert inputs.observations is None
+
+
+def test_time_of_single_steps_is_zero(batch):
+    short = Batch(
+        batch.observations[:, :2], *(getattr(batch, n)[:, :1] for n in
+        ("actions", "rewards", "terminated", "mask")))  # fmt: skip
+    assert objective_inputs(ZSCORE, short, V[:, :1], V_NEXT[:, :1]).features[..., 1].sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("variant", "kept"),
+    [
+        ({"use_time": False}, [0, 2, 3]),
+        ({"use_value": False}, [0, 1]),
+        ({"use_next_value": False}, [0, 1, 3]),
+        ({"use_value": False, "use_next_value": False, "use_time": False}, [0]),
+    ],
+)
+def test_variants_leave_columns_out(batch, variant, kept):
+    config = replace(ZSCORE, **variant)
+    values = (V, V_NEXT) if config.use_value else (None, None)
+    got = objective_inputs(config, batch, *values).features
+    assert feature_count(config) == len(kept)
+    torch.testing.assert_close(got, objective_inputs(ZSCORE, batch, V, V_NEXT).features[..., kept])
+
+
+def test_observation_variant_gets_the_states_that_were_acted_in(batch):
+    config = replace(ZSCORE, use_observation=True)
+    inputs = objective_inputs(config, batch, V, V_NEXT)
+    torch.testing.assert_close(inputs.observations, batch.observations[:, :3])
+
+
+def test_inputs_are_constants(batch):
+    v, v_next = V.clone().requires_grad_(), V_NEXT.clone().requires_grad_()
+    assert not objective_inputs(ZSCORE, batch, v, v_next).features.requires_grad
+
+
+def test_missing_values_are_named(batch):
+    with pytest.raises(ValueError, match="values: got None"):
+        objective_inputs(ZSCORE, batch, None, None)

@@ -1,0 +1,64 @@
+"""Imports run one way, and what must not be imported below `cluster` is not."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = ("learner", "agents", "objective_server", "cluster")
+LINT = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+
+
+def lint(folder: Path, **extra: str) -> subprocess.CompletedProcess[str]:
+    """Run the contracts of pyproject.toml on a copy of the packages, with `extra` lines added.
+
+    Keys of `extra` are `PACKAGE_MODULE`; import-linter puts the working folder first on the path.
+    """
+    for name in FOLDERS:
+        ignored = shutil.ignore_patterns("__pycache__", "*.so")
+        shutil.copytree(ROOT / name, folder / "metagenrl" / name, ignore=ignored)
+    for module, line in extra.items():
+        package, _, stem = module.rpartition("_")
+        path = folder / "metagenrl" / package / f"{stem}.py"
+        path.write_text((path.read_text() if path.exists() else "") + line + "\n")
+    return subprocess.run(
+        [sys.executable, "-c", LINT, "--no-cache", "--config", str(ROOT / "pyproject.toml")],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_contracts_are_kept(tmp_path: Path) -> None:
+    result = lint(tmp_path)
+    assert result.returncode == 0, result.stdout
+    assert "Contracts: 4 kept, 0 broken" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "complaint"),
+    [
+        ("learner_bad", "import metagenrl.agents", "metagenrl.learner.bad -> metagenrl.agents"),
+        (
+            "agents_bad",
+            "import metagenrl.objective_server",
+            "metagenrl.agents.bad -> metagenrl.objective_server",
+        ),
+        (
+            "objective_server_bad",
+            "import metagenrl.cluster.config",
+            "metagenrl.objective_server.bad -> metagenrl.cluster.config",
+        ),
+        ("agents_bad", "import ray.rllib", "metagenrl.agents.bad -> ray"),
+        ("learner_bad", "import gymnasium", "metagenrl.learner.bad -> gymnasium"),
+        ("cluster_bad", "import wandb", "metagenrl.cluster.bad -> wandb"),
+        ("cluster_metrics", "import wandb", "metagenrl.cluster.metrics -> wandb"),
+    ],
+)
+def test_a_violation_is_found(tmp_path: Path, module: str, line: str, complaint: str) -> None:
+    result = lint(tmp_path, **{module: line})
+    assert result.returncode == 1
+    assert complaint in " ".join(result.stdout.split())
