@@ -112,7 +112,8 @@ class ActorCritic:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave; raises where a shape differs."""
         for name in ("phi", "theta", "phi_target", "theta_target"):
-            getattr(self, name).copy_(torch.from_numpy(state[name]))
+            own = getattr(self, name)
+            own.copy_(torch.tensor(state[name]).view_as(own))  # copy_ alone would broadcast
         self.phi_adam.load_state_dict(state["phi_adam"])
         self.theta_adam.load_state_dict(state["theta_adam"])
         self.generator.set_state(torch.from_numpy(state["generator"].copy()))

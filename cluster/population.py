@@ -8,6 +8,7 @@ without a bound: an agent that misses two deadlines counts as hung and is restar
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -127,7 +128,7 @@ class Population:
                 self._lost(seat, result)
                 continue
             seat.condition, seat.steps = "idle", result.report.steps
-            self.recorder.report(result.report, self._broadcast.version, seat.restarts)
+            self.recorder.report(result.report, self._broadcast.version)
             if result.report.gradient is not None:
                 gradients.append(result.report.gradient)
             if seat.steps >= self.config.steps:
@@ -171,7 +172,7 @@ class Population:
         seat.steps = int(state["steps"]) if state else 0
         limit = self.config.max_restarts
         message = f"restarted ({seat.restarts}/{limit}) at step {seat.steps}: {lost.reason}"
-        self.recorder.event("restarted", seat.index, message)
+        self.recorder.event("restarted", seat.index, message, seat.restarts)
 
     def _last_state(self, agent: int) -> dict[str, Any] | None:
         try:
@@ -189,7 +190,7 @@ class Population:
             return  # a straggler or newcomer: try again after the next round
         self._checkpoint_due += self.config.checkpoint_every
         fetch: dict[str, Callable[[], Mapping[str, Any]]] = {
-            agent_part(seat.index): lambda agent=seat.index: self.engine.agent_state(agent)
+            agent_part(seat.index): functools.partial(self.engine.agent_state, seat.index)
             for seat in self.roster.in_condition("idle", "done")
         }
         fetch["server"] = self.engine.server_state

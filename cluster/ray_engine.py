@@ -21,6 +21,7 @@ from metagenrl.cluster.server_actor import ServerActor
 from metagenrl.learner.types import AlphaGradient
 from metagenrl.objective_server.messages import Broadcast
 from metagenrl.objective_server.server import ObjectiveServer
+from ray import ObjectRef
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -63,8 +64,8 @@ class RayEngine:
     ) -> None:
         self._open_server, self._agent_cpus, self._timeout = open_server, agent_cpus, timeout
         self._agents: dict[int, Any] = {}
-        self._pending: dict[ray.ObjectRef, int] = {}
-        self._starting: dict[ray.ObjectRef, int] = {}
+        self._pending: dict[ObjectRef[Any], int] = {}
+        self._starting: dict[ObjectRef[Any], int] = {}
         self._restarts = 0
         self._server: Any = None
         self._round = self._start_server()
@@ -72,7 +73,9 @@ class RayEngine:
     def _start_server(self) -> int:
         """Bring the server up and return its open round. Raises what opening it raised."""
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        self._server = ServerActor.options(scheduling_strategy=here).remote(self._open_server)
+        self._server = (
+            _remote(ServerActor).options(scheduling_strategy=here).remote(self._open_server)
+        )
         try:
             _, open_round, version = ray.get(self._server.ready.remote(), timeout=START_TIMEOUT)
         except RayTaskError as error:
@@ -85,7 +88,7 @@ class RayEngine:
         self, config: MemberConfig, incarnation: int, state: dict[str, Any] | None
     ) -> None:
         """See `Engine`; agents are spread over the nodes."""
-        actor = AgentActor.options(num_cpus=self._agent_cpus, scheduling_strategy="SPREAD")
+        actor = _remote(AgentActor).options(num_cpus=self._agent_cpus, scheduling_strategy="SPREAD")
         handle = actor.remote(config, incarnation, state)
         self._agents[config.index] = handle
         self._starting[handle.ready.remote()] = config.index
@@ -98,7 +101,7 @@ class RayEngine:
         done, _ = ray.wait(refs, num_returns=len(refs), timeout=timeout)
         return [self._came_up(ref) for ref in done]
 
-    def _came_up(self, ref: ray.ObjectRef) -> Started | Lost:
+    def _came_up(self, ref: ObjectRef[Any]) -> Started | Lost:
         agent = self._starting.pop(ref)
         try:
             ray.get(ref, timeout=self._timeout)
@@ -127,7 +130,7 @@ class RayEngine:
         done, _ = ray.wait(refs, num_returns=len(refs) if everyone else 1, timeout=timeout)
         return [self._result(ref) for ref in done]
 
-    def _result(self, ref: ray.ObjectRef) -> Completed | Lost:
+    def _result(self, ref: ObjectRef[Any]) -> Completed | Lost:
         agent = self._pending.pop(ref)
         try:
             return Completed(agent, ray.get(ref, timeout=self._timeout))
@@ -191,3 +194,8 @@ class RayEngine:
 def _first_line(error: BaseException) -> str:
     text = str(error).strip()
     return text.splitlines()[0] if text else repr(error)
+
+
+def _remote(actor: Any) -> Any:
+    """The actor class as Ray's decorator made it; type checkers see the plain class."""
+    return actor

@@ -13,11 +13,12 @@ from metagenrl.cluster.config import TrainConfig
 from metagenrl.cluster.config_io import to_dict
 from metagenrl.cluster.engine import Exchange
 from metagenrl.cluster.intervals import IntervalAccumulator, Moment
-from metagenrl.cluster.live import LiveView, RunStatus
+from metagenrl.cluster.live import LiveView
 from metagenrl.cluster.metrics import METRICS_FILE, MetricsWriter
 from metagenrl.cluster.rate import RateMeter
 from metagenrl.cluster.records import EventRow, MetricsRow, ObjectiveRow, objective_row
 from metagenrl.cluster.run_folder import RunIdentity
+from metagenrl.cluster.status import RunStatus
 from metagenrl.cluster.wandb_log import WandbLog
 from metagenrl.learner.types import AlphaGradient
 from metagenrl.objective_server.file_store import FileStore
@@ -77,7 +78,7 @@ class Recorder:
     def _moment(self) -> Moment:
         return Moment(self.seconds, self._round, self._version)
 
-    def report(self, report: MemberReport, version: int, restarts: int) -> None:
+    def report(self, report: MemberReport, version: int) -> None:
         """One agent's round."""
         agent = report.agent
         if report.life > self._lives[agent]:
@@ -109,12 +110,14 @@ class Recorder:
         self._objective = row
         self._rows.append(row)
 
-    def event(self, what: str, agent: int | None, message: str) -> None:
+    def event(
+        self, what: str, agent: int | None, message: str, restarts: int | None = None
+    ) -> None:
         """Something happened to an agent, or to the run."""
         who = "" if agent is None else f"agent {agent} "
         logger.log(logging.INFO if what in _QUIET else logging.WARNING, "%s%s", who, message)
         if agent is not None and what in ("restarted", "failed", "late"):
-            self._intervals.mark(agent, what)
+            self._intervals.mark(agent, what, restarts)
         self._rows.append(EventRow(self.seconds, self._round, what, agent, message))
 
     def snapshot(self, broadcast: Broadcast) -> None:

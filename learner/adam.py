@@ -38,9 +38,9 @@ class Adam:
         return {"m": self.m.numpy().copy(), "v": self.v.numpy().copy(), "t": self.t}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
-        self.m.copy_(torch.from_numpy(state["m"]))
-        self.v.copy_(torch.from_numpy(state["v"]))
+        """Restore what `state_dict` gave; raises `RuntimeError` where a size differs."""
+        self.m.copy_(torch.tensor(state["m"]).view_as(self.m))
+        self.v.copy_(torch.tensor(state["v"]).view_as(self.v))
         self.t = int(state["t"])
 
 

@@ -11,8 +11,8 @@ import ctypes
 import importlib.machinery
 import os
 import warnings
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from metagenrl.learner import kernels_torch
@@ -43,7 +43,7 @@ def _load() -> ctypes.CDLL | None:
 
 _LIBRARY = _load()
 _LEVEL = _LEVELS[_LIBRARY.metagenrl_kernel_level()] if _LIBRARY is not None else "torch"
-_FUNCTIONS: dict[tuple[str, torch.dtype], Callable[..., None]] = {}
+_FUNCTIONS: dict[tuple[str, torch.dtype], Any] = {}
 
 
 def backend() -> str:
@@ -62,8 +62,8 @@ def _call(name: str, dtype: torch.dtype, *arguments: int | Tensor | None) -> Non
     if function is None:
         suffix = f"f32_{_LEVEL}" if dtype == torch.float32 else "f64_base"
         function = _FUNCTIONS[key] = getattr(_LIBRARY, f"{name}_{suffix}")
-        function.restype = None  # type: ignore[attr-defined]
-    converted = []
+        function.restype = None
+    converted: list[ctypes.c_void_p | ctypes.c_long] = []
     for argument in arguments:
         if isinstance(argument, Tensor):
             if argument.dtype != dtype or not argument.is_contiguous():

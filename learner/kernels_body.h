@@ -8,6 +8,8 @@
 typedef REAL NAME(vec) __attribute__((vector_size(VLEN), aligned(sizeof(REAL)), may_alias));
 #define VEC NAME(vec)
 #define LANES ((long)(VLEN / sizeof(REAL)))
+/* No two iterations touch the same element: spares the compiler dozens of aliasing checks. */
+#define INDEPENDENT _Pragma("GCC ivdep")
 #define ROWS 16 /* rows that one block of the LSTM works on, so that its state stays in L1 */
 
 /* exp(x) - 1 in `*m1`, exp(x) returned. Cephes polynomial in float, libm in double. */
@@ -220,12 +222,13 @@ void NAME(act_ln_dual_backward)(long E, long N, long H, long relu, const REAL *a
         }
 }
 
-/* out[R, N] += x[R, K] w[K, N] for R rows with leading dimensions ldx, ldo. */
+/* out[R, V vectors] += x[R, K] w[K, V vectors]; R and V are constants, so that the sums stay in
+ * registers: R * V = 16 independent ones hide the latency of a multiply-add. */
 static inline __attribute__((always_inline)) void
 NAME(block)(long R, long V, long K, long N, const REAL *restrict x, long ldx,
             const REAL *restrict w, REAL *restrict out, long ldo)
 {
-    VEC acc[4][4];
+    VEC acc[8][4];
     for (long r = 0; r < R; r++)
         for (long v = 0; v < V; v++) acc[r][v] = *(const VEC *)(out + r * ldo + v * LANES);
     for (long k = 0; k < K; k++)
@@ -237,24 +240,27 @@ NAME(block)(long R, long V, long K, long N, const REAL *restrict x, long ldx,
         for (long v = 0; v < V; v++) *(VEC *)(out + r * ldo + v * LANES) = acc[r][v];
 }
 
+/* out[R, N] += x[R, K] w[K, N] with leading dimensions ldx, ldo: panels of 4, 2 and 1 vectors, then
+ * what is left of N one by one. */
 static void NAME(gemm)(long R, long K, long N, const REAL *restrict x, long ldx,
                        const REAL *restrict w, REAL *restrict out, long ldo)
 {
-    long r = 0;
-    for (; r < R; r += 4) {
-        long rows = R - r < 4 ? R - r : 4, j = 0;
-        const REAL *xr = x + r * ldx;
-        REAL *or = out + r * ldo;
-        if (rows == 4) {
-            for (; j + 4 * LANES <= N; j += 4 * LANES)
-                NAME(block)(4, 4, K, N, xr, ldx, w + j, or + j, ldo);
-            for (; j + LANES <= N; j += LANES)
-                NAME(block)(4, 1, K, N, xr, ldx, w + j, or + j, ldo);
-        }
-        for (long i = 0; i < rows; i++)
-            for (long k = 0; k < K; k++)
-                for (long jj = j; jj < N; jj++) or[i * ldo + jj] += xr[i * ldx + k] * w[k * N + jj];
+    long j = 0;
+#define PANEL(ROWS_, V)                                                                     \
+    for (; j + (V) * LANES <= N; j += (V) * LANES) {                                        \
+        long r = 0;                                                                         \
+        for (; r + (ROWS_) <= R; r += (ROWS_))                                              \
+            NAME(block)(ROWS_, V, K, N, x + r * ldx, ldx, w + j, out + r * ldo + j, ldo);   \
+        for (; r < R; r++)                                                                  \
+            NAME(block)(1, V, K, N, x + r * ldx, ldx, w + j, out + r * ldo + j, ldo);       \
     }
+    PANEL(4, 4)
+    PANEL(8, 2)
+    PANEL(8, 1)
+#undef PANEL
+    for (long r = 0; r < R; r++)
+        for (long k = 0; k < K; k++)
+            for (long i = j; i < N; i++) out[r * ldo + i] += x[r * ldx + k] * w[k * N + i];
 }
 
 /* LSTM over x [B, T, 4H], the input's projection with its bias, gates in the order i, f, g, o.
@@ -302,6 +308,7 @@ void NAME(lstm_tangent)(long B, long T, long H, long reverse, const REAL *restri
                 const REAL *cdp = cd + (b * T + p) * H;
                 REAL *hdr = hd + (b * T + t) * H, *cdr = cd + (b * T + t) * H;
                 REAL live = mask[b * T + t];
+                INDEPENDENT
                 for (long j = 0; j < H; j++) {
                     REAL i = g[j], f = g[H + j], u = g[2 * H + j], o = g[3 * H + j];
                     REAL idot = i * (1 - i) * zd[j], udot = (1 - u * u) * zd[2 * H + j];
@@ -333,6 +340,7 @@ void NAME(lstm_backward)(long B, long T, long H, long reverse, const REAL *restr
                 const REAL *g = gates + (b * T + t) * 4 * H, *cr = c + (b * T + t) * H;
                 const REAL *cp = c + (b * T + p) * H, *ahr = ah + (b * T + t) * H;
                 REAL *axr = ax + (b * T + t) * 4 * H, live = mask[b * T + t];
+                INDEPENDENT
                 for (long j = 0; j < H; j++) {
                     REAL i = g[j], f = g[H + j], u = g[2 * H + j], o = g[3 * H + j];
                     REAL tc = NAME(tanh)(cr[j]), a = live * (ahr[j] + dh[r * H + j]);
@@ -371,6 +379,7 @@ void NAME(lstm_dual_backward)(long B, long T, long H, long reverse, const REAL *
                 const REAL *cr = c + row * H, *cdr = cd + row * H;
                 const REAL *cp = c + prow * H, *cdp = cd + prow * H;
                 REAL *axr = ax + row * 4 * H, *axdr = axd + row * 4 * H, live = mask[row];
+                INDEPENDENT
                 for (long j = 0; j < H; j++) {
                     REAL i = g[j], f = g[H + j], u = g[2 * H + j], o = g[3 * H + j];
                     REAL zi = zdr[j], zf = zdr[H + j], zu = zdr[2 * H + j], zo = zdr[3 * H + j];
@@ -414,3 +423,4 @@ void NAME(lstm_dual_backward)(long B, long T, long H, long reverse, const REAL *
 #undef VEC
 #undef LANES
 #undef ROWS
+#undef INDEPENDENT

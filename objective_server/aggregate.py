@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from metagenrl.learner.hyperparams import require
@@ -66,6 +66,15 @@ def weighted_mean(
     return (total / sum(w)).astype(np.float32)
 
 
+def euclidean(vector: NDArray[np.floating[Any]]) -> float:
+    """|x|_2, in float64 and without BLAS.
+
+    BLAS starts threads even for vectors of this size: on busy cores they take a hundred times as
+    long as the sum, and what they round depends on how many there are.
+    """
+    return float(np.sqrt(np.square(vector, dtype=np.float64).sum()))
+
+
 @dataclass(frozen=True)
 class Cosines:
     """Mean cosine over the pairs of gradients; None (or absent) where there is no pair."""
@@ -81,8 +90,8 @@ def gradient_cosines(contributions: Iterable[Contribution]) -> Cosines:
     """
     groups: dict[str, list[NDArray[np.float64]]] = {}
     for item in sorted(contributions, key=lambda item: item.agent):
-        g = item.gradient.astype(np.float64)
-        groups.setdefault(item.environment, []).append(g / np.linalg.norm(g))
+        unit = item.gradient.astype(np.float64) / euclidean(item.gradient)
+        groups.setdefault(item.environment, []).append(unit)
     overall = _mean_cosine([unit for units in groups.values() for unit in units])
     means = {name: _mean_cosine(units) for name, units in groups.items()}
     return Cosines(overall, {name: mean for name, mean in means.items() if mean is not None})
@@ -92,6 +101,6 @@ def _mean_cosine(units: list[NDArray[np.float64]]) -> float | None:
     n = len(units)
     if n < 2:
         return None
-    total = np.sum(units, axis=0)
+    total = sum(units[1:], start=units[0])
     # |sum_i u_i|^2 = n + sum over ordered pairs of u_i . u_j
-    return float((total @ total - n) / (n * (n - 1)))
+    return (euclidean(total) ** 2 - n) / (n * (n - 1))

@@ -9,10 +9,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from metagenrl.learner.hyperparams import require
 from metagenrl.objective_server.admission import admit
-from metagenrl.objective_server.aggregate import Array, gradient_cosines, weighted_mean
+from metagenrl.objective_server.aggregate import Array, euclidean, gradient_cosines, weighted_mean
 from metagenrl.objective_server.config import ServerConfig
 from metagenrl.objective_server.messages import (
     AgentCounters,
@@ -151,8 +150,8 @@ class ObjectiveServer:
                 applied=mean is not None,
                 contributors=tuple(sorted(state.pending)),
                 missing=tuple(sorted(set(expected) - state.pending.keys())),
-                gradient_norm=0.0 if mean is None else float(np.linalg.norm(mean)),
-                update_norm=float(np.linalg.norm(after.alpha - state.alpha)),
+                gradient_norm=0.0 if mean is None else euclidean(mean),
+                update_norm=euclidean(after.alpha - state.alpha),
                 cosines=gradient_cosines(taken),
             )
             self._store.commit(after.to_dict())

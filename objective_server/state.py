@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -143,7 +143,7 @@ class ServerState:
             "adam": self.adam.state_dict(),
             "version": self.version,
             "round": self.round,
-            "agents": {str(agent): asdict(record) for agent, record in self.agents.items()},
+            "agents": {str(agent): vars(record).copy() for agent, record in self.agents.items()},
             "pending": {str(agent): vars(item).copy() for agent, item in self.pending.items()},
             "remembered": np.array(sorted(self.remembered), np.int64).reshape(-1, 4),
         }

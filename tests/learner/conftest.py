@@ -105,10 +105,9 @@ def make_problem() -> Callable[..., Problem]:
 
 
 @pytest.fixture(params=["c", "torch"])
-def each_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def each_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run a test on the C kernels and on plain torch."""
     if request.param == "torch":
         monkeypatch.setattr(kernels, "_LIBRARY", None)
     elif kernels.backend() == "torch":
         pytest.skip("the C kernels were not built")
-    yield

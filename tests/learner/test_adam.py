@@ -71,6 +71,12 @@ def test_restored_optimiser_goes_on_bit_for_bit():
     assert state["t"] == 3  # the saved state is a copy, not the running optimiser
 
 
+def test_a_state_of_another_size_is_refused():
+    adam, other = Adam(torch.zeros(2, 3), 0.1), Adam(torch.zeros(1, 3), 0.1)
+    with pytest.raises(RuntimeError, match="size"):
+        adam.load_state_dict(other.state_dict())
+
+
 def test_clip_scales_down_to_the_bound_only():
     long, short = torch.tensor([3.0, 4.0]), torch.tensor([0.3, 0.4])
     assert clip_by_norm(long, 1.0) == pytest.approx(5.0)

@@ -87,7 +87,7 @@ def test_loss_by_hand():
 
 
 def test_gradient_by_hand():
-    """Q_1(s = 3, a = 0) = 3, Q_2 = 4, y = 1: the loss is 4 + 9, its gradient 2 (q - y) (s, a, 1)."""
+    """Q_1(3, 0) = 3, Q_2 = 4, y = 1: the loss is 4 + 9, its gradient 2 (q - y) (s, a, 1)."""
     batch = _batch([3.0, 0.0], [0.0], [0.0], [1.0])
     grads = {name: torch.full_like(view, 7.0) for name, view in THETA.items()}
     loss, q = td_gradient(LINEAR, THETA, batch, torch.tensor([[1.0]]), grads)

@@ -59,5 +59,5 @@ def test_bounds_themselves_are_allowed():
 
 def test_require_says_what_is_allowed():
     require(True, "field", 1, "anything")
-    with pytest.raises(ValueError, match="^field: got 'x', allowed: a, b$"):
+    with pytest.raises(ValueError, match=r"^field: got 'x', allowed: a, b$"):
         require(False, "field", "x", "a, b")

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-import torch.nn.functional as F
 from metagenrl.learner.hyperparams import MetaConfig
 from metagenrl.learner.meta_gradient import (
     inner_rate,
@@ -14,6 +13,7 @@ from metagenrl.learner.meta_gradient import (
     value_gradient,
 )
 from metagenrl.learner.networks import apply_critic, apply_policy
+from torch.nn import functional
 
 VARIANTS = [
     {},
@@ -118,7 +118,9 @@ def test_padding_changes_nothing(make_problem):
 
     def longer(batch):
         padded = {
-            name: F.pad(getattr(batch, name), (0, 0) * (getattr(batch, name).dim() - 2) + (0, 7))
+            name: functional.pad(
+                getattr(batch, name), (0, 0) * (getattr(batch, name).dim() - 2) + (0, 7)
+            )
             for name in ("observations", "actions", "rewards", "terminated", "mask")
         }
         return replace(batch, **padded)

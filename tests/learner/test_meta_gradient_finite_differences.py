@@ -7,13 +7,13 @@ alpha that the gradient is taken at.
 
 import pytest
 import torch
-import torch.nn.functional as F
 from metagenrl.learner.hyperparams import MetaConfig, ObjectiveConfig
 from metagenrl.learner.meta_gradient import meta_gradient_by_autograd
 from metagenrl.learner.objective_inputs import objective_inputs
 from metagenrl.learner.objective_net import apply
+from torch.nn import functional
 
-STEP = 1e-6
+STEP = 1e-7
 # Few units next to layer norm make derivatives so steep that no step fits; these are smooth.
 OBJECTIVE = ObjectiveConfig(lstm_units=8, hidden_units=12, input_features=4)
 
@@ -21,7 +21,7 @@ OBJECTIVE = ObjectiveConfig(lstm_units=8, hidden_units=12, input_features=4)
 def _network(p, x):
     for i in range(2):
         x = (x @ p[f"w{i}"][0] + p[f"b{i}"][0]).relu()
-        x = F.layer_norm(x, x.shape[-1:], p[f"gamma{i}"][0], p[f"beta{i}"][0], 1e-5)
+        x = functional.layer_norm(x, x.shape[-1:], p[f"gamma{i}"][0], p[f"beta{i}"][0], 1e-5)
     return x @ p["w_out"][0] + p["b_out"][0]
 
 
@@ -107,7 +107,7 @@ def test_gradient_equals_finite_differences(make_problem, action_size, k):
     ids=str,
 )
 def test_variants_equal_finite_differences(make_problem, variant):
-    problem = make_problem(2, 3, hidden_units=16, objective=OBJECTIVE, **variant)
+    problem = make_problem(2, 3, seed=4, hidden_units=16, objective=OBJECTIVE, **variant)
     assert _relative_error(problem, MetaConfig(inner_steps=2)) < 1e-5
 
 

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-import torch.nn.functional as F
 from metagenrl.learner import mlp
 from metagenrl.learner.mlp import MLP
 from torch import Tensor
+from torch.nn import functional
 
 NETS = {
     "relu": MLP(3, 6, 2, 2, 6),
@@ -66,7 +66,7 @@ def test_apply_equals_torch_nn(net, case):
             relu, square = h[:, : net.relu_units], h[:, net.relu_units :]
             h = torch.cat([relu.relu(), square**2], -1)
             norm = (views[f"gamma{i}"][e], views[f"beta{i}"][e])
-            h = F.layer_norm(h, (net.hidden_units,), *norm, eps=1e-5)
+            h = functional.layer_norm(h, (net.hidden_units,), *norm, eps=1e-5)
         if net.outputs:
             h = h @ views["w_out"][e] + views["b_out"][e]
         _close(mlp.apply(net, views, x)[e], h)

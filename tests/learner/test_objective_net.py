@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-import torch.nn.functional as F
 from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.learner.objective_inputs import ObjectiveInputs
 from metagenrl.learner.objective_net import ObjectiveNet, apply, initial_alpha
+from torch.nn import functional
 
 VARIANTS = [
     {},
@@ -28,7 +28,7 @@ def _mixed(z):
 def _normed(p, x, layers):
     for i in range(layers):
         x = _mixed(x @ p[f"w{i}"] + p[f"b{i}"])
-        x = F.layer_norm(x, x.shape[-1:], p[f"gamma{i}"], p[f"beta{i}"], 1e-5)
+        x = functional.layer_norm(x, x.shape[-1:], p[f"gamma{i}"], p[f"beta{i}"], 1e-5)
     return x
 
 
@@ -122,8 +122,7 @@ def test_initial_alpha():
     assert views["action/gamma2"].unique().tolist() == [1.0]
     assert views["head/beta0"].abs().max() == 0
     assert views["features/b1"].abs().max() == 0
-    weights = views["head/w0"]  # [64, 32], Glorot-uniform
-    bound = (6 / 96) ** 0.5
+    weights, bound = views["head/w0"], (6 / 96) ** 0.5  # [64, 32], Glorot-uniform
     assert bound * 0.97 < weights.abs().max() <= bound
     assert abs(weights.std().item() / (bound / 3**0.5) - 1) < 0.05
 

@@ -1,0 +1,141 @@
+"""An agent under a fixed objective: when it updates, evaluation, state, and that TD3 learns."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from metagenrl.agents.envs import Environment
+from metagenrl.agents.trainee import Trainee, TraineeConfig
+from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
+from metagenrl.learner.objective_net import ObjectiveNet, initial_alpha
+from metagenrl.learner.objectives import CriticObjective, Learned, Reinforce
+
+TINY = AgentConfig(
+    hidden_units=6, segment_length=5, batch_size=4, random_steps=10, learning_starts=12,
+    replay_capacity=60,
+)  # fmt: skip
+
+
+def _learned():
+    config = ObjectiveConfig(lstm_units=4, hidden_units=4, input_features=3)
+    alpha = initial_alpha(config, torch.Generator().manual_seed(0))
+    return Learned(ObjectiveNet(config), alpha)
+
+
+OBJECTIVES = {
+    "learned": _learned,
+    "critic": CriticObjective,
+    "reinforce": lambda: Reinforce(0.99, 0.97),
+}
+
+
+@pytest.fixture
+def make_trainee(walk):
+    def make(objective=None, seed=0, **fields):
+        config = TraineeConfig(walk, seed, replace(TINY, **fields))
+        return Trainee(config, objective or CriticObjective())
+
+    return make
+
+
+def _parameters(trainee):
+    ac = trainee.actor_critic
+    return torch.cat([x.flatten() for x in (ac.phi, ac.theta, ac.phi_target, ac.theta_target)])
+
+
+def _run(trainee, steps):
+    return [trainee.step() for _ in range(steps)]
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_same_seed_gives_the_same_agent_bit_for_bit(make_trainee, name):
+    first, second = (make_trainee(OBJECTIVES[name]()) for _ in range(2))
+    assert _run(first, 40) == _run(second, 40)
+    assert torch.equal(_parameters(first), _parameters(second))
+    assert first.evaluate(2) == second.evaluate(2)
+    other = make_trainee(OBJECTIVES[name](), seed=1)
+    assert _run(other, 40) != _run(make_trainee(OBJECTIVES[name]()), 40)
+
+
+def test_each_objective_trains_the_policy_its_own_way(make_trainee):
+    """The first policy update, at step 12, is the first thing that differs."""
+    trainees = [make_trainee(make()) for make in OBJECTIVES.values()]
+    for trainee in trainees:
+        _run(trainee, 12)
+    phis = [trainee.actor_critic.phi for trainee in trainees]
+    thetas = [trainee.actor_critic.theta for trainee in trainees]
+    assert torch.equal(thetas[0], thetas[1])
+    assert torch.equal(thetas[0], thetas[2])
+    assert not any(torch.equal(phis[i], phis[(i + 1) % 3]) for i in range(3))
+
+
+def test_critic_updates_every_step_and_policy_every_second(make_trainee):
+    trainee = make_trainee()
+    counts = []
+    for _ in range(16):
+        trainee.step()
+        ac = trainee.actor_critic
+        counts.append((ac.theta_adam.t, ac.phi_adam.t))
+    assert counts[10] == (0, 0)
+    assert counts[11:] == [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3)]
+    assert trainee.steps == 16
+
+
+def test_learning_waits_for_a_whole_minibatch(make_trainee):
+    trainee = make_trainee(learning_starts=1, batch_size=7)
+    _run(trainee, 6)
+    assert trainee.actor_critic.theta_adam.t == 0
+    _run(trainee, 1)
+    assert trainee.actor_critic.theta_adam.t == 1
+
+
+def test_a_frozen_objective_stays_frozen(make_trainee):
+    objective = _learned()
+    before = objective.learned.alpha.clone()
+    _run(make_trainee(objective), 40)
+    assert torch.equal(objective.learned.alpha, before)
+
+
+def test_evaluation_disturbs_nothing_and_repeats_itself(make_trainee):
+    first, second = make_trainee(), make_trainee()
+    for trainee in (first, second):
+        _run(trainee, 20)
+    assert first.evaluate(3) == first.evaluate(3)
+    assert _run(first, 20) == _run(second, 20)
+    assert torch.equal(_parameters(first), _parameters(second))
+
+
+def test_evaluation_is_of_the_policy_without_noise(make_trainee, walk):
+    trainee = make_trainee(exploration_noise=1.0)
+    _run(trainee, 20)
+    environment = Environment(walk, np.random.default_rng(
+        np.random.SeedSequence(0, spawn_key=(1_000_003,))))  # fmt: skip
+    environment.reset()
+    while environment.observation is not None:
+        environment.step(trainee.actor_critic.act(environment.observation))
+    (episode,) = trainee.evaluate(1)
+    assert episode.undiscounted_return == environment.episode_return
+    assert episode.length == environment.episode_length
+
+
+@pytest.mark.parametrize("steps", [5, 27])
+def test_restored_trainee_goes_on_bit_for_bit(make_trainee, steps):
+    first, second = make_trainee(_learned()), make_trainee(_learned(), seed=8)
+    _run(first, steps)
+    _run(second, 13)
+    second.load_state_dict(first.state_dict())
+    assert _run(first, 25) == _run(second, 25)
+    assert torch.equal(_parameters(first), _parameters(second))
+    assert first.steps == second.steps == steps + 25
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_td3_learns_pendulum(seed):
+    """Above -300 within 10 K steps; a policy that does nothing has about -1 200."""
+    agent = AgentConfig(hidden_units=64, batch_size=32, random_steps=1000, learning_starts=200)
+    trainee = Trainee(TraineeConfig("Pendulum-v1", seed, agent), CriticObjective())
+    _run(trainee, 10_000)
+    returns = [episode.undiscounted_return for episode in trainee.evaluate(10)]
+    assert sum(returns) / len(returns) > -300
