@@ -37,7 +37,12 @@ _SMALL_AGENT = AgentConfig(
     learning_starts=200,
     replay_capacity=100_000,
 )
-_SMALL_META = MetaConfig(gradient_scaling="normalize", anneal_steps=1_500, lifetime=6_000)
+_SMALL_META = MetaConfig(
+    gradient_scaling="normalize",
+    learning_rate_decay="cosine",
+    anneal_steps=1_500,
+    lifetime=6_000,
+)
 _SMALL_ENVS = ("Pendulum-v1", "InvertedDoublePendulum-v5")
 
 PRESETS: dict[PresetName, Preset] = {

@@ -17,6 +17,7 @@ from metagenrl.cluster.run_folder import Checkpoints, RunIdentity, log_to, open_
 from metagenrl.learner.objective_net import initial_alpha
 from metagenrl.objective_server.config import ServerConfig
 from metagenrl.objective_server.file_store import FileStore
+from metagenrl.objective_server.optimizer import CosineDecay
 from metagenrl.objective_server.server import ObjectiveServer
 from metagenrl.objective_server.state import ServerState
 
@@ -75,7 +76,7 @@ def _engine(config: TrainConfig, identity: RunIdentity, share: float) -> Engine:
         open_server,
         config.run_dir.absolute(),
         identity.id,
-        config.meta.learning_rate,
+        learning_rate(config),
         server_config(config),
     )
     if config.engine == "inprocess":
@@ -85,6 +86,14 @@ def _engine(config: TrainConfig, identity: RunIdentity, share: float) -> Engine:
     return RayEngine(opened, share, config.round_timeout)
 
 
+def learning_rate(config: TrainConfig) -> float | CosineDecay:
+    """Alpha's step size: constant, or falling to 0 over the run's rounds."""
+    meta = config.meta
+    if meta.learning_rate_decay == "none":
+        return meta.learning_rate
+    return CosineDecay(meta.learning_rate, -(-config.steps // config.agent.policy_delay))
+
+
 def server_config(config: TrainConfig) -> ServerConfig:
     """The server's part of the configuration."""
     options = config.server
@@ -92,7 +101,7 @@ def server_config(config: TrainConfig) -> ServerConfig:
 
 
 def open_server(
-    run_dir: Path, run: str, learning_rate: float, config: ServerConfig
+    run_dir: Path, run: str, learning_rate: float | CosineDecay, config: ServerConfig
 ) -> ObjectiveServer:
     """The server as the store has it; the driver has prepared the store."""
     store = FileStore(run_dir)
@@ -119,4 +128,4 @@ def _prepare_store(
         return
     generator = torch.Generator().manual_seed(config.seed ^ ALPHA_STREAM)
     alpha = initial_alpha(config.objective, generator).numpy()
-    store.commit(ServerState.start(identity.id, alpha, config.meta.learning_rate).to_dict())
+    store.commit(ServerState.start(identity.id, alpha, learning_rate(config)).to_dict())

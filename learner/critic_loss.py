@@ -33,7 +33,7 @@ def td_target(
     s_next = batch.observations[:, 1:].reshape(1, b * t, -1)
     pre, _ = mlp.forward(nets.policy, phi_target, s_next)
     a_next = pre.tanh_().add_(noise.reshape(1, b * t, a)).clamp_(-1, 1)
-    rows = torch.cat([s_next, a_next], -1).expand(nets.critics, -1, -1)
+    rows = torch.cat([s_next, a_next], -1)
     q_next, _ = mlp.forward(nets.critic, theta_target, rows)
     q_target = q_next.amin(0).view(b, t)
     return batch.rewards + gamma * (1 - batch.terminated) * q_target
@@ -50,7 +50,7 @@ def td_gradient(
     """Loss `[]` and mean Q `[]`; writes its gradient with respect to theta into `grads`."""
     b, t, _ = batch.actions.shape
     s = batch.observations[:, :-1]
-    rows = torch.cat([s, batch.actions], -1).reshape(1, b * t, -1).expand(nets.critics, -1, -1)
+    rows = torch.cat([s, batch.actions], -1).reshape(1, b * t, -1)
     out, tape = mlp.forward(nets.critic, theta, rows)
     q = out.view(nets.critics, b, t)
     valid = batch.mask.sum().clamp(min=1)

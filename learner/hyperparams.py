@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 RewardNormalization = Literal["zscore", "scale"]
 InnerReduction = Literal["sum", "mean"]
+LearningRateDecay = Literal["none", "cosine"]
 GradientScaling = Literal["clip", "normalize"]
 
 
@@ -137,6 +138,8 @@ class MetaConfig:
 
     learning_rate: float = 1e-3
     """Adam's step size for alpha (Table 3)."""
+    learning_rate_decay: LearningRateDecay = "none"
+    """`cosine`: alpha's step size falls to 0 over the run; `none`: constant (the paper)."""
     inner_steps: int = 1
     """k of Eq. 8: policy updates that are differentiated through."""
     inner_step_size: float = 1e-3
@@ -161,6 +164,7 @@ class MetaConfig:
         _at_least(self, 1, "inner_steps")
         _at_least(self, 0, "anneal_steps", "lifetime", "lifetime_random_steps")
         for field, allowed in (
+            ("learning_rate_decay", ("none", "cosine")),
             ("inner_reduction", ("sum", "mean")),
             ("gradient_scaling", ("clip", "normalize")),
         ):

@@ -51,24 +51,30 @@ def backend() -> str:
     return _LEVEL
 
 
-def _usable(x: Tensor) -> bool:
+def usable(x: Tensor) -> bool:
+    """Whether the C kernels take `x`: on the CPU, and no graph is being recorded."""
     return _LIBRARY is not None and x.device.type == "cpu" and not torch.is_grad_enabled()
 
 
-def _call(name: str, dtype: torch.dtype, *arguments: int | Tensor | None) -> None:
-    """Call kernel `name` for `dtype`; tensors must be contiguous and of that type."""
+def call(name: str, dtype: torch.dtype, *arguments: int | Tensor | ctypes.Structure | None) -> None:
+    """Call kernel `name` for `dtype`: tensors by address, structures by reference.
+
+    Raises `ValueError` for a tensor of another type. Contiguity is the caller's to see to.
+    """
     key = (name, dtype)
     function = _FUNCTIONS.get(key)
     if function is None:
         suffix = f"f32_{_LEVEL}" if dtype == torch.float32 else "f64_base"
         function = _FUNCTIONS[key] = getattr(_LIBRARY, f"{name}_{suffix}")
         function.restype = None
-    converted: list[ctypes.c_void_p | ctypes.c_long] = []
+    converted: list[Any] = []
     for argument in arguments:
         if isinstance(argument, Tensor):
-            if argument.dtype != dtype or not argument.is_contiguous():
-                raise ValueError(f"{name}: needs contiguous {dtype} tensors, got {argument.dtype}")
+            if argument.dtype != dtype:
+                raise ValueError(f"{name}: got a tensor of {argument.dtype}, allowed: {dtype}")
             converted.append(ctypes.c_void_p(argument.data_ptr()))
+        elif isinstance(argument, ctypes.Structure):
+            converted.append(ctypes.byref(argument))
         else:
             converted.append(ctypes.c_void_p(None) if argument is None else ctypes.c_long(argument))
     function(*converted)
@@ -78,12 +84,12 @@ def act_ln(
     z: Tensor, bias: Tensor, gamma: Tensor, beta: Tensor, relu_units: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """See `kernels_torch.act_ln`; overwrites `z`."""
-    if not _usable(z):
+    if not usable(z):
         return kernels_torch.act_ln(z, bias, gamma, beta, relu_units)
     (e, n, h), y = z.shape, torch.empty_like(z)
     stats = z.new_empty(e, n, 2)
     p = (bias.contiguous(), gamma.contiguous(), beta.contiguous())
-    _call("act_ln", z.dtype, e, n, h, relu_units, z, *p, y, stats)
+    call("act_ln", z.dtype, e, n, h, relu_units, z, *p, y, stats)
     return z, y, stats
 
 
@@ -91,26 +97,24 @@ def act_ln_backward(
     dy: Tensor, z: Tensor, stats: Tensor, gamma: Tensor, relu_units: int, grads: list[Tensor] | None
 ) -> Tensor:
     """See `kernels_torch.act_ln_backward`."""
-    if not _usable(z):
+    if not usable(z):
         return kernels_torch.act_ln_backward(dy, z, stats, gamma, relu_units, grads)
     (e, n, h), dz = z.shape, torch.empty_like(z)
     dbias, dgamma, dbeta = _accumulators(grads, z)
     work = z.new_empty(2 * h)
     tensors = (dy, z, stats, gamma.contiguous(), dz, dgamma, dbeta, dbias, work)
-    _call("act_ln_backward", z.dtype, e, n, h, relu_units, *tensors)
+    call("act_ln_backward", z.dtype, e, n, h, relu_units, *tensors)
     _accumulate(grads, [dbias, dgamma, dbeta])
     return dz
 
 
 def act_ln_tangent(zd: Tensor, z: Tensor, stats: Tensor, gamma: Tensor, relu_units: int) -> Tensor:
     """See `kernels_torch.act_ln_tangent`."""
-    if not _usable(z):
+    if not usable(z):
         return kernels_torch.act_ln_tangent(zd, z, stats, gamma, relu_units)
     (e, n, h), yd = z.shape, torch.empty_like(z)
     work = z.new_empty(2 * h)
-    _call(
-        "act_ln_tangent", z.dtype, e, n, h, relu_units, zd, z, stats, gamma.contiguous(), yd, work
-    )
+    call("act_ln_tangent", z.dtype, e, n, h, relu_units, zd, z, stats, gamma.contiguous(), yd, work)
     return yd
 
 
@@ -125,14 +129,14 @@ def act_ln_dual_backward(
     grads: list[Tensor],
 ) -> tuple[Tensor, Tensor]:
     """See `kernels_torch.act_ln_dual_backward`."""
-    if not _usable(z):
+    if not usable(z):
         return kernels_torch.act_ln_dual_backward(ay, ayd, z, zd, stats, gamma, relu_units, grads)
     e, n, h = z.shape
     az, azd = torch.empty_like(z), torch.empty_like(z)
     dbias, dgamma, dbeta = _accumulators(grads, z)
     work = z.new_empty(4 * h)
     tensors = (ay, ayd, z, zd, stats, gamma.contiguous(), az, azd, dgamma, dbeta, dbias, work)
-    _call("act_ln_dual_backward", z.dtype, e, n, h, relu_units, *tensors)
+    call("act_ln_dual_backward", z.dtype, e, n, h, relu_units, *tensors)
     _accumulate(grads, [dbias, dgamma, dbeta])
     return az, azd
 
@@ -155,11 +159,11 @@ def _accumulate(grads: list[Tensor] | None, parts: list[Tensor | None]) -> None:
 
 def lstm(x: Tensor, w: Tensor, mask: Tensor, reverse: bool) -> tuple[Tensor, Tensor, Tensor]:
     """See `kernels_torch.lstm`; overwrites `x`."""
-    if not _usable(x):
+    if not usable(x):
         return kernels_torch.lstm(x, w, mask, reverse)
     b, t, h = x.shape[0], x.shape[1], w.shape[0]
     out, c = x.new_empty(b, t, h), x.new_empty(b, t, h)
-    _call("lstm", x.dtype, b, t, h, int(reverse), w.contiguous(), mask, x, out, c)
+    call("lstm", x.dtype, b, t, h, int(reverse), w.contiguous(), mask, x, out, c)
     return out, c, x
 
 
@@ -167,12 +171,12 @@ def lstm_tangent(
     xd: Tensor, w: Tensor, mask: Tensor, gates: Tensor, c: Tensor, reverse: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """See `kernels_torch.lstm_tangent`; overwrites `xd`."""
-    if not _usable(xd):
+    if not usable(xd):
         return kernels_torch.lstm_tangent(xd, w, mask, gates, c, reverse)
     b, t, h = c.shape
     hd, cd = torch.empty_like(c), torch.empty_like(c)
     tensors = (w.contiguous(), mask, gates, c, xd, hd, cd)
-    _call("lstm_tangent", xd.dtype, b, t, h, int(reverse), *tensors)
+    call("lstm_tangent", xd.dtype, b, t, h, int(reverse), *tensors)
     return hd, cd, xd
 
 
@@ -180,12 +184,12 @@ def lstm_backward(
     ah: Tensor, w: Tensor, mask: Tensor, gates: Tensor, c: Tensor, reverse: bool
 ) -> Tensor:
     """See `kernels_torch.lstm_backward`."""
-    if not _usable(ah):
+    if not usable(ah):
         return kernels_torch.lstm_backward(ah, w, mask, gates, c, reverse)
     b, t, h = c.shape
     ax, work = torch.empty_like(gates), ah.new_empty(2 * _ROWS * h)
     tensors = (w.mT.contiguous(), mask, gates, c, ah, ax, work)
-    _call("lstm_backward", ah.dtype, b, t, h, int(reverse), *tensors)
+    call("lstm_backward", ah.dtype, b, t, h, int(reverse), *tensors)
     return ax
 
 
@@ -201,11 +205,11 @@ def lstm_dual_backward(
     reverse: bool,
 ) -> tuple[Tensor, Tensor]:
     """See `kernels_torch.lstm_dual_backward`."""
-    if not _usable(ah):
+    if not usable(ah):
         return kernels_torch.lstm_dual_backward(ah, ahd, w, mask, gates, c, zd, cd, reverse)
     b, t, h = c.shape
     ax, axd = torch.empty_like(gates), torch.empty_like(gates)
     work = ah.new_empty(4 * _ROWS * h)
     tensors = (w.mT.contiguous(), mask, gates, c, zd, cd, ah, ahd, ax, axd, work)
-    _call("lstm_dual_backward", ah.dtype, b, t, h, int(reverse), *tensors)
+    call("lstm_dual_backward", ah.dtype, b, t, h, int(reverse), *tensors)
     return ax, axd

@@ -222,10 +222,10 @@ void NAME(act_ln_dual_backward)(long E, long N, long H, long relu, const REAL *a
         }
 }
 
-/* out[R, V vectors] += x[R, K] w[K, V vectors]; R and V are constants, so that the sums stay in
+/* out[R, V vectors] += x[R, K] w[K, V vectors] with x[r, k] at r ldx + k ldk; R and V are constants, so that the sums stay in
  * registers: R * V = 16 independent ones hide the latency of a multiply-add. */
 static inline __attribute__((always_inline)) void
-NAME(block)(long R, long V, long K, long N, const REAL *restrict x, long ldx,
+NAME(block)(long R, long V, long K, long N, const REAL *restrict x, long ldx, long ldk,
             const REAL *restrict w, REAL *restrict out, long ldo)
 {
     VEC acc[8][4];
@@ -233,34 +233,48 @@ NAME(block)(long R, long V, long K, long N, const REAL *restrict x, long ldx,
         for (long v = 0; v < V; v++) acc[r][v] = *(const VEC *)(out + r * ldo + v * LANES);
     for (long k = 0; k < K; k++)
         for (long r = 0; r < R; r++) {
-            REAL xk = x[r * ldx + k];
+            REAL xk = x[r * ldx + k * ldk];
             for (long v = 0; v < V; v++) acc[r][v] += xk * *(const VEC *)(w + k * N + v * LANES);
         }
     for (long r = 0; r < R; r++)
         for (long v = 0; v < V; v++) *(VEC *)(out + r * ldo + v * LANES) = acc[r][v];
 }
 
-/* out[R, N] += x[R, K] w[K, N] with leading dimensions ldx, ldo: panels of 4, 2 and 1 vectors, then
- * what is left of N one by one. */
-static void NAME(gemm)(long R, long K, long N, const REAL *restrict x, long ldx,
-                       const REAL *restrict w, REAL *restrict out, long ldo)
+/* out[R, N] += x[R, K] w[K, N]: panels of 4, 2 and 1 vectors, then what is left of N. */
+static inline __attribute__((always_inline)) void
+NAME(product)(long R, long K, long N, const REAL *restrict x, long ldx, long ldk,
+              const REAL *restrict w, REAL *restrict out, long ldo)
 {
     long j = 0;
-#define PANEL(ROWS_, V)                                                                     \
-    for (; j + (V) * LANES <= N; j += (V) * LANES) {                                        \
-        long r = 0;                                                                         \
-        for (; r + (ROWS_) <= R; r += (ROWS_))                                              \
-            NAME(block)(ROWS_, V, K, N, x + r * ldx, ldx, w + j, out + r * ldo + j, ldo);   \
-        for (; r < R; r++)                                                                  \
-            NAME(block)(1, V, K, N, x + r * ldx, ldx, w + j, out + r * ldo + j, ldo);       \
+#define PANEL(ROWS_, V)                                                                          \
+    for (; j + (V) * LANES <= N; j += (V) * LANES) {                                             \
+        long r = 0;                                                                              \
+        for (; r + (ROWS_) <= R; r += (ROWS_))                                                   \
+            NAME(block)(ROWS_, V, K, N, x + r * ldx, ldx, ldk, w + j, out + r * ldo + j, ldo);   \
+        for (; r < R; r++)                                                                       \
+            NAME(block)(1, V, K, N, x + r * ldx, ldx, ldk, w + j, out + r * ldo + j, ldo);       \
     }
     PANEL(4, 4)
     PANEL(8, 2)
     PANEL(8, 1)
 #undef PANEL
+    if (j == N) return;
     for (long r = 0; r < R; r++)
         for (long k = 0; k < K; k++)
-            for (long i = j; i < N; i++) out[r * ldo + i] += x[r * ldx + k] * w[k * N + i];
+            for (long i = j; i < N; i++) out[r * ldo + i] += x[r * ldx + k * ldk] * w[k * N + i];
+}
+
+static void NAME(gemm)(long R, long K, long N, const REAL *restrict x, long ldx,
+                       const REAL *restrict w, REAL *restrict out, long ldo)
+{
+    NAME(product)(R, K, N, x, ldx, 1, w, out, ldo);
+}
+
+/* out[R, N] += x[K, R]^T w[K, N] */
+static void NAME(gemm_t)(long R, long K, long N, const REAL *restrict x, long ldx,
+                         const REAL *restrict w, REAL *restrict out, long ldo)
+{
+    NAME(product)(R, K, N, x, 1, ldx, w, out, ldo);
 }
 
 /* LSTM over x [B, T, 4H], the input's projection with its bias, gates in the order i, f, g, o.
@@ -419,6 +433,8 @@ void NAME(lstm_dual_backward)(long B, long T, long H, long reverse, const REAL *
         }
     }
 }
+
+#include "kernels_mlp.h"
 
 #undef VEC
 #undef LANES

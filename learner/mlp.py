@@ -5,55 +5,28 @@ layer norm for policy and critics (section 4); ReLU on half of the units and the
 other half for the objective (B.1). Every network is an ensemble of `E` members with its own
 leading dimension (one policy, two critics): `x [E, N, inputs] -> [E, N, outputs]`.
 
-`apply` is the definition, differentiable by torch. `forward`, `backward` and `tangent` are the
-same function and its hand-written derivatives on fused kernels; they need `torch.no_grad()`.
+`apply` is the definition, differentiable by torch. `forward`, `backward`, `parameter_tangent`,
+`input_tangent` and `dual_backward` are the same function and its hand-written derivatives; they
+need `torch.no_grad()`. Small networks run as one C call each (`mlp_fused.py`), where Python and
+memory traffic would cost more than the arithmetic; large ones layer by layer on the BLAS
+(`mlp_layers.py`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
-
-import torch
-from metagenrl.learner import kernels, kernels_torch
-from metagenrl.learner.parameters import Layout
+from metagenrl.learner import kernels, kernels_torch, mlp_fused, mlp_layers
+from metagenrl.learner.mlp_fused import FusedTangentTape, FusedTape
+from metagenrl.learner.mlp_layers import LayerTangentTape, LayerTape
+from metagenrl.learner.mlp_spec import MLP, Views
 from torch import Tensor
 
-Views = dict[str, Tensor]
+__all__ = ["MLP", "TangentTape", "Tape", "Views", "apply", "backward", "dual_backward", "forward"]
 
+Tape = FusedTape | LayerTape
+TangentTape = FusedTangentTape | LayerTangentTape
 
-@dataclass(frozen=True)
-class MLP:
-    """Sizes of a network; `outputs = 0` leaves the output layer out."""
-
-    inputs: int
-    hidden_units: int
-    hidden_layers: int
-    outputs: int
-    relu_units: int
-    """Units with ReLU; the others square."""
-
-    @cached_property
-    def layout(self) -> Layout:
-        """`w{i} [in, out]`, `b{i}`, `gamma{i}`, `beta{i}` per hidden layer, then `w_out, b_out`."""
-        shapes: list[tuple[str, tuple[int, ...]]] = []
-        width = self.inputs
-        for i in range(self.hidden_layers):
-            shapes += [(f"w{i}", (width, self.hidden_units))]
-            shapes += [(f"{name}{i}", (self.hidden_units,)) for name in ("b", "gamma", "beta")]
-            width = self.hidden_units
-        if self.outputs:
-            shapes += [("w_out", (width, self.outputs)), ("b_out", (self.outputs,))]
-        return Layout(tuple(shapes))
-
-
-@dataclass(frozen=True)
-class Tape:
-    """What `forward` leaves for the derivatives."""
-
-    inputs: list[Tensor]  # [E, N, width] of each layer
-    pre: list[Tensor]  # [E, N, H] before the activation
-    stats: list[Tensor]  # [E, N, 2] of layer norm
+FUSED_UNITS = 128
+"""Widest network that runs fused: above it, the BLAS is faster than our blocks of rows."""
 
 
 def apply(net: MLP, p: Views, x: Tensor) -> Tensor:
@@ -64,92 +37,42 @@ def apply(net: MLP, p: Views, x: Tensor) -> Tensor:
     return x @ p["w_out"] + p["b_out"].unsqueeze(-2) if net.outputs else x
 
 
+def _fused(net: MLP, p: Views) -> bool:
+    return net.hidden_layers > 0 and net.hidden_units <= FUSED_UNITS and kernels.usable(p["w0"])
+
+
 def forward(net: MLP, p: Views, x: Tensor) -> tuple[Tensor, Tape]:
-    """`apply` on fused kernels, and its tape."""
-    tape = Tape([], [], [])
-    for i in range(net.hidden_layers):
-        tape.inputs.append(x)
-        z, x, stats = kernels.act_ln(
-            torch.bmm(x, p[f"w{i}"]), p[f"b{i}"], p[f"gamma{i}"], p[f"beta{i}"], net.relu_units
-        )
-        tape.pre.append(z)
-        tape.stats.append(stats)
-    if net.outputs:
-        tape.inputs.append(x)
-        x = torch.baddbmm(p["b_out"].unsqueeze(-2), x, p["w_out"])
-    return x, tape
+    """`apply` by hand, and its tape. `x [1 or E, N, inputs]`: one input for all, or one each."""
+    return mlp_fused.forward(net, p, x) if _fused(net, p) else mlp_layers.forward(net, p, x)
 
 
 def backward(
     net: MLP, p: Views, tape: Tape, dy: Tensor, grads: Views | None, want_input: bool = False
 ) -> Tensor | None:
-    """Adjoint of `forward`: writes the parameters' gradients to `grads` if given.
+    """Adjoint of `forward`.
 
     Args:
         dy: adjoint of the output, `[E, N, outputs]`.
-        grads: views of a flat vector to write to (not added to), or None.
-        want_input: return the adjoint of the input `[E, N, inputs]`.
+        grads: views of a flat vector that the parameters' gradients are written to, or None.
+        want_input: return the adjoint of the input, `[E, N, inputs]`.
     """
-    if net.outputs:
-        if grads is not None:
-            torch.bmm(tape.inputs[-1].mT, dy, out=grads["w_out"])
-            torch.sum(dy, -2, out=grads["b_out"])
-        dy = torch.bmm(dy, p["w_out"].mT)
-    for i in reversed(range(net.hidden_layers)):
-        sums = None
-        if grads is not None:
-            sums = [grads[f"{name}{i}"].zero_() for name in ("b", "gamma", "beta")]
-        stats, gamma = tape.stats[i], p[f"gamma{i}"]
-        dz = kernels.act_ln_backward(dy, tape.pre[i], stats, gamma, net.relu_units, sums)
-        if grads is not None:
-            torch.bmm(tape.inputs[i].mT, dz, out=grads[f"w{i}"])
-        if i or want_input:
-            dy = torch.bmm(dz, p[f"w{i}"].mT)
-    return dy if want_input else None
+    if isinstance(tape, FusedTape):
+        return mlp_fused.backward(net, p, tape, dy, grads, want_input)
+    return mlp_layers.backward(net, p, tape, dy, grads, want_input)
 
 
 def parameter_tangent(net: MLP, p: Views, v: Views, tape: Tape) -> Tensor:
     """Forward mode: the output's derivative along the direction `v` of the parameters."""
-    xd: Tensor | None = None
-    for i in range(net.hidden_layers):
-        zd = torch.baddbmm(v[f"b{i}"].unsqueeze(-2), tape.inputs[i], v[f"w{i}"])
-        if xd is not None:
-            zd.baddbmm_(xd, p[f"w{i}"])
-        stats, gamma = tape.stats[i], p[f"gamma{i}"]
-        xd = kernels.act_ln_tangent(zd, tape.pre[i], stats, gamma, net.relu_units)
-        # layer norm's own parameters move too: + gamma' xhat + beta', with y = gamma xhat + beta
-        xhat = _xhat(net, tape, i)
-        xd.addcmul_(xhat, v[f"gamma{i}"].unsqueeze(-2)).add_(v[f"beta{i}"].unsqueeze(-2))
-    out = torch.baddbmm(v["b_out"].unsqueeze(-2), tape.inputs[-1], v["w_out"])
-    return out if xd is None else out.baddbmm_(xd, p["w_out"])
-
-
-def _xhat(net: MLP, tape: Tape, layer: int) -> Tensor:
-    u = kernels_torch.activate(tape.pre[layer], net.relu_units)
-    stats = tape.stats[layer]
-    return u.sub_(stats[..., :1]).mul_(stats[..., 1:])
-
-
-@dataclass(frozen=True)
-class TangentTape:
-    """What `input_tangent` leaves for `dual_backward`."""
-
-    inputs: list[Tensor]  # tangent of each layer's input
-    pre: list[Tensor]  # tangent before the activation
+    if isinstance(tape, FusedTape):
+        return mlp_fused.parameter_tangent(net, p, v, tape)
+    return mlp_layers.parameter_tangent(net, p, v, tape)
 
 
 def input_tangent(net: MLP, p: Views, tape: Tape, xd: Tensor) -> tuple[Tensor, TangentTape]:
     """Forward mode along the tangent `xd [E, N, inputs]` of the input."""
-    tangents = TangentTape([], [])
-    for i in range(net.hidden_layers):
-        tangents.inputs.append(xd)
-        zd = torch.bmm(xd, p[f"w{i}"])
-        tangents.pre.append(zd)
-        xd = kernels.act_ln_tangent(zd, tape.pre[i], tape.stats[i], p[f"gamma{i}"], net.relu_units)
-    if net.outputs:
-        tangents.inputs.append(xd)
-        xd = torch.bmm(xd, p["w_out"])
-    return xd, tangents
+    if isinstance(tape, FusedTape):
+        return mlp_fused.input_tangent(net, p, tape, xd)
+    return mlp_layers.input_tangent(net, p, tape, xd)
 
 
 def dual_backward(
@@ -167,26 +90,8 @@ def dual_backward(
     `ay` and `ayd` are the adjoints of the output and of its tangent (`ay` None: zero). Returns
     the adjoints of the input and its tangent where `want_input`.
     """
-    if net.outputs:
-        x, xd = tape.inputs[-1], tangents.inputs[-1]
-        torch.bmm(xd.mT, ayd, out=grads["w_out"])
-        if ay is None:
-            grads["b_out"].zero_()
-            ay = torch.zeros_like(x)
-        else:
-            grads["w_out"].baddbmm_(x.mT, ay)
-            torch.sum(ay, -2, out=grads["b_out"])
-            ay = torch.bmm(ay, p["w_out"].mT)
-        ayd = torch.bmm(ayd, p["w_out"].mT)
-    assert ay is not None
-    for i in reversed(range(net.hidden_layers)):
-        sums = [grads[f"{name}{i}"].zero_() for name in ("b", "gamma", "beta")]
-        gamma = p[f"gamma{i}"]
-        az, azd = kernels.act_ln_dual_backward(
-            ay, ayd, tape.pre[i], tangents.pre[i], tape.stats[i], gamma, net.relu_units, sums
-        )
-        torch.bmm(tape.inputs[i].mT, az, out=grads[f"w{i}"])
-        grads[f"w{i}"].baddbmm_(tangents.inputs[i].mT, azd)
-        if i or want_input:
-            ay, ayd = torch.bmm(az, p[f"w{i}"].mT), torch.bmm(azd, p[f"w{i}"].mT)
-    return (ay, ayd) if want_input else None
+    if isinstance(tape, FusedTape):
+        assert isinstance(tangents, FusedTangentTape)
+        return mlp_fused.dual_backward(net, p, tape, tangents, ay, ayd, grads, want_input)
+    assert isinstance(tangents, LayerTangentTape)
+    return mlp_layers.dual_backward(net, p, tape, tangents, ay, ayd, grads, want_input)

@@ -20,6 +20,7 @@ from metagenrl.objective_server.messages import (
     Receipt,
     RoundReport,
 )
+from metagenrl.objective_server.optimizer import CosineDecay
 from metagenrl.objective_server.state import ServerState
 from metagenrl.objective_server.store import Store
 
@@ -48,7 +49,12 @@ class ObjectiveServer:
 
     @classmethod
     def open(
-        cls, run: str, alpha: Array, learning_rate: float, store: Store, config: ServerConfig
+        cls,
+        run: str,
+        alpha: Array,
+        learning_rate: float | CosineDecay,
+        store: Store,
+        config: ServerConfig,
     ) -> ObjectiveServer:
         """The server of `run`: from what `store` holds, else new with `alpha` and committed.
 
@@ -67,7 +73,11 @@ class ObjectiveServer:
 
     @classmethod
     def from_state(
-        cls, state: Mapping[str, Any], learning_rate: float, store: Store, config: ServerConfig
+        cls,
+        state: Mapping[str, Any],
+        learning_rate: float | CosineDecay,
+        store: Store,
+        config: ServerConfig,
     ) -> ObjectiveServer:
         """The server that `state_dict` described, as from a checkpoint.
 

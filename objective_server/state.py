@@ -11,7 +11,7 @@ from metagenrl.learner.hyperparams import require
 from metagenrl.objective_server.aggregate import Array
 from metagenrl.objective_server.errors import WrongArchitecture
 from metagenrl.objective_server.messages import AgentCounters, AgentRecord
-from metagenrl.objective_server.optimizer import Adam
+from metagenrl.objective_server.optimizer import Adam, CosineDecay
 
 if TYPE_CHECKING:
     from metagenrl.learner.types import AlphaGradient
@@ -76,7 +76,7 @@ class ServerState:
         self.alpha.setflags(write=False)
 
     @classmethod
-    def start(cls, run: str, alpha: Array, learning_rate: float) -> ServerState:
+    def start(cls, run: str, alpha: Array, learning_rate: float | CosineDecay) -> ServerState:
         """Version 0 and round 0, with a copy of `alpha` ([P_alpha])."""
         own = np.array(alpha, dtype=np.float32)
         return cls(run, own, Adam.start(own.size, learning_rate), version=0, round=0)
@@ -149,7 +149,7 @@ class ServerState:
         }
 
     @classmethod
-    def from_dict(cls, state: Mapping[str, Any], learning_rate: float) -> ServerState:
+    def from_dict(cls, state: Mapping[str, Any], learning_rate: float | CosineDecay) -> ServerState:
         """Undo `to_dict`. Raises `ValueError` for another format or sizes that do not agree."""
         require(state["format"] == FORMAT, "server state's format", state["format"], str(FORMAT))
         return cls(

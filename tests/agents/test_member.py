@@ -156,6 +156,16 @@ def test_later_lives_do_not_anneal(member_config, alphas):
     assert report.policy_gradient_norm == pytest.approx(_policy_norm(spy, 1.0)[0], rel=1e-3)
 
 
+def test_targets_follow_once_a_round(member_config, alphas):
+    member = Member(member_config(polyak=0.25))
+    ac = member.actor_critic
+    born = ac.phi.clone(), ac.theta.clone()
+    _run(member, alphas, 6)
+    torch.testing.assert_close(ac.phi_target, 0.75 * born[0] + 0.25 * ac.phi)
+    torch.testing.assert_close(ac.theta_target, 0.75 * born[1] + 0.25 * ac.theta)
+    assert not torch.equal(ac.phi, born[0])
+
+
 def test_value_after_is_j_at_the_inner_steps_end(member_config, alphas):
     """With a vanishing inner step, J is the value of the policy before its update."""
     spy = Spy(Member(member_config(inner_step_size=1e-12)), alphas)

@@ -13,7 +13,35 @@ from metagenrl.cluster.metrics import read_metrics
 from metagenrl.objective_server.find import find_snapshot
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 
-TINY = ["--preset", "quickstart", "--hidden-units", "16", "--batch-size", "8", "--learning-starts", "40", "--random-steps", "60", "--agents", "3", "--envs", "Pendulum-v1", "InvertedDoublePendulum-v5", "--lifetime", "150", "--lifetime-random-steps", "50", "--wandb", "disabled", "--checkpoint-every", "100", "--snapshot-every", "50", "--log-every", "50"]
+TINY = [
+    "--preset",
+    "quickstart",
+    "--hidden-units",
+    "16",
+    "--batch-size",
+    "8",
+    "--learning-starts",
+    "40",
+    "--random-steps",
+    "60",
+    "--agents",
+    "3",
+    "--envs",
+    "Pendulum-v1",
+    "InvertedDoublePendulum-v5",
+    "--lifetime",
+    "150",
+    "--lifetime-random-steps",
+    "50",
+    "--wandb",
+    "disabled",
+    "--checkpoint-every",
+    "100",
+    "--snapshot-every",
+    "50",
+    "--log-every",
+    "50",
+]
 
 
 def command(run_dir: Path, *extra: str) -> list[str]:

@@ -106,3 +106,10 @@ def test_a_gradient_that_is_not_finite_is_never_made_to_look_finite(scale, bad):
     gradient = torch.tensor([1.0, bad])
     assert not math.isfinite(scale(gradient, 1.0))
     assert not gradient.isfinite().all()
+
+
+def test_normalizing_leaves_a_gradient_whose_norm_overflows():
+    """1e30 squared is beyond float32: scaling by 1 / inf would pass it on as zeros."""
+    gradient = torch.full((3,), 1e30)
+    assert scale_to_norm(gradient, 1.0) == math.inf
+    assert torch.equal(gradient, torch.full((3,), 1e30))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from metagenrl.objective_server.optimizer import Adam
+from metagenrl.objective_server.optimizer import Adam, CosineDecay
 
 
 def test_first_two_steps_by_hand() -> None:
@@ -65,3 +65,28 @@ def test_bad_values_are_named() -> None:
         Adam.start(2, 0)
     with pytest.raises(ValueError, match=r"gradient: got \(3,\), allowed: \(2,\)"):
         Adam.start(2, 0.1).update(np.zeros(2, np.float32), np.zeros(3, np.float32))
+
+
+def test_cosine_decay_falls_from_the_initial_rate_to_zero():
+    decay = CosineDecay(0.1, 4)
+    assert decay.at(0) == pytest.approx(0.1)
+    assert decay.at(1) == pytest.approx(0.1 * (1 + 2**-0.5) / 2)
+    assert decay.at(2) == pytest.approx(0.05)
+    assert decay.at(4) == decay.at(9) == pytest.approx(0.0)
+
+
+def test_adam_takes_the_decayed_rate_of_its_step():
+    gradient = np.array([2.0], np.float32)
+    adam, alpha = Adam.start(1, CosineDecay(0.1, 2)), np.zeros(1, np.float32)
+    moved = []
+    for _ in range(3):
+        new, adam = adam.update(alpha, gradient)
+        moved.append(float(alpha[0] - new[0]))
+        alpha = new
+    assert moved == pytest.approx([0.1, 0.05, 0.0], abs=1e-6)
+
+
+@pytest.mark.parametrize(("initial", "updates"), [(0.0, 4), (0.1, 0)])
+def test_cosine_decay_refuses(initial, updates):
+    with pytest.raises(ValueError, match="allowed"):
+        CosineDecay(initial, updates)

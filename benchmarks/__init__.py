@@ -1,0 +1,1 @@
+"""What the updates cost, beside a plain PyTorch reference and the GEMM limit: `make bench`."""

@@ -1,0 +1,138 @@
+"""Small multi-layer perceptrons as one C call: `kernels_mlp.h` behind the functions of `mlp.py`."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+
+import torch
+from metagenrl.learner import kernels
+from metagenrl.learner.mlp_spec import MLP, Views
+from torch import Tensor
+
+_ROWS = 32  # MLP_ROWS of kernels_mlp.h
+
+
+class _Shape(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_long) for name in ["E", "N", "I", "H", "L", "O", "relu", "xs", "stride"]]
+
+
+@dataclass(frozen=True)
+class FusedTape:
+    """What `forward` leaves for the derivatives."""
+
+    x: Tensor  # [1 or E, N, inputs]
+    z: Tensor  # [L, E, N, H], before the activation
+    a: Tensor  # [L, E, N, H], after layer norm
+    stats: Tensor  # [L, E, N, 2]
+    shape: _Shape
+
+
+@dataclass(frozen=True)
+class FusedTangentTape:
+    """What `input_tangent` leaves for `dual_backward`."""
+
+    xd: Tensor  # [E, N, inputs]
+    zd: Tensor  # [L, E, N, H]
+    ad: Tensor  # [L, E, N, H]
+
+
+def _flat(net: MLP, views: Views) -> tuple[Tensor, int]:
+    """The first tensor of views that lie one after the other in a flat vector, and its stride.
+
+    Raises `ValueError` where they do not: C reads the whole vector from the first one's address.
+    """
+    first = views["w0"]
+    last = views["b_out"] if net.outputs else views[f"beta{net.hidden_layers - 1}"]
+    span = (last.data_ptr() - first.data_ptr()) // first.element_size() + last.shape[-1]
+    if span != net.layout.size or first.stride(1) != first.shape[2]:
+        raise ValueError("parameters: got scattered tensors, allowed: views of one flat vector")
+    return first, first.stride(0)
+
+
+def forward(net: MLP, p: Views, x: Tensor) -> tuple[Tensor, FusedTape]:
+    """See `mlp.forward`."""
+    first, stride = _flat(net, p)
+    members, n = first.shape[0], x.shape[1]
+    x = x if x.is_contiguous() else x.contiguous()
+    per_member = n * net.inputs if x.shape[0] > 1 else 0
+    shape = _Shape(
+        members, n, net.inputs, net.hidden_units, net.hidden_layers, net.outputs, net.relu_units,
+        per_member, stride,
+    )  # fmt: skip
+    z = x.new_empty(net.hidden_layers, members, n, net.hidden_units)
+    a, stats = torch.empty_like(z), x.new_empty(net.hidden_layers, members, n, 2)
+    y = x.new_empty(members, n, net.outputs) if net.outputs else a[-1]
+    work = x.new_empty(net.hidden_units * max(net.outputs, 1))
+    kernels.call("mlp_forward", x.dtype, shape, x, first, z, a, stats, y, work)
+    return y, FusedTape(x, z, a, stats, shape)
+
+
+def _work(net: MLP, x: Tensor, blocks: int) -> Tensor:
+    """Scratch: the transposed weights, the output layer's gradient, blocks of rows, one row."""
+    h = net.hidden_units
+    return x.new_empty(net.layout.size + h * net.outputs + blocks * _ROWS * h + 4 * h)
+
+
+def backward(
+    net: MLP, p: Views, tape: FusedTape, dy: Tensor, grads: Views | None, want_input: bool
+) -> Tensor | None:
+    """See `mlp.backward`."""
+    first, _ = _flat(net, p)
+    target, stride = (None, 0) if grads is None else _flat(net, grads)
+    shape = tape.shape
+    dx = dy.new_empty(shape.E, shape.N, net.inputs) if want_input else None
+    kernels.call(
+        "mlp_backward", dy.dtype, shape, tape.x, first, tape.z, tape.a, tape.stats,
+        dy.contiguous(), target, stride, dx, _work(net, dy, 2),
+    )  # fmt: skip
+    return dx
+
+
+def parameter_tangent(net: MLP, p: Views, v: Views, tape: FusedTape) -> Tensor:
+    """See `mlp.parameter_tangent`."""
+    (first, _), (direction, stride) = _flat(net, p), _flat(net, v)
+    yd = tape.x.new_empty(tape.shape.E, tape.shape.N, net.outputs)
+    work = _work(net, yd, 2)
+    kernels.call(
+        "mlp_parameter_tangent", yd.dtype, tape.shape, tape.x, first, direction, stride, tape.z,
+        tape.a, tape.stats, yd, work,
+    )  # fmt: skip
+    return yd
+
+
+def input_tangent(
+    net: MLP, p: Views, tape: FusedTape, xd: Tensor
+) -> tuple[Tensor, FusedTangentTape]:
+    """See `mlp.input_tangent`."""
+    first, _ = _flat(net, p)
+    xd = xd.contiguous()
+    zd, ad = torch.empty_like(tape.z), torch.empty_like(tape.z)
+    yd = xd.new_empty(tape.shape.E, tape.shape.N, net.outputs) if net.outputs else ad[-1]
+    work = xd.new_empty(net.hidden_units * (net.outputs + 2))
+    kernels.call(
+        "mlp_input_tangent", xd.dtype, tape.shape, xd, first, tape.z, tape.stats, zd, ad, yd, work
+    )
+    return yd, FusedTangentTape(xd, zd, ad)
+
+
+def dual_backward(
+    net: MLP,
+    p: Views,
+    tape: FusedTape,
+    tangents: FusedTangentTape,
+    ay: Tensor | None,
+    ayd: Tensor,
+    grads: Views,
+    want_input: bool,
+) -> tuple[Tensor, Tensor] | None:
+    """See `mlp.dual_backward`."""
+    (first, _), (target, stride) = _flat(net, p), _flat(net, grads)
+    pair = ayd.new_empty(2, tape.shape.E, tape.shape.N, net.inputs) if want_input else None
+    kernels.call(
+        "mlp_dual_backward", ayd.dtype, tape.shape, tape.x, tangents.xd, first, tape.z, tape.a,
+        tape.stats, tangents.zd, tangents.ad, None if ay is None else ay.contiguous(),
+        ayd.contiguous(), target, stride, None if pair is None else pair[0],
+        None if pair is None else pair[1], _work(net, ayd, 4),
+    )  # fmt: skip
+    return None if pair is None else (pair[0], pair[1])

@@ -1,0 +1,36 @@
+"""What a multi-layer perceptron is: its sizes and the layout of its parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from metagenrl.learner.parameters import Layout
+from torch import Tensor
+
+Views = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class MLP:
+    """Sizes of a network; `outputs = 0` leaves the output layer out."""
+
+    inputs: int
+    hidden_units: int
+    hidden_layers: int
+    outputs: int
+    relu_units: int
+    """Units with ReLU; the others square."""
+
+    @cached_property
+    def layout(self) -> Layout:
+        """`w{i} [in, out]`, `b{i}`, `gamma{i}`, `beta{i}` per hidden layer, then `w_out, b_out`."""
+        shapes: list[tuple[str, tuple[int, ...]]] = []
+        width = self.inputs
+        for i in range(self.hidden_layers):
+            shapes += [(f"w{i}", (width, self.hidden_units))]
+            shapes += [(f"{name}{i}", (self.hidden_units,)) for name in ("b", "gamma", "beta")]
+            width = self.hidden_units
+        if self.outputs:
+            shapes += [("w_out", (width, self.outputs)), ("b_out", (self.outputs,))]
+        return Layout(tuple(shapes))
