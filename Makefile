@@ -21,15 +21,16 @@ $(STAMP): pyproject.toml setup.py constraints.txt
 	$(BIN)/python -m pip install --quiet --editable '.[dev]' -c constraints.txt
 	touch $@
 
-# Meta-train, then train new agents in an environment that was not part of it, and a control.
+# Meta-train; train new agents with what came out, in an environment that was not part of it; the
+# same with an objective that was never trained; one picture and one table of it all.
 train: setup
-	@set -eu; run='$(RUN)'; \
+	@set -eu; run='$(RUN)'; tests="$$run/tests/$(TEST_ENV)"; \
 	$(BIN)/metagenrl train --preset quickstart --run-dir "$$run" $(TRAIN_FLAGS); \
-	$(BIN)/metagenrl test --objective "$$run" --env $(TEST_ENV) \
-		--run-dir "$$run/tests/$(TEST_ENV)" $(TEST_FLAGS); \
+	$(BIN)/metagenrl test --objective "$$run" --version last --env $(TEST_ENV) \
+		--run-dir "$$tests/learned" $(TEST_FLAGS); \
 	$(BIN)/metagenrl test --objective random --preset quickstart --env $(TEST_ENV) \
-		--run-dir "$$run/tests/$(TEST_ENV)-random" $(TEST_FLAGS); \
-	echo "the run is in $$run, its picture in $$run/curves.png"
+		--run-dir "$$tests/random" $(TEST_FLAGS); \
+	$(BIN)/python -m metagenrl.cluster.summary "$$run" "$$tests/learned" "$$tests/random"
 
 test: setup
 	$(BIN)/python -m pytest
@@ -45,7 +46,7 @@ check: setup
 	MYPYPATH=build/types $(BIN)/mypy -p metagenrl
 
 bench: setup
-	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python -m benchmarks.bench
 
 format: setup
 	$(BIN)/ruff check --fix .

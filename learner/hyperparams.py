@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-RewardNormalization = Literal["zscore", "scale"]
+Normalization = Literal["zscore", "joint"]
 InnerReduction = Literal["sum", "mean"]
 LearningRateDecay = Literal["none", "cosine"]
 GradientScaling = Literal["clip", "normalize"]
@@ -61,18 +61,18 @@ class ObjectiveConfig:
     """Feed the observation through a per-dimension encoder and a mean (appendix B.1)."""
     bidirectional: bool = False
     """Add a second LSTM that runs forwards in time (the conclusion's variant)."""
-    reward_normalization: RewardNormalization = "zscore"
-    """`zscore` (the paper's) or `scale` (divide by the root mean square; no centring)."""
+    normalization: Normalization = "zscore"
+    """Of reward and values: `zscore` each (the paper) or `joint`, on one scale (see README)."""
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "lstm_units", "hidden_units", "input_features")
         require(self.hidden_units % 2 == 0, "hidden_units", self.hidden_units, "an even number")
         _positive(self, "eta")
         require(
-            self.reward_normalization in ("zscore", "scale"),
-            "reward_normalization",
-            self.reward_normalization,
-            "zscore, scale",
+            self.normalization in ("zscore", "joint"),
+            "normalization",
+            self.normalization,
+            "zscore, joint",
         )
 
 

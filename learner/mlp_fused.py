@@ -14,7 +14,9 @@ _ROWS = 32  # MLP_ROWS of kernels_mlp.h
 
 
 class _Shape(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_long) for name in ["E", "N", "I", "H", "L", "O", "relu", "xs", "stride"]]
+    _fields_ = [
+        (name, ctypes.c_long) for name in ["E", "N", "I", "H", "L", "O", "relu", "xs", "stride"]
+    ]
 
 
 @dataclass(frozen=True)

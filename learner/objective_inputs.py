@@ -42,15 +42,8 @@ def _inverse_std(variance: Tensor) -> Tensor:
     return torch.where(variance > VARIANCE_FLOOR, variance.clamp(min=VARIANCE_FLOOR).rsqrt(), 0.0)
 
 
-def normalize_rewards(config: ObjectiveConfig, rewards: Tensor, mask: Tensor) -> Tensor:
-    """z-score over the valid entries, or division by their root mean square (`scale`).
-
-    A constant reward has z-score 0: the objective then sees it only through the values. `scale`
-    keeps it (a reward of 1 at every step stays 1), at the price of not being shift-invariant.
-    """
-    if config.reward_normalization == "scale":
-        mean_square = (mask * rewards.square()).sum() / mask.sum().clamp(min=1)
-        return rewards * mask * _inverse_std(mean_square)
+def normalize_rewards(rewards: Tensor, mask: Tensor) -> Tensor:
+    """z-score over the valid entries (the paper's inputs). A constant reward becomes 0."""
     mean, variance = _moments(mask, rewards)
     return (rewards - mean) * _inverse_std(variance) * mask
 
@@ -64,20 +57,49 @@ def normalize_values(
     return (v - mean) * scale, (v_next - mean) * scale * (1 - terminated)
 
 
+def normalize_together(
+    rewards: Tensor, v: Tensor, v_next: Tensor, terminated: Tensor, mask: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Reward, V_t and V_{t+1} on one scale, so that temporal differences keep their meaning.
+
+    (r / s, (V_t - m) / s, ((1 - d_t) V_{t+1} - m) / s) with m the mean of the values and
+    s^2 = var(values) + mean(r^2): r + gamma V_{t+1} - V_t can be read off up to the one scale s,
+    a constant reward stays visible, and a terminal state is worth 0 and not the average. Our
+    addition: separate z-scores lose the ratio of reward to value, and a constant reward.
+    """
+    v_next = v_next * (1 - terminated)
+    mean, variance = _moments(mask, v, v_next)
+    mean_square = (mask * rewards.square()).sum() / mask.sum().clamp(min=1)
+    scale = _inverse_std(variance + mean_square) * mask
+    return rewards * scale, (v - mean) * scale, (v_next - mean) * scale
+
+
+def _normalized(
+    config: ObjectiveConfig, batch: Batch, v: Tensor | None, v_next: Tensor | None
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Reward, V_t and V_{t+1} as the objective sees them."""
+    if not config.use_value:
+        return normalize_rewards(batch.rewards, batch.mask), None, None
+    if v is None or v_next is None:
+        raise ValueError("values: got None, allowed: tensors [B, T] (the objective uses V)")
+    v, v_next = v.detach(), v_next.detach()
+    if config.normalization == "joint":
+        return normalize_together(batch.rewards, v, v_next, batch.terminated, batch.mask)
+    now, following = normalize_values(v, v_next, batch.terminated, batch.mask)
+    return normalize_rewards(batch.rewards, batch.mask), now, following
+
+
 def objective_inputs(
     config: ObjectiveConfig, batch: Batch, v: Tensor | None, v_next: Tensor | None
 ) -> ObjectiveInputs:
     """The table of section 3 for one minibatch; `v, v_next [B, T]`, None where not used."""
     mask = batch.mask
-    columns = [normalize_rewards(config, batch.rewards, mask)]
-    steps = mask.shape[1]
+    rewards, now, following = _normalized(config, batch, v, v_next)
+    columns, steps = [rewards], mask.shape[1]
     if config.use_time:
         time = torch.arange(steps, dtype=mask.dtype, device=mask.device) / max(steps - 1, 1)
         columns.append(time.expand_as(mask))
-    if config.use_value:
-        if v is None or v_next is None:
-            raise ValueError("values: got None, allowed: tensors [B, T] (the objective uses V)")
-        now, following = normalize_values(v.detach(), v_next.detach(), batch.terminated, mask)
+    if now is not None and following is not None:
         columns += [following, now] if config.use_next_value else [now]
     observations = batch.observations[:, :-1] if config.use_observation else None
     return ObjectiveInputs(torch.stack(columns, -1), batch.actions, observations, mask)

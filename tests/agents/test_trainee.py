@@ -82,6 +82,16 @@ def test_critic_updates_every_step_and_policy_every_second(make_trainee):
     assert trainee.steps == 16
 
 
+def test_targets_follow_at_each_policy_update(make_trainee):
+    trainee = make_trainee(polyak=0.25)
+    ac = trainee.actor_critic
+    born = ac.phi.clone(), ac.theta.clone()
+    _run(trainee, 12)
+    torch.testing.assert_close(ac.phi_target, 0.75 * born[0] + 0.25 * ac.phi)
+    torch.testing.assert_close(ac.theta_target, 0.75 * born[1] + 0.25 * ac.theta)
+    assert not torch.equal(ac.phi, born[0])
+
+
 def test_learning_waits_for_a_whole_minibatch(make_trainee):
     trainee = make_trainee(learning_starts=1, batch_size=7)
     _run(trainee, 6)

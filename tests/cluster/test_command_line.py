@@ -47,7 +47,7 @@ def test_without_a_preset_training_is_small(started: list[Any]) -> None:
         ("--no-use-time", "objective", "use_time", False),
         ("--objective.no-use-value", "objective", "use_value", False),
         ("--bidirectional", "objective", "bidirectional", True),
-        ("--reward-normalization scale", "objective", "reward_normalization", "scale"),
+        ("--normalization joint", "objective", "normalization", "joint"),
         ("--learning-rate 3e-4", "meta", "learning_rate", 3e-4),
         ("--inner-steps 2", "meta", "inner_steps", 2),
         ("--lifetime 0", "meta", "lifetime", 0),

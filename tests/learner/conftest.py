@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from metagenrl.learner import kernels
+from metagenrl.learner import kernels, mlp
 from metagenrl.learner.evaluation import PolicyEvaluation
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 from metagenrl.learner.mlp import Views
@@ -104,10 +104,12 @@ def make_problem() -> Callable[..., Problem]:
     return make
 
 
-@pytest.fixture(params=["c", "torch"])
+@pytest.fixture(params=["fused", "layers", "torch"])
 def each_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run a test on the C kernels and on plain torch."""
+    """Run a test on whole networks in C, on C kernels layer by layer, and on plain torch."""
     if request.param == "torch":
         monkeypatch.setattr(kernels, "_LIBRARY", None)
     elif kernels.backend() == "torch":
         pytest.skip("the C kernels were not built")
+    elif request.param == "layers":
+        monkeypatch.setattr(mlp, "FUSED_UNITS", 0)

@@ -39,10 +39,11 @@ def test_defaults_are_the_papers_tables():
         (MetaConfig, "lifetime", -1),
         (MetaConfig, "inner_reduction", "max"),
         (MetaConfig, "gradient_scaling", "none"),
+        (MetaConfig, "learning_rate_decay", "linear"),
         (ObjectiveConfig, "eta", 0.0),
         (ObjectiveConfig, "lstm_units", 0),
         (ObjectiveConfig, "hidden_units", 31),  # half of the units square
-        (ObjectiveConfig, "reward_normalization", "none"),
+        (ObjectiveConfig, "normalization", "none"),
     ],
 )
 def test_bad_values_are_refused_in_one_line_that_names_them(config, field, value):

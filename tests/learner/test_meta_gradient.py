@@ -22,7 +22,7 @@ VARIANTS = [
     {"use_next_value": False},
     {"use_observation": True},
     {"bidirectional": True},
-    {"reward_normalization": "scale"},
+    {"normalization": "joint"},
     {"use_time": False, "use_observation": True, "bidirectional": True},
     {"use_value": False, "use_observation": True},
 ]

@@ -11,11 +11,12 @@ from torch.nn import functional
 
 NETS = {
     "relu": MLP(3, 6, 2, 2, 6),
+    "wide input": MLP(19, 16, 1, 3, 8),
     "mixed": MLP(3, 6, 2, 1, 3),
     "no output layer": MLP(2, 4, 3, 0, 2),
     "linear": MLP(3, 1, 0, 2, 1),
 }
-ROWS = 5
+ROWS = 70  # two whole blocks of rows of the fused networks and a part of one
 
 
 def _normal(*shape: int, seed: int = 0) -> Tensor:
@@ -141,3 +142,49 @@ def test_input_tangent_and_dual_backward_equal_torch_func(net, case, output_adjo
     _close(tangent, want_tangent)
     for a, b in zip((grads, *got), want, strict=True):
         _close(a, b)
+
+
+@pytest.mark.usefixtures("each_backend")
+@torch.no_grad()
+def test_members_can_share_their_input():
+    net = NETS["mixed"]
+    flat, shared = _normal(2, net.layout.size), _normal(1, ROWS, net.inputs, seed=1)
+    dy, results = _normal(2, ROWS, net.outputs, seed=2), []
+    for x in (shared, shared.repeat(2, 1, 1)):
+        grads = torch.empty_like(flat)
+        y, tape = mlp.forward(net, net.layout.views(flat), x)
+        dx = mlp.backward(
+            net, net.layout.views(flat), tape, dy.clone(), net.layout.views(grads), True
+        )
+        results.append((y, dx, grads))
+    for one, each in zip(*results, strict=True):
+        _close(one, each)
+
+
+def _first_and_second_order(net: MLP, flat: Tensor, x: Tensor) -> list[Tensor]:
+    """Everything that `forward` and the hand-written derivatives give, for fixed adjoints."""
+    views, grads, dual = net.layout.views(flat), torch.empty_like(flat), torch.empty_like(flat)
+    xd = _normal(*x.shape, seed=4).to(x.dtype)
+    dy = _normal(*x.shape[:2], _outputs(net), seed=2).to(x.dtype)
+    y, tape = mlp.forward(net, views, x)
+    dx = mlp.backward(net, views, tape, dy.clone(), net.layout.views(grads), True)
+    along = mlp.parameter_tangent(net, views, net.layout.views(flat.flip(-1)), tape)
+    yd, tangents = mlp.input_tangent(net, views, tape, xd)
+    pair = mlp.dual_backward(
+        net, views, tape, tangents, dy.clone(), dy.clone(), net.layout.views(dual), True
+    )
+    return [y, dx, grads, along, yd, dual, *pair]
+
+
+@pytest.mark.usefixtures("each_backend")
+@pytest.mark.parametrize("units", [6, 17, 32, 64, 100, 128, 130])
+@torch.no_grad()
+def test_float32_agrees_with_float64(units):
+    """Widths around the vectors' lengths, in the kernels that training runs on."""
+    net = MLP(5, units, 2, 3, units // 2)
+    flat = _normal(2, net.layout.size) / units**0.5
+    x = _normal(2, ROWS, net.inputs, seed=1)
+    single = _first_and_second_order(net, flat.float(), x.float())
+    for got, want in zip(single, _first_and_second_order(net, flat, x), strict=True):
+        assert got.dtype == torch.float32
+        assert ((got - want).norm() / want.norm()).item() < 1e-4

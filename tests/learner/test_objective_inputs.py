@@ -8,12 +8,13 @@ from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.learner.objective_inputs import (
     feature_count,
     normalize_rewards,
+    normalize_together,
     normalize_values,
     objective_inputs,
 )
 from metagenrl.learner.types import Batch
 
-ZSCORE, SCALE = ObjectiveConfig(), ObjectiveConfig(reward_normalization="scale")
+ZSCORE, JOINT = ObjectiveConfig(), ObjectiveConfig(normalization="joint")
 
 
 def _rows(*rows):
@@ -35,34 +36,50 @@ V, V_NEXT = _rows([0, 2, 4], [6, 50, 50]), _rows([2, 4, 6], [8, 50, 50])
 def test_reward_zscore_counts_valid_entries_only():
     """Valid: 1, 3, 5, 7 with mean 4 and variance 5; the padding holds garbage."""
     mask = _rows([1, 1, 1], [1, 0, 0])
-    got = normalize_rewards(ZSCORE, _rows([1, 3, 5], [7, 1e6, -1e6]), mask)
+    got = normalize_rewards(_rows([1, 3, 5], [7, 1e6, -1e6]), mask)
     torch.testing.assert_close(got, _rows([-3, -1, 1], [3, 0, 0]) / 5**0.5)
 
 
 def test_reward_zscore_ignores_shift_and_scale():
     rewards, mask = _rows([1, 3, 5], [7, 0, 0]), _rows([1, 1, 1], [1, 0, 0])
-    got = normalize_rewards(ZSCORE, 10 * rewards - 3, mask)
-    torch.testing.assert_close(got, normalize_rewards(ZSCORE, rewards, mask))
+    got = normalize_rewards(10 * rewards - 3, mask)
+    torch.testing.assert_close(got, normalize_rewards(rewards, mask))
 
 
 @pytest.mark.parametrize("reward", [1.0, 0.0, -0.1])
 def test_constant_reward_has_zscore_zero(reward):
     rewards = torch.full((32, 20), reward)
-    assert normalize_rewards(ZSCORE, rewards, torch.ones(32, 20)).tolist() == [[0.0] * 20] * 32
+    assert normalize_rewards(rewards, torch.ones(32, 20)).tolist() == [[0.0] * 20] * 32
 
 
-def test_constant_reward_survives_scaling():
-    mask = _rows([1, 1, 1], [1, 0, 0])
-    got = normalize_rewards(SCALE, _rows([-3, -3, -3], [-3, 9, 9]), mask)
-    torch.testing.assert_close(got, -mask)
-    assert normalize_rewards(SCALE, torch.zeros(2, 3), torch.ones(2, 3)).abs().max() == 0
+def test_joint_normalization_by_hand(batch):
+    """V 0 2 4 6 and (1 - d) V' 2 4 6 0: mean 3, variance 5; mean r^2 = 84 / 4; s^2 = 5 + 21."""
+    rewards, now, following = normalize_together(
+        batch.rewards + 9 * (1 - batch.mask), V, V_NEXT, batch.terminated, batch.mask
+    )
+    torch.testing.assert_close(rewards, _rows([1, 3, 5], [7, 0, 0]) / 26**0.5)
+    torch.testing.assert_close(now, _rows([-3, -1, 1], [3, 0, 0]) / 26**0.5)
+    torch.testing.assert_close(following, _rows([-1, 1, 3], [-3, 0, 0]) / 26**0.5)
 
 
-def test_scaling_divides_by_the_root_mean_square():
-    """(9 + 1 + 1 + 1) / 4 = 3 over the valid entries."""
-    mask = _rows([1, 1, 1], [1, 0, 0])
-    got = normalize_rewards(SCALE, _rows([3, 1, 1], [-1, 9, 9]), mask)
-    torch.testing.assert_close(got, _rows([3, 1, 1], [-1, 0, 0]) / 3**0.5)
+def test_joint_normalization_ignores_scale_and_keeps_a_constant_reward():
+    mask, terminated = _rows([1, 1]), _rows([0, 1])
+    first, second = (
+        normalize_together(_rows([k, k]), k * _rows([4, 2]), k * _rows([2, 9]), terminated, mask)
+        for k in (1, 1000)
+    )
+    torch.testing.assert_close(first, second)
+    assert first[0].min() > 0
+    nothing = torch.zeros(1, 2)
+    assert all(x.abs().max() == 0 for x in normalize_together(*[nothing] * 3, terminated, mask))
+
+
+def test_joint_variant_feeds_all_three_on_one_scale(batch):
+    parts = normalize_together(batch.rewards, V, V_NEXT, batch.terminated, batch.mask)
+    got = objective_inputs(JOINT, batch, V, V_NEXT).features
+    torch.testing.assert_close(got[..., [0, 3, 2]], torch.stack(parts, -1))
+    v = V.clone().requires_grad_()
+    assert not objective_inputs(JOINT, batch, v, v).features.requires_grad
 
 
 def test_values_share_one_mean_and_variance(batch):
@@ -82,7 +99,7 @@ def test_next_value_is_dropped_where_terminated_and_kept_where_truncated():
 
 def test_columns_are_reward_time_next_value_value(batch):
     inputs = objective_inputs(ZSCORE, batch, V, V_NEXT)
-    reward = normalize_rewards(ZSCORE, batch.rewards, batch.mask)
+    reward = normalize_rewards(batch.rewards, batch.mask)
     now, following = normalize_values(V, V_NEXT, batch.terminated, batch.mask)
     time = _rows([0, 0.5, 1], [0, 0.5, 1])
     torch.testing.assert_close(inputs.features, torch.stack([reward, time, following, now], -1))
