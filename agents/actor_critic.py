@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,14 +81,23 @@ class ActorCritic:
 
     @torch.no_grad()
     def update_policy(self, evaluation: PolicyEvaluation, value: ObjectiveValue) -> float:
-        """phi <- Adam(phi, grad_phi mean l_t), clipped (section 5); the norm before the clip."""
-        evaluation.policy_gradient(value.action_gradient, self.phi_gradient_views)
+        """phi <- Adam(phi, grad_phi mean l_t), clipped (section 5); the norm before the clip.
+
+        The loss is mean l_t plus the action penalty, which is 0 in the paper.
+        """
+        penalty = self.config.action_penalty
+        evaluation.policy_gradient(value.action_gradient, self.phi_gradient_views, penalty)
         self.phi_gradient.div_(evaluation.batch.mask.sum().clamp_(min=1))
         return self.apply_policy_gradient()
 
     def apply_policy_gradient(self) -> float:
-        """Clip what is in `phi_gradient` and take Adam's step; the norm before the clip."""
+        """Clip what is in `phi_gradient` and take Adam's step; the norm before the clip.
+
+        Raises `FloatingPointError` before a gradient that is not finite gets into the policy.
+        """
         norm = clip_by_norm(self.phi_gradient, self.config.policy_gradient_clip)
+        if not math.isfinite(norm):
+            raise FloatingPointError(f"the policy's gradient has norm {norm}")
         self.phi_adam.step(self.phi_gradient)
         return norm
 

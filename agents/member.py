@@ -148,10 +148,9 @@ class Member:
         norm = scale(g, meta.gradient_clip)
         p = 1.0 if self.life else annealing(self.rollout.life_steps, meta.anneal_steps)
         valid = evaluation.batch.mask.sum().clamp_(min=1)
-        if p < 1:
-            annealed = anneal(p, value, evaluation)
-            policy_norm = ac.update_policy(evaluation, annealed)
-        else:
+        if p < 1 or self.config.agent.action_penalty:
+            policy_norm = ac.update_policy(evaluation, anneal(p, value, evaluation))
+        else:  # the gradient that the inner step took is the policy's, up to the mean
             ac.phi_gradient.div_(valid)
             policy_norm = ac.apply_policy_gradient()
         ac.update_targets()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from metagenrl.agents.envs import Environment, EpisodeNotReproducible
@@ -17,6 +18,10 @@ from metagenrl.learner.types import Array
 logger = logging.getLogger(__name__)
 
 MAX_ENVIRONMENT_RETRIES = 3
+SOUND_STEPS = 1_000
+"""Steps of one episode after which earlier failures count no more, where episodes have no end."""
+
+Result = TypeVar("Result")
 
 
 class EnvironmentFailed(RuntimeError):  # noqa: N818 - reads as the event it is
@@ -62,39 +67,47 @@ class Rollout:
         """One environment step; the episode if it ended.
 
         An environment that raises loses its episode (the steps before stay usable) and gets
-        another try, `MAX_ENVIRONMENT_RETRIES` in a row; then `EnvironmentFailed`.
+        another try, `MAX_ENVIRONMENT_RETRIES` in a row; then `EnvironmentFailed`. What the policy
+        raises is not the environment's fault and is raised.
         """
-        while True:
-            try:
-                episode = self._attempt(policy)
-            except Exception as error:
-                self._dropped(error)
-                continue
-            self.failures = 0
-            self.life_steps += 1
-            return episode
-
-    def _attempt(self, policy: Callable[[Array], Array]) -> Episode | None:
         environment = self.environment
-        observation = environment.observation
-        if observation is None:
-            observation = environment.reset()
-        action = self._explore(observation, policy)
-        result = environment.step(action)
+        while True:
+            observation = environment.observation
+            if observation is None:
+                observation = self._attempt(environment.reset)
+                if observation is None:
+                    continue
+            action = self._explore(observation, policy)
+            result = self._attempt(functools.partial(environment.step, action))
+            if result is not None:
+                break
+        self.life_steps += 1
         self.buffer.add(
             observation, action, result.reward, result.observation,
             result.terminated, result.truncated,
         )  # fmt: skip
-        if result.terminated or result.truncated:
-            return Episode(environment.episode_return, environment.episode_length)
-        return None
+        ended = result.terminated or result.truncated
+        if ended or environment.episode_length >= SOUND_STEPS:
+            self.failures = 0
+        return Episode(environment.episode_return, environment.episode_length) if ended else None
+
+    def _attempt(self, action: Callable[[], Result]) -> Result | None:
+        """What the environment answers, or None where it raised and its episode is dropped."""
+        try:
+            return action()
+        except Exception as error:
+            self._dropped(error)
+            return None
 
     def _explore(self, observation: Array, policy: Callable[[Array], Array]) -> Array:
         size = self.environment.action_size
         if self.life_steps < self.random_steps:
             return self.exploration.uniform(-1.0, 1.0, size).astype(np.float32)
         noise = self.exploration.normal(0.0, self.config.exploration_noise, size)
-        return np.clip(policy(observation) + noise, -1.0, 1.0).astype(np.float32)
+        action = np.clip(policy(observation) + noise, -1.0, 1.0).astype(np.float32)
+        if not np.isfinite(action).all():
+            raise FloatingPointError(f"{self.environment.env_id}: the policy's action is {action}")
+        return action
 
     def _dropped(self, error: Exception) -> None:
         env_id = self.environment.env_id

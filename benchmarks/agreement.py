@@ -22,8 +22,8 @@ def carry_over(project: ProjectAgent, plain: PlainAgent) -> None:
     for module, flat in ((plain.policy, ac.phi), (plain.target_policy, ac.phi_target)):
         _fill(module.parameters(), policy.views(flat[0]).values())
     for modules, flat in ((plain.critics, ac.theta), (plain.target_critics, ac.theta_target)):
-        for module, member in zip(modules, flat, strict=True):
-            _fill(module.parameters(), critic.views(member).values())
+        for network, member in zip(modules, flat, strict=True):
+            _fill(network.parameters(), critic.views(member).values())
     trained = (p for p in plain.objective.parameters() if p.requires_grad)
     _fill(trained, _lstm_joined(project.objective.learned.net, project.alpha))
     plain.generator.set_state(ac.generator.get_state())

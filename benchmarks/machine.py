@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from metagenrl.cluster.config import available_cores
 from metagenrl.learner import kernels
 
 _PACKAGES = ("metagenrl", "torch", "numpy", "gymnasium", "mujoco")
@@ -32,7 +33,7 @@ def this_machine() -> Machine:
     """To be called before the measurement."""
     return Machine(
         cpu=_cpu(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        cores=available_cores(),
         governor=_GOVERNOR.read_text().strip() if _GOVERNOR.exists() else None,
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         versions={"python": platform.python_version()} | {p: version(p) for p in _PACKAGES},

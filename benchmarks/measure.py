@@ -24,6 +24,17 @@ BATCHES = 4
 
 
 @dataclass(frozen=True)
+class Row:
+    """A task's timings; for agent-steps they and `flops` are a step's."""
+
+    name: str
+    flops: float
+    project: Timing
+    reference: Timing
+    is_step: bool
+
+
+@dataclass(frozen=True)
 class Task:
     """One thing that project and reference both do; a call does `steps` agent-steps."""
 
@@ -33,16 +44,13 @@ class Task:
     reference: Callable[[], object]
     steps: int | None = None  # None: a single update
 
-
-@dataclass(frozen=True)
-class Row:
-    """A task's timings; for agent-steps they and `flops` are a step's."""
-
-    name: str
-    flops: float
-    project: Timing
-    reference: Timing
-    is_step: bool
+    def row(self, project: Timing, reference: Timing) -> Row:
+        """The timings of a call as those of one update or agent-step."""
+        steps = self.steps or 1
+        return Row(
+            self.name, self.flops / steps, project.per(steps), reference.per(steps),
+            self.steps is not None,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -120,13 +128,9 @@ def measure(problem: Problem, repetitions: int) -> SizeResult:
     begin, cpu = time.perf_counter(), time.process_time()
     timings = interleave(contestants, repetitions)
     share = (time.process_time() - cpu) / (time.perf_counter() - begin)
-    rows = []
-    for task in todo:
-        steps = task.steps or 1
-        project, reference = (timings[f"{task.name}/{w}"] for w in ("project", "reference"))
-        rows.append(
-            Row(task.name, task.flops / steps, project.per(steps), reference.per(steps),
-                task.steps is not None)
-        )  # fmt: skip
+    rows = [
+        task.row(timings[f"{task.name}/project"], timings[f"{task.name}/reference"])
+        for task in todo
+    ]
     gflops = {gemm.name: gemm.flops / timings[gemm.name].minimum / 1e6 for gemm in products}
     return SizeResult(problem, rows, gflops, differences, share)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -40,8 +40,7 @@ class Problem:
         require(features == 4, "objective", net, "time and both values among its inputs")
         plain = not (net.bidirectional or net.use_observation)
         require(plain, "objective", net, "the paper's: one LSTM, no observation")
-        zscore = net.reward_normalization == "zscore"
-        require(zscore, "reward_normalization", net.reward_normalization, "zscore")
+        require(net.normalization == "zscore", "normalization", net.normalization, "zscore")
         require(self.agent.twin_critics, "twin_critics", False, "True")
         require(meta.inner_steps == 1, "inner_steps", meta.inner_steps, "1")
         require(meta.inner_reduction == "sum", "inner_reduction", meta.inner_reduction, "sum")
@@ -54,11 +53,15 @@ class Problem:
 
 
 def preset_problem(name: SizeName) -> Problem:
-    """The sizes of a preset in HalfCheetah-v5; both clip the meta-gradient and do not anneal."""
+    """The sizes of a preset in HalfCheetah-v5.
+
+    How inputs and gradients are scaled is the paper's, whatever the preset chose: one form of
+    the plain reference then serves every size.
+    """
     spec, preset = check_environment(ENVIRONMENT), PRESETS[name].train
     return Problem(
-        name, spec.env_id, spec.observation_size, spec.action_size,
-        preset.agent, preset.objective, MetaConfig(anneal_steps=0),
+        name, spec.env_id, spec.observation_size, spec.action_size, preset.agent,
+        replace(preset.objective, normalization="zscore"), MetaConfig(anneal_steps=0),
     )  # fmt: skip
 
 

@@ -15,6 +15,8 @@ from metagenrl.learner.networks import AgentNetworks
 from metagenrl.learner.types import Batch
 from torch import Tensor
 
+_ATANH_BOUND = 1 - 1e-6  # float32's tanh rounds to 1 soon after, and atanh(1) is infinite
+
 
 def member(theta: Views, index: int) -> Views:
     """One member of an ensemble, still with a leading dimension (of size 1)."""
@@ -48,16 +50,15 @@ class PolicyEvaluation:
 
     @cached_property
     def v_next(self) -> Tensor:
-        """V_{t+1} `[B, T]`: the next step's V_t, and the last valid step's own evaluation."""
-        batch = self.batch
-        length = batch.mask.sum(1).long()
-        rows = torch.arange(length.shape[0], device=length.device)
-        s = batch.observations[rows, length].unsqueeze(0)
+        """V_{t+1} `[B, T]`: the next row's V, and for the segment's last row its own evaluation.
+
+        The row after a short segment's last valid step holds the state that step led to, so only
+        full segments need the extra state.
+        """
+        s = self.batch.observations[:, -1].unsqueeze(0)
         a = mlp.forward(self.nets.policy, self.phi, s)[0].tanh_()
         boot, _ = mlp.forward(self.nets.critic, self.theta1, torch.cat([s, a], -1))
-        following = torch.cat([self.v[:, 1:], torch.zeros_like(self.v[:, :1])], 1)
-        following[rows, (length - 1).clamp(min=0)] = boot.view(-1)
-        return following
+        return torch.cat([self.v[:, 1:], boot.view(-1, 1)], 1)
 
     @cached_property
     def action_value_gradient(self) -> Tensor:
@@ -67,10 +68,18 @@ class PolicyEvaluation:
         assert dx is not None
         return dx[..., -self.pi.shape[-1] :].reshape(self.pi.shape)
 
-    def policy_gradient(self, action_gradient: Tensor, grads: Views) -> None:
-        """Write sum_t (d pi_t / d phi)^T action_gradient_t to `grads`; padding counts 0."""
+    def policy_gradient(self, action_gradient: Tensor, grads: Views, penalty: float = 0.0) -> None:
+        """Write sum_t (d pi_t / d phi)^T action_gradient_t to `grads`; padding counts 0.
+
+        `penalty` > 0 adds the gradient of penalty * mean_A x_t^2, where pi = tanh(x): it grows
+        where tanh's own slope vanishes, so that no policy is stuck at the bounds for good.
+        """
         b, t, a = self.pi.shape
-        dy = action_gradient * (1 - self.pi.square()) * self.batch.mask.unsqueeze(-1)
+        dy = action_gradient * (1 - self.pi.square())
+        if penalty:
+            x = torch.atanh(self.pi.clamp(-_ATANH_BOUND, _ATANH_BOUND))
+            dy = dy.add_(x, alpha=2 * penalty / a)
+        dy = dy * self.batch.mask.unsqueeze(-1)
         mlp.backward(self.nets.policy, self.phi, self.policy_tape, dy.view(1, b * t, a), grads)
 
     def policy_tangent(self, direction: Views) -> Tensor:

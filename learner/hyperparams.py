@@ -74,6 +74,12 @@ class ObjectiveConfig:
             self.normalization,
             "zscore, joint",
         )
+        require(
+            self.use_value or self.normalization == "zscore",
+            "normalization",
+            self.normalization,
+            "zscore where use_value is False",
+        )
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,8 @@ class AgentConfig:
     """Adam's step size for both critics (Table 3)."""
     policy_gradient_clip: float = 1.0
     """Global norm the policy's gradient is clipped to (Table 3)."""
+    action_penalty: float = 0.0
+    """Weight of mean(x^2), x the policy's output before tanh, in its loss; 0: none (the paper)."""
     polyak: float = 0.005
     """Rate at which target networks follow (Table 3)."""
     target_noise: float = 0.2
@@ -121,7 +129,7 @@ class AgentConfig:
         _at_least(self, 1, "hidden_units", "hidden_layers", "segment_length", "batch_size")
         _at_least(self, 1, "policy_delay", "replay_capacity", "learning_starts")
         _at_least(self, 0, "random_steps", "exploration_noise", "target_noise")
-        _at_least(self, 0, "target_noise_clip")
+        _at_least(self, 0, "target_noise_clip", "action_penalty")
         _positive(self, "policy_learning_rate", "critic_learning_rate", "policy_gradient_clip")
         _fraction(self, "gamma", "gae_lambda", "polyak")
         require(

@@ -108,7 +108,7 @@ def input_tangent(
 ) -> tuple[Tensor, FusedTangentTape]:
     """See `mlp.input_tangent`."""
     first, _ = _flat(net, p)
-    xd = xd.contiguous()
+    xd = xd.expand(tape.shape.E, -1, -1).contiguous()
     zd, ad = torch.empty_like(tape.z), torch.empty_like(tape.z)
     yd = xd.new_empty(tape.shape.E, tape.shape.N, net.outputs) if net.outputs else ad[-1]
     work = xd.new_empty(net.hidden_units * (net.outputs + 2))

@@ -10,7 +10,9 @@ from metagenrl.learner.types import Batch
 from torch import Tensor
 
 VARIANCE_FLOOR = 1e-8
-"""Below this variance an input counts as constant and its z-score is 0, not noise blown up."""
+ROUNDING = 1e-6
+"""Below this variance, or this fraction of the mean (float32's rounding), an input counts as
+constant: its z-score is 0, not noise blown up."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +39,16 @@ def _moments(mask: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
     return mean, squares / count
 
 
-def _inverse_std(variance: Tensor) -> Tensor:
+def _inverse_std(variance: Tensor, mean: Tensor) -> Tensor:
     """1 / std, and 0 for a constant."""
-    return torch.where(variance > VARIANCE_FLOOR, variance.clamp(min=VARIANCE_FLOOR).rsqrt(), 0.0)
+    floor = VARIANCE_FLOOR + (ROUNDING * mean).square()
+    return torch.where(variance > floor, variance.clamp(min=VARIANCE_FLOOR).rsqrt(), 0.0)
 
 
 def normalize_rewards(rewards: Tensor, mask: Tensor) -> Tensor:
     """z-score over the valid entries (the paper's inputs). A constant reward becomes 0."""
     mean, variance = _moments(mask, rewards)
-    return (rewards - mean) * _inverse_std(variance) * mask
+    return (rewards - mean) * _inverse_std(variance, mean) * mask
 
 
 def normalize_values(
@@ -53,7 +56,7 @@ def normalize_values(
 ) -> tuple[Tensor, Tensor]:
     """z-score of V_t and V_{t+1} together; V_{t+1} is then multiplied by 1 - terminated."""
     mean, variance = _moments(mask, v, v_next)
-    scale = _inverse_std(variance) * mask
+    scale = _inverse_std(variance, mean) * mask
     return (v - mean) * scale, (v_next - mean) * scale * (1 - terminated)
 
 
@@ -63,14 +66,14 @@ def normalize_together(
     """Reward, V_t and V_{t+1} on one scale, so that temporal differences keep their meaning.
 
     (r / s, (V_t - m) / s, ((1 - d_t) V_{t+1} - m) / s) with m the mean of the values and
-    s^2 = var(values) + mean(r^2): r + gamma V_{t+1} - V_t can be read off up to the one scale s,
-    a constant reward stays visible, and a terminal state is worth 0 and not the average. Our
+    s^2 = var(values) + mean(r^2): r + gamma V_{t+1} - V_t can be read off, up to the scale s and an
+    offset m (1 - gamma) / s, a constant reward stays visible, and a terminal state is worth 0 and not the average. Our
     addition: separate z-scores lose the ratio of reward to value, and a constant reward.
     """
     v_next = v_next * (1 - terminated)
     mean, variance = _moments(mask, v, v_next)
     mean_square = (mask * rewards.square()).sum() / mask.sum().clamp(min=1)
-    scale = _inverse_std(variance + mean_square) * mask
+    scale = _inverse_std(variance + mean_square, mean) * mask
     return rewards * scale, (v - mean) * scale, (v_next - mean) * scale
 
 

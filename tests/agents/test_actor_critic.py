@@ -132,3 +132,14 @@ def test_a_state_of_other_sizes_is_refused():
     for other in (_actor_critic(hidden_units=6), _actor_critic(twin_critics=False)):
         with pytest.raises(RuntimeError, match="size"):
             _actor_critic().load_state_dict(other.state_dict())
+
+
+def test_a_policy_gradient_that_is_not_finite_leaves_the_policy_alone(walk):
+    agent = AgentConfig(hidden_units=6, segment_length=5, batch_size=4)
+    ac = ActorCritic(agent, 2, 1, torch.Generator().manual_seed(0))
+    before = ac.phi.clone()
+    ac.phi_gradient.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match="the policy's gradient has norm nan"):
+        ac.apply_policy_gradient()
+    assert torch.equal(ac.phi, before)
+    assert ac.phi_adam.t == 0

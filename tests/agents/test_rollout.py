@@ -69,7 +69,7 @@ def test_first_steps_are_uniformly_random(walk):
     actions = rollout.sample(150).actions[:, 0, 0]
     expected = agent_seeds(0, 0, 0).exploration.uniform(-1, 1, 150)
     np.testing.assert_array_equal(np.sort(actions), np.sort(expected.astype(np.float32)))
-    with pytest.raises(EnvironmentFailed, match="the policy was asked"):
+    with pytest.raises(AssertionError, match="the policy was asked"):
         rollout.step(_refuse)
 
 
@@ -121,7 +121,7 @@ def test_retries_are_capped_and_the_cause_is_chained(faults):
     assert (rollout.life_steps, len(rollout.buffer)) == (3, 3)
 
 
-def test_a_step_that_works_resets_the_count(faults):
+def test_an_episode_that_ends_resets_the_count(faults):
     in_a_row = MAX_ENVIRONMENT_RETRIES
     faults.resets = set(range(1, 1 + in_a_row)) | set(range(5, 5 + in_a_row))
     rollout = _rollout()
@@ -179,3 +179,20 @@ def test_an_episode_that_cannot_be_replayed_is_dropped(faults, caplog):
     assert rows[0] == [(1, 0), (1, 1), (1, 2), (1, 3)]
     assert rows[3] == [(last, 0), (last, 1), (last, 2)]
     assert second.life_steps == 5
+
+
+def test_an_environment_that_breaks_in_every_episode_is_reported(faults):
+    """It works for a step each time: good steps alone must not hide that no episode ends."""
+    faults.steps = set(range(2, 100, 2))
+    rollout = _rollout()
+    with pytest.raises(EnvironmentFailed, match="4 episodes in a row"):
+        _steps(rollout, 50)
+    assert rollout.life_steps == MAX_ENVIRONMENT_RETRIES + 1
+
+
+def test_a_policy_that_is_not_finite_is_no_fault_of_the_environment(walk):
+    rollout = _rollout(walk)
+    _steps(rollout, 3)
+    with pytest.raises(FloatingPointError, match="Walk-v0: the policy's action is"):
+        rollout.step(lambda s: np.array([np.nan], np.float32))
+    assert (rollout.failures, rollout.life_steps) == (0, 3)

@@ -12,7 +12,7 @@ import torch
 
 from benchmarks import bench, machine, report, timing
 from benchmarks.gemm import gemms
-from benchmarks.measure import Row
+from benchmarks.measure import Row, Task
 from benchmarks.problem import Problem
 
 
@@ -51,6 +51,15 @@ def test_a_row_by_hand() -> None:
     assert values["project_over_reference"] == pytest.approx(0.625)
     assert values["project"]["agent_steps_per_s"] == pytest.approx(20)
     assert values["limit_agent_steps_per_s"] == pytest.approx(25)
+
+
+def test_a_round_counts_as_its_steps() -> None:
+    """2 agent-steps in 8 ms and 100 operations are 4 ms and 50 each."""
+    one, other = timing.Timing.of([8.0]), timing.Timing.of([12.0])
+    row = Task("agent-step", 100, lambda: None, lambda: None, steps=2).row(one, other)
+    assert (row.flops, row.project.median, row.reference.median, row.is_step) == (50, 4, 6, True)
+    update = Task("update", 100, lambda: None, lambda: None).row(one, other)
+    assert (update.flops, update.project.median, update.is_step) == (100, 8, False)
 
 
 def test_other_work_on_the_machine_is_noted() -> None:

@@ -145,3 +145,9 @@ def test_inputs_are_constants(batch):
 def test_missing_values_are_named(batch):
     with pytest.raises(ValueError, match="values: got None"):
         objective_inputs(ZSCORE, batch, None, None)
+
+
+@pytest.mark.parametrize("reward", [12345.678, 1e5])
+def test_a_large_constant_is_a_constant_in_float32(reward):
+    rewards = torch.full((100, 20), reward)
+    assert normalize_rewards(rewards, torch.ones(100, 20)).abs().max() == 0
