@@ -38,7 +38,7 @@ class ServerOptions:
     quorum: float = 1.0
     """Share of the agents whose gradients close a round before its deadline."""
     quarantine_after: int = 3
-    """Rejected gradients (NaN, Inf, zero) in a row after which an agent is set aside."""
+    """Rejected gradients (NaN, Inf) in a row after which an agent is set aside."""
 
     def __post_init__(self) -> None:
         _integer_at_least(0, staleness_bound=self.staleness_bound)

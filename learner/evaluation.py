@@ -71,15 +71,20 @@ class PolicyEvaluation:
     def policy_gradient(self, action_gradient: Tensor, grads: Views, penalty: float = 0.0) -> None:
         """Write sum_t (d pi_t / d phi)^T action_gradient_t to `grads`; padding counts 0.
 
-        `penalty` > 0 adds the gradient of penalty * mean_A x_t^2, where pi = tanh(x): it grows
-        where tanh's own slope vanishes, so that no policy is stuck at the bounds for good.
+        `penalty` > 0 adds the gradient of penalty * s * mean_A x_t^2, where pi = tanh(x) and s is
+        the root mean square of `action_gradient`, a constant. It holds where tanh's slope vanishes,
+        so that no policy is stuck at the bounds, and weighs the same whatever scale L_alpha has:
+        nothing else bounds that scale, since both Adam and the gradient's clip ignore it.
         """
         b, t, a = self.pi.shape
+        mask = self.batch.mask.unsqueeze(-1)
         dy = action_gradient * (1 - self.pi.square())
         if penalty:
             x = torch.atanh(self.pi.clamp(-_ATANH_BOUND, _ATANH_BOUND))
-            dy = dy.add_(x, alpha=2 * penalty / a)
-        dy = dy * self.batch.mask.unsqueeze(-1)
+            entries = (self.batch.mask.sum() * a).clamp(min=1)
+            rms = ((action_gradient * mask).square().sum() / entries).sqrt()
+            dy = dy + x * rms * (2 * penalty / a)
+        dy = dy * mask
         mlp.backward(self.nets.policy, self.phi, self.policy_tape, dy.view(1, b * t, a), grads)
 
     def policy_tangent(self, direction: Views) -> Tensor:

@@ -67,8 +67,8 @@ def normalize_together(
 
     (r / s, (V_t - m) / s, ((1 - d_t) V_{t+1} - m) / s) with m the mean of the values and
     s^2 = var(values) + mean(r^2): r + gamma V_{t+1} - V_t can be read off, up to the scale s and an
-    offset m (1 - gamma) / s, a constant reward stays visible, and a terminal state is worth 0 and not the average. Our
-    addition: separate z-scores lose the ratio of reward to value, and a constant reward.
+    offset m (1 - gamma) / s, a constant reward stays visible, and a terminal state is worth 0 and
+    not the average. Our addition: separate z-scores lose the ratio of reward to value.
     """
     v_next = v_next * (1 - terminated)
     mean, variance = _moments(mask, v, v_next)

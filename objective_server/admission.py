@@ -41,7 +41,7 @@ def admit(
         pending = {**pending, agent: Pending.of(gradient)}
     else:
         record = record.reject(reason)
-    if reason in ("non_finite", "zero"):
+    if reason == "non_finite":
         # Remembered, so that a retry does not count towards the quarantine.
         remembered = remembered | {_key(gradient)}
         record = _after_bad(record, gradient, reason, config)

@@ -16,7 +16,7 @@ class ServerConfig:
     quorum: float = 1.0
     """Fraction of the active agents whose gradients make a round `ready` to close."""
     quarantine_after: int = 3
-    """Bad gradients (NaN, Inf or zero) in a row after which an agent's are refused."""
+    """Bad gradients (NaN or Inf) in a row after which an agent's are refused."""
     history: int = 64
     """Closed rounds whose gradients are remembered; older ones are refused as stale."""
 

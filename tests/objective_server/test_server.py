@@ -136,7 +136,9 @@ def test_bad_gradients_are_rejected_by_name(
     receipt = server.submit(make_gradient(5, values))
     assert (receipt.status, receipt.reason) == ("rejected", reason)
     assert "agent 5 (env-1)" in receipt.message
-    assert f"agent 5 (env-1): {reason} gradient rejected" in caplog.text
+    # A zero gradient is ordinary (an inner step that saturates the policy): no warning.
+    warned = f"agent 5 (env-1): {reason} gradient rejected" in caplog.text
+    assert warned == (reason == "non_finite")
     server.submit(make_gradient(6))
     assert np.isfinite(server.close_round(0).alpha).all()
     server.check_invariants()
@@ -155,8 +157,8 @@ def test_quarantine_after_bad_ones_in_a_row(make_server, make_gradient, caplog) 
     assert server.submit(make_gradient(1, round=1)).status == "accepted"  # ends the row
     server.close_round(1)
     for round_ in (2, 3):
-        g = make_gradient(1, [0, 0, 0], round=round_, version=1)
-        assert server.submit(g).reason == "zero"
+        g = make_gradient(1, [np.inf, 0, 0], round=round_, version=1)
+        assert server.submit(g).reason == "non_finite"
         server.close_round(round_)
     assert "agent 1 (env-1): quarantined after 2 bad gradients" in caplog.text
     good = make_gradient(1, round=4, version=1)
@@ -165,6 +167,15 @@ def test_quarantine_after_bad_ones_in_a_row(make_server, make_gradient, caplog) 
     server.release(1)
     assert server.submit(good).status == "accepted"
     server.check_invariants()
+
+
+def test_zero_gradients_do_not_quarantine(make_server, make_gradient) -> None:
+    """The agent is not broken: its policy saturates, or its next life has not begun to learn."""
+    server = make_server(quarantine_after=2)
+    for round_ in range(5):
+        assert server.submit(make_gradient(1, [0, 0, 0], round=round_)).reason == "zero"
+        server.close_round(round_)
+    assert server.submit(make_gradient(1, round=5)).status == "accepted"
 
 
 def test_a_newer_incarnation_is_not_quarantined(make_server, make_gradient) -> None:
