@@ -28,20 +28,23 @@ class Preset:
     """Environment steps of an agent in a meta-test or baseline."""
 
 
-# Sizes, life and annealing of the prototype in section 11 of the algorithm notes: at these sizes
-# the agents' meta-gradients differ in norm by orders of magnitude, hence `normalize`.
+# What the paper leaves out and small populations need (README, results/learning_notes.md): the
+# agents' meta-gradients differ in norm by orders of magnitude, hence `normalize`; without lifetimes
+# and a decaying step size alpha steers the policies that are there and trains no new ones; without
+# the action penalty policies saturate within a hundred updates, and with them every gradient.
 _SMALL_AGENT = AgentConfig(
     hidden_units=64,
     batch_size=32,
     random_steps=1_000,
     learning_starts=200,
     replay_capacity=100_000,
+    action_penalty=0.05,
 )
 _SMALL_META = MetaConfig(
     gradient_scaling="normalize",
     learning_rate_decay="cosine",
     anneal_steps=1_500,
-    lifetime=6_000,
+    lifetime=5_000,
 )
 _SMALL_ENVS = ("Pendulum-v1", "InvertedDoublePendulum-v5")
 

@@ -72,8 +72,8 @@ def _facts(study: Study) -> list[str]:
     facts = {
         "command": f"`python experiments/evidence.py {_word(study)} OUT`",
         "meta-training": f"`metagenrl train {command}`, seeds 0 to {last}",
-        "tests": f"{study.seeds} new agents a setting, {study.steps:,} steps each; the return is that "
-        "of 10 episodes of the deterministic policy at the end",
+        "tests": f"{study.seeds} new agents a setting, {study.steps:,} steps each; the return is "
+        "that of 10 episodes of the deterministic policy at the end",
         "machine": f"{_cpu()}, Python {platform.python_version()}, {versions}",
         "intervals": "95 %, Student's t over agents; `learned` pools the agents of all "
         "meta-training seeds, `learned-N` is seed N alone",

@@ -15,6 +15,7 @@ from metagenrl.learner.networks import AgentNetworks
 from metagenrl.learner.types import Batch
 from torch import Tensor
 
+_FREE_RANGE = 1.5  # of the pre-activation: actions up to tanh(1.5) = 0.905 cost nothing
 _ATANH_BOUND = 1 - 1e-6  # float32's tanh rounds to 1 soon after, and atanh(1) is infinite
 
 
@@ -71,10 +72,11 @@ class PolicyEvaluation:
     def policy_gradient(self, action_gradient: Tensor, grads: Views, penalty: float = 0.0) -> None:
         """Write sum_t (d pi_t / d phi)^T action_gradient_t to `grads`; padding counts 0.
 
-        `penalty` > 0 adds the gradient of penalty * s * mean_A x_t^2, where pi = tanh(x) and s is
-        the root mean square of `action_gradient`, a constant. It holds where tanh's slope vanishes,
-        so that no policy is stuck at the bounds, and weighs the same whatever scale L_alpha has:
-        nothing else bounds that scale, since both Adam and the gradient's clip ignore it.
+        `penalty` > 0 adds the gradient of penalty * s * mean_A max(|x_t| - 1.5, 0)^2, where
+        pi = tanh(x) and s is the root mean square of `action_gradient`, a constant. It holds where
+        tanh's slope vanishes, so that no policy is stuck at the bounds; it leaves actions within
+        +-0.9 alone; and it weighs the same whatever scale L_alpha has: nothing else bounds that
+        scale, since both Adam and the gradient's clip ignore it.
         """
         b, t, a = self.pi.shape
         mask = self.batch.mask.unsqueeze(-1)
@@ -83,7 +85,8 @@ class PolicyEvaluation:
             x = torch.atanh(self.pi.clamp(-_ATANH_BOUND, _ATANH_BOUND))
             entries = (self.batch.mask.sum() * a).clamp(min=1)
             rms = ((action_gradient * mask).square().sum() / entries).sqrt()
-            dy = dy + x * rms * (2 * penalty / a)
+            excess = x - x.clamp(-_FREE_RANGE, _FREE_RANGE)
+            dy = dy + excess * rms * (2 * penalty / a)
         dy = dy * mask
         mlp.backward(self.nets.policy, self.phi, self.policy_tape, dy.view(1, b * t, a), grads)
 

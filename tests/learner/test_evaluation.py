@@ -107,15 +107,20 @@ def test_policy_gradient_of_the_objective_goes_through_the_action_alone(make_pro
 
 
 def test_action_penalty_equals_autograd(make_problem):
-    """d/dphi of the sum over valid steps of pi . g + penalty rms(g) mean_A x^2, pi = tanh(x)."""
+    """d/dphi of the sum over valid steps of pi . g + penalty rms(g) mean_A max(|x|-1.5, 0)^2."""
     problem = make_problem(3)
+    problem.phi.mul_(3)  # far enough out
     batch, evaluation, penalty = problem.batches[0], problem.evaluation(), 0.7
+    beyond = (torch.atanh(evaluation.pi).abs() > 1.5).double().mean()
+    assert 0.1 < beyond < 0.9
     layout = problem.nets.policy.layout
     g = torch.randn_like(evaluation.pi)
     phi = problem.phi.clone().requires_grad_()
     pi = apply_policy(problem.nets.policy, layout.views(phi), batch.observations[:, :-1])
     rms = g[batch.mask.bool()].square().mean().sqrt()
-    loss = (pi * g).sum(-1) + penalty * rms * torch.atanh(pi).square().mean(-1)
+    loss = (pi * g).sum(-1) + penalty * rms * (
+        torch.atanh(pi).abs() - 1.5
+    ).relu().square().mean(-1)
     (want,) = torch.autograd.grad((loss * batch.mask).sum(), phi)
     got = torch.empty_like(problem.phi)
     with torch.no_grad():
