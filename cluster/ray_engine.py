@@ -42,6 +42,8 @@ def connect(agents: int, agent_cpus: float | None) -> float:
     """
     if not ray.is_initialized():
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        # Ray runs its workers at niceness 15: next to anything else they would hardly run at all.
+        os.environ.setdefault("RAY_worker_niceness", "0")
         remote = "RAY_ADDRESS" in os.environ
         local: dict[str, Any] = {} if remote else {"include_dashboard": False}
         ray.init(log_to_driver=True, logging_level=logging.WARNING, **local)
