@@ -105,8 +105,8 @@ class AgentConfig:
     policy_gradient_clip: float = 1.0
     """Global norm the policy's gradient is clipped to (Table 3)."""
     action_penalty: float = 0.0
-    """Weight of mean max(|x| - 1.5, 0)^2 in the policy's loss, x its output before tanh, relative to
-    the root mean square of the objective's gradient by the action; 0: none (the paper)."""
+    """Weight of mean max(|x| - 1.5, 0)^2 in the policy's loss, x its output before tanh; relative
+    to the root mean square of the objective's gradient by the action; 0: none (the paper)."""
     polyak: float = 0.005
     """Rate at which target networks follow (Table 3)."""
     target_noise: float = 0.2

@@ -118,9 +118,7 @@ def test_action_penalty_equals_autograd(make_problem):
     phi = problem.phi.clone().requires_grad_()
     pi = apply_policy(problem.nets.policy, layout.views(phi), batch.observations[:, :-1])
     rms = g[batch.mask.bool()].square().mean().sqrt()
-    loss = (pi * g).sum(-1) + penalty * rms * (
-        torch.atanh(pi).abs() - 1.5
-    ).relu().square().mean(-1)
+    loss = (pi * g).sum(-1) + penalty * rms * (torch.atanh(pi).abs() - 1.5).relu().square().mean(-1)
     (want,) = torch.autograd.grad((loss * batch.mask).sum(), phi)
     got = torch.empty_like(problem.phi)
     with torch.no_grad():
