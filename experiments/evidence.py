@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 class Study:
     """One meta-training set-up and how its objectives are tested."""
 
-    name: str
+    word: str  # on the command line
+    name: str  # of its files under results/
     title: str
     train: tuple[str, ...]  # flags of `metagenrl train`
     meta_seeds: int
@@ -35,8 +36,9 @@ class Study:
     test: tuple[str, ...] = ()  # further flags of every test and baseline
 
 
-STUDIES = {
-    "cheap": Study(
+STUDIES = [
+    Study(
+        word="cheap",
         name="cheap_family",
         title="Two cheap environments",
         train=("--preset", "small", "--agents", "8", "--steps", "20000"),
@@ -47,7 +49,8 @@ STUDIES = {
         steps=5_000,
         baselines=("reinforce-off", "td3"),
     ),
-    "pair": Study(
+    Study(
+        word="pair",
         name="paper_pair",
         title="The paper's pair: LunarLanderContinuous-v3 and HalfCheetah-v5",
         train=("--preset", "small", "--agents", "8", "--steps", "50000", "--lifetime", "12500"),
@@ -58,7 +61,7 @@ STUDIES = {
         steps=10_000,
         baselines=("reinforce-off", "td3"),
     ),
-}  # fmt: skip
+]  # fmt: skip
 
 
 def jobs_of(study: Study, out: Path) -> list[Job]:
@@ -99,12 +102,12 @@ def jobs_of(study: Study, out: Path) -> list[Job]:
 def main() -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("study", choices=[study.word for study in STUDIES])
     parser.add_argument("out", type=Path)
     parser.add_argument("--parallel", type=int, default=2, help="commands at the same time")
     parser.add_argument("--report-only", action="store_true", help="from what is there already")
     arguments = parser.parse_args()
-    study = STUDIES[arguments.study]
+    study = next(study for study in STUDIES if study.word == arguments.study)
     jobs = jobs_of(study, arguments.out)
     if not arguments.report_only:
         run_all(jobs, arguments.parallel)

@@ -70,7 +70,7 @@ def _facts(study: Study) -> list[str]:
     versions = ", ".join(f"{name} {version(name)}" for name in names)
     command, last = " ".join(study.train), study.meta_seeds - 1
     facts = {
-        "command": f"`python experiments/evidence.py {_word(study)} OUT`",
+        "command": f"`python experiments/evidence.py {study.word} OUT`",
         "meta-training": f"`metagenrl train {command}`, seeds 0 to {last}",
         "tests": f"{study.seeds} new agents a setting, {study.steps:,} steps each; the return is "
         "that of 10 episodes of the deterministic policy at the end",
@@ -79,12 +79,6 @@ def _facts(study: Study) -> list[str]:
         "meta-training seeds, `learned-N` is seed N alone",
     }
     return [f"- {name}: {text}" for name, text in facts.items()]
-
-
-def _word(study: Study) -> str:
-    from evidence import STUDIES
-
-    return next(word for word, other in STUDIES.items() if other is study)
 
 
 def _cpu() -> str:
