@@ -21,8 +21,9 @@ from metagenrl.cluster.run_folder import RunIdentity
 from metagenrl.cluster.status import RunStatus
 from metagenrl.cluster.wandb_log import WandbLog
 from metagenrl.learner.types import AlphaGradient
+from metagenrl.objective_server.aggregate import euclidean, gradient_cosines, weighted_mean
 from metagenrl.objective_server.file_store import FileStore
-from metagenrl.objective_server.messages import Broadcast
+from metagenrl.objective_server.messages import Broadcast, RoundReport
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 
 logger = logging.getLogger(__name__)
@@ -95,11 +96,11 @@ class Recorder:
                 self.event("rejected", gradient.agent, receipt.message)
         broadcast = result.broadcast
         self._round = broadcast.round
-        if broadcast.version == self._version or broadcast.report is None:
+        if broadcast.version == self._version:
             return
         self._version = broadcast.version
         row = objective_row(
-            broadcast.report,
+            broadcast.report or _report_of(gradients, broadcast),
             result.counters,
             version=broadcast.version,
             alpha_norm=float(np.linalg.norm(broadcast.alpha)),
@@ -182,3 +183,14 @@ class Recorder:
         self._view.__exit__(None, None, None)
         logging.getLogger("metagenrl").removeHandler(self._handler)
         self._wandb.finish()
+
+
+def _report_of(gradients: Sequence[AlphaGradient], broadcast: Broadcast) -> RoundReport:
+    """The report of a round that the server closed and then died, so that nobody heard of it.
+
+    The restored server knows the version that the round led to, and we what went into it.
+    """
+    norm = euclidean(weighted_mean(gradients)) if gradients else float("nan")
+    agents = tuple(sorted(gradient.agent for gradient in gradients))
+    cosines = gradient_cosines(gradients)
+    return RoundReport(broadcast.round - 1, True, agents, (), norm, float("nan"), cosines)

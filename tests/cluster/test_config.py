@@ -43,7 +43,7 @@ def test_small_presets_normalise_and_have_lifetimes() -> None:
     for name in ("small", "quickstart"):
         train = PRESETS[name].train
         assert train.meta.gradient_scaling == "normalize"
-        assert train.meta.lifetime == 6_000
+        assert train.meta.lifetime == 5_000
         assert train.objective == ObjectiveConfig()  # the same L_alpha at every size
         assert (train.agent.hidden_units, train.agent.batch_size) == (64, 32)
     assert PRESETS["quickstart"].train.steps < PRESETS["small"].train.steps

@@ -27,7 +27,7 @@ AGENT = AgentConfig(
 )  # fmt: skip
 SIZES = (
     "--seeds 2 --workers 2 --hidden-units 16 --batch-size 8 --segment-length 4 --random-steps 40 "
-    "--learning-starts 30 --replay-capacity 2000 --eval-episodes 1"
+    "--learning-starts 30 --replay-capacity 2000 --eval-episodes 1 --action-penalty 0"
 )
 LONG = f"{SIZES} --steps 500 --eval-every 20".split()  # a checkpoint every 200 steps
 
