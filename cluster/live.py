@@ -102,12 +102,17 @@ class LiveView:
         size = self._live.console.size
         self._live.update(render(status, size.width, size.height), refresh=True)
 
-    def _remembered(self, status: RunStatus) -> RunStatus:
-        """`status` with an agent's last return where its interval has seen no episode yet."""
-        agents = []
-        for row in status.agents:
+    def remember(self, rows: Iterable[AgentRow]) -> None:
+        """Note the returns of finished intervals, for when the running one has none yet."""
+        for row in rows:
             if row.return_mean is not None:
                 self._returns[row.agent] = (row.life, row.return_mean)
+
+    def _remembered(self, status: RunStatus) -> RunStatus:
+        """`status` with an agent's last return where its interval has seen no episode yet."""
+        self.remember(status.agents)
+        agents = []
+        for row in status.agents:
             life, value = self._returns.get(row.agent, (row.life, None))
             agents.append(replace(row, return_mean=value) if life == row.life else row)
         return replace(status, agents=agents)

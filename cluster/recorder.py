@@ -87,7 +87,9 @@ class Recorder:
             self.event("rebirth", agent, f"life {report.life} at step {report.steps}")
         self._agent_steps += max(0, report.steps - self._steps[agent])
         self._steps[agent] = report.steps
-        self._rows.extend(self._intervals.add(report, Moment(self.seconds, self._round, version)))
+        rows = self._intervals.add(report, Moment(self.seconds, self._round, version))
+        self._view.remember(rows)
+        self._rows.extend(rows)
 
     def exchange(self, gradients: Sequence[AlphaGradient], result: Exchange) -> None:
         """What the server made of a round; one row per version of alpha."""

@@ -140,6 +140,16 @@ def test_the_terminal_keeps_a_return_until_the_next_but_not_into_a_new_life() ->
     assert [line.rpartition(" ")[2] for line in lines] == ["5", "5", "-"]
 
 
+def test_finished_intervals_are_remembered_until_the_view_is_due() -> None:
+    """Where every interval ends with an episode, the running one has no return to show."""
+    lines: list[str] = []
+    with LiveView(io.StringIO(), lines.append) as view:
+        view.remember([agent(0, return_mean=7.0), agent(0, return_mean=None)])
+        agents = [agent(0, return_mean=None)]
+        view.update(lambda: replace(status(), agents=agents), force=True)
+    assert lines[0].endswith(" 7")
+
+
 def test_in_a_terminal_a_table_and_lines_above_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
