@@ -5,7 +5,7 @@ A preset is a complete set of defaults for any command; flags and YAML files ove
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -46,20 +46,23 @@ _SMALL_META = MetaConfig(
     anneal_steps=1_500,
     lifetime=5_000,
 )
+# Minibatches of a quarter, with the inner step's sum scaled to match: cheaper steps, more agents.
+_QUICK_AGENT = replace(_SMALL_AGENT, batch_size=8)
+_QUICK_META = replace(_SMALL_META, inner_step_size=4e-3)
 _SMALL_ENVS = ("Pendulum-v1", "InvertedDoublePendulum-v5")
 
 PRESETS: dict[PresetName, Preset] = {
     "quickstart": Preset(
         TrainConfig(
             envs=_SMALL_ENVS,
-            agents=4,
+            agents=8,
             steps=10_000,
             run_dir=Path("runs/quickstart"),
             checkpoint_every=2_500,
             snapshot_every=250,
             log_every=200,
-            agent=_SMALL_AGENT,
-            meta=_SMALL_META,
+            agent=_QUICK_AGENT,
+            meta=_QUICK_META,
         ),
         test_steps=6_000,
     ),
