@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from metagenrl.cluster.status import RunStatus, status_line
 
 if TYPE_CHECKING:
+    from metagenrl.cluster.records import AgentRow
     from rich.console import Console
 
 TABLE_INTERVAL = 0.5
