@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Normalization = Literal["zscore", "joint"]
+Normalization = Literal["zscore", "joint", "td"]
 InnerReduction = Literal["sum", "mean"]
 LearningRateDecay = Literal["none", "cosine"]
 GradientScaling = Literal["clip", "normalize"]
@@ -62,23 +62,31 @@ class ObjectiveConfig:
     bidirectional: bool = False
     """Add a second LSTM that runs forwards in time (the conclusion's variant)."""
     normalization: Normalization = "zscore"
-    """Of reward and values: `zscore` each (the paper) or `joint`, on one scale (see README)."""
+    """Of reward and values: `zscore` each (the paper); `joint`, on one scale; or `td`, with the
+    temporal difference in the place of V_{t+1} (see README)."""
+    td_discount: float = 0.99
+    """Discount of the temporal difference that `normalization = td` feeds."""
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "lstm_units", "hidden_units", "input_features")
         require(self.hidden_units % 2 == 0, "hidden_units", self.hidden_units, "an even number")
         _positive(self, "eta")
+        _fraction(self, "td_discount")
+        allowed = ("zscore", "joint", "td")
         require(
-            self.normalization in ("zscore", "joint"),
-            "normalization",
-            self.normalization,
-            "zscore, joint",
+            self.normalization in allowed, "normalization", self.normalization, ", ".join(allowed)
         )
         require(
             self.use_value or self.normalization == "zscore",
             "normalization",
             self.normalization,
             "zscore where use_value is False",
+        )
+        require(
+            self.use_next_value or self.normalization != "td",
+            "normalization",
+            self.normalization,
+            "zscore or joint where use_next_value is False",
         )
 
 

@@ -44,6 +44,7 @@ def test_defaults_are_the_papers_tables():
         (ObjectiveConfig, "lstm_units", 0),
         (ObjectiveConfig, "hidden_units", 31),  # half of the units square
         (ObjectiveConfig, "normalization", "none"),
+        (ObjectiveConfig, "td_discount", 1.5),
     ],
 )
 def test_bad_values_are_refused_in_one_line_that_names_them(config, field, value):

@@ -23,6 +23,7 @@ VARIANTS = [
     {"use_observation": True},
     {"bidirectional": True},
     {"normalization": "joint"},
+    {"normalization": "td"},
     {"use_time": False, "use_observation": True, "bidirectional": True},
     {"use_value": False, "use_observation": True},
 ]

@@ -8,6 +8,7 @@ from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.learner.objective_inputs import (
     feature_count,
     normalize_rewards,
+    normalize_difference,
     normalize_together,
     normalize_values,
     objective_inputs,
@@ -80,6 +81,31 @@ def test_joint_variant_feeds_all_three_on_one_scale(batch):
     torch.testing.assert_close(got[..., [0, 3, 2]], torch.stack(parts, -1))
     v = V.clone().requires_grad_()
     assert not objective_inputs(JOINT, batch, v, v).features.requires_grad
+
+
+def test_temporal_differences_by_hand():
+    """r 1 2, V 2 4, V' 4 9, the second terminated, gamma 0.5: delta 1, -2; rms sqrt(5 / 2)."""
+    mask, terminated = _rows([1, 1, 0]), _rows([0, 1, 0])
+    rewards, v, v_next = _rows([1, 2, 5]), _rows([2, 4, 5]), _rows([4, 9, 5])
+    got = normalize_difference(rewards, v, v_next, terminated, mask, 0.5)
+    torch.testing.assert_close(got, _rows([1, -2, 0]) / 2.5**0.5)
+
+
+def test_a_vanishing_temporal_difference_stays_zero():
+    """Rounding in large values is not blown up to unit size."""
+    v = _rows([1000, 1000])
+    rewards = 1000 * (1 - 0.99) * torch.ones(1, 2) * (1 + 1e-7)
+    got = normalize_difference(rewards, v, v, torch.zeros(1, 2), torch.ones(1, 2), 0.99)
+    assert got.abs().max() == 0
+
+
+def test_td_variant_feeds_the_difference_in_the_place_of_the_next_value(batch):
+    expected = objective_inputs(ZSCORE, batch, V, V_NEXT).features.clone()
+    expected[..., 2] = normalize_difference(
+        batch.rewards, V, V_NEXT, batch.terminated, batch.mask, 0.9
+    )
+    config = ObjectiveConfig(normalization="td", td_discount=0.9)
+    torch.testing.assert_close(objective_inputs(config, batch, V, V_NEXT).features, expected)
 
 
 def test_values_share_one_mean_and_variance(batch):
