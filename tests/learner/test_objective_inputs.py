@@ -7,8 +7,8 @@ import torch
 from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.learner.objective_inputs import (
     feature_count,
-    normalize_rewards,
     normalize_difference,
+    normalize_rewards,
     normalize_together,
     normalize_values,
     objective_inputs,
