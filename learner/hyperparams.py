@@ -64,6 +64,9 @@ class ObjectiveConfig:
     normalization: Normalization = "zscore"
     """Of reward and values: `zscore` each (the paper); `joint`, on one scale; or `td`, with the
     temporal difference in the place of V_{t+1} (see README)."""
+    reflect_actions: bool = False
+    """Show every other segment of a minibatch with the signs of its actions (a_t and pi) reversed:
+    what the objective cannot tell apart it cannot push to one side (see README)."""
     td_discount: float = 0.99
     """Discount of the temporal difference that `normalization = td` feeds."""
 

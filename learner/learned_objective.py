@@ -73,7 +73,8 @@ class LearnedObjective:
         """Evaluate l_t for `pi [B, T, A]`; same values as `objective_net.apply`."""
         net, parts = self.net, self.parts
         b, t, a = pi.shape
-        pairs = torch.stack([inputs.actions, pi], -1).view(1, b * t * a, 2)
+        pairs = torch.stack([inputs.reflect(inputs.actions), inputs.reflect(pi)], -1)
+        pairs = pairs.view(1, b * t * a, 2)
         out, action_tape = mlp.forward(net.action, parts.action, pairs)
         embedded = out.view(b, t, a, -1).mean(2) if a > 1 else out.view(b, t, -1)
         constant, feature_tape, observation_tape = self._constants(inputs)
@@ -122,7 +123,7 @@ class LearnedObjective:
         dy = self._spread(embedded, a)
         pair = mlp.backward(self.net.action, self.parts.action, tape.action_tape, dy, None, True)
         assert pair is not None
-        return pair.view(b, t, a, 2)[..., 1]
+        return tape.inputs.reflect(pair.view(b, t, a, 2)[..., 1])
 
     @staticmethod
     def _spread(rows: Tensor, actions: int) -> Tensor:
@@ -136,6 +137,7 @@ class LearnedObjective:
         """d/d alpha <dL/d pi, u> for a fixed `u [B, T, A]`: flat `[P]` (section 6)."""
         net, parts, grads = self.net, self.parts, self._grads
         b, t, a = u.shape
+        u = tape.inputs.reflect(u)
         pairs = torch.stack([torch.zeros_like(u), u], -1).view(1, b * t * a, 2)
         out, action_tangent = mlp.input_tangent(net.action, parts.action, tape.action_tape, pairs)
         embedded = (out.view(b, t, a, -1).mean(2) if a > 1 else out.view(b, t, -1)).view(b * t, -1)

@@ -23,6 +23,11 @@ class ObjectiveInputs:
     actions: Tensor  # [B, T, A]
     observations: Tensor | None  # [B, T, O] for the variant that embeds observations
     mask: Tensor  # [B, T]
+    sign: Tensor | None = None  # [B, 1, 1] of +-1 for the variant that reflects actions
+
+    def reflect(self, actions: Tensor) -> Tensor:
+        """`actions [B, T, A]`, or a derivative by them, as this minibatch's signs have it."""
+        return actions if self.sign is None else actions * self.sign
 
 
 def feature_count(config: ObjectiveConfig) -> int:
@@ -123,4 +128,17 @@ def objective_inputs(
     if now is not None and following is not None:
         columns += [following, now] if config.use_next_value else [now]
     observations = batch.observations[:, :-1] if config.use_observation else None
-    return ObjectiveInputs(torch.stack(columns, -1), batch.actions, observations, mask)
+    sign = reflections(mask) if config.reflect_actions else None
+    return ObjectiveInputs(torch.stack(columns, -1), batch.actions, observations, mask, sign)
+
+
+def reflections(mask: Tensor) -> Tensor:
+    """+1 for even and -1 for odd segments: `[B, T] -> [B, 1, 1]`.
+
+    Minibatches are drawn at random, so in expectation this is the objective averaged over an
+    action axis and its mirror image: a term that pushes all actions to one side cancels. It is
+    what two mirrored environments would teach, at no cost. Our addition.
+    """
+    sign = torch.ones_like(mask[:, :1]).unsqueeze(-1)
+    sign[1::2] = -1
+    return sign

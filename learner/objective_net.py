@@ -122,7 +122,8 @@ def apply(net: ObjectiveNet, alpha: Tensor, pi: Tensor, inputs: ObjectiveInputs)
     views = net.layout.views(alpha)
     b, t, a = pi.shape
     action = {k: v.unsqueeze(0) for k, v in net.part(views, "action").items()}
-    pairs = torch.stack([inputs.actions, pi], -1).reshape(1, b * t * a, 2)
+    pairs = torch.stack([inputs.reflect(inputs.actions), inputs.reflect(pi)], -1)
+    pairs = pairs.reshape(1, b * t * a, 2)
     embedded = mlp.apply(net.action, action, pairs).view(b, t, a, -1).mean(2)
     constant = constants(net, views, inputs)
     states = []

@@ -18,6 +18,7 @@ VARIANTS = [
     {"bidirectional": True},
     {"eta": 0.7},
     {"use_value": False, "use_observation": True, "bidirectional": True, "eta": 0.7},
+    {"reflect_actions": True, "normalization": "td"},
 ]
 
 

@@ -24,6 +24,7 @@ VARIANTS = [
     {"bidirectional": True},
     {"normalization": "joint"},
     {"normalization": "td"},
+    {"reflect_actions": True},
     {"use_time": False, "use_observation": True, "bidirectional": True},
     {"use_value": False, "use_observation": True},
 ]

@@ -12,6 +12,7 @@ from metagenrl.learner.objective_inputs import (
     normalize_together,
     normalize_values,
     objective_inputs,
+    reflections,
 )
 from metagenrl.learner.types import Batch
 
@@ -177,3 +178,16 @@ def test_missing_values_are_named(batch):
 def test_a_large_constant_is_a_constant_in_float32(reward):
     rewards = torch.full((100, 20), reward)
     assert normalize_rewards(rewards, torch.ones(100, 20)).abs().max() == 0
+
+
+def test_every_other_segment_is_reflected():
+    mask = torch.ones(3, 2)
+    assert reflections(mask).shape == (3, 1, 1)
+    assert reflections(mask).flatten().tolist() == [1, -1, 1]
+
+
+def test_reflection_is_off_unless_asked_for(batch):
+    assert objective_inputs(ZSCORE, batch, V, V_NEXT).sign is None
+    inputs = objective_inputs(ObjectiveConfig(reflect_actions=True), batch, V, V_NEXT)
+    assert inputs.reflect(batch.actions)[1].tolist() == (-batch.actions[1]).tolist()
+    assert inputs.reflect(batch.actions)[0].tolist() == batch.actions[0].tolist()
