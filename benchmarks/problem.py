@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -58,10 +58,10 @@ def preset_problem(name: SizeName) -> Problem:
     How inputs and gradients are scaled is the paper's, whatever the preset chose: one form of
     the plain reference then serves every size.
     """
-    spec, preset = check_environment(ENVIRONMENT), PRESETS[name].train
+    spec, agent = check_environment(ENVIRONMENT), PRESETS[name].train.agent
     return Problem(
-        name, spec.env_id, spec.observation_size, spec.action_size, preset.agent,
-        replace(preset.objective, normalization="zscore"), MetaConfig(anneal_steps=0),
+        name, spec.env_id, spec.observation_size, spec.action_size, agent,
+        ObjectiveConfig(), MetaConfig(anneal_steps=0),
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from metagenrl.cluster.config import TrainConfig
-from metagenrl.learner.hyperparams import AgentConfig, MetaConfig
+from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
 
 PresetName = Literal["quickstart", "small", "paper"]
 
@@ -31,7 +31,9 @@ class Preset:
 # What the paper leaves out and small populations need (README, results/learning_notes.md): the
 # agents' meta-gradients differ in norm by orders of magnitude, hence `normalize`; without lifetimes
 # and a decaying step size alpha steers the policies that are there and trains no new ones; without
-# the action penalty policies saturate within a hundred updates, and with them every gradient.
+# the action penalty policies saturate within a hundred updates, and with them every gradient; the
+# temporal difference and mirrored actions keep alpha from rules that only suit who is there.
+_SMALL_OBJECTIVE = ObjectiveConfig(normalization="td", reflect_actions=True)
 _SMALL_AGENT = AgentConfig(
     hidden_units=64,
     batch_size=32,
@@ -42,6 +44,7 @@ _SMALL_AGENT = AgentConfig(
 )
 _SMALL_META = MetaConfig(
     gradient_scaling="normalize",
+    learning_rate=3e-4,
     learning_rate_decay="cosine",
     anneal_steps=1_500,
     lifetime=5_000,
@@ -61,6 +64,7 @@ PRESETS: dict[PresetName, Preset] = {
             checkpoint_every=2_500,
             snapshot_every=250,
             log_every=200,
+            objective=_SMALL_OBJECTIVE,
             agent=_QUICK_AGENT,
             meta=_QUICK_META,
         ),
@@ -75,6 +79,7 @@ PRESETS: dict[PresetName, Preset] = {
             checkpoint_every=5_000,
             snapshot_every=500,
             log_every=500,
+            objective=_SMALL_OBJECTIVE,
             agent=_SMALL_AGENT,
             meta=_SMALL_META,
         ),

@@ -68,10 +68,10 @@ def _row(env: str, seen: bool, name: str, values: np.ndarray) -> list[str]:
 def _facts(study: Study) -> list[str]:
     names = ("torch", "gymnasium", "mujoco", "numpy")
     versions = ", ".join(f"{name} {version(name)}" for name in names)
-    command, last = " ".join(study.train), study.meta_seeds - 1
+    command, seeds = " ".join(study.train), ", ".join(map(str, study.meta_seeds))
     facts = {
         "command": f"`python experiments/evidence.py {study.word} OUT`",
-        "meta-training": f"`metagenrl train {command}`, seeds 0 to {last}",
+        "meta-training": f"`metagenrl train {command}`, seeds {seeds}",
         "tests": f"{study.seeds} new agents a setting, {study.steps:,} steps each; the return is "
         "that of 10 episodes of the deterministic policy at the end",
         "machine": f"{_cpu()}, Python {platform.python_version()}, {versions}",

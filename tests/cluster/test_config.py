@@ -44,7 +44,8 @@ def test_small_presets_normalise_and_have_lifetimes() -> None:
         train = PRESETS[name].train
         assert train.meta.gradient_scaling == "normalize"
         assert train.meta.lifetime == 5_000
-        assert train.objective == ObjectiveConfig()  # the same L_alpha at every size
+        # the same L_alpha at every size: only what is fed to it differs
+        assert train.objective == ObjectiveConfig(normalization="td", reflect_actions=True)
         assert train.agent.hidden_units == 64
         # the inner step's sum is over the minibatch: a smaller one takes a larger step
         assert train.agent.batch_size * train.meta.inner_step_size == pytest.approx(0.032)
