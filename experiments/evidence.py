@@ -49,7 +49,7 @@ STUDIES = [
         envs=("Pendulum-v1", "InvertedDoublePendulum-v5"),
         unseen=("InvertedPendulum-v5", "Reacher-v5"),
         seeds=5,
-        steps=8_000,
+        steps=10_000,
         baselines=("reinforce-off", "td3"),
         test=("--batch-size", "8"),
     ),
