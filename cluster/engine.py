@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from metagenrl.agents.member import Member, MemberConfig, MemberReport
+from metagenrl.learner.process import settle
 from metagenrl.learner.types import AlphaGradient
 from metagenrl.objective_server.messages import AgentCounters, Broadcast, Receipt
 from metagenrl.objective_server.server import ObjectiveServer
@@ -120,9 +121,7 @@ class InProcessEngine:
     """Agents one after the other in this process: notebooks, debugging, a single GPU."""
 
     def __init__(self, open_server: Callable[[], ObjectiveServer]) -> None:
-        import torch
-
-        torch.set_num_threads(1)  # as in an actor, so that both engines compute the same bits
+        settle()  # as in an actor, so that both engines compute the same bits
         self._server = open_server()
         self._members: dict[int, Member] = {}
         self._pending: dict[int, Broadcast] = {}

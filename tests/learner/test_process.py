@@ -1,0 +1,35 @@
+"""A settled process reuses the memory of large temporaries."""
+
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import resource, sys, torch
+from metagenrl.learner.process import settle
+if sys.argv[1] == "settled":
+    settle()
+def temporaries():
+    for _ in range(10):
+        [torch.ones(2000, 350) for _ in range(8)]
+temporaries()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+temporaries()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, torch.get_num_threads())
+"""
+
+
+def _faults(mode: str) -> tuple[int, int]:
+    command = [sys.executable, "-c", SCRIPT, mode]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    faults, threads = run.stdout.split()
+    return int(faults), int(threads)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc is what is set")
+def test_a_settled_process_touches_no_new_pages_for_arrays_that_it_had_before() -> None:
+    faults, threads = _faults("settled")
+    assert threads == 1
+    assert faults < 100
+    assert _faults("as it comes")[0] > 20 * faults, "the control does not show the cost"
