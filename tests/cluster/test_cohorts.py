@@ -16,11 +16,13 @@ from metagenrl.cluster.metrics import read_metrics
 from metagenrl.objective_server.find import find_snapshot
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 
-TINY = (
-    "train --preset quickstart --hidden-units 16 --batch-size 8 --learning-starts 40 "
-    "--random-steps 60 --agents 5 --envs Pendulum-v1 InvertedDoublePendulum-v5 --lifetime 150 "
-    "--lifetime-random-steps 50 --wandb disabled --learning-rate-decay none --checkpoint-every 50 --snapshot-every 2"
-).split()  # noqa: SIM905 - a command line
+TINY = [
+    "train", "--preset", "quickstart", "--hidden-units", "16", "--batch-size", "8",
+    "--learning-starts", "40", "--random-steps", "60", "--agents", "5",
+    "--envs", "Pendulum-v1", "InvertedDoublePendulum-v5",
+    "--lifetime", "150", "--lifetime-random-steps", "50", "--learning-rate-decay", "none",
+    "--wandb", "disabled", "--checkpoint-every", "50", "--snapshot-every", "2",
+]  # fmt: skip
 MAIN = [sys.executable, "-c", "from metagenrl.cluster.main import main; main()"]
 
 
