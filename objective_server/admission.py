@@ -37,9 +37,11 @@ def admit(
     reasons = {s.agent: _reason(state, message.round, s, records[s.agent], config) for s in shares}
     taken = [share for share in shares if share.defect is None]
     refusal = next((reasons[s.agent] for s in taken if reasons[s.agent] is not None), None)
-    pending, remembered = state.pending, state.remembered
+    pending, in_round, remembered = state.pending, state.in_round, state.remembered
     if taken and refusal is None:
-        pending = {**pending, message.agent: Pending.of(message)}
+        entry = Pending.of(message)
+        pending = {**pending, entry.agent: entry}
+        in_round = {**in_round, **{key[0]: key for key in entry.members}}
     for share in shares:
         agent = share.agent
         reason = refusal if share.defect is None else reasons[agent]
@@ -52,7 +54,11 @@ def admit(
             remembered = remembered | {_key(share, message.round)}
             records[agent] = _after_bad(records[agent], share, message, reason, config)
     after = replace(
-        state, agents={**state.agents, **records}, pending=pending, remembered=remembered
+        state,
+        agents={**state.agents, **records},
+        pending=pending,
+        in_round=in_round,
+        remembered=remembered,
     )
     return after, refusal if taken else reasons[shares[0].agent]
 

@@ -88,7 +88,10 @@ def gradient_cosines(contributions: Iterable[Contribution]) -> Cosines:
     counts: dict[str, int] = {}
     for item in sorted(contributions, key=lambda item: item.agent):
         name, units = item.environment, item.unit_sum()
-        sums[name] = sums[name] + units if name in sums else units
+        if name in sums:
+            sums[name] += units
+        else:
+            sums[name] = units  # a fresh array, ours to add to
         counts[name] = counts.get(name, 0) + item.weight
     overall = _mean_cosine(sum(sums.values()), sum(counts.values()))
     means = {name: _mean_cosine(total, counts[name]) for name, total in sums.items()}

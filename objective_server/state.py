@@ -29,9 +29,12 @@ class ServerState:
     round: int  # the open round; also counts rounds in which nothing was accepted
     agents: Mapping[int, AgentRecord] = field(default_factory=dict)
     pending: Mapping[int, Pending] = field(default_factory=dict)  # by first agent
+    in_round: Mapping[int, Key] = field(default_factory=dict)  # members of `pending`, by agent
     remembered: frozenset[Key] = frozenset()  # applied or found bad, of the last rounds
 
     def __post_init__(self) -> None:
+        if not self.alpha.flags.writeable:
+            return  # of a former state, in which it was found good
         sizes = (self.alpha.shape, self.adam.m.shape)
         require(
             self.alpha.ndim == 1 and sizes[0] == sizes[1] and self.alpha.size > 0,
@@ -53,11 +56,6 @@ class ServerState:
         require(self.run == run, "run of the server's state", self.run, run)
         if self.alpha.size != parameters:
             raise WrongArchitecture(f"{self.alpha.size} parameters", f"{parameters} parameters")
-
-    @cached_property
-    def in_round(self) -> dict[int, Key]:
-        """The agents in the open round and the identities of their gradients."""
-        return {key[0]: key for item in self.pending.values() for key in item.members}
 
     @cached_property
     def quarantined(self) -> dict[int, int]:
@@ -130,6 +128,7 @@ class ServerState:
     def from_dict(cls, state: Mapping[str, Any], learning_rate: float | CosineDecay) -> ServerState:
         """Undo `to_dict`. Raises `ValueError` for another format or sizes that do not agree."""
         require(state["format"] == FORMAT, "server state's format", state["format"], str(FORMAT))
+        pending = {int(a): Pending.from_dict(item) for a, item in state["pending"].items()}
         return cls(
             run=state["run"],
             alpha=np.array(state["alpha"], dtype=np.float32),
@@ -137,9 +136,8 @@ class ServerState:
             version=state["version"],
             round=state["round"],
             agents={int(agent): AgentRecord(**r) for agent, r in state["agents"].items()},
-            pending={
-                int(agent): Pending.from_dict(item) for agent, item in state["pending"].items()
-            },
+            pending=pending,
+            in_round={key[0]: key for item in pending.values() for key in item.members},
             remembered=frozenset(
                 (int(a), int(i), int(r), int(v)) for a, i, r, v in state["remembered"]
             ),
