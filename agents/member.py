@@ -17,6 +17,7 @@ from metagenrl.agents.seeding import agent_seeds
 from metagenrl.learner.adam import clip_by_norm, scale_to_norm
 from metagenrl.learner.evaluation import PolicyEvaluation
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
+from metagenrl.learner.messages import GradientShare
 from metagenrl.learner.meta_gradient import meta_gradient, meta_gradient_by_autograd
 from metagenrl.learner.objective_net import ObjectiveNet
 from metagenrl.learner.objectives import Learned, ObjectiveValue, anneal, annealing
@@ -48,7 +49,7 @@ class MemberReport:
     steps: int  # over all lives
     life: int
     life_steps: int
-    gradient: AlphaGradient | None  # None while the buffer fills
+    gradient: AlphaGradient | GradientShare | None  # None while the buffer fills
     episodes: tuple[Episode, ...]
     q: float  # mean Q_theta1 on the critic's last minibatch
     td_loss: float

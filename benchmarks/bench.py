@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import torch
 import tyro
 from metagenrl.cluster.command_line import parse
 from metagenrl.cluster.config_io import build
 from metagenrl.learner.hyperparams import require
+from metagenrl.learner.process import settle
 
 from benchmarks.machine import contamination, this_machine
 from benchmarks.measure import SizeResult, measure
@@ -51,7 +51,7 @@ def run(config: BenchConfig) -> None:
     """Measure, print and write; raises `OSError` before measuring where it cannot write."""
     config.out.parent.mkdir(parents=True, exist_ok=True)
     machine, date = this_machine(), datetime.now(UTC).isoformat(timespec="seconds")
-    torch.set_num_threads(1)
+    settle()
     results: list[SizeResult] = []
     for name in config.sizes:
         print(f"measuring {name} ...", file=sys.stderr, flush=True)

@@ -79,7 +79,10 @@ class TrainConfig:
     round_timeout: float = 120.0
     """Seconds after which a round closes without the agents that are late."""
     agent_cpus: float | None = None
-    """CPUs that Ray reserves for an agent; None: what the machine has, shared evenly."""
+    """CPUs that Ray reserves for an actor; None: what the machine has, shared evenly."""
+    agents_per_actor: int | Literal["auto"] = 1
+    """Agents of one environment that share an actor and answer together; auto: as many as keep
+    every core busy."""
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     agent: OmitArgPrefixes[AgentConfig] = field(default_factory=AgentConfig)
     meta: OmitArgPrefixes[MetaConfig] = field(default_factory=MetaConfig)
@@ -99,6 +102,13 @@ class TrainConfig:
         _integer_at_least(1, keep_checkpoints=self.keep_checkpoints)
         _integer_at_least(1, snapshot_every=self.snapshot_every)
         _finite_positive("round_timeout", self.round_timeout)
+        per_actor = self.agents_per_actor
+        require(
+            per_actor == "auto" or per_actor >= 1,
+            "agents_per_actor",
+            per_actor,
+            "auto or a whole number >= 1",
+        )
         if self.agent_cpus is not None:
             _finite_positive("agent_cpus", self.agent_cpus)
         _require_enough_data(self.agent, minibatches=self.meta.inner_steps + 1)

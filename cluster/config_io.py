@@ -102,6 +102,11 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
     origin = get_origin(hint)
     if origin is Literal:
         return value if value in get_args(hint) else _wrong(name, value, describe(hint))
+    if origin in (Union, types.UnionType) and types.NoneType not in get_args(hint):
+        kind, words = get_args(hint)  # always X | Literal[...]
+        if isinstance(value, str) and not value.lstrip("-").isdecimal():
+            return value if value in get_args(words) else _wrong(name, value, describe(hint))
+        return coerce(name, value, kind)
     if origin in (Union, types.UnionType):  # always X | None
         inner = next(option for option in get_args(hint) if option is not types.NoneType)
         # A flag spells it out; where text is allowed, that is a text (a folder called "none").

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from metagenrl.agents.member import Member, MemberConfig, MemberReport
-from metagenrl.learner.types import AlphaGradient
+from metagenrl.learner.messages import AlphaGradient, CohortGradient
+from metagenrl.learner.process import settle
 from metagenrl.objective_server.messages import AgentCounters, Broadcast, Receipt
 from metagenrl.objective_server.server import ObjectiveServer
 
@@ -33,6 +34,13 @@ class Completed:
 
 
 @dataclass(frozen=True)
+class Averaged:
+    """The gradient of all agents of a cohort that finished their rounds together."""
+
+    gradient: CohortGradient
+
+
+@dataclass(frozen=True)
 class Lost:
     """An agent is gone: its process died, it raised, or it hung."""
 
@@ -49,6 +57,10 @@ class Exchange:
     broadcast: Broadcast
     closed: bool  # whether the open round was closed
     counters: tuple[AgentCounters, ...]  # of every agent heard of
+
+
+Result = Completed | Averaged | Lost
+Gradient = AlphaGradient | CohortGradient
 
 
 class AgentLost(RuntimeError):  # noqa: N818 - reads as the event it is
@@ -76,7 +88,7 @@ class Engine(Protocol):
         """Let an idle agent compute its next round."""
         ...
 
-    def poll(self, timeout: float, everyone: bool) -> list[Completed | Lost]:
+    def poll(self, timeout: float, everyone: bool) -> list[Result]:
         """What finished: at least one result, or all where `everyone`, or what `timeout` gave."""
         ...
 
@@ -85,7 +97,7 @@ class Engine(Protocol):
         ...
 
     def exchange(
-        self, gradients: Sequence[AlphaGradient], expected: Sequence[int], close: bool
+        self, gradients: Sequence[Gradient], expected: Sequence[int], close: bool
     ) -> Exchange:
         """Submit gradients; close the open round if `close`, or if a quorum is there."""
         ...
@@ -101,7 +113,7 @@ class Engine(Protocol):
 
 def exchange(
     server: ObjectiveServer,
-    gradients: Sequence[AlphaGradient],
+    gradients: Sequence[Gradient],
     expected: Sequence[int],
     round_index: int,
     close: bool,
@@ -120,9 +132,7 @@ class InProcessEngine:
     """Agents one after the other in this process: notebooks, debugging, a single GPU."""
 
     def __init__(self, open_server: Callable[[], ObjectiveServer]) -> None:
-        import torch
-
-        torch.set_num_threads(1)  # as in an actor, so that both engines compute the same bits
+        settle()  # as in an actor, so that both engines compute the same bits
         self._server = open_server()
         self._members: dict[int, Member] = {}
         self._pending: dict[int, Broadcast] = {}
@@ -158,9 +168,9 @@ class InProcessEngine:
         """See `Engine`."""
         self._pending[agent] = broadcast
 
-    def poll(self, timeout: float, everyone: bool) -> list[Completed | Lost]:
+    def poll(self, timeout: float, everyone: bool) -> list[Result]:
         """See `Engine`; a round that was begun is always finished."""
-        results: list[Completed | Lost] = []
+        results: list[Result] = []
         while self._pending and (everyone or not results):
             agent = next(iter(self._pending))
             broadcast = self._pending.pop(agent)
@@ -182,7 +192,7 @@ class InProcessEngine:
         return self._members[agent].state_dict()
 
     def exchange(
-        self, gradients: Sequence[AlphaGradient], expected: Sequence[int], close: bool
+        self, gradients: Sequence[Gradient], expected: Sequence[int], close: bool
     ) -> Exchange:
         """See `Engine`."""
         return exchange(self._server, gradients, expected, self._server.round, close)

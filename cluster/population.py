@@ -15,11 +15,19 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from metagenrl.cluster.config import TrainConfig
-from metagenrl.cluster.engine import AgentLost, Completed, Engine, Lost, Started
+from metagenrl.cluster.engine import (
+    AgentLost,
+    Averaged,
+    Engine,
+    Gradient,
+    Lost,
+    Result,
+    Started,
+)
 from metagenrl.cluster.recorder import Recorder
 from metagenrl.cluster.roster import Roster, Seat
 from metagenrl.cluster.run_folder import Checkpoints, agent_part
-from metagenrl.learner.types import AlphaGradient
+from metagenrl.learner.messages import AlphaGradient
 from metagenrl.objective_server.messages import Broadcast
 
 logger = logging.getLogger(__name__)
@@ -99,9 +107,10 @@ class Population:
         gradients = self._collect(self.config.round_timeout)
         self._exchange(sorted(gradients, key=lambda g: g.agent), expected, close=True)
 
-    def _collect(self, timeout: float) -> list[AlphaGradient]:
+    def _collect(self, timeout: float) -> list[Gradient]:
         """Gradients of all busy agents that answer in time; the others are late or lost."""
-        deadline, gradients = time.monotonic() + timeout, []
+        deadline = time.monotonic() + timeout
+        gradients: list[Gradient] = []
         while self.roster.in_condition("busy"):
             left = deadline - time.monotonic()
             results = self.engine.poll(max(left, 0.0), everyone=True) if left > 0 else []
@@ -120,22 +129,25 @@ class Population:
         gradients = self._take(results)
         self._exchange(gradients, self.roster.active, close=not results)
 
-    def _take(self, results: list[Completed | Lost]) -> list[AlphaGradient]:
-        gradients = []
+    def _take(self, results: list[Result]) -> list[Gradient]:
+        gradients: list[Gradient] = []
         for result in results:
+            if isinstance(result, Averaged):
+                gradients.append(result.gradient)
+                continue
             seat = self.roster[result.agent]
             if isinstance(result, Lost):
                 self._lost(seat, result)
                 continue
             seat.condition, seat.steps = "idle", result.report.steps
             self.recorder.report(result.report, self._broadcast.version)
-            if result.report.gradient is not None:
+            if isinstance(result.report.gradient, AlphaGradient):
                 gradients.append(result.report.gradient)
             if seat.steps >= self.config.steps:
                 seat.condition = "done"
         return gradients
 
-    def _exchange(self, gradients: list[AlphaGradient], expected: list[int], close: bool) -> None:
+    def _exchange(self, gradients: list[Gradient], expected: list[int], close: bool) -> None:
         before = self._broadcast.version
         result = self.engine.exchange(gradients, expected, close)
         self._broadcast = result.broadcast

@@ -16,9 +16,16 @@ from typing import Any
 import ray
 from metagenrl.agents.member import MemberConfig
 from metagenrl.cluster.agent_actor import AgentActor
-from metagenrl.cluster.engine import AgentLost, Completed, Exchange, Lost, Started
+from metagenrl.cluster.engine import (
+    AgentLost,
+    Completed,
+    Exchange,
+    Gradient,
+    Lost,
+    Result,
+    Started,
+)
 from metagenrl.cluster.server_actor import ServerActor
-from metagenrl.learner.types import AlphaGradient
 from metagenrl.objective_server.messages import Broadcast
 from metagenrl.objective_server.server import ObjectiveServer
 from ray import ObjectRef
@@ -35,11 +42,8 @@ class ServerUnreachable(RuntimeError):  # noqa: N818 - reads as the event it is
     """The objective server could not be brought back."""
 
 
-def connect(agents: int, agent_cpus: float | None) -> float:
-    """Join the cluster named by RAY_ADDRESS, or start a local Ray; CPUs to reserve an agent.
-
-    Raises `ValueError` where the agents do not fit, saying how many do.
-    """
+def connect() -> float:
+    """Join the cluster named by RAY_ADDRESS, or start a local Ray; the CPUs that there are."""
     if not ray.is_initialized():
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         # Ray runs its workers at niceness 15: next to anything else they would hardly run at all.
@@ -47,12 +51,19 @@ def connect(agents: int, agent_cpus: float | None) -> float:
         remote = "RAY_ADDRESS" in os.environ
         local: dict[str, Any] = {} if remote else {"include_dashboard": False}
         ray.init(log_to_driver=True, logging_level=logging.WARNING, **local)
-    cpus = float(ray.cluster_resources().get("CPU", 0.0))
-    share = agent_cpus if agent_cpus is not None else min(1.0, int(cpus / agents * 1000) / 1000)
-    if share <= 0 or share * agents > cpus + 1e-6:
+    return float(ray.cluster_resources().get("CPU", 0.0))
+
+
+def actor_share(actors: int, actor_cpus: float | None, cpus: float) -> float:
+    """CPUs to reserve for each of `actors` of a cluster's `cpus`.
+
+    Raises `ValueError` where they do not fit, saying how many do.
+    """
+    share = actor_cpus if actor_cpus is not None else min(1.0, int(cpus / actors * 1000) / 1000)
+    if share <= 0 or share * actors > cpus + 1e-6:
         fitting = int(cpus / share) if share > 0 else 0
         raise ValueError(
-            f"agents: got {agents} of {share:g} CPUs each, allowed: at most {fitting} "
+            f"agents: got {actors} actors of {share:g} CPUs each, allowed: at most {fitting} "
             f"on this cluster's {cpus:g} CPUs"
         )
     return share
@@ -76,7 +87,7 @@ class RayEngine:
         """Bring the server up and return its open round. Raises what opening it raised."""
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._server = (
-            _remote(ServerActor).options(scheduling_strategy=here).remote(self._open_server)
+            remote(ServerActor).options(scheduling_strategy=here).remote(self._open_server)
         )
         try:
             _, open_round, version = ray.get(self._server.ready.remote(), timeout=START_TIMEOUT)
@@ -90,7 +101,7 @@ class RayEngine:
         self, config: MemberConfig, incarnation: int, state: dict[str, Any] | None
     ) -> None:
         """See `Engine`; agents are spread over the nodes."""
-        actor = _remote(AgentActor).options(num_cpus=self._agent_cpus, scheduling_strategy="SPREAD")
+        actor = remote(AgentActor).options(num_cpus=self._agent_cpus, scheduling_strategy="SPREAD")
         handle = actor.remote(config, incarnation, state)
         self._agents[config.index] = handle
         self._starting[handle.ready.remote()] = config.index
@@ -108,7 +119,7 @@ class RayEngine:
         try:
             ray.get(ref, timeout=self._timeout)
         except RayError as error:
-            return Lost(agent, _first_line(error), str(error))
+            return Lost(agent, first_line(error), str(error))
         return Started(agent)
 
     def stop_agent(self, agent: int) -> None:
@@ -124,7 +135,7 @@ class RayEngine:
         b = broadcast
         self._pending[self._agents[agent].round.remote(b.alpha, b.version, b.round)] = agent
 
-    def poll(self, timeout: float, everyone: bool) -> list[Completed | Lost]:
+    def poll(self, timeout: float, everyone: bool) -> list[Result]:
         """See `Engine`."""
         refs = list(self._pending)
         if not refs:
@@ -139,9 +150,9 @@ class RayEngine:
         except RayTaskError as error:
             return Lost(agent, repr(error.cause), str(error))
         except RayActorError as error:
-            return Lost(agent, _first_line(error), str(error))
+            return Lost(agent, first_line(error), str(error))
         except RayError as error:
-            return Lost(agent, _first_line(error))
+            return Lost(agent, first_line(error))
 
     def agent_state(self, agent: int) -> dict[str, Any]:
         """See `Engine`."""
@@ -152,11 +163,11 @@ class RayEngine:
                 self._agents[agent].state.remote(), timeout=self._timeout
             )
         except RayError as error:
-            raise AgentLost(f"agent {agent}: {_first_line(error)}") from error
+            raise AgentLost(f"agent {agent}: {first_line(error)}") from error
         return state
 
     def exchange(
-        self, gradients: Sequence[AlphaGradient], expected: Sequence[int], close: bool
+        self, gradients: Sequence[Gradient], expected: Sequence[int], close: bool
     ) -> Exchange:
         """See `Engine`; the server is brought back and asked again where it died."""
         arguments = (list(gradients), list(expected), self._round, close)
@@ -180,8 +191,8 @@ class RayEngine:
             except (RayActorError, GetTimeoutError) as error:
                 self._restarts += 1
                 if self._restarts > SERVER_RESTARTS:
-                    raise ServerUnreachable(f"objective server: {_first_line(error)}") from error
-                logger.warning("objective server lost (%s), restoring it", _first_line(error))
+                    raise ServerUnreachable(f"objective server: {first_line(error)}") from error
+                logger.warning("objective server lost (%s), restoring it", first_line(error))
                 ray.kill(self._server)
                 self._start_server()
 
@@ -193,11 +204,12 @@ class RayEngine:
             ray.kill(self._server)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
     text = str(error).strip()
     return text.splitlines()[0] if text else repr(error)
 
 
-def _remote(actor: Any) -> Any:
+def remote(actor: Any) -> Any:
     """The actor class as Ray's decorator made it; type checkers see the plain class."""
     return actor

@@ -11,7 +11,7 @@ import numpy as np
 from metagenrl.agents.member import MemberReport
 from metagenrl.cluster.config import TrainConfig
 from metagenrl.cluster.config_io import to_dict
-from metagenrl.cluster.engine import Exchange
+from metagenrl.cluster.engine import Exchange, Gradient
 from metagenrl.cluster.intervals import IntervalAccumulator, Moment
 from metagenrl.cluster.live import LiveView
 from metagenrl.cluster.metrics import METRICS_FILE, MetricsWriter
@@ -20,15 +20,16 @@ from metagenrl.cluster.records import EventRow, MetricsRow, ObjectiveRow, object
 from metagenrl.cluster.run_folder import RunIdentity
 from metagenrl.cluster.status import RunStatus
 from metagenrl.cluster.wandb_log import WandbLog
-from metagenrl.learner.types import AlphaGradient
+from metagenrl.learner.messages import AlphaGradient
 from metagenrl.objective_server.aggregate import euclidean, gradient_cosines, weighted_mean
 from metagenrl.objective_server.file_store import FileStore
-from metagenrl.objective_server.messages import Broadcast, RoundReport
+from metagenrl.objective_server.messages import Broadcast, Receipt, RoundReport
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 
 logger = logging.getLogger(__name__)
 
 _QUIET = frozenset({"checkpoint", "rebirth"})
+_UNSOUND = ("non_finite", "quarantined")
 
 
 class Recorder:
@@ -91,11 +92,10 @@ class Recorder:
         self._view.remember(rows)
         self._rows.extend(rows)
 
-    def exchange(self, gradients: Sequence[AlphaGradient], result: Exchange) -> None:
+    def exchange(self, gradients: Sequence[Gradient], result: Exchange) -> None:
         """What the server made of a round; one row per version of alpha."""
         for gradient, receipt in zip(gradients, result.receipts, strict=True):
-            if receipt.status == "rejected" and receipt.reason in ("non_finite", "quarantined"):
-                self.event("rejected", gradient.agent, receipt.message)
+            self._refused(gradient, receipt)
         broadcast = result.broadcast
         self._round = broadcast.round
         if broadcast.version == self._version:
@@ -112,6 +112,17 @@ class Recorder:
         )
         self._objective = row
         self._rows.append(row)
+
+    def _refused(self, gradient: Gradient, receipt: Receipt) -> None:
+        """Events for what does not go away by itself: broken gradients and quarantined agents."""
+        if isinstance(gradient, AlphaGradient):
+            if receipt.status == "rejected" and receipt.reason in _UNSOUND:
+                self.event("rejected", gradient.agent, receipt.message)
+            return
+        for share in gradient.shares:
+            if share.defect in _UNSOUND:
+                message = f"gradient for round {gradient.round} left out: {share.defect}"
+                self.event("rejected", share.agent, message)
 
     def event(
         self, what: str, agent: int | None, message: str, restarts: int | None = None
@@ -187,12 +198,13 @@ class Recorder:
         self._wandb.finish()
 
 
-def _report_of(gradients: Sequence[AlphaGradient], broadcast: Broadcast) -> RoundReport:
+def _report_of(gradients: Sequence[Gradient], broadcast: Broadcast) -> RoundReport:
     """The report of a round that the server closed and then died, so that nobody heard of it.
 
     The restored server knows the version that the round led to, and we what went into it.
     """
-    norm = euclidean(weighted_mean(gradients)) if gradients else float("nan")
-    agents = tuple(sorted(gradient.agent for gradient in gradients))
-    cosines = gradient_cosines(gradients)
+    sound = [gradient for gradient in gradients if gradient.weight]
+    norm = euclidean(weighted_mean(sound)) if sound else float("nan")
+    agents = tuple(sorted(s.agent for g in sound for s in g.shares if s.defect is None))
+    cosines = gradient_cosines(sound)
     return RoundReport(broadcast.round - 1, True, agents, (), norm, float("nan"), cosines)

@@ -13,12 +13,12 @@ import shutil
 import threading
 import time
 
-import torch
 from metagenrl.agents.trainee import Trainee, TraineeConfig
 from metagenrl.cluster.records import EvaluationRow
 from metagenrl.cluster.seed_rows import EpisodeRow, RowFile
 from metagenrl.cluster.trainee_job import TraineeJob
 from metagenrl.cluster.trainee_objective import objective_for
+from metagenrl.learner.process import settle
 from metagenrl.objective_server.files import newest_complete, prune, read_folder, write_folder
 
 CHECKPOINT_EVALUATIONS = 10
@@ -101,7 +101,7 @@ class TraineeRun:
 def main() -> None:
     """Carry out the job on standard input; an exception ends the process with exit code 1."""
     faulthandler.enable()
-    torch.set_num_threads(1)
+    settle()
     with open(_STDIN, "rb", buffering=0, closefd=False) as stdin:
         job = TraineeJob.from_json(stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()

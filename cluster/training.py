@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from metagenrl.cluster.cohorts import Plan, cohort_plan
 from metagenrl.cluster.config import TrainConfig, UsageError
 from metagenrl.cluster.engine import Engine, InProcessEngine
+from metagenrl.cluster.inprocess_cohorts import InProcessCohortEngine
 from metagenrl.cluster.population import Population
 from metagenrl.cluster.recorder import Recorder
 from metagenrl.cluster.roster import Roster
@@ -27,19 +30,27 @@ ALPHA_STREAM = 0x6D657461
 """Mixed into the run's seed for alpha's initial value, so that no agent shares its stream."""
 
 
+@dataclass(frozen=True)
+class Hosts:
+    """Which agents work together, and what Ray reserves for each such group."""
+
+    plan: Plan
+    share: float  # CPUs
+
+
 def train(config: TrainConfig) -> int:
     """Meta-train to the end; 0 when some agent finished, 1 when all failed.
 
     Raises `UsageError` where the agents do not fit the cluster, before anything is written.
     """
-    share = _connect(config) if config.engine == "ray" else 0.0
+    hosts = _hosts(config)
     identity = open_run(config)
     handler = log_to(config.run_dir)
     checkpoints = Checkpoints(config.run_dir, config.keep_checkpoints)
     states = checkpoints.load() if config.resume is not None else None
     _prepare_store(config, identity, states)
     recorder = Recorder(config, identity, states)
-    engine = _engine(config, identity, share)
+    engine = _engine(config, identity, hosts)
     try:
         roster = Roster(config, identity.id)
         population = Population(config, engine, roster, recorder, checkpoints, states)
@@ -62,16 +73,20 @@ def _picture(run_dir: Path) -> None:
         logger.warning("curves.png was not drawn: %s", error)
 
 
-def _connect(config: TrainConfig) -> float:
-    from metagenrl.cluster.ray_engine import connect
+def _hosts(config: TrainConfig) -> Hosts:
+    if config.engine == "inprocess":
+        return Hosts(cohort_plan(config, cores=1), 0.0)
+    from metagenrl.cluster.ray_engine import actor_share, connect
 
+    cpus = connect()
+    plan = cohort_plan(config, cpus)
     try:
-        return connect(config.agents, config.agent_cpus)
+        return Hosts(plan, actor_share(len(plan), config.agent_cpus, cpus))
     except ValueError as error:
         raise UsageError(str(error)) from error
 
 
-def _engine(config: TrainConfig, identity: RunIdentity, share: float) -> Engine:
+def _engine(config: TrainConfig, identity: RunIdentity, hosts: Hosts) -> Engine:
     opened = functools.partial(
         open_server,
         config.run_dir.absolute(),
@@ -79,11 +94,16 @@ def _engine(config: TrainConfig, identity: RunIdentity, share: float) -> Engine:
         learning_rate(config),
         server_config(config),
     )
+    alone = config.agents_per_actor == 1
     if config.engine == "inprocess":
-        return InProcessEngine(opened)
-    from metagenrl.cluster.ray_engine import RayEngine
+        return InProcessEngine(opened) if alone else InProcessCohortEngine(opened, hosts.plan)
+    if alone:
+        from metagenrl.cluster.ray_engine import RayEngine
 
-    return RayEngine(opened, share, config.round_timeout)
+        return RayEngine(opened, hosts.share, config.round_timeout)
+    from metagenrl.cluster.ray_cohorts import RayCohortEngine
+
+    return RayCohortEngine(opened, hosts.share, config.round_timeout, hosts.plan)
 
 
 def learning_rate(config: TrainConfig) -> float | CosineDecay:

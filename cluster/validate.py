@@ -37,6 +37,7 @@ RESUME_MAY_CHANGE = frozenset(
         "max_restarts",
         "round_timeout",
         "agent_cpus",
+        "agents_per_actor",
     }
 )
 """Fields that decide how a run is executed and not what it computes."""

@@ -13,6 +13,7 @@ Normalization = Literal["zscore", "joint", "td"]
 InnerReduction = Literal["sum", "mean"]
 LearningRateDecay = Literal["none", "cosine"]
 GradientScaling = Literal["clip", "normalize"]
+Precision = Literal["fp32", "mixed"]
 
 
 def require(condition: bool, field: str, value: Any, allowed: str) -> None:
@@ -134,6 +135,9 @@ class AgentConfig:
     """Standard deviation of the Gaussian added to actions afterwards (Table 4)."""
     replay_capacity: int = 1_000_000
     """Transitions the replay buffer holds (Table 4)."""
+    precision: Precision = "fp32"
+    """`mixed`: bfloat16 products in the critic's update and in the meta-gradient's outer half, for
+    networks of more than 128 units; `fp32` everywhere (the paper)."""
     learning_starts: int = 1_000
     """Steps collected before the first update; at least enough for its minibatches."""
 
@@ -144,6 +148,7 @@ class AgentConfig:
         _at_least(self, 0, "target_noise_clip", "action_penalty")
         _positive(self, "policy_learning_rate", "critic_learning_rate", "policy_gradient_clip")
         _fraction(self, "gamma", "gae_lambda", "polyak")
+        require(self.precision in ("fp32", "mixed"), "precision", self.precision, "fp32, mixed")
         require(
             self.replay_capacity > self.segment_length,
             "replay_capacity",
