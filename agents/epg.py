@@ -15,7 +15,7 @@ import torch
 from metagenrl.agents.envs import Environment, EpisodeNotReproducible
 from metagenrl.agents.epg_experience import Experience, Transition
 from metagenrl.agents.epg_update import UpdateLoss
-from metagenrl.agents.evaluation import undisturbed_episodes
+from metagenrl.agents.evaluation import evaluate_policy
 from metagenrl.agents.rollout import Episode
 from metagenrl.agents.seeding import agent_seeds, draw_torch_seed, restore_rng, rng_state
 from metagenrl.learner.adam import Adam
@@ -47,7 +47,8 @@ class EpgAgent:
         initial = torch.Generator().manual_seed(draw_torch_seed(seeds.initialisation))
         self.theta = self.nets.initial(initial)
         self.adam = Adam(self.theta, config.inner_learning_rate)
-        self._leaf = self.theta.requires_grad_()
+        self._constants = self.nets.layout.views(self.theta)  # the same memory, without a graph
+        self._leaf = self.theta.detach().requires_grad_()  # the same memory, with one
         self._phi = LossNet(config.features).layout.views(phi)
         self.experience = Experience(config.buffer_size, *sizes, seeds.initialisation)
         self._fresh: list[Transition] = []
@@ -78,37 +79,33 @@ class EpgAgent:
     def act(self, observation: Array) -> Array:
         """The policy's mean for one observation: `[O] -> [A]`; the environment clips to [-1, 1]."""
         s = torch.from_numpy(self.experience.normalized(observation))[None]
-        mean: Array = self.nets.policy(self._views(), s).mean[0].numpy()
+        mean: Array = self.nets.policy(self._constants, s).mean[0].numpy()
         return mean
 
     def _sample(self, observation: Array) -> Array:
-        deviation = np.exp(self._views()["log_std"].detach().numpy())
+        deviation = np.exp(self._constants["log_std"].numpy())
         noise = self._exploration.standard_normal(len(deviation), np.float32)
         return np.asarray(self.act(observation) + deviation * noise, np.float32)
-
-    def _views(self) -> dict[str, Tensor]:
-        return self.nets.layout.views(self._leaf)
 
     def _update(self) -> None:
         """A pass over the newest steps in random minibatches, an Adam step each."""
         loss = UpdateLoss(
-            self.config, self.nets, self._phi, self.ppo_weight, self.experience, self._views()
+            self.config, self.nets, self._phi, self.ppo_weight, self.experience, self._constants
         )
         order = torch.from_numpy(self._shuffling.permutation(loss.steps))
         for minibatch in order.tensor_split(max(1, loss.steps // self.config.minibatch_size)):
-            value = loss(self._views(), minibatch)
+            value = loss(self.nets.layout.views(self._leaf), minibatch)
             (gradient,) = torch.autograd.grad(value, self._leaf)
             self.loss = float(value.detach())
             self.gradient_norm = float(torch.linalg.vector_norm(gradient))
             if not np.isfinite(self.gradient_norm):
                 self.skipped_updates += 1  # as the authors do: a wild loss must not end the run
                 continue
-            with torch.no_grad():
-                self.adam.step(gradient)
+            self.adam.step(gradient)
 
     def evaluate(self, episodes: int) -> list[Episode]:
         """Undisturbed episodes of the policy's mean; always the same initial states."""
-        return undisturbed_episodes(self.environment.env_id, self.seed, self.act, episodes)
+        return evaluate_policy(self.environment.env_id, self.seed, self.act, episodes)
 
     def close(self) -> None:
         """Free the environment."""
@@ -118,7 +115,7 @@ class EpgAgent:
         """Everything but the loss, which does not change."""
         fresh = [vars(step) for step in self._fresh]
         return {
-            "theta": self.theta.detach().numpy().copy(),
+            "theta": self.theta.numpy().copy(),
             "adam": self.adam.state_dict(),
             "experience": self.experience.state_dict(),
             "fresh": {name: np.array([step[name] for step in fresh]) for name in _FIELDS if fresh},
@@ -131,8 +128,7 @@ class EpgAgent:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore; an episode that cannot be replayed exactly is dropped, with a warning."""
-        with torch.no_grad():
-            self.theta.copy_(torch.tensor(state["theta"]).view_as(self.theta))
+        self.theta.copy_(torch.tensor(state["theta"]).view_as(self.theta))
         self.adam.load_state_dict(state["adam"])
         self.experience.load_state_dict(state["experience"])
         columns = [state["fresh"][name] for name in _FIELDS if state["fresh"]]

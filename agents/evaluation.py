@@ -1,27 +1,28 @@
-"""What a policy is worth: episodes without exploration, apart from training."""
+"""Undisturbed episodes of a policy, the same initial states at every evaluation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import numpy as np
-from metagenrl.agents.envs import Environment
+from metagenrl.agents.envs import Array, Environment
 from metagenrl.agents.rollout import Episode
-from metagenrl.learner.types import Array
 
 EVALUATION_STREAM = 1_000_003
 """Spawn key of the evaluation episodes' seeds: no agent of a population has this index."""
 
 
-def undisturbed_episodes(
+def evaluation_environment(env_id: str, seed: int) -> Environment:
+    """The environment that agent `seed` is evaluated in, before its first episode."""
+    stream = np.random.SeedSequence(seed, spawn_key=(EVALUATION_STREAM,))
+    return Environment(env_id, np.random.default_rng(stream))
+
+
+def evaluate_policy(
     env_id: str, seed: int, act: Callable[[Array], Array], episodes: int
 ) -> list[Episode]:
-    """Episodes of the deterministic policy `act` ([O] -> [A]); the same initial states a seed.
-
-    Raises whatever the environment raises.
-    """
-    seeds = np.random.SeedSequence(seed, spawn_key=(EVALUATION_STREAM,))
-    environment = Environment(env_id, np.random.default_rng(seeds))
+    """Episodes of `act` ([O] -> [A] in [-1, 1]). Raises whatever the environment raises."""
+    environment = evaluation_environment(env_id, seed)
     results = []
     for _ in range(episodes):
         observation, over = environment.reset(), False

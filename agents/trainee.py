@@ -6,16 +6,21 @@ TD3 and DDPG are this agent with the critic as its objective, off-policy REINFOR
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from metagenrl.agents.actor_critic import ActorCritic
-from metagenrl.agents.evaluation import undisturbed_episodes
+from metagenrl.agents.envs import Environment
 from metagenrl.agents.rollout import Episode, Rollout
 from metagenrl.agents.seeding import agent_seeds
 from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.learner.objectives import Objective
+
+EVALUATION_STREAM = 1_000_003
+"""Spawn key of the evaluation episodes' seeds: no agent of a population has this index."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +68,19 @@ class Trainee:
 
     def evaluate(self, episodes: int) -> list[Episode]:
         """Undisturbed episodes of the deterministic policy; always the same initial states."""
-        c = self.config
-        return undisturbed_episodes(c.env_id, c.seed, self.actor_critic.act, episodes)
+        seeds = np.random.SeedSequence(self.config.seed, spawn_key=(EVALUATION_STREAM,))
+        environment = Environment(self.config.env_id, np.random.default_rng(seeds))
+        results = list(self._episodes(environment, episodes))
+        environment.close()
+        return results
+
+    def _episodes(self, environment: Environment, episodes: int) -> Iterator[Episode]:
+        for _ in range(episodes):
+            observation, over = environment.reset(), False
+            while not over:
+                result = environment.step(self.actor_critic.act(observation))
+                observation, over = result.observation, result.terminated or result.truncated
+            yield Episode(environment.episode_return, environment.episode_length)
 
     def close(self) -> None:
         """Free the environment."""
