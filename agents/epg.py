@@ -7,25 +7,22 @@ for as long as it is asked to; only the PPO loss, which early generations mix in
 from __future__ import annotations
 
 import dataclasses
-import logging
 from typing import Any
 
 import numpy as np
 import torch
-from metagenrl.agents.envs import Environment, EpisodeNotReproducible
 from metagenrl.agents.epg_experience import Experience, Transition
 from metagenrl.agents.epg_update import UpdateLoss
 from metagenrl.agents.evaluation import evaluate_policy
 from metagenrl.agents.rollout import Episode
 from metagenrl.agents.seeding import agent_seeds, draw_torch_seed, restore_rng, rng_state
+from metagenrl.agents.steady import SteadyEnvironment
 from metagenrl.learner.adam import Adam
 from metagenrl.learner.epg_config import EpgConfig
 from metagenrl.learner.epg_loss import LossNet
 from metagenrl.learner.epg_networks import EpgNetworks
 from metagenrl.learner.types import Array
 from torch import Tensor
-
-logger = logging.getLogger(__name__)
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Transition))
 
@@ -39,8 +36,9 @@ class EpgAgent:
         """Raises `ValueError` where the environment does not fit the padding."""
         self.config, self.seed, self.ppo_weight = config, seed, ppo_weight
         seeds = agent_seeds(seed, 0, 0)
-        self.environment = Environment(env_id, seeds.environment)
-        sizes = self.environment.observation_size, self.environment.action_size
+        self.environment = SteadyEnvironment(env_id, seeds.environment)
+        spec = self.environment.environment.spec
+        sizes = spec.observation_size, spec.action_size
         config.check_fits(env_id, *sizes)
         self._exploration, self._shuffling = seeds.exploration, seeds.replay
         self.nets = EpgNetworks(*sizes, config.policy_units, config.memory_units)
@@ -56,7 +54,10 @@ class EpgAgent:
         self.loss = self.gradient_norm = 0.0  # of the newest minibatch
 
     def step(self) -> Episode | None:
-        """One environment step and the update that is due; the episode if it ended."""
+        """One environment step and the update that is due; the episode if it ended.
+
+        Raises `EnvironmentFailed` where the environment raised in several episodes in a row.
+        """
         environment = self.environment
         observation = environment.observation
         if observation is None:
@@ -72,14 +73,18 @@ class EpgAgent:
             self.experience.add(self._fresh)
             self._fresh = []
             self._update()
-        ended = result.terminated or result.truncated
-        return Episode(environment.episode_return, environment.episode_length) if ended else None
+        return next(iter(environment.take_finished()), None)
 
     @torch.no_grad()
     def act(self, observation: Array) -> Array:
-        """The policy's mean for one observation: `[O] -> [A]`; the environment clips to [-1, 1]."""
+        """The policy's mean for one observation: `[O] -> [A]`; the environment clips to [-1, 1].
+
+        Raises `FloatingPointError` where it is not finite.
+        """
         s = torch.from_numpy(self.experience.normalized(observation))[None]
         mean: Array = self.nets.policy(self._constants, s).mean[0].numpy()
+        if not np.isfinite(mean).all():
+            raise FloatingPointError(f"the policy's action is {mean}")
         return mean
 
     def _sample(self, observation: Array) -> Array:
@@ -105,7 +110,8 @@ class EpgAgent:
 
     def evaluate(self, episodes: int) -> list[Episode]:
         """Undisturbed episodes of the policy's mean; always the same initial states."""
-        return evaluate_policy(self.environment.env_id, self.seed, self.act, episodes)
+        env_id = self.environment.environment.env_id
+        return evaluate_policy(env_id, self.seed, self.act, episodes)
 
     def close(self) -> None:
         """Free the environment."""
@@ -139,13 +145,14 @@ class EpgAgent:
         self._exploration = restore_rng(state["exploration"])
         self._shuffling = restore_rng(state["shuffling"])
         self.steps, self.skipped_updates = int(state["steps"]), int(state["skipped_updates"])
-        try:
-            self.environment.load_state_dict(state["environment"])
-        except EpisodeNotReproducible as error:
-            logger.warning("the episode in progress is dropped: %s", error)
-            self._end_episode()
+        self.environment.load_state_dict(state["environment"])
+        if state["environment"]["environment"]["observation"] is not None:
+            self._end_dropped_episode()
 
-    def _end_episode(self) -> None:
+    def _end_dropped_episode(self) -> None:
+        """Where the episode in progress could not be restored, its newest step was its last."""
+        if self.environment.observation is not None:
+            return
         if self._fresh:
             self._fresh[-1] = dataclasses.replace(self._fresh[-1], truncated=True)
         else:

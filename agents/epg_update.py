@@ -32,7 +32,7 @@ class UpdateLoss:
         self._net = LossNet(config.features)
         window = experience.window()
         self._observations = torch.from_numpy(experience.normalized(window.observations))  # [N, O]
-        self._rows = experience.features(window, config.observation_size, config.action_size)
+        self._rows = experience.features(window, config.pad_observations, config.pad_actions)
         self.steps = min(config.update_every, len(self._rows))
         self._ppo_weight = ppo_weight
         self._targets = None
@@ -50,7 +50,7 @@ class UpdateLoss:
         return (1 - p) * loss + p * self._ppo(theta, last, self._targets, minibatch)
 
     def _evolved(self, theta: Views, policy: Gaussian, minibatch: Tensor) -> Tensor:
-        missing = self._config.action_size - self._nets.action_size
+        missing = self._config.pad_actions - self._nets.action_size
         memory = self._nets.memory(theta).expand(len(self._rows), -1)
         parts = [functional.pad(part, (0, missing)) for part in (policy.mean, policy.log_std)]
         rows = torch.cat([self._rows, *parts, memory], 1)  # [N, F]

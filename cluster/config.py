@@ -19,7 +19,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 Engine = Literal["ray", "inprocess"]
 Wandb = Literal["online", "offline", "disabled"]
-Algorithm = Literal["td3", "ddpg", "reinforce-off"]
+Algorithm = Literal["td3", "ddpg", "reinforce-off", "epg"]
 
 RANDOM_OBJECTIVE = "random"
 """The value of `MetaTestConfig.objective` that names the untrained control."""
@@ -177,7 +177,7 @@ class BaselineConfig(EvaluationConfig):
     """Train new agents with a hand-made objective (appendix B.3)."""
 
     algo: Algorithm
-    """Rule that trains the policy."""
+    """Rule that trains the policy; `--algo epg --help` tells of the meta-learner's own options."""
 
 
 @dataclass(frozen=True)

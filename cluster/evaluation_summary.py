@@ -38,7 +38,7 @@ def summary(
 
 def familiarity(tested: TestedObjective) -> str:
     """Whether the objective knows the environment, in words."""
-    if tested.choice.rule != "learned":
+    if tested.snapshot is None:
         return "no meta-training"
     return "seen in meta-training" if tested.seen else "not seen in meta-training"
 

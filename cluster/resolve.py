@@ -21,6 +21,7 @@ from metagenrl.cluster.config import (
     UsageError,
 )
 from metagenrl.cluster.config_io import build, load_mapping, merge, to_dict
+from metagenrl.cluster.epg_command import epg_test_config
 from metagenrl.cluster.presets import DEFAULT_PRESET, PRESETS
 from metagenrl.cluster.validate import (
     CONFIG_FILE,
@@ -65,6 +66,9 @@ def test_config(argv: Sequence[str]) -> MetaTestConfig:
     values = merge(_file_values(source), flags)
     if values.get("objective", RANDOM_OBJECTIVE) == RANDOM_OBJECTIVE:
         return build(MetaTestConfig, merge(_test_defaults(source, None), values))
+    evolved = epg_test_config(values, _test_defaults(source, None))
+    if evolved is not None:
+        return evolved
     run_dir = _run_of(Path(values["objective"]))
     config = build(MetaTestConfig, merge(_test_defaults(source, run_dir), values))
     architecture = snapshot_architecture(config)

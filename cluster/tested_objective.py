@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from metagenrl.cluster.config import RANDOM_OBJECTIVE, BaselineConfig, MetaTestConfig, UsageError
-from metagenrl.cluster.trainee_job import ObjectiveChoice
+from metagenrl.cluster.epg_options import is_epg
+from metagenrl.cluster.trainee_job import ObjectiveChoice, Rule
 from metagenrl.objective_server.atomic import write_atomic
 from metagenrl.objective_server.find import find_snapshot
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
@@ -77,20 +78,26 @@ def objective_of_baseline(config: BaselineConfig) -> TestedObjective:
 
 
 def _learned(config: MetaTestConfig) -> TestedObjective:
-    from metagenrl.learner.objective_net import ObjectiveNet  # torch: only where it is needed
+    from metagenrl.cluster.epg_test import check_usable  # torch: only where it is needed
+    from metagenrl.learner.objective_net import ObjectiveNet
 
     facts_file, copy = config.run_dir / FACTS_FILE, config.run_dir / COPY_FILE
     resumed = config.resume and facts_file.exists()
     source = copy if resumed else find_snapshot(Path(config.objective), config.requested_version)
     snapshot = ObjectiveSnapshot.load(source)
-    snapshot.expect(config.architecture, ObjectiveNet(config.architecture).layout.size)
-    label = f"learned objective v{snapshot.version}"
+    rule: Rule = "epg" if is_epg(snapshot) else "learned"
+    if rule == "epg":
+        check_usable(snapshot, config.env)
+        label = f"EPG loss g{snapshot.version}"
+    else:
+        snapshot.expect(config.architecture, ObjectiveNet(config.architecture).layout.size)
+        label = f"learned objective v{snapshot.version}"
     facts = {
         "label": label,
-        "rule": "learned",
+        "rule": rule,
         "file": json.loads(facts_file.read_bytes())["file"] if resumed else str(source),
         "seen": config.env in snapshot.environments,
         **snapshot.describe(),
     }
-    choice = ObjectiveChoice("learned", str(copy), config.architecture)
+    choice = ObjectiveChoice(rule, str(copy), config.architecture)
     return TestedObjective(label, choice, facts, snapshot)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 
-Rule = Literal["learned", "random", "td3", "ddpg", "reinforce-off"]
+Rule = Literal["learned", "random", "td3", "ddpg", "reinforce-off", "epg"]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,9 @@ import threading
 import time
 
 import torch
+from metagenrl.agents.epg import EpgAgent
 from metagenrl.agents.trainee import Trainee, TraineeConfig
+from metagenrl.cluster.epg_test import epg_agent
 from metagenrl.cluster.records import EvaluationRow
 from metagenrl.cluster.seed_rows import EpisodeRow, RowFile
 from metagenrl.cluster.trainee_job import TraineeJob
@@ -38,8 +40,7 @@ class TraineeRun:
     def __init__(self, job: TraineeJob) -> None:
         """A new agent, or the one in the newest complete checkpoint. Raises `CorruptFile`."""
         self.job = job
-        config = TraineeConfig(job.env, job.seed, job.agent)
-        self.trainee = Trainee(config, objective_for(job.objective, job.agent, job.seed))
+        self.trainee = _trainee_for(job)
         self.rows = RowFile(job.rows)
         self._saved_at, self._save_seconds = time.monotonic(), 0.0
         self._restore()
@@ -96,6 +97,13 @@ class TraineeRun:
             logger.error("checkpoint at step %d failed: %s", steps, error.strerror or error)
         self._saved_at = time.monotonic()
         self._save_seconds = self._saved_at - now
+
+
+def _trainee_for(job: TraineeJob) -> Trainee | EpgAgent:
+    if job.objective.rule == "epg":
+        return epg_agent(job)
+    config = TraineeConfig(job.env, job.seed, job.agent)
+    return Trainee(config, objective_for(job.objective, job.agent, job.seed))
 
 
 def main() -> None:

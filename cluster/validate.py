@@ -58,13 +58,13 @@ def check_train(config: TrainConfig) -> None:
 def check_test(config: MetaTestConfig) -> None:
     """Refuse an unusable environment or run folder; `resolve` has opened the objective."""
     _check_env("env", config.env)
-    _check_evaluation_folder(config)
+    check_run_folder(config)
 
 
 def check_baseline(config: BaselineConfig) -> None:
     """Refuse an unusable environment or run folder."""
     _check_env("env", config.env)
-    _check_evaluation_folder(config)
+    check_run_folder(config)
 
 
 def check_show(config: ShowConfig) -> None:
@@ -100,8 +100,10 @@ def check_resume(config: TrainConfig, resume: Path) -> None:
     _check_unchanged(config, stored, RESUME_MAY_CHANGE | {"steps"})
 
 
-def _check_evaluation_folder(config: MetaTestConfig | BaselineConfig) -> None:
-    """A new folder or, with --resume, one of the same command in which only `workers` differs."""
+def check_run_folder(
+    config: Any, may_change: frozenset[str] = EVALUATION_RESUME_MAY_CHANGE
+) -> None:
+    """A new folder or, with --resume, one of the same command and but for `may_change` equal."""
     if not config.resume:
         _check_new_folder(config.run_dir, hint=", or --resume")
         return
@@ -114,7 +116,7 @@ def _check_evaluation_folder(config: MetaTestConfig | BaselineConfig) -> None:
             f"run_dir: got {str(config.run_dir)!r} (of another command: {error}), allowed: the "
             "folder of the command that is resumed"
         ) from error
-    _check_unchanged(config, stored, EVALUATION_RESUME_MAY_CHANGE)
+    _check_unchanged(config, stored, may_change)
 
 
 def _check_unchanged(config: Any, stored: Any, may_change: frozenset[str]) -> None:
