@@ -31,6 +31,12 @@ from metagenrl.cluster.config import (
 )
 from metagenrl.cluster.config_io import unknown
 from metagenrl.cluster.presets import DEFAULT_PRESET, PRESETS
+from metagenrl.cluster.report.command import (
+    ReportConfig,
+    check_report,
+    report,
+    report_config,
+)
 
 USAGE_EXIT = 2
 INTERRUPTED_EXIT = 130
@@ -45,6 +51,7 @@ class Command:
     resolve: Callable[[Sequence[str]], Any]
     check: Callable[[Any], None]
     run: Callable[[Any], int]
+    sourced: bool = True  # with --preset and --config among its flags
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -80,8 +87,8 @@ def _dispatch(words: list[str]) -> int:
     if name not in COMMANDS:
         raise UsageError(unknown(name, "command", COMMANDS))
     if any(word in _HELP for word in rest):
-        sourced = COMMANDS[name].config_class is not ShowConfig
-        show_help(COMMANDS[name].config_class, name, _help_defaults(name, rest), sourced)
+        command = COMMANDS[name]
+        show_help(command.config_class, name, _help_defaults(name, rest), command.sourced)
         return 0
     return _carry_out(COMMANDS[name], rest)
 
@@ -159,7 +166,10 @@ COMMANDS: dict[str, Command] = {
     "baseline": Command(
         BaselineConfig, resolve.baseline_config, validate.check_baseline, _baseline
     ),
-    "objective show": Command(ShowConfig, resolve.show_config, validate.check_show, _show),
+    "objective show": Command(
+        ShowConfig, resolve.show_config, validate.check_show, _show, sourced=False
+    ),
+    "report": Command(ReportConfig, report_config, check_report, report, sourced=False),
 }
 
 

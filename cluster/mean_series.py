@@ -29,18 +29,16 @@ class MeanSeries:
         """Take in a pair; None and NaN, which stand for an unknown value, are left out."""
         if value is None or math.isnan(value):
             return
+        if len(self._ends) == self._limit and self._counts[-1] == self._pairs:
+            self._halve()
         if self._counts and self._counts[-1] < self._pairs:
             self._ends[-1] = x
             self._sums[-1] += value
             self._counts[-1] += 1
-            return
-        if len(self._ends) == self._limit:
-            self._halve()
-            self.add(x, value)
-            return
-        self._ends.append(x)
-        self._sums.append(value)
-        self._counts.append(1)
+        else:
+            self._ends.append(x)
+            self._sums.append(value)
+            self._counts.append(1)
 
     def cut(self, x: float) -> None:
         """Forget the bins that end at `x` or later: a restarted agent repeats its steps."""
