@@ -31,16 +31,14 @@ from metagenrl.cluster.config import (
 )
 from metagenrl.cluster.config_io import unknown
 from metagenrl.cluster.presets import DEFAULT_PRESET, PRESETS
-from metagenrl.cluster.report.command import (
-    ReportConfig,
-    check_report,
-    report,
-    report_config,
-)
+from metagenrl.cluster.report.command import ReportConfig, check_report, report, report_config
+from metagenrl.cluster.top import TopConfig, check_top, top, top_config
 
 USAGE_EXIT = 2
 INTERRUPTED_EXIT = 130
 _HELP = ("-h", "--help")
+_SOURCED = ("train", "test", "baseline")
+"""Commands that take --preset and --config."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,6 @@ class Command:
     resolve: Callable[[Sequence[str]], Any]
     check: Callable[[Any], None]
     run: Callable[[Any], int]
-    sourced: bool = True  # with --preset and --config among its flags
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -87,8 +84,8 @@ def _dispatch(words: list[str]) -> int:
     if name not in COMMANDS:
         raise UsageError(unknown(name, "command", COMMANDS))
     if any(word in _HELP for word in rest):
-        command = COMMANDS[name]
-        show_help(command.config_class, name, _help_defaults(name, rest), command.sourced)
+        sourced = name in _SOURCED
+        show_help(COMMANDS[name].config_class, name, _help_defaults(name, rest), sourced)
         return 0
     return _carry_out(COMMANDS[name], rest)
 
@@ -166,10 +163,9 @@ COMMANDS: dict[str, Command] = {
     "baseline": Command(
         BaselineConfig, resolve.baseline_config, validate.check_baseline, _baseline
     ),
-    "objective show": Command(
-        ShowConfig, resolve.show_config, validate.check_show, _show, sourced=False
-    ),
-    "report": Command(ReportConfig, report_config, check_report, report, sourced=False),
+    "objective show": Command(ShowConfig, resolve.show_config, validate.check_show, _show),
+    "report": Command(ReportConfig, report_config, check_report, report),
+    "top": Command(TopConfig, top_config, check_top, top),
 }
 
 

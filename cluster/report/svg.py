@@ -15,6 +15,7 @@ from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from metagenrl.cluster.figures import COLORS, NEUTRAL, STYLE, TICKS, Panel
 
@@ -69,8 +70,9 @@ def render_panel(panel: Panel, name: str) -> tuple[Drawing, list[Key]]:
         axis.yaxis.set_major_locator(MaxNLocator(5, steps=TICKS))
         panel(axis)
         keys = [
-            Key(label, _css(handle.get_color()), _DASHES.get(handle.get_linestyle(), ""))
+            Key(label, _css(str(handle.get_color())), _DASHES.get(handle.get_linestyle(), ""))
             for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+            if isinstance(handle, Line2D)
         ]
         data = io.StringIO()
         figure.savefig(data, format="svg", transparent=True, metadata={"Date": None})
