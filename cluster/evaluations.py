@@ -57,16 +57,26 @@ class Estimate:
 def read_curves(folders: Iterable[Path]) -> list[Curves]:
     """All curves of some result folders, in order of first appearance.
 
-    Agents with the same label and environment are put together, also from several folders. Rows
-    that a resumed or repeated evaluation wrote twice count once, the later one.
+    Agents with the same label and environment are put together, also from several folders.
+    """
+    return group_curves(
+        (row.label, folder, row)
+        for folder in folders
+        for row in iter_rows(folder / EVALUATIONS_FILE, EvaluationRow.kind)
+        if isinstance(row, EvaluationRow)
+    )
+
+
+def group_curves(rows: Iterable[tuple[str, Path, EvaluationRow]]) -> list[Curves]:
+    """Curves of rows, each with a label, which counts instead of its own, and its folder.
+
+    Rows that a resumed or repeated evaluation wrote twice count once, the later one.
     """
     groups: dict[tuple[str, str], dict[tuple[Path, int], dict[int, float]]] = {}
-    for folder in folders:
-        for row in iter_rows(folder / EVALUATIONS_FILE, EvaluationRow.kind):
-            if isinstance(row, EvaluationRow):
-                agents = groups.setdefault((row.env, row.label), {})
-                value = math.nan if row.return_mean is None else row.return_mean
-                agents.setdefault((folder, row.seed), {})[row.steps] = value
+    for label, folder, row in rows:
+        agents = groups.setdefault((row.env, label), {})
+        value = math.nan if row.return_mean is None else row.return_mean
+        agents.setdefault((folder, row.seed), {})[row.steps] = value
     return [_curves(env, label, agents.values()) for (env, label), agents in groups.items()]
 
 

@@ -33,10 +33,14 @@ from metagenrl.cluster.config_io import unknown
 from metagenrl.cluster.epg_command import check_epg_train, epg_train_config
 from metagenrl.cluster.epg_options import EpgTrainConfig, epg_defaults
 from metagenrl.cluster.presets import DEFAULT_PRESET, PRESETS
+from metagenrl.cluster.report.command import ReportConfig, check_report, report, report_config
+from metagenrl.cluster.top import TopConfig, check_top, top, top_config
 
 USAGE_EXIT = 2
 INTERRUPTED_EXIT = 130
 _HELP = ("-h", "--help")
+_SOURCED = ("train", "test", "baseline")
+"""Commands that take --preset and --config."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ def _dispatch(words: list[str]) -> int:
     command = _meta_learner(rest) if name == "baseline" else None
     command = command or COMMANDS[name]
     if any(word in _HELP for word in rest):
-        sourced = command.config_class is not ShowConfig
+        sourced = name in _SOURCED
         show_help(command.config_class, name, _help_defaults(command, rest), sourced)
         return 0
     return _carry_out(command, rest)
@@ -180,6 +184,8 @@ COMMANDS: dict[str, Command] = {
         BaselineConfig, resolve.baseline_config, validate.check_baseline, _baseline
     ),
     "objective show": Command(ShowConfig, resolve.show_config, validate.check_show, _show),
+    "report": Command(ReportConfig, report_config, check_report, report),
+    "top": Command(TopConfig, top_config, check_top, top),
 }
 
 META_LEARNERS: dict[str, Command] = {

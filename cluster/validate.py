@@ -52,7 +52,7 @@ def check_train(config: TrainConfig) -> None:
     if config.resume is None:
         _check_new_folder(config.run_dir, hint=", or --resume with that folder")
     else:
-        _check_writable(config.run_dir)
+        check_writable("run_dir", config.run_dir)
 
 
 def check_test(config: MetaTestConfig) -> None:
@@ -108,7 +108,7 @@ def check_run_folder(
         _check_new_folder(config.run_dir, hint=", or --resume")
         return
     check_is_run("run_dir", config.run_dir)
-    _check_writable(config.run_dir)
+    check_writable("run_dir", config.run_dir)
     try:
         stored = build(type(config), load_mapping(config.run_dir / CONFIG_FILE, "run_dir"))
     except ValueError as error:
@@ -120,8 +120,8 @@ def check_run_folder(
 
 
 def _check_unchanged(config: Any, stored: Any, may_change: frozenset[str]) -> None:
-    before = dict(_leaves(to_dict(stored)))
-    for name, value in _leaves(to_dict(config)):
+    before = dict(leaves(to_dict(stored)))
+    for name, value in leaves(to_dict(config)):
         if name not in may_change and value != before[name]:
             raise UsageError(
                 f"{name}: got {value!r}, allowed: {before[name]!r}, as in the run being resumed"
@@ -161,25 +161,29 @@ def _check_new_folder(folder: Path, hint: str = "") -> None:
         raise UsageError(
             f"run_dir: got {str(folder)!r} (holds another run), allowed: a new folder{hint}"
         )
-    _check_writable(folder)
+    check_writable("run_dir", folder)
 
 
-def _check_writable(folder: Path) -> None:
-    """Try in the nearest folder that exists, with a file that has no name and leaves nothing."""
+def check_writable(field: str, folder: Path) -> None:
+    """Refuse a folder that cannot be written to, in the name of `field`.
+
+    Tried in the nearest folder that exists, with a file that has no name and leaves nothing.
+    """
     nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
         raise UsageError(
-            f"run_dir: got {str(folder)!r} ({error.strerror}: {nearest}), allowed: a folder that "
+            f"{field}: got {str(folder)!r} ({error.strerror}: {nearest}), allowed: a folder that "
             "can be written to"
         ) from error
 
 
-def _leaves(mapping: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(mapping: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted name, value) of every field in a nested mapping."""
     for name, value in mapping.items():
         if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{name}.")
+            yield from leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
