@@ -22,6 +22,12 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from metagenrl.cluster import resolve, validate
 from metagenrl.cluster.command_line import show_help
+from metagenrl.cluster.compare_command import (
+    CompareConfig,
+    check_compare,
+    compare_config,
+    run_compare,
+)
 from metagenrl.cluster.config import (
     BaselineConfig,
     MetaTestConfig,
@@ -184,6 +190,7 @@ COMMANDS: dict[str, Command] = {
         BaselineConfig, resolve.baseline_config, validate.check_baseline, _baseline
     ),
     "objective show": Command(ShowConfig, resolve.show_config, validate.check_show, _show),
+    "compare": Command(CompareConfig, compare_config, check_compare, run_compare),
     "report": Command(ReportConfig, report_config, check_report, report),
     "top": Command(TopConfig, top_config, check_top, top),
 }

@@ -52,7 +52,8 @@ class Rules:
         """What trained the agents of a test."""
         name = test.label
         if test.trained_in is not None:
-            name = "MetaGenRL " + " & ".join(map(brief, test.trained_in))
+            method = "EPG" if test.rule == "epg" else "MetaGenRL"
+            name = f"{method} {' & '.join(map(brief, test.trained_in))}"
             run = self.run_of(test)
             if run is not None:
                 name += "".join(f", {word}" for word in self._variants.words(run))
