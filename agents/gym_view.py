@@ -32,7 +32,8 @@ class RecordedEnv(gymnasium.Env[Array, Array]):
     def tick(self, finished: list[Episode]) -> None:
         """Count a step, in which at most one episode ended."""
         self._clock += 1
-        self._finished.update({self._clock: episode for episode in finished})
+        if finished:
+            self._finished[self._clock] = finished[-1]
 
     def take_finished(self) -> dict[int, Episode]:
         """Episodes by the step since the last call (1 ...) at which they ended."""

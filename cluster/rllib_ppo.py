@@ -118,7 +118,7 @@ class RllibPpo:
         s = RunningStat.from_state(saved["running_stats"][0])  # made by this process just now
         return ObservationFilter(int(s.num_pushes), s.mean_array.copy(), s.sum_sq_diff_array.copy())
 
-    def policy_state(self) -> dict[str, Any]:
+    def frozen_state(self) -> dict[str, Any]:
         """What `frozen_policy` needs, as a state."""
         f = self.observation_filter()
         return {
@@ -177,7 +177,7 @@ class RllibPpo:
 
 
 def frozen_policy(state: dict[str, Any]) -> PpoPolicy:
-    """The policy that `policy_state` described; raises where a shape differs."""
+    """The policy that `frozen_state` described; raises where a shape differs."""
     module = NetworkShape(**state["network"]).build()
     module.set_state(dict(state["parameters"]))
     f = state["filter"]
@@ -220,7 +220,7 @@ def _seed_everything(seed: int, steps: int) -> None:
     """RLlib draws from the global generators."""
     first, second, third = np.random.SeedSequence(seed, spawn_key=(steps,)).generate_state(3)
     torch.manual_seed(int(first))
-    np.random.seed(int(second))  # noqa: NPY002
+    np.random.seed(int(second))
     random.seed(int(third))
 
 
