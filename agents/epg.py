@@ -14,6 +14,7 @@ import torch
 from metagenrl.agents.epg_experience import Experience, Transition
 from metagenrl.agents.epg_update import UpdateLoss
 from metagenrl.agents.evaluation import evaluate_policy
+from metagenrl.agents.padding import Padding
 from metagenrl.agents.rollout import Episode
 from metagenrl.agents.seeding import agent_seeds, draw_torch_seed, restore_rng, rng_state
 from metagenrl.agents.steady import SteadyEnvironment
@@ -39,7 +40,7 @@ class EpgAgent:
         self.environment = SteadyEnvironment(env_id, seeds.environment)
         spec = self.environment.environment.spec
         sizes = spec.observation_size, spec.action_size
-        config.check_fits(env_id, *sizes)
+        Padding(config.pad_observations, config.pad_actions).require_fits(spec)
         self._exploration, self._shuffling = seeds.exploration, seeds.replay
         self.nets = EpgNetworks(*sizes, config.policy_units, config.memory_units)
         initial = torch.Generator().manual_seed(draw_torch_seed(seeds.initialisation))
@@ -108,10 +109,18 @@ class EpgAgent:
                 continue
             self.adam.step(gradient)
 
-    def evaluate(self, episodes: int) -> list[Episode]:
-        """Undisturbed episodes of the policy's mean; always the same initial states."""
-        env_id = self.environment.environment.env_id
+    def evaluate(self, episodes: int, env_id: str | None = None) -> list[Episode]:
+        """Undisturbed episodes of the policy's mean; always the same initial states.
+
+        In the environment that it trains in, or in another one of the same sizes.
+        """
+        env_id = env_id or self.environment.environment.env_id
         return evaluate_policy(env_id, self.seed, self.act, episodes)
+
+    @property
+    def resumable(self) -> bool:
+        """Whether `state_dict` is complete now: it always is."""
+        return True
 
     def close(self) -> None:
         """Free the environment."""

@@ -17,6 +17,7 @@ from metagenrl.agents.seeding import agent_seeds
 from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.learner.objectives import Objective
 
+
 @dataclass(frozen=True)
 class TraineeConfig:
     """One run of Algorithm 2."""

@@ -39,20 +39,19 @@ def epg_train_config(argv: Sequence[str]) -> EpgTrainConfig:
 
 
 def _padded(config: EpgTrainConfig) -> EpgConfig:
-    from metagenrl.agents.env_spec import check_environment  # gymnasium takes a while to import
+    # Gymnasium takes a while to import.
+    from metagenrl.agents.env_spec import check_environment
+    from metagenrl.agents.padding import Padding
 
     try:
         specs = [check_environment(env) for env in dict.fromkeys(config.envs)]
     except ValueError as error:
         raise UsageError(f"envs: {str(error).removeprefix('environment: ')}") from error
-    agent = dataclasses.replace(
-        config.agent,
-        pad_observations=config.agent.pad_observations or max(s.observation_size for s in specs),
-        pad_actions=config.agent.pad_actions or max(s.action_size for s in specs),
+    agent = config.agent
+    padding = Padding.of(specs, agent.pad_observations, agent.pad_actions)
+    return dataclasses.replace(
+        agent, pad_observations=padding.observations, pad_actions=padding.actions
     )
-    for spec in specs:
-        agent.check_fits(spec.env_id, spec.observation_size, spec.action_size)
-    return agent
 
 
 def check_epg_train(config: EpgTrainConfig) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from metagenrl.agents.env_spec import check_environment
 from metagenrl.agents.epg import EpgAgent
+from metagenrl.agents.padding import Padding
 from metagenrl.cluster.config import UsageError
 from metagenrl.cluster.config_io import build
 from metagenrl.cluster.trainee_job import TraineeJob
@@ -28,9 +29,9 @@ def agent_of(snapshot: ObjectiveSnapshot) -> EpgConfig:
 
 def check_usable(snapshot: ObjectiveSnapshot, env: str) -> None:
     """Raise `UsageError` where the environment does not fit the loss's padding."""
-    spec = check_environment(env)
+    config = agent_of(snapshot)
     try:
-        agent_of(snapshot).check_fits(env, spec.observation_size, spec.action_size)
+        Padding(config.pad_observations, config.pad_actions).require_fits(check_environment(env))
     except ValueError as error:
         raise UsageError(str(error)) from error
 

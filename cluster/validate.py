@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from metagenrl.cluster.algorithms import TRAITS
 from metagenrl.cluster.config import (
     RANDOM_OBJECTIVE,
     BaselineConfig,
@@ -57,13 +58,24 @@ def check_train(config: TrainConfig) -> None:
 
 def check_test(config: MetaTestConfig) -> None:
     """Refuse an unusable environment or run folder; `resolve` has opened the objective."""
+    from metagenrl.agents.env_spec import check_environment
+    from metagenrl.cluster.meta_learned import meta_learned
+
     _check_env("env", config.env)
+    learned = meta_learned(Path(config.objective))
+    if learned is not None:
+        learned.padding.require_fits(check_environment(config.env))
     check_run_folder(config)
 
 
 def check_baseline(config: BaselineConfig) -> None:
-    """Refuse an unusable environment or run folder."""
-    _check_env("env", config.env)
+    """Refuse unusable environments, a padding too small for them, or a run folder."""
+    from metagenrl.cluster.meta_learned import padding_of
+
+    for env in dict.fromkeys(config.environments):
+        _check_env("envs" if config.envs else "env", env)
+    if TRAITS[config.algo].meta_learner:
+        padding_of(config)
     check_run_folder(config)
 
 

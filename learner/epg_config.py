@@ -59,16 +59,6 @@ class EpgConfig:
             require(0.0 <= value <= 1.0, field, value, "a number in [0, 1]")
         require(0.0 < self.clip < 1.0, "clip", self.clip, "a number in (0, 1)")
 
-    def check_fits(self, env: str, observation_size: int, action_size: int) -> None:
-        """Raise `ValueError`, one line, where an environment is larger than the padding."""
-        require(
-            observation_size <= self.pad_observations and action_size <= self.pad_actions,
-            "env",
-            f"{env} ({observation_size} observations, {action_size} actions)",
-            f"at most {self.pad_observations} observations and {self.pad_actions} actions, which "
-            "the loss is padded to (--pad-observations, --pad-actions of its meta-training)",
-        )
-
     @property
     def features(self) -> int:
         """Numbers that the loss sees of a step.

@@ -133,7 +133,9 @@ class AgentConfig:
         require_at_least(self, 1, "policy_delay", "replay_capacity", "learning_starts")
         require_at_least(self, 0, "random_steps", "exploration_noise", "target_noise")
         require_at_least(self, 0, "target_noise_clip", "action_penalty")
-        require_positive(self, "policy_learning_rate", "critic_learning_rate", "policy_gradient_clip")
+        require_positive(
+            self, "policy_learning_rate", "critic_learning_rate", "policy_gradient_clip"
+        )
         _fraction(self, "gamma", "gae_lambda", "polyak")
         require(
             self.replay_capacity > self.segment_length,
