@@ -89,7 +89,8 @@ class EpgAgent:
         return mean
 
     def _sample(self, observation: Array) -> Array:
-        deviation = np.exp(self._constants["log_std"].numpy())
+        with np.errstate(over="ignore"):  # an infinite action is refused where it is taken
+            deviation = np.exp(self._constants["log_std"].numpy())
         noise = self._exploration.standard_normal(len(deviation), np.float32)
         return np.asarray(self.act(observation) + deviation * noise, np.float32)
 
