@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from metagenrl.cluster.algorithms import TRAITS, Algorithm
+from metagenrl.learner.baseline_hyperparams import OnPolicyConfig, PpoConfig, Rl2Config
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig, require
 from tyro.conf import OmitArgPrefixes, Positional
 
 Engine = Literal["ray", "inprocess"]
 Wandb = Literal["online", "offline", "disabled"]
-Algorithm = Literal["td3", "ddpg", "reinforce-off"]
 
 RANDOM_OBJECTIVE = "random"
 """The value of `MetaTestConfig.objective` that names the untrained control."""
@@ -150,6 +151,11 @@ class EvaluationConfig:
         _integer_at_least(0, first_seed=self.first_seed)
         _require_enough_data(self.agent, minibatches=1)
 
+    @property
+    def environments(self) -> tuple[str, ...]:
+        """The environments that an agent trains in."""
+        return (self.env,)
+
 
 @dataclass(frozen=True, kw_only=True)
 class MetaTestConfig(EvaluationConfig):
@@ -184,10 +190,55 @@ class MetaTestConfig(EvaluationConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineConfig(EvaluationConfig):
-    """Train new agents with a hand-made objective (appendix B.3)."""
+    """Train agents with an algorithm that MetaGenRL is compared with (appendix B.3)."""
 
     algo: Algorithm
-    """Rule that trains the policy."""
+    """Algorithm that trains the agents; `--algo epg --help` tells of epg's own options."""
+    env: str = ""
+    """Environment that the agents train in (a meta-learner may take several: --envs)."""
+    phase: Literal["train"] | None = None
+    """Of a meta-learner (rl2): `train` in --envs; the other phase is `metagenrl test`."""
+    envs: tuple[str, ...] = ()
+    """Training environments of a meta-learner (rl2)."""
+    transitions: int = 0
+    """Single transitions in a minibatch (td3, ddpg; 256 is their standard); 0: segments."""
+    on_policy: OmitArgPrefixes[OnPolicyConfig] = field(default_factory=OnPolicyConfig)
+    ppo: PpoConfig = field(default_factory=PpoConfig)
+    rl2: Rl2Config = field(default_factory=Rl2Config)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _integer_at_least(0, transitions=self.transitions)
+        self._check_environments()
+        traits = TRAITS[self.algo]
+        require(not traits.own_options, "algo", self.algo, "as a flag: it has options of its own")
+        allowed = f"at most replay_capacity ({self.agent.replay_capacity})"
+        most = self.agent.replay_capacity if traits.single_transitions else 0
+        allowed = allowed if most else f"0 with {self.algo}; td3 and ddpg take others"
+        require(self.transitions <= most, "transitions", self.transitions, allowed)
+        if traits.on_policy:
+            rollout = self.on_policy.rollout_steps
+            require(
+                rollout <= self.steps, "rollout_steps", rollout, f"at most steps ({self.steps})"
+            )
+
+    @property
+    def environments(self) -> tuple[str, ...]:
+        """The environments that an agent trains in: of a meta-learner, all of them."""
+        return self.envs or (self.env,)
+
+    def _check_environments(self) -> None:
+        if TRAITS[self.algo].meta_learner:
+            require(
+                bool(self.env) != bool(self.envs),
+                "envs",
+                self.envs,
+                "training environments, or --env for a single one",
+            )
+            return
+        require(bool(self.env), "env", self.env, "an environment")
+        for name, value in (("envs", self.envs), ("phase", self.phase)):
+            require(not value, name, value, f"nothing with {self.algo}, which takes one --env")
 
 
 @dataclass(frozen=True)

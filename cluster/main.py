@@ -22,6 +22,12 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from metagenrl.cluster import resolve, validate
 from metagenrl.cluster.command_line import show_help
+from metagenrl.cluster.compare_command import (
+    CompareConfig,
+    check_compare,
+    compare_config,
+    run_compare,
+)
 from metagenrl.cluster.config import (
     BaselineConfig,
     MetaTestConfig,
@@ -30,11 +36,17 @@ from metagenrl.cluster.config import (
     UsageError,
 )
 from metagenrl.cluster.config_io import unknown
+from metagenrl.cluster.epg_command import check_epg_train, epg_train_config
+from metagenrl.cluster.epg_options import EpgTrainConfig, epg_defaults
 from metagenrl.cluster.presets import DEFAULT_PRESET, PRESETS
+from metagenrl.cluster.report.command import ReportConfig, check_report, report, report_config
+from metagenrl.cluster.top import TopConfig, check_top, top, top_config
 
 USAGE_EXIT = 2
 INTERRUPTED_EXIT = 130
 _HELP = ("-h", "--help")
+_SOURCED = ("train", "test", "baseline")
+"""Commands that take --preset and --config."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +91,20 @@ def _dispatch(words: list[str]) -> int:
     name, rest = " ".join(words[:length]), words[length:]
     if name not in COMMANDS:
         raise UsageError(unknown(name, "command", COMMANDS))
+    command = _meta_learner(rest) if name == "baseline" else None
+    command = command or COMMANDS[name]
     if any(word in _HELP for word in rest):
-        sourced = COMMANDS[name].config_class is not ShowConfig
-        show_help(COMMANDS[name].config_class, name, _help_defaults(name, rest), sourced)
+        sourced = name in _SOURCED
+        show_help(command.config_class, name, _help_defaults(command, rest), sourced)
         return 0
-    return _carry_out(COMMANDS[name], rest)
+    return _carry_out(command, rest)
+
+
+def _meta_learner(words: Sequence[str]) -> Command | None:
+    """The command of a meta-learner with a configuration of its own, where `--algo` names one."""
+    split = [part for word in words for part in word.split("=", 1)]
+    named = split[split.index("--algo") + 1 :][:1] if "--algo" in split else []
+    return next((command for algo, command in META_LEARNERS.items() if [algo] == named), None)
 
 
 def _carry_out(command: Command, words: Sequence[str]) -> int:
@@ -116,11 +137,14 @@ def _overview() -> str:
     )
 
 
-def _help_defaults(name: str, words: Sequence[str]) -> Mapping[str, Any]:
+def _help_defaults(command: Command, words: Sequence[str]) -> Mapping[str, Any]:
     """What --help shows as defaults: those of the preset that the line names."""
     named = words[words.index("--preset") + 1 :][:1] if "--preset" in words else []
-    preset = next((p for n, p in PRESETS.items() if [n] == named), PRESETS[DEFAULT_PRESET])
-    if name == "train":
+    name = next((n for n in PRESETS if [n] == named), DEFAULT_PRESET)
+    preset = PRESETS[name]
+    if command.config_class is EpgTrainConfig:
+        return epg_defaults(name)
+    if command.config_class is TrainConfig:
         return vars(preset.train)
     return {
         "agent": preset.train.agent,
@@ -147,6 +171,12 @@ def _baseline(config: BaselineConfig) -> int:
     return baseline(config)
 
 
+def _train_epg(config: EpgTrainConfig) -> int:
+    from metagenrl.cluster.epg_training import train_epg
+
+    return train_epg(config)
+
+
 def _show(config: ShowConfig) -> int:
     from metagenrl.cluster.show import show_objective
 
@@ -160,7 +190,15 @@ COMMANDS: dict[str, Command] = {
         BaselineConfig, resolve.baseline_config, validate.check_baseline, _baseline
     ),
     "objective show": Command(ShowConfig, resolve.show_config, validate.check_show, _show),
+    "compare": Command(CompareConfig, compare_config, check_compare, run_compare),
+    "report": Command(ReportConfig, report_config, check_report, report),
+    "top": Command(TopConfig, top_config, check_top, top),
 }
+
+META_LEARNERS: dict[str, Command] = {
+    "epg": Command(EpgTrainConfig, epg_train_config, check_epg_train, _train_epg),
+}
+"""Values of `baseline --algo` whose meta-training has options of its own."""
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ from metagenrl.cluster.config import (
     UsageError,
 )
 from metagenrl.cluster.config_io import build, load_mapping, merge, to_dict
+from metagenrl.cluster.epg_command import epg_test_config
+from metagenrl.cluster.meta_learned import meta_learned
 from metagenrl.cluster.presets import DEFAULT_PRESET, PRESETS
 from metagenrl.cluster.validate import (
     CONFIG_FILE,
@@ -65,6 +67,11 @@ def test_config(argv: Sequence[str]) -> MetaTestConfig:
     values = merge(_file_values(source), flags)
     if values.get("objective", RANDOM_OBJECTIVE) == RANDOM_OBJECTIVE:
         return build(MetaTestConfig, merge(_test_defaults(source, None), values))
+    evolved = epg_test_config(values, _test_defaults(source, None))
+    if evolved is not None:
+        return evolved
+    if meta_learned(Path(values["objective"])) is not None:
+        return _policy_test(source, values)
     run_dir = _run_of(Path(values["objective"]))
     config = build(MetaTestConfig, merge(_test_defaults(source, run_dir), values))
     architecture = snapshot_architecture(config)
@@ -74,6 +81,17 @@ def test_config(argv: Sequence[str]) -> MetaTestConfig:
             f"{to_dict(architecture)}"
         )
     return dataclasses.replace(config, architecture=architecture)
+
+
+def _policy_test(source: Source, values: dict[str, Any]) -> MetaTestConfig:
+    """The test of what a meta-learning baseline left, which has one version and no objective."""
+    for name in ("version", "architecture"):
+        if name in values:
+            raise UsageError(
+                f"{name}: got {values[name]!r}, allowed: nothing; {values['objective']!r} holds "
+                "policies and no objective"
+            )
+    return build(MetaTestConfig, merge(_test_defaults(source, None), values))
 
 
 def baseline_config(argv: Sequence[str]) -> BaselineConfig:

@@ -48,16 +48,20 @@ class RunIdentity:
 
 def open_run(config: TrainConfig) -> RunIdentity:
     """Create the folder, or take over the identity of the one that is resumed."""
-    folder = config.run_dir
+    return open_folder(config.run_dir, to_yaml(config), config.resume is not None)
+
+
+def open_folder(folder: Path, config: str, resumed: bool) -> RunIdentity:
+    """The same for the configuration of any command that trains, as YAML."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / IDENTITY_FILE
-    if config.resume is not None and path.exists():
+    if resumed and path.exists():
         identity = RunIdentity(**json.loads(path.read_text()))
     else:
         versions = {name: package_version(name) for name in _PACKAGES}
         identity = RunIdentity(uuid.uuid4().hex[:12], time.time(), platform.platform(), versions)
         write_atomic(path, [json.dumps(asdict(identity), indent=2).encode()], durable=True)
-    write_atomic(folder / CONFIG_FILE, [to_yaml(config).encode()], durable=True)
+    write_atomic(folder / CONFIG_FILE, [config.encode()], durable=True)
     return identity
 
 

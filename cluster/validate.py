@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from metagenrl.cluster.algorithms import TRAITS
 from metagenrl.cluster.config import (
     RANDOM_OBJECTIVE,
     BaselineConfig,
@@ -53,19 +54,30 @@ def check_train(config: TrainConfig) -> None:
     if config.resume is None:
         _check_new_folder(config.run_dir, hint=", or --resume with that folder")
     else:
-        _check_writable(config.run_dir)
+        check_writable("run_dir", config.run_dir)
 
 
 def check_test(config: MetaTestConfig) -> None:
     """Refuse an unusable environment or run folder; `resolve` has opened the objective."""
+    from metagenrl.agents.env_spec import check_environment
+    from metagenrl.cluster.meta_learned import meta_learned
+
     _check_env("env", config.env)
-    _check_evaluation_folder(config)
+    learned = meta_learned(Path(config.objective))
+    if learned is not None:
+        learned.padding.require_fits(check_environment(config.env))
+    check_run_folder(config)
 
 
 def check_baseline(config: BaselineConfig) -> None:
-    """Refuse an unusable environment or run folder."""
-    _check_env("env", config.env)
-    _check_evaluation_folder(config)
+    """Refuse unusable environments, a padding too small for them, or a run folder."""
+    from metagenrl.cluster.meta_learned import padding_of
+
+    for env in dict.fromkeys(config.environments):
+        _check_env("envs" if config.envs else "env", env)
+    if TRAITS[config.algo].meta_learner:
+        padding_of(config)
+    check_run_folder(config)
 
 
 def check_show(config: ShowConfig) -> None:
@@ -101,13 +113,15 @@ def check_resume(config: TrainConfig, resume: Path) -> None:
     _check_unchanged(config, stored, RESUME_MAY_CHANGE | {"steps"})
 
 
-def _check_evaluation_folder(config: MetaTestConfig | BaselineConfig) -> None:
-    """A new folder or, with --resume, one of the same command in which only `workers` differs."""
+def check_run_folder(
+    config: Any, may_change: frozenset[str] = EVALUATION_RESUME_MAY_CHANGE
+) -> None:
+    """A new folder or, with --resume, one of the same command and but for `may_change` equal."""
     if not config.resume:
         _check_new_folder(config.run_dir, hint=", or --resume")
         return
     check_is_run("run_dir", config.run_dir)
-    _check_writable(config.run_dir)
+    check_writable("run_dir", config.run_dir)
     try:
         stored = build(type(config), load_mapping(config.run_dir / CONFIG_FILE, "run_dir"))
     except ValueError as error:
@@ -115,12 +129,12 @@ def _check_evaluation_folder(config: MetaTestConfig | BaselineConfig) -> None:
             f"run_dir: got {str(config.run_dir)!r} (of another command: {error}), allowed: the "
             "folder of the command that is resumed"
         ) from error
-    _check_unchanged(config, stored, EVALUATION_RESUME_MAY_CHANGE)
+    _check_unchanged(config, stored, may_change)
 
 
 def _check_unchanged(config: Any, stored: Any, may_change: frozenset[str]) -> None:
-    before = dict(_leaves(to_dict(stored)))
-    for name, value in _leaves(to_dict(config)):
+    before = dict(leaves(to_dict(stored)))
+    for name, value in leaves(to_dict(config)):
         if name not in may_change and value != before[name]:
             raise UsageError(
                 f"{name}: got {value!r}, allowed: {before[name]!r}, as in the run being resumed"
@@ -160,25 +174,29 @@ def _check_new_folder(folder: Path, hint: str = "") -> None:
         raise UsageError(
             f"run_dir: got {str(folder)!r} (holds another run), allowed: a new folder{hint}"
         )
-    _check_writable(folder)
+    check_writable("run_dir", folder)
 
 
-def _check_writable(folder: Path) -> None:
-    """Try in the nearest folder that exists, with a file that has no name and leaves nothing."""
+def check_writable(field: str, folder: Path) -> None:
+    """Refuse a folder that cannot be written to, in the name of `field`.
+
+    Tried in the nearest folder that exists, with a file that has no name and leaves nothing.
+    """
     nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
         raise UsageError(
-            f"run_dir: got {str(folder)!r} ({error.strerror}: {nearest}), allowed: a folder that "
+            f"{field}: got {str(folder)!r} ({error.strerror}: {nearest}), allowed: a folder that "
             "can be written to"
         ) from error
 
 
-def _leaves(mapping: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(mapping: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted name, value) of every field in a nested mapping."""
     for name, value in mapping.items():
         if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{name}.")
+            yield from leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
