@@ -129,7 +129,7 @@ def summary_table(test_runs: Iterable[Path], training_envs: Collection[str] | No
             if training_envs is not None:
                 cells.insert(1, "seen" if env in training_envs else "unseen")
             rows.append(cells)
-    return _markdown(header, rows)
+    return markdown_table(header, rows)
 
 
 def _final(curve: Curves) -> str:
@@ -151,7 +151,8 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}"
 
 
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table whose columns are as wide as their widest cell."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     lines = [header, ["-" * width for width in widths], *rows]
     return "\n".join(

@@ -30,6 +30,12 @@ from metagenrl.cluster.config import (
     UsageError,
 )
 from metagenrl.cluster.config_io import unknown
+from metagenrl.cluster.explain.command import (
+    ExplainConfig,
+    check_explain,
+    explain,
+    explain_config,
+)
 from metagenrl.cluster.presets import DEFAULT_PRESET, PRESETS
 from metagenrl.cluster.report.command import ReportConfig, check_report, report, report_config
 from metagenrl.cluster.top import TopConfig, check_top, top, top_config
@@ -165,6 +171,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "objective show": Command(ShowConfig, resolve.show_config, validate.check_show, _show),
     "report": Command(ReportConfig, report_config, check_report, report),
+    "explain": Command(ExplainConfig, explain_config, check_explain, explain),
     "top": Command(TopConfig, top_config, check_top, top),
 }
 

@@ -65,7 +65,7 @@ def test_config(argv: Sequence[str]) -> MetaTestConfig:
     values = merge(_file_values(source), flags)
     if values.get("objective", RANDOM_OBJECTIVE) == RANDOM_OBJECTIVE:
         return build(MetaTestConfig, merge(_test_defaults(source, None), values))
-    run_dir = _run_of(Path(values["objective"]))
+    run_dir = run_of(Path(values["objective"]))
     config = build(MetaTestConfig, merge(_test_defaults(source, run_dir), values))
     architecture = snapshot_architecture(config)
     if "architecture" in values and config.architecture != architecture:
@@ -108,7 +108,7 @@ def _file_values(source: Source) -> dict[str, Any]:
     return {} if source.config is None else load_mapping(source.config)
 
 
-def _run_of(objective: Path) -> Path | None:
+def run_of(objective: Path) -> Path | None:
     """The run folder that an objective is or lies in, None where there is none."""
     absolute = objective.absolute()
     candidates = [absolute, *absolute.parents[:_RUN_DEPTH]]

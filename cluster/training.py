@@ -86,6 +86,12 @@ def _engine(config: TrainConfig, identity: RunIdentity, share: float) -> Engine:
     return RayEngine(opened, share, config.round_timeout)
 
 
+def first_alpha(config: TrainConfig) -> torch.Tensor:
+    """The objective's parameters before meta-training, version 0: flat `[P_alpha]`."""
+    generator = torch.Generator().manual_seed(config.seed ^ ALPHA_STREAM)
+    return initial_alpha(config.objective, generator)
+
+
 def learning_rate(config: TrainConfig) -> float | CosineDecay:
     """Alpha's step size: constant, or falling to 0 over the run's rounds."""
     meta = config.meta
@@ -126,6 +132,5 @@ def _prepare_store(
     if states is not None:
         store.commit(states["server"])
         return
-    generator = torch.Generator().manual_seed(config.seed ^ ALPHA_STREAM)
-    alpha = initial_alpha(config.objective, generator).numpy()
+    alpha = first_alpha(config).numpy()
     store.commit(ServerState.start(identity.id, alpha, learning_rate(config)).to_dict())

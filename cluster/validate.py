@@ -48,7 +48,7 @@ EVALUATION_RESUME_MAY_CHANGE = frozenset({"run_dir", "resume", "workers"})
 def check_train(config: TrainConfig) -> None:
     """Refuse unknown or unsupported environments and a run folder that cannot be used."""
     for env in dict.fromkeys(config.envs):
-        _check_env("envs", env)
+        check_environment_of("envs", env)
     if config.resume is None:
         _check_new_folder(config.run_dir, hint=", or --resume with that folder")
     else:
@@ -57,13 +57,13 @@ def check_train(config: TrainConfig) -> None:
 
 def check_test(config: MetaTestConfig) -> None:
     """Refuse an unusable environment or run folder; `resolve` has opened the objective."""
-    _check_env("env", config.env)
+    check_environment_of("env", config.env)
     _check_evaluation_folder(config)
 
 
 def check_baseline(config: BaselineConfig) -> None:
     """Refuse an unusable environment or run folder."""
-    _check_env("env", config.env)
+    check_environment_of("env", config.env)
     _check_evaluation_folder(config)
 
 
@@ -145,7 +145,8 @@ def snapshot_architecture(config: MetaTestConfig) -> ObjectiveConfig:
         ) from error
 
 
-def _check_env(field: str, env: str) -> None:
+def check_environment_of(field: str, env: str) -> None:
+    """Refuse an environment that is unknown or not supported, in the name of `field`."""
     from metagenrl.agents.env_spec import check_environment  # gymnasium takes a while to import
 
     try:
