@@ -10,21 +10,21 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from metagenrl.cluster.explain.findings import RULES, Curve, Findings, VersionFindings
-from metagenrl.cluster.figures import COLORS, LINE_STYLES, NEUTRAL, Block, Panel, draw
+from metagenrl.cluster.figures import COLORS, NEUTRAL, Block, Panel, draw
 
 _STEP = "standard deviations from the mean"
 
 
 def draw_findings(findings: Findings, title: str, out: Path) -> list[Path]:
     """Write a PNG for each question into `out`; their paths."""
-    blocks = {
-        "alignment": _alignment(findings),
+    pictures = {
+        "alignment": [_alignment(findings)],
         "sensitivity": _sensitivity(findings),
         "responses": _responses(findings),
     }
     if len(findings.versions) > 1:
-        blocks["versions"] = _versions(findings)
-    return [draw(title, [block], out / f"{name}.png") for name, block in blocks.items()]
+        pictures["versions"] = _versions(findings)
+    return [draw(title, blocks, out / f"{name}.png") for name, blocks in pictures.items()]
 
 
 def _colors(findings: Findings) -> dict[str, str]:
@@ -59,13 +59,15 @@ def _cosines(axis: Axes, findings: Findings, space: str, title: str) -> None:
     axis.set_xlabel("cosine")
 
 
-def _sensitivity(findings: Findings) -> Block:
+def _sensitivity(findings: Findings) -> list[Block]:
+    """Blocks of their own, since colours stand for environments in one and inputs in the other."""
     title = "Relative change of dL/dπ for one standard deviation of an input"
-    panels: list[Panel] = [
-        functools.partial(_by_input, findings=findings),
-        functools.partial(_reach, findings=findings),
+    by_input = functools.partial(_by_input, findings=findings)
+    later = functools.partial(_reach, findings=findings)
+    return [
+        Block(title, [by_input], list(findings.environments)),
+        Block("The same for a segment's first step", [later], list(findings.inputs)),
     ]
-    return Block(title, panels, [*findings.environments, *findings.inputs])
 
 
 def _by_input(axis: Axes, findings: Findings) -> None:
@@ -80,53 +82,39 @@ def _by_input(axis: Axes, findings: Findings) -> None:
     axis.set_yticks(range(len(findings.inputs)), list(findings.inputs))
     axis.set_ylim(len(findings.inputs) - 0.5, -0.5)
     axis.set_xlim(left=0)
-    axis.set_title("at any step (mean, each agent)")
+    axis.set_title("mean, each agent")
     axis.set_xlabel("relative change")
 
 
 def _reach(axis: Axes, findings: Findings) -> None:
-    for name, column, style in _lines(findings.inputs, findings.reach.T):
-        axis.plot(column, label=name, **style)
+    for index, (name, column) in enumerate(zip(findings.inputs, findings.reach.T, strict=True)):
+        axis.plot(column, color=COLORS[index], linewidth=2, label=name)
     axis.set_ylim(bottom=0)
-    axis.set_title("of a segment's first step, by how much later")
     axis.set_xlabel("steps later")
     axis.set_ylabel("relative change")
     axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
 
 
-def _lines(
-    names: Sequence[str], columns: np.ndarray | Sequence[Sequence[float]]
-) -> list[tuple[str, np.ndarray, dict[str, str]]]:
-    """Inputs as dark lines of different strokes, since colours stand for environments."""
-    shades = ("black", NEUTRAL)
-    return [
-        (
-            name, np.asarray(column),
-            {"color": shades[i % 2], "linestyle": LINE_STYLES[i % len(LINE_STYLES)]},
+def _responses(findings: Findings) -> list[Block]:
+    colors, envs = _colors(findings), list(findings.environments)
+    features: list[Panel] = [
+        functools.partial(
+            _response, title=f"by {name}", curve=curve, colors=colors,
+            label="position in the segment" if name == "time" else _STEP,
         )
-        for i, (name, column) in enumerate(zip(names, columns, strict=True))
+        for name, curve in findings.responses.items()
     ]  # fmt: skip
-
-
-def _responses(findings: Findings) -> Block:
-    panels: list[Panel] = []
-    for name, curve in findings.responses.items():
-        label = "position in the segment" if name == "time" else _STEP
-        panels.append(
-            functools.partial(
-                _response, title=f"pull towards the taken action, by {name}", curve=curve,
-                colors=_colors(findings), label=label,
-            )
-        )  # fmt: skip
-    for name, curve in findings.action_responses.items():
-        panels.append(
-            functools.partial(
-                _response, title=f"push on the action, {name}", curve=curve,
-                colors=_colors(findings), label="taken action minus policy's",
-            )
-        )  # fmt: skip
-    title = "Response to one input at one step (in root mean squares of a step's gradient)"
-    return Block(title, panels, list(findings.environments))
+    actions: list[Panel] = [
+        functools.partial(
+            _response, title=name, curve=curve, colors=colors, label="taken action minus policy's"
+        )
+        for name, curve in findings.action_responses.items()
+    ]
+    unit = "in root mean squares of a step's gradient"
+    return [
+        Block(f"Pull towards the taken action ({unit})", features, envs),
+        Block(f"Push on the policy's action ({unit})", actions, envs),
+    ]
 
 
 def _response(axis: Axes, title: str, curve: Curve, colors: Mapping[str, str], label: str) -> None:
@@ -137,33 +125,31 @@ def _response(axis: Axes, title: str, curve: Curve, colors: Mapping[str, str], l
     axis.set_xlabel(label)
 
 
-def _versions(findings: Findings) -> Block:
-    panels: list[Panel] = [
-        functools.partial(_over_versions, versions=findings.versions, names=names, what=what,
-                          title=title)
-        for names, what, title in (
-            (RULES, "alignment", "cosine with known rules"),
-            (tuple(findings.inputs), "sensitivity", "relative change per standard deviation"),
+def _versions(findings: Findings) -> list[Block]:
+    blocks = []
+    for names, what, title in (
+        (RULES, "alignment", "Cosine with known rules, by version (mean over the agents)"),
+        (findings.inputs, "sensitivity", "Relative change per standard deviation, by version"),
+    ):
+        panel = functools.partial(
+            _over_versions, versions=findings.versions, names=names, what=what
         )
-    ]  # fmt: skip
-    return Block("Over the versions (mean over the agents)", panels, [*RULES, *findings.inputs])
+        blocks.append(Block(title, [panel], list(names)))
+    return blocks
 
 
 def _over_versions(
-    axis: Axes, versions: Sequence[VersionFindings], names: Sequence[str], what: str, title: str
+    axis: Axes, versions: Sequence[VersionFindings], names: Sequence[str], what: str
 ) -> None:
-    columns = [[getattr(version, what)[name] for version in versions] for name in names]
     if what == "alignment":
         axis.axhline(0.0, color=NEUTRAL, linewidth=0.8)
-        lines = [
-            (name, np.asarray(column), {"color": COLORS[i]})
-            for i, (name, column) in enumerate(zip(names, columns, strict=True))
-        ]
     else:
         axis.set_yscale("log")  # an untrained objective hears the actions above all
-        lines = _lines(names, columns)
-    for name, column, style in lines:
-        axis.plot([v.version for v in versions], column, marker="o", ms=4, label=name, **style)
-    axis.set_title(title)
+    for index, name in enumerate(names):
+        column = [getattr(version, what)[name] for version in versions]
+        axis.plot(
+            [version.version for version in versions], column, "-o", ms=4, color=COLORS[index],
+            label=name,
+        )  # fmt: skip
     axis.set_xlabel("version")
     axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
