@@ -1,4 +1,4 @@
-"""`metagenrl`: train, test, baseline and objective show.
+"""`metagenrl`: train, test, baseline, objective show and workspace.
 
 Each command imports what it runs only once its configuration has been found valid, so that help
 and mistakes are answered at once. Exit codes: 0 done, 2 bad input (one line on stderr), 130
@@ -28,6 +28,7 @@ from metagenrl.cluster.config import (
     ShowConfig,
     TrainConfig,
     UsageError,
+    WorkspaceConfig,
 )
 from metagenrl.cluster.config_io import unknown
 from metagenrl.cluster.presets import DEFAULT_PRESET, PRESETS
@@ -80,7 +81,7 @@ def _dispatch(words: list[str]) -> int:
     if name not in COMMANDS:
         raise UsageError(unknown(name, "command", COMMANDS))
     if any(word in _HELP for word in rest):
-        sourced = COMMANDS[name].config_class is not ShowConfig
+        sourced = COMMANDS[name].config_class not in (ShowConfig, WorkspaceConfig)
         show_help(COMMANDS[name].config_class, name, _help_defaults(name, rest), sourced)
         return 0
     return _carry_out(COMMANDS[name], rest)
@@ -153,6 +154,12 @@ def _show(config: ShowConfig) -> int:
     return show_objective(config.file)
 
 
+def _workspace(config: WorkspaceConfig) -> int:
+    from metagenrl.cluster.wandb_workspace import workspace_command
+
+    return workspace_command(config)
+
+
 COMMANDS: dict[str, Command] = {
     "train": Command(TrainConfig, resolve.train_config, validate.check_train, _train),
     "test": Command(MetaTestConfig, resolve.test_config, validate.check_test, _test),
@@ -160,6 +167,9 @@ COMMANDS: dict[str, Command] = {
         BaselineConfig, resolve.baseline_config, validate.check_baseline, _baseline
     ),
     "objective show": Command(ShowConfig, resolve.show_config, validate.check_show, _show),
+    "workspace": Command(
+        WorkspaceConfig, resolve.workspace_config, validate.check_workspace, _workspace
+    ),
 }
 
 
