@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from metagenrl.cluster.follower_job import FollowerJob
+from metagenrl.cluster.line_reader import LineReader
 from metagenrl.cluster.metrics import METRICS_FILE
-from metagenrl.cluster.records import EvaluationRow, MetricsRow, ObjectiveRow, from_line
+from metagenrl.cluster.records import MetricsRow
 from metagenrl.cluster.run_records import ScoreRow, SnapshotRow
 from metagenrl.cluster.tracked_values import Values, ValueTable
 from metagenrl.cluster.tracking import SAYS
@@ -30,8 +31,6 @@ from metagenrl.objective_server.atomic import write_atomic
 POLL_SECONDS = 1.0
 LOCK_SECONDS = 90.0
 """Seconds that a killed run's follower may take to finish before the resumed run's goes on."""
-OBJECTIVE_EVERY = 10
-"""Versions between the shown ones; `metrics.jsonl` has them all."""
 PROGRESS_FILE = "progress.json"
 _NICENESS = 10
 _STDIN = 0
@@ -48,8 +47,12 @@ class Sink(Protocol):
         """Keep a version of alpha."""
         ...
 
-    def rows(self, rows: list[MetricsRow]) -> None:
-        """All rows as they come, for what is made of more than one."""
+    def score(self, row: ScoreRow) -> None:
+        """Note which version is best."""
+        ...
+
+    def remember(self, rows: list[MetricsRow]) -> None:
+        """All rows as they come, shown or not, for what is made of many."""
         ...
 
     def finish(self) -> None:
@@ -79,68 +82,39 @@ class Follower:
 
     def catch_up(self) -> None:
         """Show the rows that were written since the last call."""
-        rows = [row for row in self._lines.new_rows() if row.round > self._seen]
+        rows = self._lines.new_rows()
         if not rows:
             return
-        self._sink.rows(rows)
-        for row in rows:
+        self._sink.remember(rows)
+        for batch in _batches(rows):
+            values = self._table.values(batch)  # also of what a predecessor has shown
+            if batch[-1].round > self._seen:
+                self._show(batch, values)
+        self._note(max(self._seen, *(row.round for row in rows)))
+
+    def _show(self, batch: list[MetricsRow], values: Values) -> None:
+        for row in batch:
             if isinstance(row, SnapshotRow):
                 self._sink.snapshot(row)
-        for batch in _batches(rows):
-            values = self._table.values(batch)
-            if values:
-                self._step = max(self._step + 1, batch[-1].round)
-                self._sink.log(values, self._step)
-        self._note(max(row.round for row in rows))
+            elif isinstance(row, ScoreRow):
+                self._sink.score(row)
+        if values:
+            self._step = max(self._step + 1, batch[-1].round)
+            self._sink.log(values, self._step)
 
     def _note(self, seen: int) -> None:
         content = json.dumps({"step": self._step, "round": seen}).encode()
         write_atomic(self._progress, [content])
 
 
-class LineReader:
-    """The complete lines of a growing file; it stays with the file that it opened."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: IO[bytes] | None = None
-
-    def new_rows(self) -> list[MetricsRow]:
-        """The rows since the last call; what is no row is left out."""
-        if self._file is None and self._path.exists():
-            # Not by path again: a resumed run puts another file there, with a follower of its own.
-            self._file = open(self._path, "rb")  # noqa: SIM115 - open until the process ends
-        if self._file is None:
-            return []
-        rows = []
-        while (line := self._file.readline()).endswith(b"\n"):
-            row = _parsed(line)
-            if row is not None:
-                rows.append(row)
-        self._file.seek(-len(line), os.SEEK_CUR)  # half a line: whole the next time
-        return rows
-
-
-def _parsed(line: bytes) -> MetricsRow | None:
-    try:
-        row = from_line(line)
-    except ValueError:
-        return None
-    if isinstance(row, ObjectiveRow) and row.version % OBJECTIVE_EVERY:
-        return None
-    return None if isinstance(row, EvaluationRow) else row
-
-
 def _batches(rows: list[MetricsRow]) -> Iterator[list[MetricsRow]]:
-    """Rows that are shown at one step: those of a round, each score on its own."""
+    """Rows that are shown at one step: those of a round, up to each score."""
     batch: list[MetricsRow] = []
-    for row in rows:
+    for row, following in itertools.zip_longest(rows, rows[1:]):
         batch.append(row)
-        if isinstance(row, ScoreRow):
+        if following is None or following.round != row.round or isinstance(row, ScoreRow):
             yield batch
             batch = []
-    # Results came between: the rest is cut where the round changes.
-    yield from (list(group) for _, group in itertools.groupby(batch, lambda row: row.round))
 
 
 def _read_progress(path: Path) -> tuple[int, int]:

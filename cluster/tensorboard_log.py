@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from metagenrl.cluster.records import MetricsRow
-from metagenrl.cluster.run_records import SnapshotRow
+from metagenrl.cluster.run_records import ScoreRow, SnapshotRow
 from metagenrl.cluster.tracked_keys import find_key
 from metagenrl.cluster.tracked_values import Values
 from tensorboardX import SummaryWriter
@@ -30,7 +30,10 @@ class TensorBoardLog:
     def snapshot(self, row: SnapshotRow) -> None:
         """See `Sink`; TensorBoard keeps no files."""
 
-    def rows(self, rows: list[MetricsRow]) -> None:
+    def score(self, row: ScoreRow) -> None:
+        """See `Sink`; what it says is among the values."""
+
+    def remember(self, rows: list[MetricsRow]) -> None:
         """See `Sink`; nothing here is made of whole rows."""
 
     def finish(self) -> None:

@@ -91,6 +91,17 @@ def agent_values(row: AgentRow) -> dict[str, float | None]:
     return {f"{prefix}/{key}": getattr(row, field) for key, field in _AGENT_KEYS.items()}
 
 
+def by_agent(values: Values) -> dict[str, Values]:
+    """Agents' values by their number, the keys without `agent/07/`."""
+    found: dict[str, Values] = {}
+    for name, value in values.items():
+        first, _, rest = name.partition("/")
+        if first == "agent":
+            agent, _, key = rest.partition("/")
+            found.setdefault(agent, {})[key] = value
+    return found
+
+
 def population_values(
     rows: Mapping[int, AgentRow], returns: Mapping[int, float]
 ) -> dict[str, float | None]:

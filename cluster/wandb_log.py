@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import re
 import shlex
 import time
 from collections.abc import Callable
@@ -20,8 +19,9 @@ from metagenrl.cluster.follower_job import FollowerJob
 from metagenrl.cluster.records import AgentRow, MetricsRow
 from metagenrl.cluster.run_records import ScoreRow, SnapshotRow
 from metagenrl.cluster.tracked_keys import AXIS, HELD_OUT_AXIS
-from metagenrl.cluster.tracked_values import Values
+from metagenrl.cluster.tracked_values import Values, by_agent
 from metagenrl.cluster.wandb_account import has_api_key, wandb_id
+from metagenrl.objective_server.find import snapshot_path
 
 PROJECT = "metagenrl"
 INIT_TIMEOUT = 20.0
@@ -30,8 +30,6 @@ FINISH_TIMEOUT = 60.0
 """Seconds that a run's end waits for the last uploads; what is missing can be synced later."""
 PICTURE_SECONDS = 300.0
 """Seconds between two heat maps of the population: one takes most of a second to draw."""
-
-_AGENT_KEY = re.compile(r"agent/(\d+)/(.+)")
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +46,6 @@ class WandbLog:
         self._agent_runs: dict[str, Any] = {}
         self._envs: dict[str, str] = {}  # of each agent, as in its keys
         self._rows: list[AgentRow] = []
-        self._snapshots: dict[int, SnapshotRow] = {}
         self._best: int | None = None
         self._picture_due = time.monotonic() + PICTURE_SECONDS
         self._broken = False
@@ -68,22 +65,28 @@ class WandbLog:
         if self._job.per_agent:
             self._attempt(lambda: self._log_agents(values, step))
 
-    def rows(self, rows: list[MetricsRow]) -> None:
-        """See `Sink`: the agents' rows make the heat map, a score moves the alias `best`."""
+    def remember(self, rows: list[MetricsRow]) -> None:
+        """See `Sink`: the agents' rows make the heat map."""
         for row in rows:
             if isinstance(row, AgentRow):
                 self._rows.append(row)
                 self._envs[f"{row.agent:02d}"] = row.env
-            elif isinstance(row, SnapshotRow):
-                self._snapshots[row.version] = row
-            elif isinstance(row, ScoreRow):
-                self._scored(row)
         if time.monotonic() >= self._picture_due:
             self._picture()
 
     def snapshot(self, row: SnapshotRow) -> None:
         """See `Sink`: an artifact, which W&B shows as made by this run."""
-        self._attempt(lambda: self._log_artifact(row, [f"version-{row.version}"]))
+        self._attempt(lambda: self._log_artifact("objective", row.version))
+
+    def score(self, row: ScoreRow) -> None:
+        """See `Sink`: a new best version goes into a collection of its own.
+
+        W&B would call it the latest one among all versions.
+        """
+        best = row.best_version
+        if best is not None and best != self._best:
+            self._best = best
+            self._attempt(lambda: self._log_artifact("objective-best", best))
 
     def finish(self) -> None:
         """See `Sink`; says how to upload an offline run."""
@@ -115,35 +118,22 @@ class WandbLog:
             return None
 
     def _log_agents(self, values: Values, step: int) -> None:
-        by_agent: dict[str, Values] = {}
-        for name, value in values.items():
-            match = _AGENT_KEY.fullmatch(name)
-            if match is not None:
-                by_agent.setdefault(match[1], {})[match[2]] = value
-        for agent, of_agent in by_agent.items():
+        for agent, of_agent in by_agent(values).items():
             if agent not in self._agent_runs:
                 self._agent_runs[agent] = _init(self.mode, self._job, agent, self._envs[agent])
             self._agent_runs[agent].log(of_agent, step=step)
 
-    def _scored(self, row: ScoreRow) -> None:
-        best = None if row.best_version is None else self._snapshots.get(row.best_version)
-        if best is None or best.version == self._best:
-            return
-        self._best = best.version
-        aliases = ["best", f"version-{best.version}"]  # the same content: only the alias moves
-        self._attempt(lambda: self._log_artifact(best, aliases))
-
-    def _log_artifact(self, row: SnapshotRow, aliases: list[str]) -> None:
+    def _log_artifact(self, name: str, version: int) -> None:
         import wandb
 
-        file = Path(self._job.run_dir) / row.file
+        file = snapshot_path(Path(self._job.run_dir), version)
         artifact = wandb.Artifact(
-            f"objective-{wandb_id(self._job.run)}",
+            f"{name}-{wandb_id(self._job.run)}",
             type="objective",
             metadata=json.loads(file.with_suffix(".json").read_bytes()),  # history included
         )
         artifact.add_file(str(file), policy="immutable")  # no copy: snapshots stay
-        self._run.log_artifact(artifact, aliases=["latest", *aliases])
+        self._run.log_artifact(artifact, aliases=[f"version-{version}"])
 
     def _picture(self) -> None:
         self._picture_due = time.monotonic() + PICTURE_SECONDS
