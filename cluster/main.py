@@ -1,4 +1,4 @@
-"""`metagenrl`: train, test, baseline and objective show.
+"""`metagenrl`: its commands, by name.
 
 Each command imports what it runs only once its configuration has been found valid, so that help
 and mistakes are answered at once. Exit codes: 0 done, 2 bad input (one line on stderr), 130
@@ -28,6 +28,7 @@ from metagenrl.cluster.config import (
     ShowConfig,
     TrainConfig,
     UsageError,
+    WorkspaceConfig,
 )
 from metagenrl.cluster.config_io import unknown
 from metagenrl.cluster.explain.command import (
@@ -163,6 +164,12 @@ def _show(config: ShowConfig) -> int:
     return show_objective(config.file)
 
 
+def _workspace(config: WorkspaceConfig) -> int:
+    from metagenrl.cluster.wandb_workspace import workspace_command
+
+    return workspace_command(config)
+
+
 COMMANDS: dict[str, Command] = {
     "train": Command(TrainConfig, resolve.train_config, validate.check_train, _train),
     "test": Command(MetaTestConfig, resolve.test_config, validate.check_test, _test),
@@ -173,6 +180,9 @@ COMMANDS: dict[str, Command] = {
     "report": Command(ReportConfig, report_config, check_report, report),
     "explain": Command(ExplainConfig, explain_config, check_explain, explain),
     "top": Command(TopConfig, top_config, check_top, top),
+    "workspace": Command(
+        WorkspaceConfig, resolve.workspace_config, validate.check_workspace, _workspace
+    ),
 }
 
 

@@ -19,6 +19,7 @@ from metagenrl.cluster.config import (
     ShowConfig,
     TrainConfig,
     UsageError,
+    WorkspaceConfig,
 )
 from metagenrl.cluster.config_io import build, load_mapping, merge, to_dict
 from metagenrl.cluster.presets import DEFAULT_PRESET, PRESETS
@@ -90,6 +91,11 @@ def baseline_config(argv: Sequence[str]) -> BaselineConfig:
 def show_config(argv: Sequence[str]) -> ShowConfig:
     """The configuration of `metagenrl objective show`. Raises `UsageError`."""
     return build(ShowConfig, parse(ShowConfig, argv))
+
+
+def workspace_config(argv: Sequence[str]) -> WorkspaceConfig:
+    """The configuration of `metagenrl workspace`. Raises `UsageError`."""
+    return build(WorkspaceConfig, parse(WorkspaceConfig, argv))
 
 
 def _test_defaults(source: Source, run_dir: Path | None) -> dict[str, Any]:

@@ -40,6 +40,8 @@ class TraineeJob:
     """Where the files of all seeds lie."""
     agent: AgentConfig
     objective: ObjectiveChoice
+    niceness: int = 0
+    """Added to the process's, 0 ... 19: what runs beside others at low priority has more."""
 
     @property
     def rows(self) -> Path:

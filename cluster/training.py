@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from metagenrl.cluster.config import TrainConfig, UsageError
+from metagenrl.cluster.config import TrainConfig, UsageError, available_cores
 from metagenrl.cluster.engine import Engine, InProcessEngine
+from metagenrl.cluster.held_out import HeldOut, Runner
 from metagenrl.cluster.population import Population
 from metagenrl.cluster.recorder import Recorder
 from metagenrl.cluster.roster import Roster
 from metagenrl.cluster.run_folder import Checkpoints, RunIdentity, log_to, open_run
+from metagenrl.cluster.trainee_pool import TraineePool
 from metagenrl.learner.objective_net import initial_alpha
 from metagenrl.objective_server.config import ServerConfig
 from metagenrl.objective_server.file_store import FileStore
@@ -40,12 +42,19 @@ def train(config: TrainConfig) -> int:
     _prepare_store(config, identity, states)
     recorder = Recorder(config, identity, states)
     engine = _engine(config, identity, share)
+    trials = _trials(config)
+    held_out = HeldOut(config, trials, recorder.record, recorder.moment)
     try:
-        roster = Roster(config, identity.id)
-        population = Population(config, engine, roster, recorder, checkpoints, states)
-        finished = population.run()
+        try:
+            roster = Roster(config, identity.id)
+            population = Population(config, engine, roster, recorder, held_out, checkpoints, states)
+            finished = population.run()
+        finally:
+            engine.close()
+        trials.workers = config.held_out.eval_workers or _cpus(config)  # all is left over now
+        held_out.finish(recorder.tick)
     finally:
-        engine.close()
+        held_out.close()
         recorder.close()
         logging.getLogger("metagenrl").removeHandler(handler)
         handler.close()
@@ -60,6 +69,24 @@ def _picture(run_dir: Path) -> None:
         print(f"curves: {draw_training(run_dir)}")
     except (ValueError, OSError) as error:
         logger.warning("curves.png was not drawn: %s", error)
+
+
+def _trials(config: TrainConfig) -> Runner:
+    """Where held-out tests run: on what the population leaves over."""
+    options = config.held_out
+    if config.engine == "inprocess":
+        return TraineePool(options.eval_workers or max(1, _cpus(config) - 1))
+    from metagenrl.cluster.ray_trials import RayTrials
+
+    return RayTrials(options.eval_workers or max(1, _cpus(config) - config.agents))
+
+
+def _cpus(config: TrainConfig) -> int:
+    if config.engine == "inprocess":
+        return available_cores()
+    from metagenrl.cluster.ray_trials import cluster_cpus
+
+    return cluster_cpus()
 
 
 def _connect(config: TrainConfig) -> float:

@@ -18,6 +18,7 @@ from metagenrl.cluster.config import (
     ShowConfig,
     TrainConfig,
     UsageError,
+    WorkspaceConfig,
 )
 from metagenrl.cluster.config_io import build, load_mapping, to_dict
 from metagenrl.learner.hyperparams import ObjectiveConfig
@@ -37,6 +38,10 @@ RESUME_MAY_CHANGE = frozenset(
         "max_restarts",
         "round_timeout",
         "agent_cpus",
+        "held_out.eval_workers",
+        "held_out.eval_patience",
+        "tracking.wandb_per_agent",
+        "tracking.tensorboard",
     }
 )
 """Fields that decide how a run is executed and not what it computes."""
@@ -49,6 +54,8 @@ def check_train(config: TrainConfig) -> None:
     """Refuse unknown or unsupported environments and a run folder that cannot be used."""
     for env in dict.fromkeys(config.envs):
         check_environment_of("envs", env)
+    for env in config.held_out.eval_envs:
+        check_environment_of("eval_envs", env)
     if config.resume is None:
         _check_new_folder(config.run_dir, hint=", or --resume with that folder")
     else:
@@ -71,6 +78,15 @@ def check_show(config: ShowConfig) -> None:
     """Refuse a path that is no file; what is in it, reading it will tell."""
     if not config.file.is_file():
         raise UsageError(f"file: got {str(config.file)!r}, allowed: an objective's snapshot file")
+
+
+def check_workspace(config: WorkspaceConfig) -> None:
+    """Refuse a folder that holds no run, and where there is nowhere to put the workspace."""
+    check_is_run("run", config.run)
+    if config.out is None and not config.entity:
+        raise UsageError("entity: missing, allowed: an account at Weights & Biases, or --out FILE")
+    if config.out is not None and not config.out.absolute().parent.is_dir():
+        raise UsageError(f"out: got {str(config.out)!r}, allowed: a file in a folder that exists")
 
 
 def check_is_run(field: str, folder: Path) -> None:

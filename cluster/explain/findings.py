@@ -28,8 +28,12 @@ from metagenrl.learner.objective_net import ObjectiveNet
 from metagenrl.learner.objectives import Learned
 from torch import Tensor
 
-REWARDS = {"low reward (1.5 sd below)": -1.5, "mean reward": 0.0, "high reward (1.5 sd above)": 1.5}
-"""Of the curves over the taken action, in standard deviations from the mean."""
+REWARDS = {
+    "low reward (normalised: -1.5)": -1.5,
+    "mean reward": 0.0,
+    "high reward (normalised: +1.5)": 1.5,
+}
+"""Of the curves over the taken action, as the objective sees it."""
 RULES = (ADVANTAGE, CRITIC)
 
 

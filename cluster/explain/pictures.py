@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from metagenrl.cluster.explain.findings import RULES, Curve, Findings, VersionFindings
 from metagenrl.cluster.figures import COLORS, NEUTRAL, Block, Panel, draw
 
-_STEP = "standard deviations from the mean"
+_NORMALIZED = "normalised value"
 
 
 def draw_findings(findings: Findings, title: str, out: Path) -> list[Path]:
@@ -100,7 +100,7 @@ def _responses(findings: Findings) -> list[Block]:
     features: list[Panel] = [
         functools.partial(
             _response, title=f"by {name}", curve=curve, colors=colors,
-            label="position in the segment" if name == "time" else _STEP,
+            label="position in the segment" if name == "time" else _NORMALIZED,
         )
         for name, curve in findings.responses.items()
     ]  # fmt: skip

@@ -20,7 +20,7 @@ from metagenrl.learner.objective_inputs import ObjectiveInputs
 from torch import Tensor
 
 DEVIATIONS = np.linspace(-2.5, 2.5, 21)
-"""Values of reward and V, in standard deviations from their mean."""
+"""Values of reward and V as the objective sees them: normalised."""
 TIMES = np.linspace(0.0, 1.0, 11)
 """Positions in the segment."""
 OFFSETS = np.linspace(-0.8, 0.8, 17)
