@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Literal
 
 from metagenrl.cluster.algorithms import TRAITS, Algorithm
+from metagenrl.cluster.held_out_config import HeldOutOptions
+from metagenrl.cluster.tracking_config import TrackingOptions
 from metagenrl.learner.baseline_hyperparams import OnPolicyConfig, PpoConfig, Rl2Config
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig, require
 from tyro.conf import OmitArgPrefixes, Positional
@@ -88,6 +90,8 @@ class TrainConfig:
     agent: OmitArgPrefixes[AgentConfig] = field(default_factory=AgentConfig)
     meta: OmitArgPrefixes[MetaConfig] = field(default_factory=MetaConfig)
     server: OmitArgPrefixes[ServerOptions] = field(default_factory=ServerOptions)
+    held_out: OmitArgPrefixes[HeldOutOptions] = field(default_factory=HeldOutOptions)
+    tracking: OmitArgPrefixes[TrackingOptions] = field(default_factory=TrackingOptions)
 
     def __post_init__(self) -> None:
         require(len(self.envs) > 0, "envs", self.envs, "at least one environment")
@@ -112,7 +116,14 @@ class TrainConfig:
         )
         if self.agent_cpus is not None:
             _finite_positive("agent_cpus", self.agent_cpus)
+        require(
+            self.wandb != "disabled" or not self.tracking.wandb_per_agent,
+            "wandb_per_agent",
+            True,
+            "false where wandb is disabled",
+        )
         _require_enough_data(self.agent, minibatches=self.meta.inner_steps + 1)
+        self.held_out.check_agent(self.agent)
         require(
             self.meta.lifetime == 0 or self.meta.lifetime > self.agent.learning_starts,
             "lifetime",
@@ -247,6 +258,20 @@ class ShowConfig:
 
     file: Positional[Path]
     """Snapshot of an objective, as found under objectives/ of a run folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkspaceConfig:
+    """Save the Weights & Biases workspace that shows a run's population."""
+
+    run: Positional[Path]
+    """Run folder; its environments and agents decide which panels there are."""
+    entity: str = ""
+    """Account or team at Weights & Biases that gets the workspace."""
+    project: str = "metagenrl"
+    """Project of the run."""
+    out: Path | None = None
+    """File for the workspace's definition instead of saving it; needs no account."""
 
 
 def available_cores() -> int:

@@ -139,11 +139,11 @@ def _train(
 
         def on_end(end: Ended) -> None:
             if end.failure:
-                failed.append(end.seed)
-                progress.say(f"seed {end.seed}: failed: {end.failure} (see run.log)")
-                logger.error("what seed %d logged last:\n%s", end.seed, end.detail)
+                failed.append(end.job.seed)
+                progress.say(f"seed {end.job.seed}: failed: {end.failure} (see run.log)")
+                logger.error("what seed %d logged last:\n%s", end.job.seed, end.detail)
             else:
-                progress.say(f"seed {end.seed}: done, return {progress.final(end.seed)}")
+                progress.say(f"seed {end.job.seed}: done, return {progress.final(end.job.seed)}")
 
         try:
             train_all(missing, config.workers, progress.poll, on_end)

@@ -1,4 +1,4 @@
-"""`metagenrl`: train, test, baseline and objective show.
+"""`metagenrl`: its commands, by name.
 
 Each command imports what it runs only once its configuration has been found valid, so that help
 and mistakes are answered at once. Exit codes: 0 done, 2 bad input (one line on stderr), 130
@@ -34,10 +34,17 @@ from metagenrl.cluster.config import (
     ShowConfig,
     TrainConfig,
     UsageError,
+    WorkspaceConfig,
 )
 from metagenrl.cluster.config_io import unknown
 from metagenrl.cluster.epg_command import check_epg_train, epg_train_config
 from metagenrl.cluster.epg_options import EpgTrainConfig, epg_defaults
+from metagenrl.cluster.explain.command import (
+    ExplainConfig,
+    check_explain,
+    explain,
+    explain_config,
+)
 from metagenrl.cluster.presets import DEFAULT_PRESET, PRESETS
 from metagenrl.cluster.report.command import ReportConfig, check_report, report, report_config
 from metagenrl.cluster.top import TopConfig, check_top, top, top_config
@@ -183,6 +190,12 @@ def _show(config: ShowConfig) -> int:
     return show_objective(config.file)
 
 
+def _workspace(config: WorkspaceConfig) -> int:
+    from metagenrl.cluster.wandb_workspace import workspace_command
+
+    return workspace_command(config)
+
+
 COMMANDS: dict[str, Command] = {
     "train": Command(TrainConfig, resolve.train_config, validate.check_train, _train),
     "test": Command(MetaTestConfig, resolve.test_config, validate.check_test, _test),
@@ -192,7 +205,11 @@ COMMANDS: dict[str, Command] = {
     "objective show": Command(ShowConfig, resolve.show_config, validate.check_show, _show),
     "compare": Command(CompareConfig, compare_config, check_compare, run_compare),
     "report": Command(ReportConfig, report_config, check_report, report),
+    "explain": Command(ExplainConfig, explain_config, check_explain, explain),
     "top": Command(TopConfig, top_config, check_top, top),
+    "workspace": Command(
+        WorkspaceConfig, resolve.workspace_config, validate.check_workspace, _workspace
+    ),
 }
 
 META_LEARNERS: dict[str, Command] = {

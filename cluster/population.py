@@ -24,6 +24,7 @@ from metagenrl.cluster.engine import (
     Result,
     Started,
 )
+from metagenrl.cluster.held_out import HeldOut
 from metagenrl.cluster.recorder import Recorder
 from metagenrl.cluster.roster import Roster, Seat
 from metagenrl.cluster.run_folder import Checkpoints, agent_part
@@ -46,11 +47,12 @@ class Population:
         engine: Engine,
         roster: Roster,
         recorder: Recorder,
+        held_out: HeldOut,
         checkpoints: Checkpoints,
         states: States | None,
     ) -> None:
         self.config, self.engine, self.roster = config, engine, roster
-        self.recorder, self.checkpoints = recorder, checkpoints
+        self.recorder, self.held_out, self.checkpoints = recorder, held_out, checkpoints
         self._synchronous = config.server.staleness_bound == 0
         self._broadcast: Broadcast = engine.exchange([], [], close=False).broadcast
         self._checkpoint_due = config.checkpoint_every
@@ -64,8 +66,13 @@ class Population:
         self._welcome(START_TIMEOUT)
 
     def run(self) -> bool:
-        """Train until every agent has taken its steps; False where all of them failed."""
-        while self.roster.active:
+        """Train until every agent has taken its steps; False where all of them failed.
+
+        Where held-out tests see no more progress, meta-training is over before that.
+        """
+        if self.held_out.due(-1, self._broadcast.version):
+            self.held_out.request(self.recorder.snapshot(self._broadcast))
+        while self.roster.active and not self.held_out.stop:
             self._welcome(0.0 if self.roster.in_condition("idle", "busy") else START_TIMEOUT)
             if self._synchronous:
                 self._synchronous_round()
@@ -73,11 +80,13 @@ class Population:
                 self._asynchronous_step()
             if min(self._steps_of_active(), default=self.config.steps) >= self._checkpoint_due:
                 self._checkpoint()
-            self.recorder.tick()
-        if self.roster.in_condition("done"):
+            self.held_out.poll()
+            self.recorder.tick(self.held_out.waiting)
+        finished = bool(self.roster.in_condition("done")) or self.held_out.stop
+        if finished:
             self._checkpoint()
-        self.recorder.snapshot(self._broadcast)
-        return bool(self.roster.in_condition("done"))
+        self.held_out.request(self.recorder.snapshot(self._broadcast))
+        return finished
 
     def _welcome(self, timeout: float) -> None:
         """Let agents that came up take part; the others go on without those that have not."""
@@ -155,6 +164,8 @@ class Population:
         every = self.config.snapshot_every
         if self._broadcast.version // every > before // every:
             self.recorder.snapshot(self._broadcast)
+        if self.held_out.due(before, self._broadcast.version):
+            self.held_out.request(self.recorder.snapshot(self._broadcast))
 
     def _watch_late(self) -> None:
         """Busy agents past a deadline are late; past two, hung: the same as a crash."""

@@ -10,20 +10,20 @@ from typing import Any
 import numpy as np
 from metagenrl.agents.member import MemberReport
 from metagenrl.cluster.config import TrainConfig
-from metagenrl.cluster.config_io import to_dict
 from metagenrl.cluster.engine import Exchange, Gradient
 from metagenrl.cluster.intervals import IntervalAccumulator, Moment
 from metagenrl.cluster.live import LiveView
 from metagenrl.cluster.metrics import METRICS_FILE, MetricsWriter
 from metagenrl.cluster.rate import RateMeter
 from metagenrl.cluster.records import EventRow, MetricsRow, ObjectiveRow, objective_row
+from metagenrl.cluster.round_report import report_of
 from metagenrl.cluster.run_folder import RunIdentity
+from metagenrl.cluster.snapshots import SnapshotKeeper
 from metagenrl.cluster.status import RunStatus
-from metagenrl.cluster.wandb_log import WandbLog
+from metagenrl.cluster.system import SystemMeter
+from metagenrl.cluster.tracking import Tracking
 from metagenrl.learner.messages import AlphaGradient
-from metagenrl.objective_server.aggregate import euclidean, gradient_cosines, weighted_mean
-from metagenrl.objective_server.file_store import FileStore
-from metagenrl.objective_server.messages import Broadcast, Receipt, RoundReport
+from metagenrl.objective_server.messages import Broadcast, Receipt
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Recorder:
         states: Mapping[str, Mapping[str, Any]] | None,
     ) -> None:
         self._config, self._identity = config, identity
-        self._store = FileStore(config.run_dir)
+        self._keeper = SnapshotKeeper(config, identity.id)
         self._writer = MetricsWriter(config.run_dir / METRICS_FILE)
         envs = [config.envs[i % len(config.envs)] for i in range(config.agents)]
         self._intervals = IntervalAccumulator(config.log_every, envs)
@@ -55,9 +55,8 @@ class Recorder:
         self._rate: float | None = None
         self._rows: list[MetricsRow] = []
         self._objective: ObjectiveRow | None = None
-        self._wandb = WandbLog(
-            config.wandb, config.run_dir, identity.id, config.agents, to_dict(config)
-        )
+        self._system, self._held_out_waiting = SystemMeter(), 0
+        self._tracking = Tracking(config, identity.id)
         self._view = LiveView()
         self._handler = self._view.handler()
         self._handler.setLevel(logging.WARNING)
@@ -77,7 +76,8 @@ class Recorder:
         """Time that the run has taken, over all its processes."""
         return self._elapsed + time.monotonic() - self._began
 
-    def _moment(self) -> Moment:
+    def moment(self) -> Moment:
+        """Where the run is."""
         return Moment(self.seconds, self._round, self._version)
 
     def report(self, report: MemberReport, version: int) -> None:
@@ -102,7 +102,7 @@ class Recorder:
             return
         self._version = broadcast.version
         row = objective_row(
-            broadcast.report or _report_of(gradients, broadcast),
+            broadcast.report or report_of(gradients, broadcast),
             result.counters,
             version=broadcast.version,
             alpha_norm=float(np.linalg.norm(broadcast.alpha)),
@@ -134,33 +134,37 @@ class Recorder:
             self._intervals.mark(agent, what, restarts)
         self._rows.append(EventRow(self.seconds, self._round, what, agent, message))
 
-    def snapshot(self, broadcast: Broadcast) -> None:
-        """Keep alpha under its version."""
-        try:
-            self._store.put_snapshot(
-                ObjectiveSnapshot(
-                    alpha=broadcast.alpha,
-                    version=broadcast.version,
-                    config=to_dict(self._config.objective),
-                    environments=self._config.envs,
-                    steps=self._agent_steps,
-                    run=self._identity.id,
-                )
-            )
-        except OSError as error:
-            self.event("snapshot failed", None, f"snapshot failed: {error.strerror}")
+    def record(self, row: MetricsRow) -> None:
+        """A row that is complete as it is."""
+        self._rows.append(row)
 
-    def tick(self) -> None:
+    def snapshot(self, broadcast: Broadcast) -> ObjectiveSnapshot:
+        """Keep alpha under its version."""
+        return self._keeper.keep(broadcast, self._agent_steps, self.moment(), self)
+
+    def tick(self, held_out_waiting: int = 0) -> None:
         """Once a round: write what has come together, and show it."""
         self._rate = self._meter.add(self.seconds, self._agent_steps)
+        self._held_out_waiting = held_out_waiting
+        if self._system.due():
+            self._measure()
         self._flush()
+        self._tracking.poll()
         self._view.update(self._status)
 
     def _flush(self) -> None:
         rows, self._rows = self._rows, []
         if rows:
             self._writer.write(rows)
-            self._wandb.log(rows)
+            self._tracking.take(rows)
+
+    def _measure(self) -> None:
+        lags = [row.lag for row in self._intervals.current(self.moment())]
+        self._rows.append(
+            self._system.row(
+                self.moment(), self._agent_steps, self._rate, lags, self._held_out_waiting
+            )
+        )
 
     def _status(self) -> RunStatus:
         row = self._objective
@@ -172,7 +176,7 @@ class Recorder:
             agent_steps=self._agent_steps,
             goal=self._config.agents * self._config.steps,
             rate=self._rate,
-            agents=self._intervals.current(self._moment()),
+            agents=self._intervals.current(self.moment()),
             gradient_norm=None if row is None else row.gradient_norm,
             cosine=None if row is None else row.cosine,
         )
@@ -188,23 +192,12 @@ class Recorder:
         }
 
     def close(self) -> None:
-        """Write and show what is left; wait for nothing but W&B's own files."""
-        self._rows.extend(self._intervals.finish(self._moment()))
+        """Write and show what is left; wait for nothing but the trackers, and not for long."""
+        self._rows.extend(self._intervals.finish(self.moment()))
+        self._measure()
         self._flush()
         self._writer.close()
         self._view.update(self._status, force=True)
+        self._tracking.close()
         self._view.__exit__(None, None, None)
         logging.getLogger("metagenrl").removeHandler(self._handler)
-        self._wandb.finish()
-
-
-def _report_of(gradients: Sequence[Gradient], broadcast: Broadcast) -> RoundReport:
-    """The report of a round that the server closed and then died, so that nobody heard of it.
-
-    The restored server knows the version that the round led to, and we what went into it.
-    """
-    sound = [gradient for gradient in gradients if gradient.weight]
-    norm = euclidean(weighted_mean(sound)) if sound else float("nan")
-    agents = tuple(sorted(s.agent for g in sound for s in g.shares if s.defect is None))
-    cosines = gradient_cosines(sound)
-    return RoundReport(broadcast.round - 1, True, agents, (), norm, float("nan"), cosines)

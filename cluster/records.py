@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from metagenrl.cluster.run_records import HeldOutRow, ScoreRow, SnapshotRow, SystemRow
+
 if TYPE_CHECKING:  # the logs are read without numpy and torch
     from metagenrl.objective_server.messages import AgentCounters, RoundReport
 
@@ -97,12 +99,16 @@ class EvaluationRow:
     returns: tuple[float, ...]  # undiscounted, one per episode
 
 
-MetricsRow = AgentRow | ObjectiveRow | EventRow
+MetricsRow = AgentRow | ObjectiveRow | EventRow | SnapshotRow | SystemRow | HeldOutRow | ScoreRow
 Row = MetricsRow | EvaluationRow
 
 _CLASSES: dict[str, type[Any]] = {
-    cls.kind: cls for cls in (AgentRow, ObjectiveRow, EventRow, EvaluationRow)
-}
+    cls.kind: cls
+    for cls in (
+        AgentRow, ObjectiveRow, EventRow, EvaluationRow, SnapshotRow, SystemRow, HeldOutRow,
+        ScoreRow,
+    )
+}  # fmt: skip
 _FIELDS = {kind: tuple(f.name for f in dataclasses.fields(cls)) for kind, cls in _CLASSES.items()}
 
 

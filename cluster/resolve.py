@@ -19,6 +19,7 @@ from metagenrl.cluster.config import (
     ShowConfig,
     TrainConfig,
     UsageError,
+    WorkspaceConfig,
 )
 from metagenrl.cluster.config_io import build, load_mapping, merge, to_dict
 from metagenrl.cluster.epg_command import epg_test_config
@@ -72,7 +73,7 @@ def test_config(argv: Sequence[str]) -> MetaTestConfig:
         return evolved
     if meta_learned(Path(values["objective"])) is not None:
         return _policy_test(source, values)
-    run_dir = _run_of(Path(values["objective"]))
+    run_dir = run_of(Path(values["objective"]))
     config = build(MetaTestConfig, merge(_test_defaults(source, run_dir), values))
     architecture = snapshot_architecture(config)
     if "architecture" in values and config.architecture != architecture:
@@ -110,6 +111,11 @@ def show_config(argv: Sequence[str]) -> ShowConfig:
     return build(ShowConfig, parse(ShowConfig, argv))
 
 
+def workspace_config(argv: Sequence[str]) -> WorkspaceConfig:
+    """The configuration of `metagenrl workspace`. Raises `UsageError`."""
+    return build(WorkspaceConfig, parse(WorkspaceConfig, argv))
+
+
 def _test_defaults(source: Source, run_dir: Path | None) -> dict[str, Any]:
     preset = PRESETS[source.preset or DEFAULT_PRESET]
     train = preset.train
@@ -126,7 +132,7 @@ def _file_values(source: Source) -> dict[str, Any]:
     return {} if source.config is None else load_mapping(source.config)
 
 
-def _run_of(objective: Path) -> Path | None:
+def run_of(objective: Path) -> Path | None:
     """The run folder that an objective is or lies in, None where there is none."""
     absolute = objective.absolute()
     candidates = [absolute, *absolute.parents[:_RUN_DEPTH]]

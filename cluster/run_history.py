@@ -12,7 +12,8 @@ from pathlib import Path
 from metagenrl.cluster.mean_series import MeanSeries
 from metagenrl.cluster.metrics import METRICS_FILE, iter_rows
 from metagenrl.cluster.population_curves import ReturnsOverLives, ReturnsOverSteps
-from metagenrl.cluster.records import AgentRow, EventRow, ObjectiveRow
+from metagenrl.cluster.records import AgentRow, EvaluationRow, EventRow, MetricsRow, ObjectiveRow
+from metagenrl.cluster.run_records import HeldOutRow, SystemRow
 
 ROUTINE = frozenset({"checkpoint", "rebirth"})
 """Events that are part of every run; the others are faults."""
@@ -35,6 +36,9 @@ class RunHistory:
     """By `ObjectiveRow`'s field, over the steps of the whole population."""
     cosines: dict[str, MeanSeries] = field(default_factory=dict)  # the same, by environment
     last_version: ObjectiveRow | None = None
+    held_out: dict[str, dict[int, list[float]]] = field(default_factory=dict)
+    """Environment -> version -> returns of new agents in held-out evaluations."""
+    memory: int = 0  # bytes, the most that driver and processes below it have taken
     events: Counter[str] = field(default_factory=Counter)
     faults: deque[EventRow] = field(default_factory=lambda: deque(maxlen=LAST_FAULTS))
     seconds: float = 0.0  # of the last row, since the run started
@@ -50,7 +54,7 @@ class RunHistory:
         rows = sorted(self.latest.values(), key=lambda row: row.agent)
         return list(dict.fromkeys(row.env for row in rows))
 
-    def add(self, row: AgentRow | ObjectiveRow | EventRow) -> None:
+    def add(self, row: MetricsRow) -> None:
         """Take in the next row."""
         self.seconds = row.time
         if isinstance(row, AgentRow):
@@ -59,10 +63,15 @@ class RunHistory:
             self.latest[row.agent] = row
         elif isinstance(row, ObjectiveRow):
             self._add_version(row)
-        else:
+        elif isinstance(row, EventRow):
             self.events[row.what] += 1
             if row.what not in ROUTINE:
                 self.faults.append(row)
+        elif isinstance(row, HeldOutRow) and row.return_mean is not None:
+            by_version = self.held_out.setdefault(row.env, {})
+            by_version.setdefault(row.version, []).append(row.return_mean)
+        elif isinstance(row, SystemRow):
+            self.memory = max(self.memory, row.rss)
 
     def _add_version(self, row: ObjectiveRow) -> None:
         for name, series in self.objective.items():
@@ -76,6 +85,6 @@ def read_history(run_dir: Path) -> RunHistory:
     """The run's history as far as it is written; an empty one where there are no rows."""
     history = RunHistory()
     for row in iter_rows(run_dir / METRICS_FILE):
-        if isinstance(row, AgentRow | ObjectiveRow | EventRow):
+        if not isinstance(row, EvaluationRow):
             history.add(row)
     return history

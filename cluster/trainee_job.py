@@ -57,6 +57,9 @@ class TraineeJob:
         """Where the agent is evaluated."""
         return self.training_envs or (self.env,)
 
+    niceness: int = 0
+    """Added to the process's, 0 ... 19: what runs beside others at low priority has more."""
+
     @property
     def rows(self) -> Path:
         """Its evaluations and training episodes, see `seed_rows`."""

@@ -110,6 +110,7 @@ def main() -> None:
     settle()
     with open(_STDIN, "rb", buffering=0, closefd=False) as stdin:
         job = TraineeJob.from_json(stdin.readline())
+    os.nice(job.niceness)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     logging.basicConfig(level=logging.INFO, format=form)

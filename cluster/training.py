@@ -10,13 +10,15 @@ from typing import Any
 
 import torch
 from metagenrl.cluster.cohorts import Plan, cohort_plan
-from metagenrl.cluster.config import TrainConfig, UsageError
+from metagenrl.cluster.config import TrainConfig, UsageError, available_cores
 from metagenrl.cluster.engine import Engine, InProcessEngine
+from metagenrl.cluster.held_out import HeldOut, Runner
 from metagenrl.cluster.inprocess_cohorts import InProcessCohortEngine
 from metagenrl.cluster.population import Population
 from metagenrl.cluster.recorder import Recorder
 from metagenrl.cluster.roster import Roster
 from metagenrl.cluster.run_folder import Checkpoints, RunIdentity, log_to, open_run
+from metagenrl.cluster.trainee_pool import TraineePool
 from metagenrl.learner.objective_net import initial_alpha
 from metagenrl.objective_server.config import ServerConfig
 from metagenrl.objective_server.file_store import FileStore
@@ -51,12 +53,19 @@ def train(config: TrainConfig) -> int:
     _prepare_store(config, identity, states)
     recorder = Recorder(config, identity, states)
     engine = _engine(config, identity, hosts)
+    trials = _trials(config)
+    held_out = HeldOut(config, trials, recorder.record, recorder.moment)
     try:
-        roster = Roster(config, identity.id)
-        population = Population(config, engine, roster, recorder, checkpoints, states)
-        finished = population.run()
+        try:
+            roster = Roster(config, identity.id)
+            population = Population(config, engine, roster, recorder, held_out, checkpoints, states)
+            finished = population.run()
+        finally:
+            engine.close()
+        trials.workers = config.held_out.eval_workers or _cpus(config)  # all is left over now
+        held_out.finish(recorder.tick)
     finally:
-        engine.close()
+        held_out.close()
         recorder.close()
         logging.getLogger("metagenrl").removeHandler(handler)
         handler.close()
@@ -71,6 +80,24 @@ def _picture(run_dir: Path) -> None:
         print(f"curves: {draw_training(run_dir)}")
     except (ValueError, OSError) as error:
         logger.warning("curves.png was not drawn: %s", error)
+
+
+def _trials(config: TrainConfig) -> Runner:
+    """Where held-out tests run: on what the population leaves over."""
+    options = config.held_out
+    if config.engine == "inprocess":
+        return TraineePool(options.eval_workers or max(1, _cpus(config) - 1))
+    from metagenrl.cluster.ray_trials import RayTrials
+
+    return RayTrials(options.eval_workers or max(1, _cpus(config) - config.agents))
+
+
+def _cpus(config: TrainConfig) -> int:
+    if config.engine == "inprocess":
+        return available_cores()
+    from metagenrl.cluster.ray_trials import cluster_cpus
+
+    return cluster_cpus()
 
 
 def _hosts(config: TrainConfig) -> Hosts:
@@ -104,6 +131,12 @@ def _engine(config: TrainConfig, identity: RunIdentity, hosts: Hosts) -> Engine:
     from metagenrl.cluster.ray_cohorts import RayCohortEngine
 
     return RayCohortEngine(opened, hosts.share, config.round_timeout, hosts.plan)
+
+
+def first_alpha(config: TrainConfig) -> torch.Tensor:
+    """The objective's parameters before meta-training, version 0: flat `[P_alpha]`."""
+    generator = torch.Generator().manual_seed(config.seed ^ ALPHA_STREAM)
+    return initial_alpha(config.objective, generator)
 
 
 def learning_rate(config: TrainConfig) -> float | CosineDecay:
@@ -146,6 +179,5 @@ def _prepare_store(
     if states is not None:
         store.commit(states["server"])
         return
-    generator = torch.Generator().manual_seed(config.seed ^ ALPHA_STREAM)
-    alpha = initial_alpha(config.objective, generator).numpy()
+    alpha = first_alpha(config).numpy()
     store.commit(ServerState.start(identity.id, alpha, learning_rate(config)).to_dict())

@@ -19,6 +19,7 @@ from metagenrl.cluster.config import (
     ShowConfig,
     TrainConfig,
     UsageError,
+    WorkspaceConfig,
 )
 from metagenrl.cluster.config_io import build, load_mapping, to_dict
 from metagenrl.learner.hyperparams import ObjectiveConfig
@@ -39,6 +40,10 @@ RESUME_MAY_CHANGE = frozenset(
         "round_timeout",
         "agent_cpus",
         "agents_per_actor",
+        "held_out.eval_workers",
+        "held_out.eval_patience",
+        "tracking.wandb_per_agent",
+        "tracking.tensorboard",
     }
 )
 """Fields that decide how a run is executed and not what it computes."""
@@ -50,7 +55,9 @@ EVALUATION_RESUME_MAY_CHANGE = frozenset({"run_dir", "resume", "workers"})
 def check_train(config: TrainConfig) -> None:
     """Refuse unknown or unsupported environments and a run folder that cannot be used."""
     for env in dict.fromkeys(config.envs):
-        _check_env("envs", env)
+        check_environment_of("envs", env)
+    for env in config.held_out.eval_envs:
+        check_environment_of("eval_envs", env)
     if config.resume is None:
         _check_new_folder(config.run_dir, hint=", or --resume with that folder")
     else:
@@ -62,7 +69,7 @@ def check_test(config: MetaTestConfig) -> None:
     from metagenrl.agents.env_spec import check_environment
     from metagenrl.cluster.meta_learned import meta_learned
 
-    _check_env("env", config.env)
+    check_environment_of("env", config.env)
     learned = meta_learned(Path(config.objective))
     if learned is not None:
         learned.padding.require_fits(check_environment(config.env))
@@ -74,7 +81,7 @@ def check_baseline(config: BaselineConfig) -> None:
     from metagenrl.cluster.meta_learned import padding_of
 
     for env in dict.fromkeys(config.environments):
-        _check_env("envs" if config.envs else "env", env)
+        check_environment_of("envs" if config.envs else "env", env)
     if TRAITS[config.algo].meta_learner:
         padding_of(config)
     check_run_folder(config)
@@ -84,6 +91,15 @@ def check_show(config: ShowConfig) -> None:
     """Refuse a path that is no file; what is in it, reading it will tell."""
     if not config.file.is_file():
         raise UsageError(f"file: got {str(config.file)!r}, allowed: an objective's snapshot file")
+
+
+def check_workspace(config: WorkspaceConfig) -> None:
+    """Refuse a folder that holds no run, and where there is nowhere to put the workspace."""
+    check_is_run("run", config.run)
+    if config.out is None and not config.entity:
+        raise UsageError("entity: missing, allowed: an account at Weights & Biases, or --out FILE")
+    if config.out is not None and not config.out.absolute().parent.is_dir():
+        raise UsageError(f"out: got {str(config.out)!r}, allowed: a file in a folder that exists")
 
 
 def check_is_run(field: str, folder: Path) -> None:
@@ -160,7 +176,8 @@ def snapshot_architecture(config: MetaTestConfig) -> ObjectiveConfig:
         ) from error
 
 
-def _check_env(field: str, env: str) -> None:
+def check_environment_of(field: str, env: str) -> None:
+    """Refuse an environment that is unknown or not supported, in the name of `field`."""
     from metagenrl.agents.env_spec import check_environment  # gymnasium takes a while to import
 
     try:

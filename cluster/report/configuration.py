@@ -11,10 +11,11 @@ from metagenrl.cluster.config_io import to_dict, to_yaml
 from metagenrl.cluster.rate import duration
 from metagenrl.cluster.report.contents import Section, Table, brief, texts
 from metagenrl.cluster.report.discover import Runs
+from metagenrl.cluster.report.variants import computes
 from metagenrl.cluster.run_history import RunHistory
-from metagenrl.cluster.validate import RESUME_MAY_CHANGE, leaves
+from metagenrl.cluster.validate import leaves
 
-_IN_RUNS = RESUME_MAY_CHANGE | {"envs", "agents", "steps", "seed"}
+_IN_RUNS = frozenset({"envs", "agents", "steps", "seed"})  # columns of the table of runs
 
 
 def configuration_section(runs: Runs, histories: Mapping[Path, RunHistory]) -> Section:
@@ -54,7 +55,9 @@ def _differences(runs: Runs) -> list[Table]:
     rows = [
         texts(name, str(value), *(str(config[name]) for config in configs))
         for name, value in paper.items()
-        if name not in _IN_RUNS and any(config[name] != value for config in configs)
+        if computes(name)
+        and name not in _IN_RUNS
+        and any(config[name] != value for config in configs)
     ]
     if not rows:
         return []

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,6 +15,7 @@ from metagenrl.cluster.meta_test_panels import curves_block
 from metagenrl.cluster.report.contents import Cell, Picture, Section, Table, interval_text, short
 from metagenrl.cluster.report.discover import Runs
 from metagenrl.cluster.report.rules import Rule, Rules, drawable, iqm_band
+from metagenrl.cluster.run_history import RunHistory
 from metagenrl.cluster.statistics import Interval, iqm_with_interval, mean_with_interval
 
 SEEN = "†"
@@ -77,12 +79,13 @@ def _titled(env: str, rules: Rules) -> str:
     return f"{env} ({word})"
 
 
-def versions_section(runs: Runs, rules: Rules) -> Section:
-    """Meta-tests of several versions of one objective: does it still get better?"""
+def versions_section(runs: Runs, rules: Rules, histories: Mapping[Path, RunHistory]) -> Section:
+    """Tests of several versions of one objective: does it still get better?"""
     panels: list[Panel] = []
     labels: list[str] = []
-    for env in rules.environments:
-        progress = _progress(runs, rules, env)
+    held_out = [env for history in histories.values() for env in history.held_out]
+    for env in dict.fromkeys([*rules.environments, *held_out]):
+        progress = _held_out(runs, histories, env) | _progress(runs, rules, env)
         if progress:
             labels += [name for name in progress if name not in labels]
             control = _control(rules, env)
@@ -95,6 +98,19 @@ def versions_section(runs: Runs, rules: Rules) -> Section:
     return Section(
         "versions", "The objective's progress", pictures=[Picture("versions", block, caption)]
     )
+
+
+def _held_out(
+    runs: Runs, histories: Mapping[Path, RunHistory], env: str
+) -> dict[str, dict[int, Interval]]:
+    """The same from the evaluations during meta-training."""
+    progress = {}
+    for run in runs.training:
+        returns = histories[run.path].held_out.get(env, {})
+        if len(returns) > 1:
+            points = {v: iqm_with_interval(values) for v, values in sorted(returns.items())}
+            progress[f"{run.name}, held-out"] = points
+    return progress
 
 
 def _progress(runs: Runs, rules: Rules, env: str) -> dict[str, dict[int, Interval]]:
@@ -134,13 +150,3 @@ def _versions(
     axis.set_ylabel("return")
     axis.set_xlabel("version")
     axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-
-
-def finals(rules: Rules, names: Sequence[str]) -> dict[str, list[float]]:
-    """Environment -> returns at the end of the agents that the named rules trained."""
-    scores: dict[str, list[float]] = {}
-    for rule in rules.rules:
-        if rule.name in names:
-            for env, curve in rule.curves.items():
-                scores.setdefault(env, []).extend(map(float, curve.final))
-    return scores

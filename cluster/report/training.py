@@ -60,6 +60,7 @@ def _speed(history: RunHistory) -> Table:
         texts("agent-steps", f"{steps:,}"),
         texts("wall time", duration(history.seconds)),
         texts("agent-steps per second", f"{rate:,.1f}"),
+        texts("memory at most", f"{history.memory / 1e9:,.1f} GB" if history.memory else "-"),
         texts("versions of the objective", f"{last.version:,}" if last else "0"),
     ]
     return Table("Work and time, all resumes included.", ["", "total"], rows)

@@ -9,7 +9,13 @@ from metagenrl.cluster.config_io import to_dict
 from metagenrl.cluster.report.discover import TrainRun
 from metagenrl.cluster.validate import RESUME_MAY_CHANGE, leaves
 
-_NO_VARIANT = RESUME_MAY_CHANGE | {"seed", "envs", "agents", "snapshot_every"}
+_NO_VARIANT = frozenset({"seed", "envs", "agents", "snapshot_every"})
+_BESIDE = ("held_out.", "tracking.")
+
+
+def computes(field: str) -> bool:
+    """Whether a field, by its dotted name, has a say in what a run computes."""
+    return field not in RESUME_MAY_CHANGE and not field.startswith(_BESIDE)
 
 
 class Variants:
@@ -22,7 +28,9 @@ class Variants:
         self.fields = [
             name
             for name in names
-            if name not in _NO_VARIANT and len({repr(table[name]) for table in tables}) > 1
+            if computes(name)
+            and name not in _NO_VARIANT
+            and len({repr(table[name]) for table in tables}) > 1
         ]
 
     def value(self, run: TrainRun, field: str) -> Any:
