@@ -22,6 +22,8 @@ from typing import NoReturn
 
 import redis
 from metagenrl.learner.hyperparams import require
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 PORT = 6390
 START_TIMEOUT = 30.0  # seconds, a long append-only file to read included
@@ -55,7 +57,11 @@ class HeadRedis:
     def client(self) -> redis.Redis:
         """A client of the server on this host."""
         return redis.Redis(
-            host=self.bind[0], port=self.port, password=self.password(), socket_timeout=5.0
+            host=self.bind[0],
+            port=self.port,
+            password=self.password(),
+            socket_timeout=5.0,
+            retry=Retry(NoBackoff(), 0),  # whether it answers is what is asked here
         )
 
     def running(self) -> bool:

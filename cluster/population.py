@@ -19,6 +19,7 @@ from metagenrl.cluster.engine import AgentLost, Completed, Engine, Lost, Started
 from metagenrl.cluster.recorder import Recorder
 from metagenrl.cluster.roster import Roster, Seat
 from metagenrl.cluster.run_folder import Checkpoints, agent_part
+from metagenrl.cluster.strength import Strength
 from metagenrl.learner.types import AlphaGradient
 from metagenrl.objective_server.messages import Broadcast
 
@@ -44,6 +45,7 @@ class Population:
         self.config, self.engine, self.roster = config, engine, roster
         self.recorder, self.checkpoints = recorder, checkpoints
         self._synchronous = config.server.staleness_bound == 0
+        self._strength = Strength(roster, recorder)
         self._broadcast: Broadcast = engine.exchange([], [], close=False).broadcast
         self._checkpoint_due = config.checkpoint_every
         if states is not None:
@@ -59,6 +61,7 @@ class Population:
         """Train until every agent has taken its steps; False where all of them failed."""
         while self.roster.active:
             self._welcome(0.0 if self.roster.in_condition("idle", "busy") else START_TIMEOUT)
+            self._strength.note()
             if self._synchronous:
                 self._synchronous_round()
             else:
@@ -186,13 +189,18 @@ class Population:
         if not self._synchronous:
             gradients = self._collect(self.config.round_timeout)
             self._exchange(gradients, self.roster.active, close=False)
-        if self.roster.in_condition("busy", "starting"):
-            return  # a straggler or newcomer: try again after the next round
+        if self.roster.in_condition("busy"):
+            return  # a straggler: try again after the next round
         self._checkpoint_due += self.config.checkpoint_every
         fetch: dict[str, Callable[[], Mapping[str, Any]]] = {
             agent_part(seat.index): functools.partial(self.engine.agent_state, seat.index)
             for seat in self.roster.in_condition("idle", "done")
         }
+        # Who is being brought back may be waiting for a place: what it goes on from is its state.
+        for seat in self.roster.in_condition("starting"):
+            state = self._last_state(seat.index)
+            if state is not None:
+                fetch[agent_part(seat.index)] = functools.partial(dict, state)
         fetch["server"] = self.engine.server_state
         fetch["population"] = self._state
         try:

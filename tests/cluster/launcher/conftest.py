@@ -24,15 +24,16 @@ import yaml
 ROOT = Path(__file__).resolve().parents[3]
 USER = "metagenrl-test"
 
-# First process of a host. /etc/passwd gets one more user, in this mount namespace only, whose home
-# is the host's folder; nodes share the machine, so each also gets its own folder for Ray's files.
+# First process of a host. In its mount namespace only, /etc/passwd begins with one more user, with
+# the numbers of root, so that the interpreter of the tests can be read, and a home of its own. Ray's files lie below one
+# path on all nodes, at which each host sees its own folder.
 BOOT = """
 set -e
 mount --make-rprivate /
 mount -t proc proc /proc
-cp /etc/passwd "$1/passwd"
-echo "{user}:x:0:0::$1/home:/bin/bash" >> "$1/passwd"
+{{ echo "{user}:x:0:0::$1/home:/bin/bash"; cat /etc/passwd; }} > "$1/passwd"
 mount --bind "$1/passwd" /etc/passwd
+mount --bind "$1/ray" "$3"
 mkdir -p /run/sshd
 ip link set lo up
 exec "$2" -D -e -f "$1/sshd_config" 2> "$1/sshd.log"
@@ -53,7 +54,7 @@ Subsystem sftp internal-sftp
 # What a shell of the user finds besides what node_setup.sh adds. The packages are installed already
 # (no index is reached from here), so that its pip only builds and installs the project itself.
 BASHRC = """
-export RAY_TMPDIR=$HOME/r PIP_NO_BUILD_ISOLATION=0 PIP_NO_INDEX=1 CC=false
+export RAY_TMPDIR={ray} PIP_NO_BUILD_ISOLATION=0 PIP_NO_INDEX=1 CC=false
 export RAY_DISABLE_MEMORY_MONITOR=1 RAY_worker_niceness=0 RAY_USAGE_STATS_ENABLED=0
 """
 
@@ -124,6 +125,7 @@ def base() -> Iterator[Path]:
     if reason is not None:
         pytest.skip(reason)
     folder = Path(tempfile.mkdtemp(prefix="mg-", dir="/tmp"))
+    (folder / "ray").mkdir()
     key = folder / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     yield folder
@@ -137,14 +139,13 @@ def make_host(base: Path) -> Iterator[Callable[[str, str], Host]]:
 
     def make(name: str, address: str) -> Host:
         folder = base / name
-        venv = _home(folder)
-        _share_packages(venv)
+        _share_packages(_home(folder, base / "ray"))
         key = folder / "host_key"
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
         shutil.copy(base / "key.pub", folder / "authorized_keys")
         (folder / "sshd_config").write_text(SSHD.format(folder=folder))
         unshare = ["unshare", "--mount", "--pid", "--net", "--fork", "--kill-child"]
-        boot = ["bash", "-c", BOOT.format(user=USER), "boot", str(folder), str(_which("sshd"))]
+        boot = ["bash", "-c", BOOT.format(user=USER), "boot", *map(str, (folder, _which("sshd"), base / "ray"))]
         host = Host(folder, address, subprocess.Popen([*unshare, *boot], start_new_session=True))
         hosts.append(host)
         _wait_for_ssh(host)
@@ -156,10 +157,12 @@ def make_host(base: Path) -> Iterator[Callable[[str, str], Host]]:
         host.process.wait()
 
 
-def _home(folder: Path) -> Path:
+def _home(folder: Path, ray: Path) -> Path:
+    """The user's home in the folder; where node_setup.sh will look for an environment."""
     home = folder / "home"
-    (home / "r").mkdir(parents=True)
-    (home / ".bashrc").write_text(BASHRC)
+    home.mkdir(parents=True)
+    (folder / "ray").mkdir()
+    (home / ".bashrc").write_text(BASHRC.format(ray=ray))
     return home / ".metagenrl" / "venv"
 
 
