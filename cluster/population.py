@@ -16,6 +16,7 @@ from typing import Any
 
 from metagenrl.cluster.config import TrainConfig
 from metagenrl.cluster.engine import AgentLost, Completed, Engine, Lost, Started
+from metagenrl.cluster.patience import patiently
 from metagenrl.cluster.recorder import Recorder
 from metagenrl.cluster.roster import Roster, Seat
 from metagenrl.cluster.run_folder import Checkpoints, agent_part
@@ -140,7 +141,10 @@ class Population:
 
     def _exchange(self, gradients: list[AlphaGradient], expected: list[int], close: bool) -> None:
         before = self._broadcast.version
-        result = self.engine.exchange(gradients, expected, close)
+        result = patiently(
+            lambda: self.engine.exchange(gradients, expected, close),
+            lambda why: self.recorder.event("waiting", None, f"objective not saved: {why}"),
+        )
         self._broadcast = result.broadcast
         self.recorder.exchange(gradients, result)
         every = self.config.snapshot_every

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from metagenrl.cluster.config import TrainConfig, UsageError
@@ -23,6 +24,8 @@ from metagenrl.objective_server.state import ServerState
 
 logger = logging.getLogger(__name__)
 
+Result = TypeVar("Result")
+
 ALPHA_STREAM = 0x6D657461
 """Mixed into the run's seed for alpha's initial value, so that no agent shares its stream."""
 
@@ -30,12 +33,15 @@ ALPHA_STREAM = 0x6D657461
 def train(config: TrainConfig) -> int:
     """Meta-train to the end; 0 when some agent finished, 1 when all failed.
 
-    Raises `UsageError` where the agents do not fit the cluster, before anything is written.
+    Raises `UsageError` where the agents do not fit the cluster, or a run has only damaged
+    checkpoints, before anything is written.
     """
-    share = _connect(config) if config.engine == "ray" else 0.0
+    checkpoints = Checkpoints(config.run_dir, config.keep_checkpoints)
+    if config.resume is not None:
+        _refuse(checkpoints.require_sound)
+    share = _refuse(lambda: _connect(config)) if config.engine == "ray" else 0.0
     identity = open_run(config)
     handler = log_to(config.run_dir)
-    checkpoints = Checkpoints(config.run_dir, config.keep_checkpoints)
     states = checkpoints.load() if config.resume is not None else None
     _prepare_store(config, identity, states)
     recorder = Recorder(config, identity, states)
@@ -62,13 +68,18 @@ def _picture(run_dir: Path) -> None:
         logger.warning("curves.png was not drawn: %s", error)
 
 
+def _refuse(check: Callable[[], Result]) -> Result:
+    """What `check` returns; what it finds wrong is the user's to put right."""
+    try:
+        return check()
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
 def _connect(config: TrainConfig) -> float:
     from metagenrl.cluster.ray_engine import connect
 
-    try:
-        return connect(config.agents, config.agent_cpus)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    return connect(config.agents, config.agent_cpus)
 
 
 def _engine(config: TrainConfig, identity: RunIdentity, share: float) -> Engine:

@@ -1,4 +1,4 @@
-"""Environments that raise, hang, dawdle or explode, under a whole population."""
+"""Environments that raise, hang or dawdle, under a whole population."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def test_one_that_always_raises_costs_its_agent_and_nobody_else(run, faulty) -> 
     assert agents_of(run, "failed") == {VICTIM}
     (failed,) = run.messages("failed")
     assert failed.startswith("failed after 2 restarts: EnvironmentFailed")
-    assert "raised in 4 episodes in a row: OSError(\"the simulator's licence" in failed
+    assert "raised in 4 episodes in a row: OSError" in failed
+    assert "licence has expired" in failed
     log = (run.folder / "run.log").read_text()
     assert 'faulty.py", line' in log, "the original traceback is not in the log"
     assert "its episode is dropped: OSError" in log
@@ -36,13 +37,6 @@ def test_all_that_raise_end_the_run_with_an_error(run, faulty) -> None:
     words = ["--agents", "2", "--envs", "faulty:Raises-v0", "--steps", "300"]
     run.start(*words, "--max-restarts", "0").finish(code=1)
     assert agents_of(run, "failed") == {0, 1}
-
-
-def test_one_that_explodes_is_named_and_alpha_stays_finite(run, faulty) -> None:
-    run.start(*ONE_OF_THREE, "faulty:Explodes-v0", "--steps", "300", "--max-restarts", "1").finish()
-    rejected = run.messages("rejected") + run.messages("restarted")
-    print(rejected)
-    assert rejected
 
 
 @pytest.mark.slow
