@@ -197,4 +197,5 @@ def _report_of(gradients: Sequence[AlphaGradient], broadcast: Broadcast) -> Roun
     norm = euclidean(weighted_mean(gradients)) if gradients else float("nan")
     agents = tuple(sorted(gradient.agent for gradient in gradients))
     cosines = gradient_cosines(gradients)
-    return RoundReport(broadcast.round - 1, True, agents, (), norm, float("nan"), cosines)
+    keys = tuple(sorted((g.agent, g.incarnation, g.round, g.version) for g in gradients))
+    return RoundReport(broadcast.round - 1, True, agents, (), norm, float("nan"), cosines, keys)

@@ -68,6 +68,7 @@ class ObjectiveRow:
     duplicate: int
     agent_steps: int  # of the whole population
     agent_steps_per_s: float | None
+    applied: tuple[str, ...] = ()  # identity of each gradient: "agent.incarnation.round.version"
 
 
 @dataclass(frozen=True)
@@ -124,10 +125,14 @@ def from_line(line: str | bytes, kind: str | None = None) -> Row:
     kind = values.get("kind", kind)
     if kind not in _CLASSES:
         raise ValueError(f"kind: got {kind!r}, allowed: {', '.join(_CLASSES)}")
-    missing = [field.name for field in _FIELDS[kind] if field.name not in values]
+    missing = [
+        field.name
+        for field in _FIELDS[kind]
+        if field.name not in values and field.default is dataclasses.MISSING
+    ]
     if missing:
         raise ValueError(f"{kind} row: {', '.join(missing)} missing")
-    known = {field.name: values[field.name] for field in _FIELDS[kind]}
+    known = {f.name: values[f.name] for f in _FIELDS[kind] if f.name in values}
     row: Row = _CLASSES[kind](
         **{
             name: tuple(value) if isinstance(value, list) else value
@@ -166,6 +171,7 @@ def objective_row(
         duplicate=sum(reasons.get("duplicate", 0) for reasons in rejected),
         agent_steps=agent_steps,
         agent_steps_per_s=agent_steps_per_s,
+        applied=tuple(".".join(map(str, key)) for key in report.applied_gradients),
     )
 
 

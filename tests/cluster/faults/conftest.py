@@ -22,7 +22,7 @@ TINY = (
 
 # Faults begin after 100 steps and are over where a file says so. Importing the module, which
 # gymnasium does for "faulty:...", registers the environments.
-FAULTY = '''
+FAULTY = """
 import os, time
 from pathlib import Path
 import gymnasium
@@ -56,7 +56,7 @@ class Faulty(PendulumEnv):
 for name in ("raises", "hangs", "dawdles"):
     kind = type(name.capitalize(), (Faulty,), {"fault": name})
     gymnasium.register(f"{name.capitalize()}-v0", kind, max_episode_steps=200)
-'''
+"""
 
 
 @pytest.fixture

@@ -145,7 +145,13 @@ def make_host(base: Path) -> Iterator[Callable[[str, str], Host]]:
         shutil.copy(base / "key.pub", folder / "authorized_keys")
         (folder / "sshd_config").write_text(SSHD.format(folder=folder))
         unshare = ["unshare", "--mount", "--pid", "--net", "--fork", "--kill-child"]
-        boot = ["bash", "-c", BOOT.format(user=USER), "boot", *map(str, (folder, _which("sshd"), base / "ray"))]
+        boot = [
+            "bash",
+            "-c",
+            BOOT.format(user=USER),
+            "boot",
+            *map(str, (folder, _which("sshd"), base / "ray")),
+        ]
         host = Host(folder, address, subprocess.Popen([*unshare, *boot], start_new_session=True))
         hosts.append(host)
         _wait_for_ssh(host)
