@@ -40,9 +40,7 @@ class HeadRedis:
     def __post_init__(self) -> None:
         require(0 < self.port < 65536, "port", self.port, "a number from 1 to 65535")
         for address in self.bind:
-            require(
-                _is_private(address), "bind", address, "loopback or a private network's address"
-            )
+            require(_is_private(address), "bind", address, "loopback or a private address")
 
     @property
     def password_file(self) -> Path:

@@ -33,9 +33,10 @@ def audit(run_dir: Path, broken_promises: list[str], finished: bool) -> list[Che
     stored = FileStore(run_dir).load()
     assert stored is not None
     state = ServerState.from_dict(stored, learning_rate(config))
+    broken = "; ".join(broken_promises)
     return [
         Check("the run reaches its goal", finished, "it did" if finished else "it did not"),
-        Check("no acknowledged checkpoint is lost", not broken_promises, "; ".join(broken_promises) or "none"),
+        Check("no checkpoint is lost, no resuming fails", not broken, broken or "as promised"),
         _versions(metrics),
         _adam(metrics, state),
         _counters(state),
@@ -43,7 +44,7 @@ def audit(run_dir: Path, broken_promises: list[str], finished: bool) -> list[Che
         _once(metrics),
         _of_the_round_before(metrics),
         _accepted(metrics, state),
-    ]  # fmt: skip
+    ]
 
 
 def history(metrics: Metrics) -> list[list[Identity]]:

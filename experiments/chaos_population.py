@@ -22,7 +22,7 @@ FLAGS = (
     "--lifetime 150 --lifetime-random-steps 50 --envs Pendulum-v1 InvertedDoublePendulum-v5 "
     "--wandb disabled --checkpoint-every 20 --keep-checkpoints 2 --snapshot-every 20 "
     "--log-every 50 --max-restarts 100000 --round-timeout 30 --agent-cpus 1"
-).split()
+)
 NODE_CPUS = AGENTS  # either of the two nodes could have all the agents
 
 
@@ -41,7 +41,7 @@ class Population:
         self.resumed = 0
         self.broken_promises: list[str] = []
         flags = ["--run-dir", str(run_dir), "--agents", str(AGENTS), "--seed", str(seed)]
-        self._driver = self._train(*FLAGS, *flags)
+        self._driver = self._train(*FLAGS.split(), *flags)
 
     def _train(self, *words: str) -> subprocess.Popen[bytes]:
         code = "from metagenrl.cluster.main import main; main()"

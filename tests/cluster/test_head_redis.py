@@ -72,8 +72,8 @@ def test_another_server_on_the_port_is_named(server: HeadRedis, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ("start --bind 0.0.0.0", "bind: got '0.0.0.0', allowed: loopback or a private"),
-        ("start --bind 8.8.8.8", "bind: got '8.8.8.8', allowed: loopback or a private"),
+        ("start --bind 0.0.0.0", "bind: got '0.0.0.0', allowed: loopback or a private address"),
+        ("start --bind 8.8.8.8", "bind: got '8.8.8.8', allowed: loopback or a private address"),
         ("start --port 0", "port: got 0, allowed: a number from 1 to 65535"),
         ("begin", "argument command: invalid choice: 'begin'"),
     ],

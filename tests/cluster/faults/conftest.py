@@ -18,7 +18,7 @@ TINY = (
     "--preset quickstart --hidden-units 16 --batch-size 8 --learning-starts 40 --random-steps 60 "
     "--lifetime 0 --envs Pendulum-v1 --wandb disabled --checkpoint-every 100 --snapshot-every 50 "
     "--log-every 50 --engine inprocess"
-).split()
+)
 
 # Faults begin after 100 steps and are over where a file says so. Importing the module, which
 # gymnasium does for "faulty:...", registers the environments.
@@ -80,7 +80,7 @@ class Run:
 
     def start(self, *words: str) -> Run:
         """Start it with these flags behind the common ones (of two, the later counts)."""
-        self.process = _train([*TINY, "--run-dir", str(self.folder), *words])
+        self.process = _train([*TINY.split(), "--run-dir", str(self.folder), *words])
         return self
 
     def resume(self, *words: str) -> Run:

@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parents[3]
 USER = "metagenrl-test"
 
 # First process of a host. In its mount namespace only, /etc/passwd begins with one more user, with
-# the numbers of root, so that the interpreter of the tests can be read, and a home of its own. Ray's files lie below one
-# path on all nodes, at which each host sees its own folder.
+# the numbers of root, so that the interpreter of the tests can be read, and a home of its own.
+# Ray's files lie below one path on all nodes, at which each host sees its own folder.
 BOOT = """
 set -e
 mount --make-rprivate /
@@ -145,13 +145,8 @@ def make_host(base: Path) -> Iterator[Callable[[str, str], Host]]:
         shutil.copy(base / "key.pub", folder / "authorized_keys")
         (folder / "sshd_config").write_text(SSHD.format(folder=folder))
         unshare = ["unshare", "--mount", "--pid", "--net", "--fork", "--kill-child"]
-        boot = [
-            "bash",
-            "-c",
-            BOOT.format(user=USER),
-            "boot",
-            *map(str, (folder, _which("sshd"), base / "ray")),
-        ]
+        arguments = map(str, (folder, _which("sshd"), base / "ray"))
+        boot = ["bash", "-c", BOOT.format(user=USER), "boot", *arguments]
         host = Host(folder, address, subprocess.Popen([*unshare, *boot], start_new_session=True))
         hosts.append(host)
         _wait_for_ssh(host)

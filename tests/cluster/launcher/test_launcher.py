@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 TINY = (
     "--preset quickstart --hidden-units 16 --batch-size 8 --learning-starts 40 --random-steps 60 "
     "--lifetime 0 --envs Pendulum-v1 --wandb disabled --steps 300"
-).split()
+)
 
 
 def objective(run_dir: Path) -> ObjectiveSnapshot:
@@ -61,12 +61,20 @@ def test_one_host(make_host, make_launcher, tmp_path) -> None:
     config = str(launcher.config)
     printed = launcher.ray("up", "-y", config)
 
-    train = ["train.py", "--", *TINY, "--agents", "2", "--run-dir", "runs/a"]
+    train = ["train.py", "--", *TINY.split(), "--agents", "2", "--run-dir", "runs/a"]
     printed += launcher.ray("submit", config, *train)
     printed += launcher.ray("rsync-down", config, "~/runs/a/", str(tmp_path / "a"))
     assert_trained(tmp_path / "a", agents=2)
 
-    job = ["metagenrl", "train", *TINY, "--agents", "2", "--run-dir", str(head.home / "runs/b")]
+    job = [
+        "metagenrl",
+        "train",
+        *TINY.split(),
+        "--agents",
+        "2",
+        "--run-dir",
+        str(head.home / "runs/b"),
+    ]
     address = ["--address", "http://127.0.0.1:8265"]
     printed += launcher.ray("job", "submit", *address, "--", *job)
     assert np.array_equal(objective(head.home / "runs/b").alpha, objective(tmp_path / "a").alpha)
@@ -107,7 +115,7 @@ def test_two_hosts(make_host, make_launcher, tmp_path) -> None:
         assert time.monotonic() < deadline, out + _logs(head, "monitor*")
         time.sleep(2)
 
-    train = ["train.py", "--", *TINY, "--agents", "4", "--run-dir", "runs/a"]
+    train = ["train.py", "--", *TINY.split(), "--agents", "4", "--run-dir", "runs/a"]
     launcher.ray("submit", config, *train)
     launcher.ray("rsync-down", config, "~/runs/a/", str(tmp_path / "a"))
     assert_trained(tmp_path / "a", agents=4)
