@@ -66,15 +66,8 @@ def test_one_host(make_host, make_launcher, tmp_path) -> None:
     printed += launcher.ray("rsync-down", config, "~/runs/a/", str(tmp_path / "a"))
     assert_trained(tmp_path / "a", agents=2)
 
-    job = [
-        "metagenrl",
-        "train",
-        *TINY.split(),
-        "--agents",
-        "2",
-        "--run-dir",
-        str(head.home / "runs/b"),
-    ]
+    flags = ["--agents", "2", "--run-dir", str(head.home / "runs/b")]
+    job = ["metagenrl", "train", *TINY.split(), *flags]
     address = ["--address", "http://127.0.0.1:8265"]
     printed += launcher.ray("job", "submit", *address, "--", *job)
     assert np.array_equal(objective(head.home / "runs/b").alpha, objective(tmp_path / "a").alpha)
