@@ -47,8 +47,8 @@ def _node(population: Population, rng: random.Random) -> bool:
 
 
 VICTIMS = (
-    Victim("agent", 12.0, _agent),
-    Victim("objective server", 4.0, _server),
-    Victim("driver", 2.0, _driver),
-    Victim("node", 0.5, _node),
+    Victim("agent", 14.0, _agent),
+    Victim("objective server", 4.5, _server),
+    Victim("driver", 1.0, _driver),
+    Victim("node", 0.4, _node),
 )
