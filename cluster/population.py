@@ -25,9 +25,11 @@ from metagenrl.cluster.engine import (
     Started,
 )
 from metagenrl.cluster.held_out import HeldOut
+from metagenrl.cluster.patience import patiently
 from metagenrl.cluster.recorder import Recorder
 from metagenrl.cluster.roster import Roster, Seat
 from metagenrl.cluster.run_folder import Checkpoints, agent_part
+from metagenrl.cluster.strength import Strength
 from metagenrl.learner.messages import AlphaGradient
 from metagenrl.objective_server.messages import Broadcast
 
@@ -54,6 +56,7 @@ class Population:
         self.config, self.engine, self.roster = config, engine, roster
         self.recorder, self.held_out, self.checkpoints = recorder, held_out, checkpoints
         self._synchronous = config.server.staleness_bound == 0
+        self._strength = Strength(roster, recorder)
         self._broadcast: Broadcast = engine.exchange([], [], close=False).broadcast
         self._checkpoint_due = config.checkpoint_every
         if states is not None:
@@ -74,6 +77,7 @@ class Population:
             self.held_out.request(self.recorder.snapshot(self._broadcast))
         while self.roster.active and not self.held_out.stop:
             self._welcome(0.0 if self.roster.in_condition("idle", "busy") else START_TIMEOUT)
+            self._strength.note()
             if self._synchronous:
                 self._synchronous_round()
             else:
@@ -158,7 +162,10 @@ class Population:
 
     def _exchange(self, gradients: list[Gradient], expected: list[int], close: bool) -> None:
         before = self._broadcast.version
-        result = self.engine.exchange(gradients, expected, close)
+        result = patiently(
+            lambda: self.engine.exchange(gradients, expected, close),
+            lambda why: self.recorder.event("waiting", None, f"objective not saved: {why}"),
+        )
         self._broadcast = result.broadcast
         self.recorder.exchange(gradients, result)
         every = self.config.snapshot_every
@@ -209,13 +216,18 @@ class Population:
         if not self._synchronous:
             gradients = self._collect(self.config.round_timeout)
             self._exchange(gradients, self.roster.active, close=False)
-        if self.roster.in_condition("busy", "starting"):
-            return  # a straggler or newcomer: try again after the next round
+        if self.roster.in_condition("busy"):
+            return  # a straggler: try again after the next round
         self._checkpoint_due += self.config.checkpoint_every
         fetch: dict[str, Callable[[], Mapping[str, Any]]] = {
             agent_part(seat.index): functools.partial(self.engine.agent_state, seat.index)
             for seat in self.roster.in_condition("idle", "done")
         }
+        # Who is being brought back may be waiting for a place: what it goes on from is its state.
+        for seat in self.roster.in_condition("starting"):
+            state = self._last_state(seat.index)
+            if state is not None:
+                fetch[agent_part(seat.index)] = functools.partial(dict, state)
         fetch["server"] = self.engine.server_state
         fetch["population"] = self._state
         try:

@@ -34,7 +34,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 logger = logging.getLogger(__name__)
 
-SERVER_RESTARTS = 20
+SERVER_TRIES = 20  # in a row, before the objective server is given up
 START_TIMEOUT = 300.0  # seconds until an actor must have come up: 40 take over a minute
 
 
@@ -79,12 +79,24 @@ class RayEngine:
         self._agents: dict[int, Any] = {}
         self._pending: dict[ObjectRef[Any], int] = {}
         self._starting: dict[ObjectRef[Any], int] = {}
-        self._restarts = 0
         self._server: Any = None
-        self._round = self._start_server()
+        self._round, _ = self._start_server()
 
-    def _start_server(self) -> int:
-        """Bring the server up and return its open round. Raises what opening it raised."""
+    def _start_server(self) -> tuple[int, int]:
+        """Bring the server up: its open round and version. Raises what opening it raised.
+
+        One that dies while it comes up is followed by another; `ServerUnreachable` in the end.
+        """
+        for _ in range(SERVER_TRIES):
+            try:
+                return self._try_server()
+            except (RayActorError, GetTimeoutError) as error:
+                reason = first_line(error)
+                logger.warning("objective server did not come up (%s), trying again", reason)
+                ray.kill(self._server)
+        raise ServerUnreachable(f"objective server: {reason}")
+
+    def _try_server(self) -> tuple[int, int]:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._server = (
             remote(ServerActor).options(scheduling_strategy=here).remote(self._open_server)
@@ -93,9 +105,7 @@ class RayEngine:
             _, open_round, version = ray.get(self._server.ready.remote(), timeout=START_TIMEOUT)
         except RayTaskError as error:
             raise error.as_instanceof_cause() from None
-        if self._restarts:
-            logger.warning("objective restored at version %d", version)
-        return int(open_round)
+        return int(open_round), int(version)
 
     def start_agent(
         self, config: MemberConfig, incarnation: int, state: dict[str, Any] | None
@@ -181,7 +191,7 @@ class RayEngine:
         return state
 
     def _ask(self, method: str, *arguments: Any) -> Any:
-        while True:
+        for _ in range(SERVER_TRIES):
             try:
                 return ray.get(
                     getattr(self._server, method).remote(*arguments), timeout=self._timeout
@@ -189,12 +199,12 @@ class RayEngine:
             except RayTaskError as error:
                 raise error.as_instanceof_cause() from None
             except (RayActorError, GetTimeoutError) as error:
-                self._restarts += 1
-                if self._restarts > SERVER_RESTARTS:
-                    raise ServerUnreachable(f"objective server: {first_line(error)}") from error
-                logger.warning("objective server lost (%s), restoring it", first_line(error))
+                reason = first_line(error)
+                logger.warning("objective server lost (%s), restoring it", reason)
                 ray.kill(self._server)
-                self._start_server()
+                _, version = self._start_server()
+                logger.warning("objective restored at version %d", version)
+        raise ServerUnreachable(f"objective server: {reason}")
 
     def close(self) -> None:
         """See `Engine`; a Ray that this process did not start is left running."""

@@ -51,6 +51,8 @@ class Recorder:
         self._agent_steps, self._elapsed, self._round, self._version = 0, 0.0, 0, 0
         if states is not None:
             self._restore(states["population"])
+        else:  # resumed without a checkpoint: all is computed again
+            self._writer.truncate_after(-1)
         self._began, self._meter = time.monotonic(), RateMeter()
         self._rate: float | None = None
         self._rows: list[MetricsRow] = []

@@ -70,6 +70,7 @@ class ObjectiveRow:
     duplicate: int
     agent_steps: int  # of the whole population
     agent_steps_per_s: float | None
+    applied: tuple[str, ...] = ()  # identity of each gradient: "agent.incarnation.round.version"
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,14 @@ _CLASSES: dict[str, type[Any]] = {
         ScoreRow,
     )
 }  # fmt: skip
-_FIELDS = {kind: tuple(f.name for f in dataclasses.fields(cls)) for kind, cls in _CLASSES.items()}
+_REQUIRED = {
+    kind: tuple(f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING)
+    for kind, cls in _CLASSES.items()
+}
+_OPTIONAL = {
+    kind: tuple(f.name for f in dataclasses.fields(cls) if f.default is not dataclasses.MISSING)
+    for kind, cls in _CLASSES.items()
+}
 
 
 def to_line(row: Row) -> str:
@@ -131,11 +139,12 @@ def from_line(line: str | bytes, kind: str | None = None) -> Row:
     if kind not in _CLASSES:
         raise ValueError(f"kind: got {kind!r}, allowed: {', '.join(_CLASSES)}")
     try:  # a run has half a million rows: each field is touched once
-        known = [values[name] for name in _FIELDS[kind]]
+        known = {name: values[name] for name in _REQUIRED[kind]}
     except KeyError:
-        missing = [name for name in _FIELDS[kind] if name not in values]
+        missing = [name for name in _REQUIRED[kind] if name not in values]
         raise ValueError(f"{kind} row: {', '.join(missing)} missing") from None
-    row: Row = _CLASSES[kind](*[tuple(v) if type(v) is list else v for v in known])
+    known.update({name: values[name] for name in _OPTIONAL[kind] if name in values})
+    row: Row = _CLASSES[kind](**{k: tuple(v) if type(v) is list else v for k, v in known.items()})
     return row
 
 
@@ -168,6 +177,7 @@ def objective_row(
         duplicate=sum(reasons.get("duplicate", 0) for reasons in rejected),
         agent_steps=agent_steps,
         agent_steps_per_s=agent_steps_per_s,
+        applied=tuple(".".join(map(str, key)) for key in report.applied_gradients),
     )
 
 

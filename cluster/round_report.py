@@ -16,6 +16,8 @@ def report_of(gradients: Sequence[Gradient], broadcast: Broadcast) -> RoundRepor
     """
     sound = [gradient for gradient in gradients if gradient.weight]
     norm = euclidean(weighted_mean(sound)) if sound else float("nan")
-    agents = tuple(sorted(s.agent for g in sound for s in g.shares if s.defect is None))
     cosines = gradient_cosines(sound)
-    return RoundReport(broadcast.round - 1, True, agents, (), norm, float("nan"), cosines)
+    taken = [(g.round, share) for g in sound for share in g.shares if share.defect is None]
+    keys = tuple(sorted((s.agent, s.incarnation, number, s.version) for number, s in taken))
+    agents = tuple(key[0] for key in keys)
+    return RoundReport(broadcast.round - 1, True, agents, (), norm, float("nan"), cosines, keys)

@@ -65,9 +65,16 @@ def open_folder(folder: Path, config: str, resumed: bool) -> RunIdentity:
     return identity
 
 
+class _LogFile(logging.FileHandler):
+    """A file that may be on a full disk: the terminal still has what it misses."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Swallow it."""
+
+
 def log_to(folder: Path) -> logging.Handler:
     """Send the program's log to `run.log` as well."""
-    handler = logging.FileHandler(folder / "run.log")
+    handler = _LogFile(folder / "run.log")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger("metagenrl")
     root.addHandler(handler)
@@ -113,6 +120,18 @@ class Checkpoints:
             logger.error("checkpoint failed: %s", (error.strerror or str(error)).lower())
             return False
         return True
+
+    def require_sound(self) -> None:
+        """Raise `ValueError` where there are checkpoints and none can be used.
+
+        Without this a resumed run would begin again from nothing.
+        """
+        there = list(self._folder.glob("round-*"))
+        if there and newest_complete(self._folder) is None:
+            raise ValueError(
+                f"resume: got '{self._folder.parent}' (none of its {len(there)} checkpoints is "
+                "complete and undamaged), allowed: a run with a sound checkpoint, or with none yet"
+            )
 
     def load(self, parts: list[str] | None = None) -> dict[str, dict[str, Any]] | None:
         """The newest complete checkpoint's states, or None where there is none."""

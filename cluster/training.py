@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from metagenrl.cluster.cohorts import Plan, cohort_plan
@@ -28,6 +29,8 @@ from metagenrl.objective_server.state import ServerState
 
 logger = logging.getLogger(__name__)
 
+Checked = TypeVar("Checked")
+
 ALPHA_STREAM = 0x6D657461
 """Mixed into the run's seed for alpha's initial value, so that no agent shares its stream."""
 
@@ -43,12 +46,15 @@ class Hosts:
 def train(config: TrainConfig) -> int:
     """Meta-train to the end; 0 when some agent finished, 1 when all failed.
 
-    Raises `UsageError` where the agents do not fit the cluster, before anything is written.
+    Raises `UsageError` where the agents do not fit the cluster, or a run has only damaged
+    checkpoints, before anything is written.
     """
+    checkpoints = Checkpoints(config.run_dir, config.keep_checkpoints)
+    if config.resume is not None:
+        _refuse(checkpoints.require_sound)
     hosts = _hosts(config)
     identity = open_run(config)
     handler = log_to(config.run_dir)
-    checkpoints = Checkpoints(config.run_dir, config.keep_checkpoints)
     states = checkpoints.load() if config.resume is not None else None
     _prepare_store(config, identity, states)
     recorder = Recorder(config, identity, states)
@@ -107,8 +113,13 @@ def _hosts(config: TrainConfig) -> Hosts:
 
     cpus = connect()
     plan = cohort_plan(config, cpus)
+    return Hosts(plan, _refuse(lambda: actor_share(len(plan), config.agent_cpus, cpus)))
+
+
+def _refuse(check: Callable[[], Checked]) -> Checked:
+    """What `check` returns; what it finds wrong is the user's to put right."""
     try:
-        return Hosts(plan, actor_share(len(plan), config.agent_cpus, cpus))
+        return check()
     except ValueError as error:
         raise UsageError(str(error)) from error
 

@@ -36,6 +36,8 @@ class RoundReport:
     gradient_norm: float  # of the mean gradient; 0 where nothing was accepted
     update_norm: float  # of the change of alpha
     cosines: Cosines
+    applied_gradients: tuple[tuple[int, int, int, int], ...] = ()
+    """Identities (agent, incarnation, round, version) of the contributions, ascending."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -163,6 +163,7 @@ class ObjectiveServer:
                 gradient_norm=0.0 if mean is None else euclidean(mean),
                 update_norm=euclidean(after.alpha - state.alpha),
                 cosines=gradient_cosines(taken),
+                applied_gradients=tuple(sorted(key for item in taken for key in item.members)),
             )
             self._store.commit(after.to_dict())
             self._state, self._report = after, report
