@@ -136,7 +136,7 @@ def test_workers_on_ray_come_to_the_same_bits_also_where_one_dies(
 def test_the_loss_trains_new_agents_also_in_an_environment_of_another_size(
     run_dir: Path, tmp_path: Path
 ) -> None:
-    sizes = "--seeds 1 --workers 1 --steps 60 --eval-every 30 --eval-episodes 1".split()
+    sizes = ["--seeds", "1", "--steps", "60", "--eval-every", "30", "--eval-episodes", "1"]
     test = ["test", "--objective", str(run_dir), "--version", "last"]
     folder = tmp_path / "test"
     words = ["--env", "MountainCarContinuous-v0", "--run-dir", str(folder), *sizes]
