@@ -25,7 +25,7 @@ def summary(
         ("objective", tested.label),
         ("environment", f"{', '.join(config.environments)}, {familiarity(tested)}"),
         ("seeds", f"{finished} of {config.seeds} finished, {config.steps:,} steps each"),
-        *_returns(config, rows),
+        *_returns(config, tested, rows),
         ("wall time", duration(seconds)),
         ("run folder", str(config.run_dir)),
     ]
@@ -36,14 +36,19 @@ def summary(
 
 
 def _returns(
-    config: MetaTestConfig | BaselineConfig, rows: Sequence[EvaluationRow]
+    config: MetaTestConfig | BaselineConfig,
+    tested: TestedObjective,
+    rows: Sequence[EvaluationRow],
 ) -> list[tuple[str, str]]:
-    """At the end and at the start, for each environment."""
+    """At the end and at the start, for each environment; of fixed weights, once."""
+    moments = [("final return", config.steps), ("untrained policy", 0)]
+    if "learning" in tested.facts:
+        moments = [("return of a trial's last episode", config.steps)]
     lines = []
     for env in config.environments:
         where = f" in {env}" if len(config.environments) > 1 else ""
         of_env = [row for row in rows if row.env == env]
-        for name, steps in (("final return", config.steps), ("untrained policy", 0)):
+        for name, steps in moments:
             lines.append((name + where, mean_and_interval(returns_at(of_env, steps))))
     return lines
 

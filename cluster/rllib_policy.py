@@ -6,6 +6,7 @@ checkpoints are pickles, and even its filter's JSON state is read with `allow_pi
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,11 @@ from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
 
 FILTER_BOUND = 10.0
 """Bound of a normalised observation, RLlib's and everybody's."""
+
+
+def quiet_rllib() -> None:
+    """Hear only errors: RLlib warns of its own deprecations, in every process."""
+    logging.getLogger("ray").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,7 @@ class NetworkShape:
 
     def build(self) -> RLModule:
         """The policy's network alone, with random parameters."""
+        quiet_rllib()
         return RLModuleSpec(
             module_class=DefaultPPOTorchRLModule,
             observation_space=unbounded(self.inputs),

@@ -7,24 +7,20 @@ randomness; the running episode is the only thing that it does not continue.
 
 from __future__ import annotations
 
-import logging
 import random
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from metagenrl.agents.gym_view import RecordedEnv
 from metagenrl.agents.rollout import Episode
+from metagenrl.cluster.rllib_config import PpoRun, rllib_config
 from metagenrl.cluster.rllib_policy import (
-    FILTER_BOUND,
     NetworkShape,
     ObservationFilter,
     PpoPolicy,
+    quiet_rllib,
 )
-from metagenrl.learner.baseline_hyperparams import PpoConfig
-from ray.rllib.algorithms.ppo import PPOConfig
-from ray.rllib.connectors.env_to_module import MeanStdFilter
 from ray.rllib.core import COMPONENT_OPTIMIZER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.core.learner.learner import Learner
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
@@ -35,34 +31,22 @@ _FILTER = "MeanStdFilter"
 _CONNECTORS = "env_to_module_connector"
 
 
-@dataclass(frozen=True)
-class PpoRun:
-    """One agent's training."""
-
-    seed: int
-    steps: int
-    """Of the whole run, for the schedule of the learning rate."""
-    rollout_steps: int
-    gamma: float
-    network: NetworkShape
-    ppo: PpoConfig
-
-
 class RllibPpo:
     """An agent that RLlib trains by PPO in `env`."""
 
     def __init__(self, env: RecordedEnv, run: PpoRun) -> None:
         """Raises `RuntimeError` where the network has no state although it should have one."""
-        logging.getLogger("ray").setLevel(logging.ERROR)  # it warns of its own deprecations
+        quiet_rllib()
         self.env, self.run = env, run
         _seed_everything(run.seed, 0)
-        config = _rllib_config(env, run)
+        config = rllib_config(env, run)
         self.runner = SingleAgentEnvRunner(config=config)
         self.learner: Learner = config.build_learner(spaces=self.runner.get_spaces())
         if self.runner.module.is_stateful() != bool(run.network.lstm_units):
             raise RuntimeError("RLlib built a network without the LSTM that was asked for")
         self._send_weights()
         self.steps, self._start, self._end = 0, 0, 0
+        self._begin_anew = True
         self._episodes: list[Any] = []
         self._finished: dict[int, Episode] = {}
 
@@ -87,7 +71,8 @@ class RllibPpo:
     def _collect(self) -> None:
         _seed_everything(self.run.seed, self.steps)
         wanted = min(self.run.rollout_steps, self.run.steps - self.steps)
-        self._episodes = self.runner.sample(num_timesteps=wanted)
+        self._episodes = self.runner.sample(num_timesteps=wanted, force_reset=self._begin_anew)
+        self._begin_anew = False
         self._finished = self.env.take_finished()
         self._start, self._end = self.steps, self.steps + wanted
 
@@ -153,11 +138,12 @@ class RllibPpo:
         groups = [
             group | {"lr": state["learning_rate"]} for group in optimizer["state"]["param_groups"]
         ]
-        moments = {int(i): dict(values) for i, values in state["adam"].items()}
+        # Copies: torch would go on in the memory of the arrays that it is given.
+        moments = {int(i): _moments(values) for i, values in state["adam"].items()}
         optimizer["state"] = {"param_groups": groups, "state": moments}
         self.learner.set_state(
             {
-                COMPONENT_RL_MODULE: {DEFAULT_MODULE_ID: dict(state["parameters"])},
+                COMPONENT_RL_MODULE: {DEFAULT_MODULE_ID: _copied(state["parameters"])},
                 COMPONENT_OPTIMIZER: {name: optimizer},
             }
         )
@@ -165,6 +151,7 @@ class RllibPpo:
         self._load_filter(state["filter"])
         self.env.load_state_dict(state["environment"])
         self.steps = self._start = self._end = int(state["steps"])
+        self._begin_anew = True
 
     def _load_filter(self, state: dict[str, Any]) -> None:
         saved = self.runner.get_state(components=_CONNECTORS)[_CONNECTORS]
@@ -179,41 +166,9 @@ class RllibPpo:
 def frozen_policy(state: dict[str, Any]) -> PpoPolicy:
     """The policy that `frozen_state` described; raises where a shape differs."""
     module = NetworkShape(**state["network"]).build()
-    module.set_state(dict(state["parameters"]))
+    module.set_state(_copied(state["parameters"]))
     f = state["filter"]
     return PpoPolicy(module, ObservationFilter(int(f["count"]), f["mean"], f["squares"]))
-
-
-def _rllib_config(env: RecordedEnv, run: PpoRun) -> PPOConfig:
-    ppo = run.ppo
-    return (
-        PPOConfig()
-        .environment(env=lambda _: env)
-        .env_runners(
-            num_env_runners=0,
-            env_to_module_connector=lambda env, spaces, device: MeanStdFilter(
-                clip_by_value=FILTER_BOUND
-            ),
-        )
-        .learners(num_learners=0)
-        .training(
-            lr=[[0, ppo.learning_rate], [run.steps, 0.0]],
-            gamma=run.gamma,
-            lambda_=ppo.gae_lambda,
-            clip_param=ppo.clip,
-            # The value's loss is not clipped: RLlib's default drops every error above sqrt(10).
-            vf_clip_param=float("inf"),
-            vf_loss_coeff=ppo.value_weight,
-            entropy_coeff=ppo.entropy_weight,
-            use_kl_loss=False,
-            grad_clip=ppo.gradient_clip,
-            grad_clip_by="global_norm",
-            train_batch_size_per_learner=run.rollout_steps,
-            minibatch_size=ppo.minibatch,
-            num_epochs=ppo.epochs,
-        )
-        .rl_module(model_config=run.network.model_config())
-    )
 
 
 def _seed_everything(seed: int, steps: int) -> None:

@@ -123,6 +123,7 @@ def _policies(config: MetaTestConfig, learned: MetaLearned) -> TestedObjective:
         "phase": "test",
         "run": str(learned.run_dir),
         "policies": found,
+        "learning": "within a trial",
         "environments": list(learned.environments),
         "padding": dataclasses.asdict(learned.padding),
         "seen": config.env in learned.environments,
