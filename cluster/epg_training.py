@@ -25,6 +25,7 @@ from metagenrl.objective_server.find import snapshot_path
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 from rich.console import Console
 
+CURVES_FILE = "curves.png"
 KEEP_CHECKPOINTS = 2
 
 logger = logging.getLogger(__name__)
@@ -72,10 +73,10 @@ def _loops(config: EpgTrainConfig) -> Loops:
 
 def _draw(run_dir: Path) -> None:
     """A picture that cannot be drawn costs nothing but the picture."""
-    from metagenrl.cluster.curves import draw_training
+    from metagenrl.cluster.epg_curves import draw_epg  # matplotlib: once all else is done
 
     try:
-        print(f"curves: {draw_training(run_dir)}")
+        print(f"curves: {draw_epg(run_dir, run_dir / CURVES_FILE)}")
     except (ValueError, OSError) as error:
         logger.warning("curves.png was not drawn: %s", error)
 

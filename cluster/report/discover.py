@@ -108,7 +108,7 @@ def find_runs(folders: Iterable[Path]) -> Runs:
         values = load_mapping(path / CONFIG_FILE)
         if (path / EVALUATIONS_FILE).exists() or (path / _SEEDS).is_dir():
             tests.append(TestRun(path, values, _json(path / FACTS_FILE) or {}))
-        elif "envs" in values:
+        elif "envs" in values and "algo" not in values:  # a population, not a meta-learner
             try:
                 config = build(TrainConfig, values)
             except ValueError as error:
