@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -91,10 +92,10 @@ def find_out(
         grid = TIMES if name == "time" else DEVIATIONS
         responses[name] = Curve(
             grid,
-            by_env(lambda s, c=column, g=grid: feature_response(objective.learned, s, c, g)),
+            by_env(partial(feature_response, objective.learned, column=column, grid=grid)),
         )
     actions = {
-        name: Curve(OFFSETS, by_env(lambda s, r=reward: action_response(objective.learned, s, r)))
+        name: Curve(OFFSETS, by_env(partial(action_response, objective.learned, reward=reward)))
         for name, reward in REWARDS.items()
     }
     return Findings(

@@ -20,8 +20,8 @@ from metagenrl.cluster.seed_rows import evaluations
 from metagenrl.cluster.tested_objective import FACTS_FILE
 from metagenrl.cluster.validate import CONFIG_FILE
 
-DEPTH = 4
-"""Folders below a named one that are searched: RUN/tests/ENVIRONMENT/learned is three deep."""
+DEPTH = 6
+"""Folders below a named one that are searched: STUDY/RUN/tests/ENVIRONMENT/learned is four deep."""
 
 _INNER = frozenset({"checkpoints", "objectives", "server", "seeds", "wandb", "report"})
 _SEEDS = "seeds"

@@ -10,10 +10,9 @@ import numpy as np
 from metagenrl.cluster.population_curves import PopulationReturns
 from metagenrl.cluster.report.contents import Fact, Facts, Section, brief, short
 from metagenrl.cluster.report.discover import Runs, TrainRun
-from metagenrl.cluster.report.rules import Rule, Rules, best_version
+from metagenrl.cluster.report.rules import Rule, Rules, best_version, final_mean
 from metagenrl.cluster.report.training import agent_steps
 from metagenrl.cluster.run_history import RunHistory
-from metagenrl.cluster.statistics import mean_with_interval
 from metagenrl.objective_server.errors import CorruptFile
 from metagenrl.objective_server.find import read_best, snapshot_versions
 
@@ -48,8 +47,8 @@ def _against(rule: Rule, control: Rule) -> Fact:
     ]
     better = []
     for env in shared:
-        one = mean_with_interval(rule.curves[env].final)
-        other = mean_with_interval(control.curves[env].final)
+        one = final_mean(rule.curves[env])
+        other = final_mean(control.curves[env])
         # With a single agent there is no interval: NaN compares as false.
         if one.low > other.high:
             better.append(env)

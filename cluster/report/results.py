@@ -14,9 +14,10 @@ from metagenrl.cluster.figures import COLORS, NEUTRAL, Block, Panel
 from metagenrl.cluster.meta_test_panels import curves_block
 from metagenrl.cluster.report.contents import Cell, Picture, Section, Table, interval_text, short
 from metagenrl.cluster.report.discover import Runs
-from metagenrl.cluster.report.rules import Rule, Rules, drawable, iqm_band
+from metagenrl.cluster.report.rules import Rule, Rules, drawable, final_mean, iqm_band
 from metagenrl.cluster.run_history import RunHistory
-from metagenrl.cluster.statistics import Interval, iqm_with_interval, mean_with_interval
+from metagenrl.cluster.statistics import Interval, iqm_with_interval
+from scipy.stats import trim_mean
 
 SEEN = "†"
 
@@ -51,10 +52,8 @@ def _cell(rule: Rule, env: str) -> Cell:
     mark = SEEN if env in (rule.trained_in or ()) else ""
     count = f"{len(curve.final)} agent{'s' if len(curve.final) > 1 else ''}"
     unfinished = f", {curve.unfinished} unfinished" if curve.unfinished else ""
-    middle = short(iqm_with_interval(curve.final).value)
-    return Cell(
-        interval_text(mean_with_interval(curve.final)) + mark, f"IQM {middle}, {count}{unfinished}"
-    )
+    middle = short(float(trim_mean(curve.final, 0.25)))
+    return Cell(interval_text(final_mean(curve)) + mark, f"IQM {middle}, {count}{unfinished}")
 
 
 def _curves(rules: Rules) -> Picture:

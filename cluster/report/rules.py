@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from metagenrl.cluster.evaluations import Array, Curves, group_curves
 from metagenrl.cluster.report.contents import brief
 from metagenrl.cluster.report.discover import Runs, TestRun, TrainRun
 from metagenrl.cluster.report.variants import Variants
-from metagenrl.cluster.statistics import CurveInterval, iqm_curve
+from metagenrl.cluster.statistics import CurveInterval, Interval, iqm_curve, mean_with_interval
 from metagenrl.objective_server.errors import CorruptFile
 from metagenrl.objective_server.find import read_best
 
@@ -109,6 +110,16 @@ def best_version(run: TrainRun) -> int | None:
     except CorruptFile:
         return None
     return None if best is None else int(best["version"])
+
+
+def final_mean(curve: Curves) -> Interval:
+    """Mean and interval of the agents that reached the last step, at least one."""
+    return _mean(tuple(map(float, curve.final)))
+
+
+@functools.cache  # a bootstrap takes half a second, and several parts of the page want the same
+def _mean(scores: tuple[float, ...]) -> Interval:
+    return mean_with_interval(scores)
 
 
 def iqm_band(returns: Array) -> CurveInterval:

@@ -32,7 +32,7 @@ _THEME: Any = {
     "grid.color": _GRID,
     "svg.fonttype": "none",  # text stays text
 }
-_METADATA = re.compile(r"<metadata>.*?</metadata>", re.DOTALL)
+_NOT_DRAWN = re.compile(r"<(metadata|style)[ >].*?</\1>", re.DOTALL)  # the style is everybody's
 _VIEW_BOX = re.compile(r'viewBox="[^"]*"')
 _PATH = re.compile(r' d="[^"]*"')
 _DECIMALS = re.compile(r"(\.\d)\d+")  # a tenth of a point is finer than any screen
@@ -88,7 +88,7 @@ def _css(color: str) -> str:
 def _themed(document: str, title: str) -> str:
     """The document's `<svg>` with roles for colours, short coordinates and a name."""
     body = document[document.index(">", document.index("<svg")) + 1 :]
-    body = _METADATA.sub("", body)
+    body = _NOT_DRAWN.sub("", body)
     for color, role in _ROLES.items():
         body = re.sub(rf"{color}\b", f"var(--{role})", body, flags=re.IGNORECASE)
     body = _PATH.sub(lambda path: _DECIMALS.sub(r"\1", path[0]), body)
