@@ -135,12 +135,15 @@ class HeldOut:
             self._score()
 
     def finish(self, between: Callable[[int], None]) -> None:
-        """Wait for the tests that are left; now and then `between` hears how many they are."""
-        if self.waiting:
+        """Wait for the tests that are left; now and then `between` hears how many they are.
+
+        Where patience has come to its end, what is left is of no use and is left alone.
+        """
+        if self.waiting and not self.stop:
             logger.warning(
                 "%d held-out tests are left; interrupt to leave them to --resume", self.waiting
             )
-        while self.waiting:
+        while self.waiting and not self.stop:
             time.sleep(POLL_SECONDS)
             self.poll()
             between(self.waiting)
@@ -168,6 +171,8 @@ class HeldOut:
     def _score(self) -> None:
         """Turn the candidates that are complete, up to the first that is not, into rows."""
         for candidate in self._candidates[len(self._returns) :]:
+            if self.stop:  # what the decision was made on stays all that it was made on
+                break
             jobs = trials(self._config, candidate)
             results = [result(job) for job in jobs]
             given_up = [self._failures[job] >= TRIES for job in jobs]
