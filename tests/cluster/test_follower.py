@@ -227,3 +227,20 @@ def test_a_killed_drivers_follower_shows_the_rest_and_ends(
     progress = json.loads((tmp_path / "tensorboard" / "progress.json").read_bytes())
     assert progress == {"step": 10, "round": 10}
     tracking.close()
+
+
+def test_a_failing_endpoint_is_one_line_and_is_left_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no Ray here, so that the endpoint cannot even be found."""
+    from metagenrl.cluster import prometheus
+
+    def no_ray() -> list[str]:
+        raise RuntimeError("no Ray")
+
+    monkeypatch.setattr(prometheus, "endpoints", no_ray)
+    tracking = _tracking(tmp_path, engine="ray", tracking=TrackingOptions())
+    tracking.take([AGENT])
+    assert [record.getMessage() for record in caplog.records] == [
+        "prometheus: RuntimeError('no Ray'); training goes on without it"
+    ]
