@@ -83,13 +83,21 @@ class HeldOut:
         self._returns: dict[int, dict[str, float | None]] = {}  # of the versions that are scored
         self._standing = Standing({}, None, 0)
         self._candidates: list[Candidate] = []
-        rows = rows_of_kind(config.run_dir / METRICS_FILE, HeldOutRow.kind)
-        self._rows = {(r.version, r.env, r.seed) for r in rows if isinstance(r, HeldOutRow)}
-        scores = rows_of_kind(config.run_dir / METRICS_FILE, ScoreRow.kind)
-        self._scored = {row.version for row in scores if isinstance(row, ScoreRow)}
+        self._rows: set[tuple[int, str, int]] = set()  # version, environment, seed
+        self._scored: set[int] = set()
         if self._options.eval_envs:
+            self._read_rows()
             for candidate in kept_candidates(config.run_dir, moment().version):
                 self._take(candidate)
+
+    def _read_rows(self) -> None:
+        """What the run's metrics have already, after a resume cut them back."""
+        file = self._config.run_dir / METRICS_FILE
+        for row in (*rows_of_kind(file, HeldOutRow.kind), *rows_of_kind(file, ScoreRow.kind)):
+            if isinstance(row, HeldOutRow):
+                self._rows.add((row.version, row.env, row.seed))
+            elif isinstance(row, ScoreRow):
+                self._scored.add(row.version)
 
     @property
     def waiting(self) -> int:
