@@ -83,13 +83,21 @@ class HeldOut:
         self._returns: dict[int, dict[str, float | None]] = {}  # of the versions that are scored
         self._standing = Standing({}, None, 0)
         self._candidates: list[Candidate] = []
-        rows = rows_of_kind(config.run_dir / METRICS_FILE, HeldOutRow.kind)
-        self._rows = {(r.version, r.env, r.seed) for r in rows if isinstance(r, HeldOutRow)}
-        scores = rows_of_kind(config.run_dir / METRICS_FILE, ScoreRow.kind)
-        self._scored = {row.version for row in scores if isinstance(row, ScoreRow)}
+        self._rows: set[tuple[int, str, int]] = set()  # version, environment, seed
+        self._scored: set[int] = set()
         if self._options.eval_envs:
+            self._read_rows()
             for candidate in kept_candidates(config.run_dir, moment().version):
                 self._take(candidate)
+
+    def _read_rows(self) -> None:
+        """What the run's metrics have already, after a resume cut them back."""
+        file = self._config.run_dir / METRICS_FILE
+        for row in (*rows_of_kind(file, HeldOutRow.kind), *rows_of_kind(file, ScoreRow.kind)):
+            if isinstance(row, HeldOutRow):
+                self._rows.add((row.version, row.env, row.seed))
+            elif isinstance(row, ScoreRow):
+                self._scored.add(row.version)
 
     @property
     def waiting(self) -> int:
@@ -135,12 +143,15 @@ class HeldOut:
             self._score()
 
     def finish(self, between: Callable[[int], None]) -> None:
-        """Wait for the tests that are left; now and then `between` hears how many they are."""
-        if self.waiting:
+        """Wait for the tests that are left; now and then `between` hears how many they are.
+
+        Where patience has come to its end, what is left is of no use and is left alone.
+        """
+        if self.waiting and not self.stop:
             logger.warning(
                 "%d held-out tests are left; interrupt to leave them to --resume", self.waiting
             )
-        while self.waiting:
+        while self.waiting and not self.stop:
             time.sleep(POLL_SECONDS)
             self.poll()
             between(self.waiting)
@@ -168,6 +179,8 @@ class HeldOut:
     def _score(self) -> None:
         """Turn the candidates that are complete, up to the first that is not, into rows."""
         for candidate in self._candidates[len(self._returns) :]:
+            if self.stop:  # what the decision was made on stays all that it was made on
+                break
             jobs = trials(self._config, candidate)
             results = [result(job) for job in jobs]
             given_up = [self._failures[job] >= TRIES for job in jobs]

@@ -73,7 +73,7 @@ class Population:
 
         Where held-out tests see no more progress, meta-training is over before that.
         """
-        if self.held_out.due(-1, self._broadcast.version):
+        if self._broadcast.version == 0 and self.held_out.due(-1, 0):
             self.held_out.request(self.recorder.snapshot(self._broadcast))
         while self.roster.active and not self.held_out.stop:
             self._welcome(0.0 if self.roster.in_condition("idle", "busy") else START_TIMEOUT)
@@ -89,7 +89,9 @@ class Population:
         finished = bool(self.roster.in_condition("done")) or self.held_out.stop
         if finished:
             self._checkpoint()
-        self.held_out.request(self.recorder.snapshot(self._broadcast))
+        last = self.recorder.snapshot(self._broadcast)
+        if not self.held_out.stop:
+            self.held_out.request(last)
         return finished
 
     def _welcome(self, timeout: float) -> None:

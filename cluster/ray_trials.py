@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections import deque
@@ -87,6 +88,7 @@ class RayTrials:
     def close(self) -> None:
         """See `Runner`."""
         for reference in self._running:
-            ray.cancel(reference, force=True)
+            with contextlib.suppress(RayError):  # the cluster may be what went away
+                ray.cancel(reference, force=True)
         self._running.clear()
         self._waiting.clear()

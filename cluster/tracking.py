@@ -43,8 +43,13 @@ class Tracking:
 
     def take(self, rows: Sequence[MetricsRow]) -> None:
         """Rows that were written: followers read them themselves, Ray's endpoint is told."""
-        if self._export is not None:
+        if self._export is None:
+            return
+        try:
             self._export.take(rows)
+        except Exception as error:
+            self._export = None
+            logger.warning("prometheus: %r; training goes on without it", error)
 
     def poll(self) -> None:
         """Pass on what trackers said, every few seconds; cheap enough for every round."""
@@ -68,7 +73,11 @@ def _prometheus(config: TrainConfig) -> PrometheusExport | None:
         return None
     from metagenrl.cluster.prometheus import PrometheusExport
 
-    return PrometheusExport(config.run_dir.name, config.agents)
+    try:
+        return PrometheusExport(config.run_dir.name, config.agents)
+    except Exception as error:
+        logger.warning("prometheus: %r; training goes on without it", error)
+        return None
 
 
 class _Process:

@@ -207,6 +207,12 @@ def test_patience_stops_the_run_and_a_resume_does_not_start_it_again(tmp_path: P
         run.runner.finish(version)
         run.poll()
     assert run.held_out.stop  # 20 and 30 were no better than 10
+    RETURNS[40] = 99.0
+    run.reach(40)
+    run.runner.finish(40)
+    run.held_out.finish(lambda left: None)  # returns, whatever is left
+    assert [row.version for row in read_metrics(tmp_path).scores] == [0, 10, 20, 30]
+    assert read_best(tmp_path)["version"] == 10
     assert Run(tmp_path, version=30, eval_patience=2).held_out.stop
     assert not Run(tmp_path, version=30, eval_patience=3).held_out.stop
     assert not Run(tmp_path, version=30).held_out.stop

@@ -30,6 +30,11 @@ BAD_LINES = [
     ("train --gamma 1.5", "gamma: got 1.5, allowed: a number in [0, 1]"),
     ("train --gamma nan", "--gamma: got nan, allowed: a finite number"),
     ("train --batch-size 101", "learning_starts: got 200, allowed: at least 202"),
+    ("train --eval-every 0", "eval_every: got 0, allowed: a whole number >= 1"),
+    ("train --eval-patience 2", "eval_patience: got 2, allowed: 0 where eval_envs names no"),
+    ("train --eval-envs E --eval-steps 200", "eval_steps: got 200, allowed: more than learning_st"),
+    ("train --wandb disabled --wandb-per-agent", "wandb_per_agent: got True, allowed: false wher"),
+    ("workspace none --out x.json", "run: got 'none' (no config.yaml in it), allowed: the folder"),
     ("train --engine dask", "--engine: got 'dask', allowed: ray, inprocess"),
     ("train --preset tiny", "--preset: got 'tiny', allowed: quickstart, small, paper"),
     ("train --config none.yaml", "config: got 'none.yaml' (No such file or directory)"),
@@ -64,6 +69,7 @@ def test_a_mistake_is_one_line_and_starts_nothing(
     ("line", "field"),
     [
         ("train --run-dir out --envs Pendulum-v1", "envs"),
+        ("train --run-dir out --eval-envs Pendulum-v1", "eval_envs"),
         ("test --objective random --run-dir out --env", "env"),
         ("baseline --algo td3 --run-dir out --env", "env"),
     ],
@@ -126,6 +132,7 @@ def test_a_damaged_objective_is_refused(refusal: Refusal, stored_run: StoreRun) 
         ("--quorum 0.5", "server.quorum: got 0.5, allowed: 1.0, as in"),
         ("--steps 599999", "steps: got 599999, allowed: at least 600000"),
         ("--run-dir other", "run_dir: got 'other', allowed: "),
+        ("--eval-envs Hopper-v5", "held_out.eval_envs: got ['Hopper-v5'], allowed: [], as in"),
         ("--preset small", "steps: got 60000, allowed: at least 600000"),
     ],
 )
@@ -134,3 +141,11 @@ def test_resuming_with_another_configuration_is_refused(
 ) -> None:
     run = stored_run(TrainConfig(envs=("Pendulum-v1",)))
     assert refusal(f"train --resume {run} {flags}").startswith(line)
+
+
+def test_a_workspace_without_a_place_to_go_is_refused(
+    refusal: Refusal, stored_run: StoreRun
+) -> None:
+    run = stored_run(TrainConfig())
+    assert refusal(f"workspace {run}").startswith("entity: missing, allowed: an account")
+    assert refusal(f"workspace {run} --out none/x").startswith("out: got 'none/x', allowed: a file")
