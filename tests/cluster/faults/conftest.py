@@ -88,7 +88,7 @@ class Run:
         self.process = _train(["--resume", str(self.folder), *words])
         return self
 
-    def finish(self, code: int = 0, seconds: float = 240.0) -> str:
+    def finish(self, code: int = 0, seconds: float = 900.0) -> str:
         """Wait for its end; what it printed. Raises unless it exits with `code`."""
         assert self.process is not None
         out, _ = self.process.communicate(timeout=seconds)
@@ -99,11 +99,11 @@ class Run:
         """Of its events of one kind."""
         return [row.message for row in read_metrics(self.folder).events if row.what == what]
 
-    def wait_for(self, what: str, seconds: float = 120.0) -> None:
+    def wait_for(self, what: str, seconds: float = 600.0) -> None:
         """Until there is an event of this kind."""
         self.wait_until(lambda: bool(self.messages(what)), seconds)
 
-    def wait_until(self, condition: Callable[[], object], seconds: float = 120.0) -> None:
+    def wait_until(self, condition: Callable[[], object], seconds: float = 600.0) -> None:
         """Until it is true; raises where the run ends before."""
         deadline = time.monotonic() + seconds
         while not condition():

@@ -179,7 +179,7 @@ def _share_packages(venv: Path) -> None:
 
 
 def _wait_for_ssh(host: Host) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not host.started():
         assert time.monotonic() < deadline, (host.folder / "sshd.log").read_text()
         time.sleep(0.1)
@@ -193,7 +193,7 @@ class Launcher:
     folder: Path
     config: Path
 
-    def ray(self, *words: str, timeout: float = 300.0, **environment: str) -> str:
+    def ray(self, *words: str, timeout: float = 900.0, **environment: str) -> str:
         """Run `ray WORDS`; what it printed. Raises `AssertionError` with that where it fails."""
         home = self.folder / "client"
         env = {"HOME": str(home), "RAY_TMPDIR": str(home), "RAY_USAGE_STATS_ENABLED": "0"}
