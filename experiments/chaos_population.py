@@ -32,7 +32,6 @@ class Population:
     def __init__(self, run_dir: Path, seed: int) -> None:
         # A lost node is noticed after seconds, not after half a minute.
         os.environ |= {"RAY_health_check_period_ms": "1000", "RAY_worker_niceness": "0"}
-        os.environ["RAY_raylet_start_wait_time_s"] = "600"  # 30 s are few on a busy machine
         self._run_dir, self._goal = run_dir, STEPS
         self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
         for _ in range(2):

@@ -56,7 +56,6 @@ Subsystem sftp internal-sftp
 BASHRC = """
 export RAY_TMPDIR={ray} PIP_NO_BUILD_ISOLATION=0 PIP_NO_INDEX=1 CC=false
 export RAY_worker_niceness=0 RAY_USAGE_STATS_ENABLED=0
-export RAY_raylet_start_wait_time_s=600  # on a busy machine 30 s are not enough
 """
 
 RAY = """#!{venv}/bin/python
