@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -75,7 +75,6 @@ class Run:
     """A `metagenrl train` in a process of its own."""
 
     folder: Path
-    words: list[str] = field(default_factory=list)
     process: subprocess.Popen[str] | None = None
 
     def start(self, *words: str) -> Run:
