@@ -68,7 +68,7 @@ def missing() -> str | None:
     """Why such hosts cannot be made here, None: they can."""
     if os.geteuid() != 0:
         return "hosts in namespaces need root"
-    tools = ("sshd", "ssh", "rsync", "ip", "unshare", "nsenter")
+    tools = ("sshd", "ssh", "ssh-keygen", "rsync", "ip", "unshare", "nsenter", "ps")
     absent = [tool for tool in tools if _which(tool) is None]
     if absent:
         return f"not installed: {', '.join(absent)} (openssh-server, rsync, iproute2, util-linux)"
