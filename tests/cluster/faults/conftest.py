@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -75,7 +75,6 @@ class Run:
     """A `metagenrl train` in a process of its own."""
 
     folder: Path
-    words: list[str] = field(default_factory=list)
     process: subprocess.Popen[str] | None = None
 
     def start(self, *words: str) -> Run:
@@ -88,7 +87,7 @@ class Run:
         self.process = _train(["--resume", str(self.folder), *words])
         return self
 
-    def finish(self, code: int = 0, seconds: float = 240.0) -> str:
+    def finish(self, code: int = 0, seconds: float = 900.0) -> str:
         """Wait for its end; what it printed. Raises unless it exits with `code`."""
         assert self.process is not None
         out, _ = self.process.communicate(timeout=seconds)
@@ -99,11 +98,11 @@ class Run:
         """Of its events of one kind."""
         return [row.message for row in read_metrics(self.folder).events if row.what == what]
 
-    def wait_for(self, what: str, seconds: float = 120.0) -> None:
+    def wait_for(self, what: str, seconds: float = 600.0) -> None:
         """Until there is an event of this kind."""
         self.wait_until(lambda: bool(self.messages(what)), seconds)
 
-    def wait_until(self, condition: Callable[[], object], seconds: float = 120.0) -> None:
+    def wait_until(self, condition: Callable[[], object], seconds: float = 600.0) -> None:
         """Until it is true; raises where the run ends before."""
         deadline = time.monotonic() + seconds
         while not condition():

@@ -45,7 +45,6 @@ def test_agents_are_spread_and_move(cluster, run, find_actors) -> None:
     cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
     run.wait_for("complete")
     assert by_node(cluster, find_actors) == [4]
-    run.process.terminate()
     assert run.messages("degraded")[-1].startswith("degraded: ")
     restarted = {row.agent for row in read_metrics(run.folder).events if row.what == "restarted"}
     assert len(restarted) == 2

@@ -55,7 +55,7 @@ Subsystem sftp internal-sftp
 # (no index is reached from here), so that its pip only builds and installs the project itself.
 BASHRC = """
 export RAY_TMPDIR={ray} PIP_NO_BUILD_ISOLATION=0 PIP_NO_INDEX=1 CC=false
-export RAY_DISABLE_MEMORY_MONITOR=1 RAY_worker_niceness=0 RAY_USAGE_STATS_ENABLED=0
+export RAY_worker_niceness=0 RAY_USAGE_STATS_ENABLED=0
 """
 
 RAY = """#!{venv}/bin/python
@@ -68,7 +68,7 @@ def missing() -> str | None:
     """Why such hosts cannot be made here, None: they can."""
     if os.geteuid() != 0:
         return "hosts in namespaces need root"
-    tools = ("sshd", "ssh", "rsync", "ip", "unshare", "nsenter")
+    tools = ("sshd", "ssh", "ssh-keygen", "rsync", "ip", "unshare", "nsenter", "ps")
     absent = [tool for tool in tools if _which(tool) is None]
     if absent:
         return f"not installed: {', '.join(absent)} (openssh-server, rsync, iproute2, util-linux)"
@@ -179,7 +179,7 @@ def _share_packages(venv: Path) -> None:
 
 
 def _wait_for_ssh(host: Host) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not host.started():
         assert time.monotonic() < deadline, (host.folder / "sshd.log").read_text()
         time.sleep(0.1)
@@ -193,7 +193,7 @@ class Launcher:
     folder: Path
     config: Path
 
-    def ray(self, *words: str, timeout: float = 300.0, **environment: str) -> str:
+    def ray(self, *words: str, timeout: float = 900.0, **environment: str) -> str:
         """Run `ray WORDS`; what it printed. Raises `AssertionError` with that where it fails."""
         home = self.folder / "client"
         env = {"HOME": str(home), "RAY_TMPDIR": str(home), "RAY_USAGE_STATS_ENABLED": "0"}
