@@ -48,7 +48,7 @@ def train(config: TrainConfig) -> int:
     handler = log_to(config.run_dir)
     checkpoints = Checkpoints(config.run_dir, config.keep_checkpoints)
     states = checkpoints.load() if config.resume is not None else None
-    _prepare_store(config, identity, states)
+    prepare_store(config, identity.id, states)
     recorder = Recorder(config, identity, states)
     engine = _engine(config, identity, hosts)
     try:
@@ -134,9 +134,7 @@ def open_server(
     return server
 
 
-def _prepare_store(
-    config: TrainConfig, identity: RunIdentity, states: dict[str, dict[str, Any]] | None
-) -> None:
+def prepare_store(config: TrainConfig, run: str, states: dict[str, dict[str, Any]] | None) -> None:
     """Put the state to start from where the server will look: new, or the checkpoint's.
 
     On resume the rounds after the checkpoint are computed again (to the same bits in synchronous
@@ -148,4 +146,4 @@ def _prepare_store(
         return
     generator = torch.Generator().manual_seed(config.seed ^ ALPHA_STREAM)
     alpha = initial_alpha(config.objective, generator).numpy()
-    store.commit(ServerState.start(identity.id, alpha, learning_rate(config)).to_dict())
+    store.commit(ServerState.start(run, alpha, learning_rate(config)).to_dict())
