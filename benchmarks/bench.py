@@ -79,8 +79,9 @@ def run(config: BenchConfig) -> list[str]:
     Raises `OSError` before measuring where it cannot write.
     """
     config.out.parent.mkdir(parents=True, exist_ok=True)
-    values = json.loads(config.out.read_text()) if config.out.exists() else {}
-    config.out.open("a").close()
+    with config.out.open("a+") as file:  # fails now rather than after an hour
+        file.seek(0)
+        values = json.loads(file.read() or "{}")
     settle()
     failed = []
     for name in config.only:

@@ -27,6 +27,8 @@ def draw(values: Mapping[str, Any], path: Path) -> None:
     )
     for axis, size in zip(axes[0], sizes.values(), strict=True):
         _panel(axis, size, values["gemm_limit_gflops"])
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     machine = values["machine"]
     figure.suptitle(f"{machine['cpu']}, one thread, {values['date'][:10]}", fontsize=9)
     figure.savefig(path, dpi=130)
@@ -52,5 +54,4 @@ def _panel(axis: Any, size: Mapping[str, Any], limit: float) -> None:
         f"{agent['hidden_units']} units, {agent['batch_size']} x {agent['segment_length']} steps"
     )
     axis.set_title(f"{size['problem']['name']}: {sizes}", fontsize=9)
-    axis.legend(fontsize=7, loc="lower right", frameon=False)
     axis.spines[["top", "right"]].set_visible(False)
