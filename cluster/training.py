@@ -56,7 +56,7 @@ def train(config: TrainConfig) -> int:
     identity = open_run(config)
     handler = log_to(config.run_dir)
     states = checkpoints.load() if config.resume is not None else None
-    _prepare_store(config, identity, states)
+    prepare_store(config, identity.id, states)
     recorder = Recorder(config, identity, states)
     engine = _engine(config, identity, hosts)
     trials = _trials(config)
@@ -178,9 +178,7 @@ def open_server(
     return server
 
 
-def _prepare_store(
-    config: TrainConfig, identity: RunIdentity, states: dict[str, dict[str, Any]] | None
-) -> None:
+def prepare_store(config: TrainConfig, run: str, states: dict[str, dict[str, Any]] | None) -> None:
     """Put the state to start from where the server will look: new, or the checkpoint's.
 
     On resume the rounds after the checkpoint are computed again (to the same bits in synchronous
@@ -191,4 +189,4 @@ def _prepare_store(
         store.commit(states["server"])
         return
     alpha = first_alpha(config).numpy()
-    store.commit(ServerState.start(identity.id, alpha, learning_rate(config)).to_dict())
+    store.commit(ServerState.start(run, alpha, learning_rate(config)).to_dict())
