@@ -119,7 +119,7 @@ def test_the_learner_sees_whole_trials(tmp_path: Path) -> None:
     assert [len(episode) for episode in episodes if episode.is_done] == [TRIAL] * 5
     done_flags = episodes[0].get_observations()[:, -1]
     assert np.flatnonzero(done_flags > done_flags.mean()).tolist() == [STEPS, TRIAL]
-    assert agent.runner.module.is_stateful()
+    assert agent.module.is_stateful()
     assert agent.padding == Padding(1, 1)
     assert agent.env.steps == [24, 16]  # type: ignore[attr-defined]
 
