@@ -67,7 +67,12 @@ class RolloutBuffer:
         for row, (start, end) in enumerate(zip(starts, ends, strict=True)):
             mask[row, : end - start] = 1
         return EpisodeSegments(
-            *(self._cut(getattr(self, name), mask) for name in _ARRAYS[:5]), torch.from_numpy(mask)
+            observations=self._cut(self.observations, mask),
+            actions=self._cut(self.actions, mask),
+            rewards=self._cut(self.rewards, mask),
+            next_observations=self._cut(self.next_observations, mask),
+            terminated=self._cut(self.terminated, mask),
+            mask=torch.from_numpy(mask),
         )
 
     def _cut(self, values: NDArray[Any], mask: Array) -> Tensor:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from metagenrl.cluster.algorithms import TRAITS
 from metagenrl.cluster.config import BaselineConfig, MetaTestConfig, UsageError
@@ -92,7 +93,8 @@ def _prepare_folder(config: Config, tested: TestedObjective) -> None:
 
 
 def _jobs(config: Config, tested: TestedObjective) -> list[TraineeJob]:
-    rule, own = tested.choice.rule, {}
+    rule = tested.choice.rule
+    own: dict[str, Any] = {}
     agent = agent_for(rule, config.agent)
     if isinstance(config, BaselineConfig):
         agent = agent_for(rule, config.agent, config.transitions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import gymnasium
 from metagenrl.cluster.rllib_policy import FILTER_BOUND, NetworkShape
@@ -33,9 +34,7 @@ def rllib_config(env: gymnasium.Env[Array, Array], run: PpoRun) -> PPOConfig:
         .environment(env=lambda _: env)
         .env_runners(
             num_env_runners=0,
-            env_to_module_connector=lambda env, spaces, device: MeanStdFilter(
-                clip_by_value=FILTER_BOUND
-            ),
+            env_to_module_connector=_observation_filter,
         )
         .learners(num_learners=0)
         .training(
@@ -56,3 +55,7 @@ def rllib_config(env: gymnasium.Env[Array, Array], run: PpoRun) -> PPOConfig:
         )
         .rl_module(model_config=run.network.model_config())
     )
+
+
+def _observation_filter(*_: Any, **__: Any) -> MeanStdFilter:
+    return MeanStdFilter(clip_by_value=FILTER_BOUND)

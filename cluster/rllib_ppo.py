@@ -23,6 +23,7 @@ from metagenrl.cluster.rllib_policy import (
 )
 from ray.rllib.core import COMPONENT_OPTIMIZER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.core.learner.learner import Learner
+from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.utils.filter import RunningStat
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
@@ -42,7 +43,9 @@ class RllibPpo:
         config = rllib_config(env, run)
         self.runner = SingleAgentEnvRunner(config=config)
         self.learner: Learner = config.build_learner(spaces=self.runner.get_spaces())
-        if self.runner.module.is_stateful() != bool(run.network.lstm_units):
+        assert self.runner.module is not None
+        self.module: RLModule = self.runner.module
+        if self.module.is_stateful() != bool(run.network.lstm_units):
             raise RuntimeError("RLlib built a network without the LSTM that was asked for")
         self._send_weights()
         self.steps, self._start, self._end = 0, 0, 0
@@ -95,7 +98,7 @@ class RllibPpo:
 
     def policy(self) -> PpoPolicy:
         """The current policy, deterministic; valid until the next update."""
-        return PpoPolicy(self.runner.module, self.observation_filter())
+        return PpoPolicy(self.module, self.observation_filter())
 
     def observation_filter(self) -> ObservationFilter:
         """A copy of the filter's statistics."""
@@ -108,7 +111,7 @@ class RllibPpo:
         f = self.observation_filter()
         return {
             "network": vars(self.run.network).copy(),
-            "parameters": _copied(self.runner.module.get_state()),
+            "parameters": _copied(self.module.get_state()),
             "filter": {"count": f.count, "mean": f.mean, "squares": f.squares},
         }
 

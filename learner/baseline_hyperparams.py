@@ -13,7 +13,7 @@ from metagenrl.learner.hyperparams import require, require_at_least, require_pos
 
 @dataclass(frozen=True)
 class OnPolicyConfig:
-    """What `reinforce`, `ppo` and `rl2` share."""
+    """Rollouts of `reinforce`, `ppo` and `rl2`, and the critic that REINFORCE fits to them."""
 
     rollout_steps: int = 1_000
     """Environment steps that one update of an on-policy algorithm is computed from."""

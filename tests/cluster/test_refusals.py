@@ -42,7 +42,7 @@ BAD_LINES = [
     ("train --run-dir /proc/none/run", "run_dir: got '/proc/none/run' ("),
     ("test --objective random --run-dir out", "env: missing, allowed: text"),
     ("test --objective none --env Pendulum-v1 --run-dir out", "objective: got 'none' (none: no ob"),
-    ("baseline --algo ppo", "--algo: got 'ppo', allowed: td3, ddpg, reinforce-off"),
+    ("baseline --algo a2c", "--algo: got 'a2c', allowed: td3, ddpg, reinforce-off, reinforce, p"),
     ("objective show none", "file: got 'none', allowed: an objective's snapshot file"),
     ("objective show", "file: missing, allowed: a path"),
     ("objective show a b", "b: unexpected argument"),

@@ -1,9 +1,10 @@
 """RL^2: memory is used, trials reach RLlib whole, policies survive their way to a meta-test."""
 
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -18,15 +19,45 @@ from metagenrl.learner.baseline_hyperparams import OnPolicyConfig, PpoConfig, Rl
 from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.objective_server.errors import CorruptFile
 
-sys.path.insert(0, str(Path(__file__).parent))
-from delayed_bandit import ENVS, STEPS
-
+STEPS = 4  # of an episode
 TRIAL = 2 * STEPS
+ENVS = ("PaysUp-v0", "PaysDown-v0")
+
+
+class DelayedBandit(gymnasium.Env[Any, Any]):
+    """Two environments that look alike: one pays for positive actions, one for negative ones.
+
+    The pay of an episode comes with its last step, so that within the next episode only memory
+    tells which environment this is.
+    """
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+    action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+
+    def __init__(self, sign: float) -> None:
+        self.sign, self.total, self.t = sign, 0.0, 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.total, self.t = 0.0, 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.total += self.sign * float(action[0])
+        self.t += 1
+        over = self.t == STEPS
+        return np.zeros(1, np.float32), self.total if over else 0.0, over, False, {}
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> None:
+def bandits() -> Iterator[None]:
+    """Both are registered, and training runs as in an agent's process."""
     torch.set_num_threads(1)
+    for env, sign in zip(ENVS, (1.0, -1.0), strict=True):
+        gymnasium.register(env, entry_point=DelayedBandit, kwargs={"sign": sign})
+    yield
+    for env in ENVS:
+        del gymnasium.registry[env]
 
 
 def job(folder: Path, **changes: Any) -> TraineeJob:
@@ -88,7 +119,7 @@ def test_the_learner_sees_whole_trials(tmp_path: Path) -> None:
     assert [len(episode) for episode in episodes if episode.is_done] == [TRIAL] * 5
     done_flags = episodes[0].get_observations()[:, -1]
     assert np.flatnonzero(done_flags > done_flags.mean()).tolist() == [STEPS, TRIAL]
-    assert agent.runner.module.is_stateful()
+    assert agent.module.is_stateful()
     assert agent.padding == Padding(1, 1)
     assert agent.env.steps == [24, 16]  # type: ignore[attr-defined]
 
