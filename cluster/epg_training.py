@@ -62,10 +62,10 @@ def _loops(config: EpgTrainConfig) -> Loops:
         torch.set_num_threads(1)
         return InProcessLoops()
     from metagenrl.cluster.epg_ray import RayLoops
-    from metagenrl.cluster.ray_engine import connect
+    from metagenrl.cluster.ray_engine import actor_share, connect
 
     try:
-        share = connect(config.workers, config.worker_cpus)
+        share = actor_share(config.workers, config.worker_cpus, connect())
     except ValueError as error:
         raise UsageError(str(error).replace("agents:", "workers:", 1)) from error
     return RayLoops(config.workers, share, config.loop_timeout, config.max_restarts)

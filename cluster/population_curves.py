@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -62,6 +63,14 @@ class ReturnsOverSteps:
             alive = (latest >= 0) & (grid <= steps[-1] + grid[0])
             returns[index, alive] = values[latest[alive]]
         return PopulationReturns(grid, returns)
+
+
+def population_returns(rows: Iterable[AgentRow]) -> PopulationReturns:
+    """Every agent's return on a common grid of steps; `rows` are of one environment."""
+    returns = ReturnsOverSteps()
+    for row in rows:
+        returns.add(row)
+    return returns.result()
 
 
 @dataclass
