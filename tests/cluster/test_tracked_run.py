@@ -23,7 +23,7 @@ from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 TINY = "--preset quickstart --engine inprocess --hidden-units 16 --batch-size 8 --random-steps 60"
 TINY += " --learning-starts 40 --agents 2 --envs Pendulum-v1 InvertedDoublePendulum-v5"
 TINY += " --lifetime 0 --checkpoint-every 100 --snapshot-every 50 --log-every 50 --steps 300"
-HELD_OUT = "--eval-envs InvertedPendulum-v5 --eval-every 80 --eval-seeds 2 --eval-steps 60"
+HELD_OUT = "--eval-envs InvertedPendulum-v5 --eval-every 60 --eval-seeds 2 --eval-steps 60"
 HELD_OUT += " --eval-episodes 2 --eval-workers 2"
 SHOWN = ["--wandb", "offline", "--tensorboard"]
 HIDDEN = ["--wandb", "disabled"]
@@ -96,7 +96,7 @@ def test_nothing_to_watch_leaves_nothing_behind(plain: Path) -> None:
 
 def test_versions_are_tested_from_the_first_to_the_last(tracked: Path) -> None:
     metrics, final = read_metrics(tracked), last(tracked).version
-    assert [row.version for row in metrics.scores] == [0, 80, final]
+    assert [row.version for row in metrics.scores] == [0, 60, 120, final]
     assert [(row.version, row.seed) for row in metrics.held_out] == [
         (row.version, seed) for row in metrics.scores for seed in (FIRST_SEED, FIRST_SEED + 1)
     ]
