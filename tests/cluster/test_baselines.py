@@ -141,10 +141,8 @@ def test_a_killed_baseline_goes_on_from_its_checkpoint(algo: str, tmp_path: Path
     words += ["--seeds", "1", "--steps", "4000", "--eval-every", "10"]
     command = [sys.executable, "-m", "metagenrl.cluster.main", *words]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 240
     while not list(run_dir.glob("seeds/*.checkpoints/step-*/manifest.json")):
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate(timeout=30)
@@ -161,7 +159,7 @@ def test_a_killed_baseline_goes_on_from_its_checkpoint(algo: str, tmp_path: Path
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ("td3", "env: got '', allowed: an environment"),
+        ("td3", "env: missing, allowed: text"),
         ("td3 --envs Pendulum-v1 --env Pendulum-v1", "envs: got ('Pendulum-v1',), allowed: noth"),
         ("ppo --phase train --env Pendulum-v1", "phase: got 'train', allowed: nothing with ppo"),
         ("rl2 --phase test --env Pendulum-v1", "--phase: got 'test', allowed: train"),
