@@ -247,7 +247,8 @@ class BaselineConfig(EvaluationConfig):
                 "training environments, or --env for a single one",
             )
             return
-        require(bool(self.env), "env", self.env, "an environment")
+        if not self.env:
+            raise UsageError("env: missing, allowed: text")
         for name, value in (("envs", self.envs), ("phase", self.phase)):
             require(not value, name, value, f"nothing with {self.algo}, which takes one --env")
 

@@ -160,6 +160,8 @@ def _draw(config: Config, tested: TestedObjective) -> None:
     try:
         from metagenrl.cluster.curves import draw_meta_test  # matplotlib: once all else is done
 
-        draw_meta_test([config.run_dir], config.run_dir / CURVES_FILE, tested.environments)
+        training = tested.facts.get("phase") == "train"
+        envs = None if training else tested.environments
+        draw_meta_test([config.run_dir], config.run_dir / CURVES_FILE, envs)
     except Exception:
         logger.exception("%s could not be drawn", CURVES_FILE)

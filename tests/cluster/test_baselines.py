@@ -26,6 +26,9 @@ SMALL = (
 )
 
 
+ENV = "InvertedPendulum-v5"  # untrained policies have short episodes in it
+
+
 def run(*words: object) -> int:
     """The command's exit code."""
     try:
@@ -137,14 +140,12 @@ def test_an_rl2_run_that_was_never_finished_is_refused(
 def test_a_killed_baseline_goes_on_from_its_checkpoint(algo: str, tmp_path: Path) -> None:
     """SIGKILL to the command; its agents' processes end by themselves, and --resume goes on."""
     run_dir = tmp_path / "run"
-    words = ["baseline", "--algo", algo, "--env", "Pendulum-v1", "--run-dir", str(run_dir), *SMALL]
-    words += ["--seeds", "1", "--steps", "4000", "--eval-every", "10"]
+    words = ["baseline", "--algo", algo, "--env", ENV, "--run-dir", str(run_dir), *SMALL]
+    words += ["--seeds", "1", "--steps", "2000", "--eval-every", "10"]
     command = [sys.executable, "-m", "metagenrl.cluster.main", *words]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 240
     while not list(run_dir.glob("seeds/*.checkpoints/step-*/manifest.json")):
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate(timeout=30)
@@ -155,13 +156,13 @@ def test_a_killed_baseline_goes_on_from_its_checkpoint(algo: str, tmp_path: Path
     assert steps % 100 == 0
     assert run(*words, "--resume") == 0
     assert f"going on from step {steps}" in (run_dir / "seeds" / "seed-0.log").read_text()
-    assert [row["steps"] for row in rows(run_dir)] == [*range(0, 4_001, 10)]
+    assert [row["steps"] for row in rows(run_dir)] == [*range(0, 2_001, 10)]
 
 
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ("td3", "env: got '', allowed: an environment"),
+        ("td3", "env: missing, allowed: text"),
         ("td3 --envs Pendulum-v1 --env Pendulum-v1", "envs: got ('Pendulum-v1',), allowed: noth"),
         ("ppo --phase train --env Pendulum-v1", "phase: got 'train', allowed: nothing with ppo"),
         ("rl2 --phase test --env Pendulum-v1", "--phase: got 'test', allowed: train"),
