@@ -77,13 +77,11 @@ def epg_test_config(
 
 
 def _is_evolved(values: Mapping[str, Any]) -> bool:
-    """What is no usable objective is not judged here."""
+    """By the last version: all of a run are of a kind. What is unusable is not judged here."""
     from metagenrl.objective_server.find import find_snapshot
     from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 
-    word = str(values.get("version", "best"))
-    version: Any = int(word) if word.isdecimal() else word
     try:
-        return is_epg(ObjectiveSnapshot.load(find_snapshot(Path(values["objective"]), version)))
+        return is_epg(ObjectiveSnapshot.load(find_snapshot(Path(values["objective"]), "last")))
     except ValueError:
         return False
