@@ -38,9 +38,10 @@ class Pending:
     @classmethod
     def of(cls, message: AlphaGradient | CohortGradient) -> Pending:
         """Copy what is needed of a message."""
-        alone = isinstance(message, AlphaGradient)
-        length = euclidean(message.gradient) if alone else message.length
-        directions = None if alone or message.directions is None else message.directions.copy()
+        if isinstance(message, CohortGradient):
+            length, directions = message.length, message.directions
+        else:
+            length, directions = euclidean(message.gradient), None
         members = tuple(
             (share.agent, share.incarnation, message.round, share.version)
             for share in message.shares
@@ -48,7 +49,7 @@ class Pending:
         )
         return cls(
             message.agent, message.round, message.environment, message.gradient.copy(), length,
-            directions, members,
+            None if directions is None else directions.copy(), members,
         )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
