@@ -64,7 +64,7 @@ def _for_round(message: AlphaGradient | CohortGradient, now: int) -> AlphaGradie
     return CohortGradient(**{**values, "round": now, "version": now, "shares": shares})
 
 
-def measure_server(agents: int, cohort: int, seconds: float = SECONDS) -> ServerRate:
+def measure_server(agents: int, cohort: int, seconds: float) -> ServerRate:
     """Rounds for about so many seconds, at least three."""
     messages, expected = _messages(agents, cohort), range(agents)
     with tempfile.TemporaryDirectory() as folder:
@@ -92,4 +92,6 @@ def measure_server(agents: int, cohort: int, seconds: float = SECONDS) -> Server
 
 def server_rates() -> list[ServerRate]:
     """Every population, one message an agent and one a cohort."""
-    return [measure_server(agents, cohort) for agents in POPULATIONS for cohort in (1, COHORT)]
+    return [
+        measure_server(agents, cohort, SECONDS) for agents in POPULATIONS for cohort in (1, COHORT)
+    ]

@@ -38,10 +38,10 @@ class Pending:
     @classmethod
     def of(cls, message: AlphaGradient | CohortGradient) -> Pending:
         """Copy what is needed of a message."""
-        if isinstance(message, AlphaGradient):
-            length, directions = euclidean(message.gradient), None
-        else:
+        if isinstance(message, CohortGradient):
             length, directions = message.length, message.directions
+        else:
+            length, directions = euclidean(message.gradient), None
         members = tuple(
             (share.agent, share.incarnation, message.round, share.version)
             for share in message.shares

@@ -57,6 +57,14 @@ def test_cohorts_share_an_environment_and_auto_keeps_the_cores_busy(config, core
     assert cohort_plan(config, cores) == plan
 
 
+@pytest.mark.parametrize("given", ["0", "2.5", "many"])
+def test_a_wrong_size_is_refused(refusal, given) -> None:
+    line = refusal(f"train --agents-per-actor {given}")
+    assert "agents" in line
+    assert given in line
+    assert "auto" in line
+
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("alone") / "run"
