@@ -12,14 +12,28 @@ import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig, require
+from metagenrl.objective_server.store_address import StoreAddress
 from tyro.conf import OmitArgPrefixes, Positional
+from tyro.constructors import PrimitiveConstructorSpec
 
 Engine = Literal["ray", "inprocess"]
 Wandb = Literal["online", "offline", "disabled"]
 Algorithm = Literal["td3", "ddpg", "reinforce-off"]
+
+StoreOption = Annotated[
+    StoreAddress,
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="file|redis://…",
+        instance_from_str=lambda words: StoreAddress.parse(words[0]),
+        is_instance=lambda value: isinstance(value, StoreAddress),
+        str_from_instance=lambda address: [str(address)],
+    ),
+]
+"""A store's address, with how `--help` shows it."""
 
 RANDOM_OBJECTIVE = "random"
 """The value of `MetaTestConfig.objective` that names the untrained control."""
@@ -80,6 +94,11 @@ class TrainConfig:
     """Seconds after which a round closes without the agents that are late."""
     agent_cpus: float | None = None
     """CPUs that Ray reserves for an agent; None: what the machine has, shared evenly."""
+    store: StoreOption = field(default_factory=StoreAddress)
+    """The server's state: `file` (run_dir alone), or redis://:PASSWORD@HOST:PORT/DB as well
+    (rediss://: TLS). The password may stand in METAGENRL_REDIS_PASSWORD; it is saved nowhere."""
+    allow_redis_without_password: bool = False
+    """Use a Redis on another machine although anybody who reaches it can change the run."""
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     agent: OmitArgPrefixes[AgentConfig] = field(default_factory=AgentConfig)
     meta: OmitArgPrefixes[MetaConfig] = field(default_factory=MetaConfig)

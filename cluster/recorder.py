@@ -19,10 +19,10 @@ from metagenrl.cluster.rate import RateMeter
 from metagenrl.cluster.records import EventRow, MetricsRow, ObjectiveRow, objective_row
 from metagenrl.cluster.run_folder import RunIdentity
 from metagenrl.cluster.status import RunStatus
+from metagenrl.cluster.stores import open_store
 from metagenrl.cluster.wandb_log import WandbLog
 from metagenrl.learner.types import AlphaGradient
 from metagenrl.objective_server.aggregate import euclidean, gradient_cosines, weighted_mean
-from metagenrl.objective_server.file_store import FileStore
 from metagenrl.objective_server.messages import Broadcast, RoundReport
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 
@@ -41,7 +41,7 @@ class Recorder:
         states: Mapping[str, Mapping[str, Any]] | None,
     ) -> None:
         self._config, self._identity = config, identity
-        self._store = FileStore(config.run_dir)
+        self._store = open_store(config.store, identity.id, config.run_dir)
         self._writer = MetricsWriter(config.run_dir / METRICS_FILE)
         envs = [config.envs[i % len(config.envs)] for i in range(config.agents)]
         self._intervals = IntervalAccumulator(config.log_every, envs)

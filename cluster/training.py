@@ -14,12 +14,13 @@ from metagenrl.cluster.population import Population
 from metagenrl.cluster.recorder import Recorder
 from metagenrl.cluster.roster import Roster
 from metagenrl.cluster.run_folder import Checkpoints, RunIdentity, log_to, open_run
+from metagenrl.cluster.stores import open_store
 from metagenrl.learner.objective_net import initial_alpha
 from metagenrl.objective_server.config import ServerConfig
-from metagenrl.objective_server.file_store import FileStore
 from metagenrl.objective_server.optimizer import CosineDecay
 from metagenrl.objective_server.server import ObjectiveServer
 from metagenrl.objective_server.state import ServerState
+from metagenrl.objective_server.store_address import StoreAddress
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ def _connect(config: TrainConfig) -> float:
 def _engine(config: TrainConfig, identity: RunIdentity, share: float) -> Engine:
     opened = functools.partial(
         open_server,
+        config.store,
         config.run_dir.absolute(),
         identity.id,
         learning_rate(config),
@@ -101,10 +103,14 @@ def server_config(config: TrainConfig) -> ServerConfig:
 
 
 def open_server(
-    run_dir: Path, run: str, learning_rate: float | CosineDecay, config: ServerConfig
+    address: StoreAddress,
+    run_dir: Path,
+    run: str,
+    learning_rate: float | CosineDecay,
+    config: ServerConfig,
 ) -> ObjectiveServer:
     """The server as the store has it; the driver has prepared the store."""
-    store = FileStore(run_dir)
+    store = open_store(address, run, run_dir)
     state = store.load()
     if state is None:
         raise RuntimeError(f"{run_dir}: the objective server's state is gone")
@@ -122,7 +128,7 @@ def _prepare_store(
     On resume the rounds after the checkpoint are computed again (to the same bits in synchronous
     mode), by agents and server together, so the server goes back to it as well.
     """
-    store = FileStore(config.run_dir, durable=True)
+    store = open_store(config.store, identity.id, config.run_dir, durable=True)
     if states is not None:
         store.commit(states["server"])
         return

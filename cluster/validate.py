@@ -20,6 +20,7 @@ from metagenrl.cluster.config import (
     UsageError,
 )
 from metagenrl.cluster.config_io import build, load_mapping, to_dict
+from metagenrl.cluster.stores import check_store
 from metagenrl.learner.hyperparams import ObjectiveConfig
 
 CONFIG_FILE = "config.yaml"
@@ -37,6 +38,8 @@ RESUME_MAY_CHANGE = frozenset(
         "max_restarts",
         "round_timeout",
         "agent_cpus",
+        "store",
+        "allow_redis_without_password",
     }
 )
 """Fields that decide how a run is executed and not what it computes."""
@@ -53,6 +56,7 @@ def check_train(config: TrainConfig) -> None:
         _check_new_folder(config.run_dir, hint=", or --resume with that folder")
     else:
         _check_writable(config.run_dir)
+    check_store(config.store, config.allow_redis_without_password)
 
 
 def check_test(config: MetaTestConfig) -> None:

@@ -6,12 +6,9 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from metagenrl.objective_server.store_address import StoreAddress
-
-if TYPE_CHECKING:
-    import redis
 
 CONNECT_TIMEOUT = 2.0
 """Seconds for a connection to be made, which is as long as an absent host may hold us up."""
@@ -20,6 +17,8 @@ CALL_TIMEOUT = 5.0
 FIRST_DELAY, LAST_DELAY = 0.5, 30.0
 """Seconds until the first attempt to reconnect, and between later ones at most."""
 
+Client = Any
+"""A `redis.Redis`; its own types leave open whether values are bytes, which ours always are."""
 Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
@@ -50,7 +49,7 @@ class RedisLink:
         """Whether the last call failed."""
         return self._failures > 0
 
-    def call(self, action: Callable[[redis.Redis], Result]) -> Result:
+    def call(self, action: Callable[[Client], Result]) -> Result:
         """What `action` makes of the client. It may be carried out twice where an answer is lost.
 
         Raises `StoreUnavailable` where Redis cannot be reached or refuses.
@@ -80,14 +79,14 @@ class RedisLink:
         return StoreUnavailable(f"redis {self.address.endpoint}: {reason}")
 
 
-def connect(address: StoreAddress) -> redis.Redis:
+def connect(address: StoreAddress) -> Client:
     """A client, which connects with its first call; binary values."""
     import redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
     options: dict[str, Any] = {} if address.password is None else {"password": address.password}
-    client: redis.Redis = redis.Redis.from_url(
+    return redis.Redis.from_url(
         address.url,
         socket_connect_timeout=CONNECT_TIMEOUT,
         socket_timeout=CALL_TIMEOUT,
@@ -96,7 +95,6 @@ def connect(address: StoreAddress) -> redis.Redis:
         retry=Retry(NoBackoff(), 1),
         **options,
     )
-    return client
 
 
 def one_line(error: BaseException) -> str:

@@ -9,16 +9,12 @@ from __future__ import annotations
 import contextlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from metagenrl.objective_server.errors import SnapshotNotFound
 from metagenrl.objective_server.file_store import FileStore
 from metagenrl.objective_server.find import Version, read_best
-from metagenrl.objective_server.redis_link import RedisLink, StoreUnavailable
+from metagenrl.objective_server.redis_link import Client, RedisLink, StoreUnavailable
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
-
-if TYPE_CHECKING:
-    import redis
 
 
 def key(run: str, name: str) -> str:
@@ -26,10 +22,9 @@ def key(run: str, name: str) -> str:
     return f"metagenrl:{run}:{name}"
 
 
-def versions_in(client: redis.Redis, name: str) -> list[int]:
+def versions_in(client: Client, name: str) -> list[int]:
     """The fields of a hash by version, ascending."""
-    fields: list[bytes] = client.hkeys(name)  # type: ignore[assignment]
-    return sorted(map(int, fields))
+    return sorted(map(int, client.hkeys(name)))
 
 
 class RedisSnapshots:
@@ -57,7 +52,7 @@ class RedisSnapshots:
         with contextlib.suppress(StoreUnavailable):  # the link has said so
             self._link.call(lambda client: self._deliver(client, replaced))
 
-    def _deliver(self, client: redis.Redis, replaced: int | None) -> None:
+    def _deliver(self, client: Client, replaced: int | None) -> None:
         there = {*versions_in(client, self._hash)} - {replaced}
         for version in self._local.snapshots():
             if version not in there:
@@ -81,11 +76,11 @@ class RedisSnapshots:
             return self._local.snapshot(version)
         return self._link.call(lambda client: self._read(client, version))
 
-    def _read(self, client: redis.Redis, version: Version) -> ObjectiveSnapshot:
+    def _read(self, client: Client, version: Version) -> ObjectiveSnapshot:
         there = versions_in(client, self._hash)
         note = client.get(self._note) if version == "best" else None
         if note is not None:
-            number = int(json.loads(note)["version"])  # type: ignore[arg-type]
+            number = int(json.loads(note)["version"])
         else:
             number = version if isinstance(version, int) else max(there, default=-1)
         data = client.hget(self._hash, str(number))
@@ -93,4 +88,4 @@ class RedisSnapshots:
         if data is None:
             listed = f"versions {', '.join(map(str, there))}" if there else "none"
             raise SnapshotNotFound(where, str(version), listed)
-        return ObjectiveSnapshot.from_bytes(data, where)  # type: ignore[arg-type]
+        return ObjectiveSnapshot.from_bytes(data, where)

@@ -16,20 +16,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from metagenrl.objective_server.aggregate import Array
 from metagenrl.objective_server.errors import CorruptFile, SnapshotNotFound
 from metagenrl.objective_server.file_store import FileStore
 from metagenrl.objective_server.find import Version
-from metagenrl.objective_server.redis_link import RedisLink, StoreUnavailable
+from metagenrl.objective_server.redis_link import Client, RedisLink, StoreUnavailable
 from metagenrl.objective_server.redis_snapshots import RedisSnapshots, key, versions_in
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 from metagenrl.objective_server.state_bytes import PackedState, pack, unpack
-
-if TYPE_CHECKING:
-    import redis
 
 KEPT_VERSIONS = 64
 """Versions of alpha that Redis holds."""
@@ -89,7 +86,7 @@ class RedisStore:
             del self._undelivered[next(iter(self._undelivered))]
 
     def _deliver(
-        self, client: redis.Redis, packed: PackedState, state: Mapping[str, Any], commits: int
+        self, client: Client, packed: PackedState, state: Mapping[str, Any], commits: int
     ) -> None:
         """The state, and every alpha that Redis has not had, in one transaction."""
         alphas, head = self._key("alpha"), {"commit": commits}
