@@ -8,12 +8,10 @@ interrupted, otherwise what the command returns.
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 # Before numpy: its BLAS would run a thread per core for the server's small vectors, and the
@@ -30,11 +28,15 @@ from metagenrl.cluster.config import (
     UsageError,
 )
 from metagenrl.cluster.config_io import unknown
+from metagenrl.cluster.control_config import CONTROL_CONFIGS, RunReference
+from metagenrl.cluster.hints import resume_command
 from metagenrl.cluster.presets import DEFAULT_PRESET, PRESETS
 
 USAGE_EXIT = 2
 INTERRUPTED_EXIT = 130
 _HELP = ("-h", "--help")
+_SOURCED = ("train", "test", "baseline")
+"""Commands that take --preset and --config."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise SystemExit(code)
 
 
-def resume_command(run_dir: Path) -> str:
-    """What the user types to go on with a run."""
-    return f"metagenrl train --resume {shlex.quote(str(run_dir))}"
-
-
 def _dispatch(words: list[str]) -> int:
     if words and words[0] in _HELP:
         print(_overview())
@@ -80,7 +77,7 @@ def _dispatch(words: list[str]) -> int:
     if name not in COMMANDS:
         raise UsageError(unknown(name, "command", COMMANDS))
     if any(word in _HELP for word in rest):
-        sourced = COMMANDS[name].config_class is not ShowConfig
+        sourced = name in _SOURCED
         show_help(COMMANDS[name].config_class, name, _help_defaults(name, rest), sourced)
         return 0
     return _carry_out(COMMANDS[name], rest)
@@ -153,6 +150,12 @@ def _show(config: ShowConfig) -> int:
     return show_objective(config.file)
 
 
+def _control(config: RunReference) -> int:
+    from metagenrl.cluster.control_commands import control
+
+    return control(config)
+
+
 COMMANDS: dict[str, Command] = {
     "train": Command(TrainConfig, resolve.train_config, validate.check_train, _train),
     "test": Command(MetaTestConfig, resolve.test_config, validate.check_test, _test),
@@ -160,6 +163,9 @@ COMMANDS: dict[str, Command] = {
         BaselineConfig, resolve.baseline_config, validate.check_baseline, _baseline
     ),
     "objective show": Command(ShowConfig, resolve.show_config, validate.check_show, _show),
+} | {
+    name: Command(cls, resolve.control_config(cls), lambda config: None, _control)
+    for name, cls in CONTROL_CONFIGS.items()
 }
 
 

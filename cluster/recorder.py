@@ -28,7 +28,7 @@ from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 
 logger = logging.getLogger(__name__)
 
-_QUIET = frozenset({"checkpoint", "rebirth"})
+_QUIET = frozenset({"checkpoint", "rebirth", "joined", "left", "paused", "resumed"})
 
 
 class Recorder:
@@ -43,10 +43,11 @@ class Recorder:
         self._config, self._identity = config, identity
         self._store = open_store(config.store, identity.id, config.run_dir)
         self._writer = MetricsWriter(config.run_dir / METRICS_FILE)
-        envs = [config.envs[i % len(config.envs)] for i in range(config.agents)]
+        agents = config.agents if states is None else len(states["population"]["roster"])
+        envs = [config.envs[i % len(config.envs)] for i in range(agents)]
         self._intervals = IntervalAccumulator(config.log_every, envs)
-        self._steps = [0] * config.agents
-        self._lives = [0] * config.agents
+        self._steps, self._lives = [0] * agents, [0] * agents
+        self._remaining = agents * config.steps
         self._agent_steps, self._elapsed, self._round, self._version = 0, 0.0, 0, 0
         if states is not None:
             self._restore(states["population"])
@@ -90,6 +91,19 @@ class Recorder:
         rows = self._intervals.add(report, Moment(self.seconds, self._round, version))
         self._view.remember(rows)
         self._rows.extend(rows)
+
+    def joined(self, agent: int, env: str, incarnation: int, steps: int) -> None:
+        """An agent joined the population, with `steps` behind it."""
+        self._intervals.join(agent, env, incarnation, steps)
+        self._steps[agent : agent + 1], self._lives[agent : agent + 1] = [steps], [0]
+        self.event("joined", agent, f"({env}) joined at version {self._version}")
+
+    def left(self, agent: int, message: str) -> None:
+        """An agent left the population."""
+        rows = self._intervals.leave(agent, self._moment())
+        self._view.remember(rows)
+        self._rows.extend(rows)
+        self.event("left", agent, message)
 
     def exchange(self, gradients: Sequence[AlphaGradient], result: Exchange) -> None:
         """What the server made of a round; one row per version of alpha."""
@@ -139,11 +153,12 @@ class Recorder:
         except OSError as error:
             self.event("snapshot failed", None, f"snapshot failed: {error.strerror}")
 
-    def tick(self) -> None:
-        """Once a round: write what has come together, and show it."""
+    def tick(self, remaining: int) -> None:
+        """Once a round: write what has come together, and show it; `remaining` agent-steps."""
+        self._remaining = remaining
         self._rate = self._meter.add(self.seconds, self._agent_steps)
         self._flush()
-        self._view.update(self._status)
+        self._view.update(self.status)
 
     def _flush(self) -> None:
         rows, self._rows = self._rows, []
@@ -151,7 +166,8 @@ class Recorder:
             self._writer.write(rows)
             self._wandb.log(rows)
 
-    def _status(self) -> RunStatus:
+    def status(self) -> RunStatus:
+        """What is known of the run at this moment."""
         row = self._objective
         return RunStatus(
             run=str(self._config.run_dir),
@@ -159,7 +175,7 @@ class Recorder:
             version=self._version,
             elapsed=self.seconds,
             agent_steps=self._agent_steps,
-            goal=self._config.agents * self._config.steps,
+            goal=self._agent_steps + self._remaining,
             rate=self._rate,
             agents=self._intervals.current(self._moment()),
             gradient_norm=None if row is None else row.gradient_norm,
@@ -181,7 +197,7 @@ class Recorder:
         self._rows.extend(self._intervals.finish(self._moment()))
         self._flush()
         self._writer.close()
-        self._view.update(self._status, force=True)
+        self._view.update(self.status, force=True)
         self._view.__exit__(None, None, None)
         logging.getLogger("metagenrl").removeHandler(self._handler)
         self._wandb.finish()

@@ -7,7 +7,7 @@ override both. Nothing is written or started here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from metagenrl.cluster.config import (
     UsageError,
 )
 from metagenrl.cluster.config_io import build, load_mapping, merge, to_dict
+from metagenrl.cluster.control_config import RunReference
 from metagenrl.cluster.presets import DEFAULT_PRESET, PRESETS
 from metagenrl.cluster.validate import (
     CONFIG_FILE,
@@ -90,6 +91,11 @@ def baseline_config(argv: Sequence[str]) -> BaselineConfig:
 def show_config(argv: Sequence[str]) -> ShowConfig:
     """The configuration of `metagenrl objective show`. Raises `UsageError`."""
     return build(ShowConfig, parse(ShowConfig, argv))
+
+
+def control_config(cls: type[RunReference]) -> Callable[[Sequence[str]], RunReference]:
+    """What gives the configuration of a command to a running population; raises `UsageError`."""
+    return lambda argv: build(cls, parse(cls, argv))
 
 
 def _test_defaults(source: Source, run_dir: Path | None) -> dict[str, Any]:

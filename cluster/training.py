@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from metagenrl.cluster.config import TrainConfig, UsageError
+from metagenrl.cluster.control import ControlDesk
 from metagenrl.cluster.engine import Engine, InProcessEngine
+from metagenrl.cluster.hints import resume_command
 from metagenrl.cluster.population import Population
+from metagenrl.cluster.reach import open_mailbox
 from metagenrl.cluster.recorder import Recorder
 from metagenrl.cluster.roster import Roster
 from metagenrl.cluster.run_folder import Checkpoints, RunIdentity, log_to, open_run
+from metagenrl.cluster.steering import Steering
 from metagenrl.cluster.stores import open_store
 from metagenrl.learner.objective_net import initial_alpha
 from metagenrl.objective_server.config import ServerConfig
@@ -33,24 +38,31 @@ def train(config: TrainConfig) -> int:
 
     Raises `UsageError` where the agents do not fit the cluster, before anything is written.
     """
-    share = _connect(config) if config.engine == "ray" else 0.0
-    identity = open_run(config)
-    handler = log_to(config.run_dir)
     checkpoints = Checkpoints(config.run_dir, config.keep_checkpoints)
     states = checkpoints.load() if config.resume is not None else None
+    share = _connect(config, states) if config.engine == "ray" else 0.0
+    identity = open_run(config)
+    handler = log_to(config.run_dir)
     _prepare_store(config, identity, states)
     recorder = Recorder(config, identity, states)
     engine = _engine(config, identity, share)
+    desk = ControlDesk(open_mailbox(config, identity.id))
+    steering: Steering | None = None
     try:
         roster = Roster(config, identity.id)
         population = Population(config, engine, roster, recorder, checkpoints, states)
-        finished = population.run()
+        steering = Steering(config, population, desk)
+        finished = population.run(steering.before_round)
     finally:
+        if steering is not None:
+            steering.close()
         engine.close()
         recorder.close()
         logging.getLogger("metagenrl").removeHandler(handler)
         handler.close()
     _picture(config.run_dir)
+    if steering.stopped:
+        print(f"stopped; to go on with it: {resume_command(config.run_dir)}")
     return 0 if finished else 1
 
 
@@ -63,11 +75,14 @@ def _picture(run_dir: Path) -> None:
         logger.warning("curves.png was not drawn: %s", error)
 
 
-def _connect(config: TrainConfig) -> float:
+def _connect(config: TrainConfig, states: Mapping[str, Mapping[str, Any]] | None) -> float:
     from metagenrl.cluster.ray_engine import connect
 
+    agents = config.agents
+    if states is not None:  # it may have been scaled
+        agents = sum(not seat["left"] for seat in states["population"]["roster"].values())
     try:
-        return connect(config.agents, config.agent_cpus)
+        return connect(agents, config.agent_cpus)
     except ValueError as error:
         raise UsageError(str(error)) from error
 
@@ -85,7 +100,7 @@ def _engine(config: TrainConfig, identity: RunIdentity, share: float) -> Engine:
         return InProcessEngine(opened)
     from metagenrl.cluster.ray_engine import RayEngine
 
-    return RayEngine(opened, share, config.round_timeout)
+    return RayEngine(opened, share, config.round_timeout, fixed=config.agent_cpus is not None)
 
 
 def learning_rate(config: TrainConfig) -> float | CosineDecay:
