@@ -39,6 +39,7 @@ class _Interval:
     state: str = "starting"
     lag: int = 0
     restarts: int = 0
+    origin: int | None = None
     rounds: int = 0
     episodes: int = 0
     return_sum: float = 0.0
@@ -51,13 +52,14 @@ class _Interval:
         """The empty interval after this one."""
         return _Interval(
             start, self.incarnation, self.steps, self.life, self.life_steps, self.state, self.lag,
-            self.restarts,
+            self.restarts, self.origin,
         )  # fmt: skip
 
     def add(self, report: MemberReport, version: int) -> None:
         """Take in one round."""
         self.incarnation, self.steps = report.incarnation, report.steps
         self.life, self.life_steps = report.life, report.life_steps
+        self.origin = report.origin
         self.state = "random" if report.gradient is None else "learning"
         self.rounds += 1
         for episode in report.episodes:
@@ -178,4 +180,5 @@ class IntervalAccumulator:
             objective_loss=interval.mean("objective_loss"),
             policy_gradient_norm=interval.mean("policy_gradient_norm"),
             value_after=interval.mean("value_after"),
+            origin=interval.origin,
         )

@@ -45,7 +45,7 @@ def connect(agents: int, agent_cpus: float | None) -> float:
     if not ray.is_initialized():
         local_cpus = _cpus_of_local_ray()
         if local_cpus is not None:
-            share_of(agents, agent_cpus, local_cpus)
+            actor_share(agents, agent_cpus, local_cpus)
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         # Ray runs its workers at niceness 15: next to anything else they would hardly run at all.
         os.environ.setdefault("RAY_worker_niceness", "0")
@@ -53,7 +53,7 @@ def connect(agents: int, agent_cpus: float | None) -> float:
         if local_cpus is not None:
             local = {"include_dashboard": False, "num_cpus": local_cpus}
         ray.init(log_to_driver=True, logging_level=logging.WARNING, **local)
-    return share_of(agents, agent_cpus, float(ray.cluster_resources().get("CPU", 0.0)))
+    return actor_share(agents, agent_cpus, float(ray.cluster_resources().get("CPU", 0.0)))
 
 
 def _cpus_of_local_ray() -> int | None:
@@ -64,7 +64,7 @@ def _cpus_of_local_ray() -> int | None:
     return None if running else available_cores()
 
 
-def share_of(agents: int, agent_cpus: float | None, cpus: float) -> float:
+def actor_share(agents: int, agent_cpus: float | None, cpus: float) -> float:
     """CPUs to reserve an agent: `agent_cpus`, or an even share of `cpus`, at most one.
 
     Raises `ValueError` where the agents do not fit, saying how many do.
@@ -132,7 +132,7 @@ class RayEngine:
         """
         cpus = float(ray.cluster_resources().get("CPU", 0.0))
         if self._fixed:
-            share_of(agents, self._agent_cpus, cpus)
+            actor_share(agents, self._agent_cpus, cpus)
             return
         free = cpus - sum(self._shares[agent] for agent in self._agents)
         newcomers = max(1, agents - len(self._agents))

@@ -85,17 +85,20 @@ class Recorder:
         agent = report.agent
         if report.life > self._lives[agent]:
             self._lives[agent] = report.life
-            self.event("rebirth", agent, f"life {report.life} at step {report.steps}")
+            message = f"life {report.life} at step {report.steps}"
+            if report.origin is not None:
+                message += f", with its policy of step {report.origin}"
+            self.event("rebirth", agent, message)
         self._agent_steps += max(0, report.steps - self._steps[agent])
         self._steps[agent] = report.steps
         rows = self._intervals.add(report, Moment(self.seconds, self._round, version))
         self._view.remember(rows)
         self._rows.extend(rows)
 
-    def joined(self, agent: int, env: str, incarnation: int, steps: int) -> None:
-        """An agent joined the population, with `steps` behind it."""
+    def joined(self, agent: int, env: str, incarnation: int, steps: int, life: int) -> None:
+        """An agent joined the population, in its life `life` and with `steps` behind it."""
         self._intervals.join(agent, env, incarnation, steps)
-        self._steps[agent : agent + 1], self._lives[agent : agent + 1] = [steps], [0]
+        self._steps[agent : agent + 1], self._lives[agent : agent + 1] = [steps], [life]
         self.event("joined", agent, f"({env}) joined at version {self._version}")
 
     def left(self, agent: int, message: str) -> None:

@@ -45,6 +45,7 @@ class AgentRow:
     value_after: float | None
     lag: int  # versions that the interval's last gradient was behind alpha
     restarts: int
+    origin: int | None = None  # agent's step of the policy that its life began with; None: new
 
 
 @dataclass(frozen=True)
@@ -124,10 +125,11 @@ def from_line(line: str | bytes, kind: str | None = None) -> Row:
     kind = values.get("kind", kind)
     if kind not in _CLASSES:
         raise ValueError(f"kind: got {kind!r}, allowed: {', '.join(_CLASSES)}")
-    missing = [field.name for field in _FIELDS[kind] if field.name not in values]
+    required = [field.name for field in _FIELDS[kind] if field.default is dataclasses.MISSING]
+    missing = [name for name in required if name not in values]
     if missing:
         raise ValueError(f"{kind} row: {', '.join(missing)} missing")
-    known = {field.name: values[field.name] for field in _FIELDS[kind]}
+    known = {field.name: values[field.name] for field in _FIELDS[kind] if field.name in values}
     row: Row = _CLASSES[kind](
         **{
             name: tuple(value) if isinstance(value, list) else value

@@ -124,8 +124,9 @@ class Steering:
             seat.steps = int(state["steps"])
             seat.joined -= seat.steps
         self._population.engine.start_agent(seat.config, seat.incarnation, state)
+        life = 0 if state is None else int(state["life"])
         recorder = self._population.recorder
-        recorder.joined(seat.index, seat.config.env_id, seat.incarnation, seat.steps)
+        recorder.joined(seat.index, seat.config.env_id, seat.incarnation, seat.steps, life)
 
     def _go_on_scaling(self) -> None:
         """Let agents leave as they become idle; confirm once all is done and saved."""
@@ -140,8 +141,10 @@ class Steering:
                 self._leave(seat)
         if any(seat.condition != "left" for seat in leaving):
             return
+        if population.roster.in_condition("starting"):
+            return
         population.settle()
-        if population.roster.in_condition("starting", "busy"):
+        if population.roster.in_condition("busy"):
             return
         message = f"now {request.agents} agents"
         if not population.checkpoint(again=True):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from metagenrl.agents.seeding import agent_seeds, draw_torch_seed, restore_rng, rng_state
 
-STREAMS = ("environment", "exploration", "replay", "initialisation")
+STREAMS = ("environment", "exploration", "replay", "initialisation", "archive")
 
 
 def _fingerprints(run_seed: int, agent: int, incarnation: int) -> list[tuple[int, ...]]:
@@ -30,7 +30,7 @@ def test_same_arguments_give_the_same_streams():
 def test_streams_are_distinct_over_runs_agents_incarnations_and_purposes():
     arguments = list(itertools.product(range(3), range(4), range(3)))
     everything = [print_ for triple in arguments for print_ in _fingerprints(*triple)]
-    assert len(set(everything)) == len(arguments) * 5
+    assert len(set(everything)) == len(arguments) * 6
 
 
 def test_streams_do_not_change_between_releases():
