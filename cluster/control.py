@@ -104,6 +104,7 @@ class ControlDesk:
         self._mailbox = mailbox
         self._lock = threading.Lock()
         self._requests: list[Request] = []
+        self._prepared: list[Answer] = []  # go out with the next status
         self._answers: list[Answer] = []
         self._status: dict[str, Any] | None = None
         self._due = float("-inf")
@@ -120,24 +121,27 @@ class ControlDesk:
         return requests
 
     def answer(self, request: Request, outcome: Outcome, message: str) -> None:
-        """Have an answer delivered."""
-        with self._lock:
-            self._answers.append(Answer(request.id, outcome, message))
+        """Have an answer delivered, with the next status, so that neither is older than it."""
+        self._prepared.append(Answer(request.id, outcome, message))
 
-    def post(self, status: Callable[[], PopulationStatus], force: bool = False) -> None:
+    def post(self, status: Callable[[], PopulationStatus]) -> None:
         """Publish the status; it is asked for only when it is time for another one."""
         now = time.monotonic()
-        if self._mailbox is None or (now < self._due and not force):
+        if self._mailbox is None or (now < self._due and not self._prepared):
             return
         self._due = now + STATUS_INTERVAL
         values = status().to_json()
         with self._lock:
             self._status = values
+            self._answers += self._prepared
+        self._prepared = []
 
-    def close(self) -> None:
-        """Deliver what is left, in a few seconds at most."""
+    def close(self, status: Callable[[], PopulationStatus]) -> None:
+        """Deliver what is left and a last status, in a few seconds at most."""
         if self._mailbox is None:
             return
+        self._due = float("-inf")
+        self.post(status)
         self._closing.set()
         self._thread.join(timeout=15.0)
 

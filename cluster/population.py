@@ -220,6 +220,7 @@ class Population:
             agent_part(seat.index): functools.partial(self.engine.agent_state, seat.index)
             for seat in self.roster.in_condition("idle", "done")
         }
+        self.recorder.flush()  # a run resumed from here does not write these rows again
         fetch["server"] = self.engine.server_state
         fetch["population"] = self._state
         try:

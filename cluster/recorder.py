@@ -99,14 +99,15 @@ class Recorder:
         """An agent joined the population, in its life `life` and with `steps` behind it."""
         self._intervals.join(agent, env, incarnation, steps)
         self._steps[agent : agent + 1], self._lives[agent : agent + 1] = [steps], [life]
-        self.event("joined", agent, f"({env}) joined at version {self._version}")
+        self.event("joined", agent, f"({env}) joined at version {self._version}", between=True)
 
     def left(self, agent: int, message: str) -> None:
         """An agent left the population."""
-        rows = self._intervals.leave(agent, self._moment())
+        moment = Moment(self.seconds, self._round - 1, self._version)
+        rows = self._intervals.leave(agent, moment)
         self._view.remember(rows)
         self._rows.extend(rows)
-        self.event("left", agent, message)
+        self.event("left", agent, message, between=True)
 
     def exchange(self, gradients: Sequence[AlphaGradient], result: Exchange) -> None:
         """What the server made of a round; one row per version of alpha."""
@@ -131,14 +132,22 @@ class Recorder:
         self._rows.append(row)
 
     def event(
-        self, what: str, agent: int | None, message: str, restarts: int | None = None
+        self,
+        what: str,
+        agent: int | None,
+        message: str,
+        restarts: int | None = None,
+        between: bool = False,
     ) -> None:
-        """Something happened to an agent, or to the run."""
+        """Something happened to an agent, or to the run.
+
+        `between` rounds: it belongs to the one before, whose rows a resumed run keeps.
+        """
         who = "" if agent is None else f"agent {agent} "
         logger.log(logging.INFO if what in _QUIET else logging.WARNING, "%s%s", who, message)
         if agent is not None and what in ("restarted", "failed", "late"):
             self._intervals.mark(agent, what, restarts)
-        self._rows.append(EventRow(self.seconds, self._round, what, agent, message))
+        self._rows.append(EventRow(self.seconds, self._round - between, what, agent, message))
 
     def snapshot(self, broadcast: Broadcast) -> None:
         """Keep alpha under its version."""
@@ -160,10 +169,11 @@ class Recorder:
         """Once a round: write what has come together, and show it; `remaining` agent-steps."""
         self._remaining = remaining
         self._rate = self._meter.add(self.seconds, self._agent_steps)
-        self._flush()
+        self.flush()
         self._view.update(self.status)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what has come together."""
         rows, self._rows = self._rows, []
         if rows:
             self._writer.write(rows)
@@ -198,7 +208,7 @@ class Recorder:
     def close(self) -> None:
         """Write and show what is left; wait for nothing but W&B's own files."""
         self._rows.extend(self._intervals.finish(self._moment()))
-        self._flush()
+        self.flush()
         self._writer.close()
         self._view.update(self.status, force=True)
         self._view.__exit__(None, None, None)

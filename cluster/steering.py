@@ -53,8 +53,7 @@ class Steering:
         if self._scaling is not None:
             self._desk.answer(self._scaling, "failed", "the run ended before that was done")
         self._condition = "ended"
-        self._desk.post(self._status, force=True)
-        self._desk.close()
+        self._desk.close(self._status)
 
     def _status(self) -> PopulationStatus:
         population = self._population
@@ -66,6 +65,9 @@ class Steering:
             time.time(),
             population.recorder.status(),
         )
+
+    def _note(self, what: str, message: str) -> None:
+        self._population.recorder.event(what, None, message, between=True)
 
     def _carry_out(self, request: Request) -> None:
         if self._stopped:
@@ -86,7 +88,9 @@ class Steering:
         if wanted == "paused":
             self._population.settle()
         self._condition = wanted
-        self._population.recorder.event(f"{request.action}d", None, f"{request.action}d {where}")
+        self._population.recorder.event(
+            f"{request.action}d", None, f"{request.action}d {where}", between=True
+        )
         self._desk.answer(request, "done", f"{request.action}d {where}")
 
     def _stop(self, request: Request) -> None:
@@ -97,7 +101,9 @@ class Steering:
             return
         self._stopped = True
         where = f"round {self._population.broadcast.round}"
-        self._population.recorder.event("stopped", None, f"stopped with a checkpoint of {where}")
+        self._population.recorder.event(
+            "stopped", None, f"stopped with a checkpoint of {where}", between=True
+        )
         self._desk.answer(request, "done", f"stopped with a checkpoint of {where}")
 
     def _scale(self, request: Request) -> None:
@@ -149,7 +155,7 @@ class Steering:
         message = f"now {request.agents} agents"
         if not population.checkpoint(again=True):
             message += "; no checkpoint could be written (see run.log), so a kill would undo it"
-        population.recorder.event("scaled", None, message)
+        self._note("scaled", message)
         self._desk.answer(request, "done", message)
         self._scaling = None
 
