@@ -17,7 +17,7 @@ from typing import Any
 
 from metagenrl.cluster.config_io import build
 from metagenrl.cluster.control import Answer, PopulationStatus, Request
-from metagenrl.objective_server.redis_link import Client, RedisLink, connect
+from metagenrl.objective_server.redis_link import Client, RedisLink, connect, one_line
 from metagenrl.objective_server.redis_snapshots import key
 from metagenrl.objective_server.store_address import StoreAddress
 
@@ -64,30 +64,36 @@ class RedisMailbox:
 
 
 class RedisRemote:
-    """See `Remote`."""
+    """See `Remote`. Every method raises `ConnectionError` where Redis is gone."""
 
     def __init__(self, run: str, address: StoreAddress) -> None:
-        """Raises `redis.RedisError` where Redis cannot be used."""
         self._run, self._client = run, connect(address)
-        self._client.ping()
 
     def status(self) -> PopulationStatus | None:
         """See `Remote`."""
-        text = self._client.get(key(self._run, "status"))
+        text = self._call("get", "status")
         return None if text is None else PopulationStatus.from_json(json.loads(text))
 
     def ask(self, request: Request, timeout: float) -> Answer | None:
         """See `Remote`. Raises `ConnectionError` where the run ends without an answer."""
         text, deadline = json.dumps(dataclasses.asdict(request)), time.monotonic() + timeout
-        self._client.rpush(key(self._run, "requests"), text)
+        self._call("rpush", "requests", text)
         gone = False
         while time.monotonic() < deadline:
-            answer = self._client.get(key(self._run, f"answer:{request.id}"))
+            answer = self._call("get", f"answer:{request.id}")
             if answer is not None:
                 return Answer(**json.loads(answer))
             if gone:
                 raise ConnectionError("the run has ended")
             gone = self.status() is None  # its last answer may have come in between
             time.sleep(POLL_INTERVAL)
-        self._client.lrem(key(self._run, "requests"), 0, text)
+        self._call("lrem", "requests", 0, text)
         return None
+
+    def _call(self, command: str, name: str, *arguments: Any) -> Any:
+        import redis
+
+        try:
+            return getattr(self._client, command)(key(self._run, name), *arguments)
+        except redis.RedisError as error:
+            raise ConnectionError(one_line(error)) from error

@@ -6,6 +6,8 @@ metrics.jsonl    one row per agent and interval, one per objective version, even
 objectives/      alpha by version
 server/          the objective server's newest committed state
 checkpoints/     everything, by round
+left/            the states of agents that left when the population shrank
+control.json     where the run can be reached while it goes on (see `reach`)
 run.log          what was logged
 curves.png       the population's curves
 """
