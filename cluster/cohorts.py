@@ -8,6 +8,12 @@ from metagenrl.cluster.engine import Averaged, Completed, Lost, Result
 
 Plan = tuple[tuple[int, ...], ...]
 
+COHORTS_STAY = (
+    "agents: a population with --agents-per-actor other than 1 keeps its size, allowed: scale one "
+    "with an actor for each agent"
+)
+"""Why cohorts are not scaled: who works with whom is settled when a run begins."""
+
 
 def cohort_plan(config: TrainConfig, cores: float) -> Plan:
     """The agents of each cohort, ascending; a cohort's agents share one environment.

@@ -12,17 +12,31 @@ import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from metagenrl.cluster.algorithms import TRAITS, Algorithm
 from metagenrl.cluster.held_out_config import HeldOutOptions
 from metagenrl.cluster.tracking_config import TrackingOptions
 from metagenrl.learner.baseline_hyperparams import OnPolicyConfig, PpoConfig, Rl2Config
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig, require
+from metagenrl.objective_server.store_address import StoreAddress
 from tyro.conf import OmitArgPrefixes, Positional
+from tyro.constructors import PrimitiveConstructorSpec
 
 Engine = Literal["ray", "inprocess"]
 Wandb = Literal["online", "offline", "disabled"]
+
+StoreOption = Annotated[
+    StoreAddress,
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="file|redis://…",
+        instance_from_str=lambda words: StoreAddress.parse(words[0]),
+        is_instance=lambda value: isinstance(value, StoreAddress),
+        str_from_instance=lambda address: [str(address)],
+    ),
+]
+"""A store's address, with how `--help` shows it."""
 
 RANDOM_OBJECTIVE = "random"
 """The value of `MetaTestConfig.objective` that names the untrained control."""
@@ -86,6 +100,11 @@ class TrainConfig:
     agents_per_actor: int | Literal["auto"] = 1
     """Agents of one environment that share an actor and answer together; auto: as many as keep
     every core busy."""
+    store: StoreOption = field(default_factory=StoreAddress)
+    """The server's state: `file` (run_dir alone), or redis://:PASSWORD@HOST:PORT/DB as well
+    (rediss://: TLS). The password may stand in METAGENRL_REDIS_PASSWORD; it is saved nowhere."""
+    allow_redis_without_password: bool = False
+    """Use a Redis on another machine although anybody who reaches it can change the run."""
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     agent: OmitArgPrefixes[AgentConfig] = field(default_factory=AgentConfig)
     meta: OmitArgPrefixes[MetaConfig] = field(default_factory=MetaConfig)

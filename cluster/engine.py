@@ -76,6 +76,10 @@ class Engine(Protocol):
         """Begin to bring agent `config.index` up, from `state` if given; see `started`."""
         ...
 
+    def make_room(self, agents: int) -> None:
+        """Prepare for a population of that size. Raises `ValueError`: so many fit."""
+        ...
+
     def started(self, timeout: float) -> list[Started | Lost]:
         """Agents that came up, or failed to, since the last call; all unless `timeout` passes."""
         ...
@@ -151,6 +155,9 @@ class InProcessEngine:
             return
         self._members[config.index] = member
         self._came_up.append(Started(config.index))
+
+    def make_room(self, agents: int) -> None:
+        """See `Engine`; memory is the only limit here."""
 
     def started(self, timeout: float) -> list[Started | Lost]:
         """See `Engine`."""

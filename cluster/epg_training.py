@@ -64,8 +64,11 @@ def _loops(config: EpgTrainConfig) -> Loops:
     from metagenrl.cluster.epg_ray import RayLoops
     from metagenrl.cluster.ray_engine import actor_share, connect
 
+    def shared(cpus: float) -> float:
+        return actor_share(config.workers, config.worker_cpus, cpus)
+
     try:
-        share = actor_share(config.workers, config.worker_cpus, connect())
+        share = shared(connect(shared))
     except ValueError as error:
         raise UsageError(str(error).replace("agents:", "workers:", 1)) from error
     return RayLoops(config.workers, share, config.loop_timeout, config.max_restarts)

@@ -8,7 +8,7 @@ from typing import Any
 
 from metagenrl.agents.cohort import Cohort
 from metagenrl.agents.member import MemberConfig
-from metagenrl.cluster.cohorts import Plan, cohort_of, results_of
+from metagenrl.cluster.cohorts import COHORTS_STAY, Plan, cohort_of, results_of
 from metagenrl.cluster.engine import AgentLost, InProcessEngine, Lost, Result, Started
 from metagenrl.objective_server.server import ObjectiveServer
 
@@ -33,6 +33,10 @@ class InProcessCohortEngine(InProcessEngine):
             return
         self._there.add(config.index)
         self._came_up.append(Started(config.index))
+
+    def make_room(self, agents: int) -> None:
+        """See `Engine`; never."""
+        raise ValueError(COHORTS_STAY)
 
     def stop_agent(self, agent: int) -> None:
         """See `Engine`."""

@@ -8,12 +8,10 @@ interrupted, otherwise what the command returns.
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 # Before numpy: its BLAS would run a thread per core for the server's small vectors, and the
@@ -37,6 +35,7 @@ from metagenrl.cluster.config import (
     WorkspaceConfig,
 )
 from metagenrl.cluster.config_io import unknown
+from metagenrl.cluster.control_config import CONTROL_CONFIGS, RunReference
 from metagenrl.cluster.epg_command import check_epg_train, epg_train_config
 from metagenrl.cluster.epg_options import EpgTrainConfig, epg_defaults
 from metagenrl.cluster.explain.command import (
@@ -45,6 +44,7 @@ from metagenrl.cluster.explain.command import (
     explain,
     explain_config,
 )
+from metagenrl.cluster.hints import resume_command
 from metagenrl.cluster.presets import DEFAULT_PRESET, PRESETS
 from metagenrl.cluster.report.command import ReportConfig, check_report, report, report_config
 from metagenrl.cluster.top import TopConfig, check_top, top, top_config
@@ -78,11 +78,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         code = _refuse(error)
     if code:
         raise SystemExit(code)
-
-
-def resume_command(run_dir: Path) -> str:
-    """What the user types to go on with a run."""
-    return f"metagenrl train --resume {shlex.quote(str(run_dir))}"
 
 
 def _dispatch(words: list[str]) -> int:
@@ -196,6 +191,12 @@ def _workspace(config: WorkspaceConfig) -> int:
     return workspace_command(config)
 
 
+def _control(config: RunReference) -> int:
+    from metagenrl.cluster.control_commands import control
+
+    return control(config)
+
+
 COMMANDS: dict[str, Command] = {
     "train": Command(TrainConfig, resolve.train_config, validate.check_train, _train),
     "test": Command(MetaTestConfig, resolve.test_config, validate.check_test, _test),
@@ -210,6 +211,9 @@ COMMANDS: dict[str, Command] = {
     "workspace": Command(
         WorkspaceConfig, resolve.workspace_config, validate.check_workspace, _workspace
     ),
+} | {
+    name: Command(cls, resolve.control_config(cls), lambda config: None, _control)
+    for name, cls in CONTROL_CONFIGS.items()
 }
 
 META_LEARNERS: dict[str, Command] = {

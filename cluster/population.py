@@ -62,54 +62,72 @@ class Population:
         if states is not None:
             roster.load_state_dict(states["population"]["roster"])
             self._checkpoint_due = int(states["population"]["checkpoint_due"])
-        for seat in roster.seats:
+        for seat in roster.present:
             part = agent_part(seat.index)
             state = dict(states[part]) if states is not None and part in states else None
             engine.start_agent(seat.config, seat.incarnation, state)
-        self._welcome(START_TIMEOUT)
+        self.welcome(START_TIMEOUT)
 
-    def run(self) -> bool:
+    def run(self, steer: Callable[[], bool] = lambda: True) -> bool:
         """Train until every agent has taken its steps; False where all of them failed.
 
-        Where held-out tests see no more progress, meta-training is over before that.
+        `steer` comes between the rounds; where it is False the run stops. Where held-out tests
+        see no more progress, meta-training is over before that.
         """
         if self._broadcast.version == 0 and self.held_out.due(-1, 0):
             self.held_out.request(self.recorder.snapshot(self._broadcast))
-        while self.roster.active and not self.held_out.stop:
-            self._welcome(0.0 if self.roster.in_condition("idle", "busy") else START_TIMEOUT)
-            self._strength.note()
-            if self._synchronous:
-                self._synchronous_round()
-            else:
-                self._asynchronous_step()
-            if min(self._steps_of_active(), default=self.config.steps) >= self._checkpoint_due:
-                self._checkpoint()
-            self.held_out.poll()
-            self.recorder.tick(self.held_out.waiting)
+        stopped = False
+        while self.roster.active and not stopped and not self.held_out.stop:
+            stopped = not steer()
+            if not stopped:
+                self._advance()
         finished = bool(self.roster.in_condition("done")) or self.held_out.stop
-        if finished:
-            self._checkpoint()
+        if finished and not stopped:
+            self.checkpoint()
         last = self.recorder.snapshot(self._broadcast)
-        if not self.held_out.stop:
+        if not stopped and not self.held_out.stop:
             self.held_out.request(last)
-        return finished
+        return stopped or finished
 
-    def _welcome(self, timeout: float) -> None:
+    def _advance(self) -> None:
+        """One round, or in asynchronous mode what has come in."""
+        self.welcome(0.0 if self.roster.in_condition("idle", "busy") else START_TIMEOUT)
+        self._strength.note()
+        if self._synchronous:
+            self._synchronous_round()
+        else:
+            self._asynchronous_step()
+        if min(self._progress(), default=self.config.steps) >= self._checkpoint_due:
+            self.checkpoint()
+        self.held_out.poll()
+        self.tick()
+
+    def tick(self) -> None:
+        """Write and show what there is; once a round, and while paused."""
+        remaining = sum(self.config.steps - progress for progress in self._progress())
+        self.recorder.tick(remaining, self.held_out.waiting)
+
+    def welcome(self, timeout: float) -> None:
         """Let agents that came up take part; the others go on without those that have not."""
         if not self.roster.in_condition("starting"):
             return
         for result in self.engine.started(timeout):
             seat = self.roster[result.agent]
             if isinstance(result, Started):
-                seat.condition = "done" if seat.steps >= self.config.steps else "idle"
+                seat.condition = "done" if seat.progress >= self.config.steps else "idle"
             else:
                 self._lost(seat, result)
         if timeout:
             for seat in self.roster.in_condition("starting"):
                 self._lost(seat, Lost(seat.index, f"not up after {timeout:.0f} s"))
 
-    def _steps_of_active(self) -> list[int]:
-        return [self.roster[agent].steps for agent in self.roster.active]
+    def _progress(self) -> list[int]:
+        return [self.roster[agent].progress for agent in self.roster.active]
+
+    @property
+    def broadcast(self) -> Broadcast:
+        """The objective as it is now."""
+        return self._broadcast
 
     def _begin(self, seat: Seat) -> None:
         self.engine.begin_round(seat.index, self._broadcast)
@@ -158,7 +176,7 @@ class Population:
             self.recorder.report(result.report, self._broadcast.version)
             if isinstance(result.report.gradient, AlphaGradient):
                 gradients.append(result.report.gradient)
-            if seat.steps >= self.config.steps:
+            if seat.progress >= self.config.steps:
                 seat.condition = "done"
         return gradients
 
@@ -213,14 +231,24 @@ class Population:
             return None
         return None if states is None else states[agent_part(agent)]
 
-    def _checkpoint(self) -> None:
-        """Save everything, with no round under way and all gradients delivered."""
+    def settle(self) -> None:
+        """Let every agent finish its round, and deliver all gradients; stragglers stay busy."""
         if not self._synchronous:
             gradients = self._collect(self.config.round_timeout)
             self._exchange(gradients, self.roster.active, close=False)
-        if self.roster.in_condition("busy"):
-            return  # a straggler: try again after the next round
-        self._checkpoint_due += self.config.checkpoint_every
+
+    def checkpoint(self, again: bool = False) -> bool:
+        """Save everything, with no round under way and all gradients delivered.
+
+        False where that was not possible. `again`: whether or not this round has one already.
+        """
+        self.settle()
+        # A straggler or newcomer: try again after the next round.
+        newcomers = any(not seat.restarts for seat in self.roster.in_condition("starting"))
+        if newcomers or self.roster.in_condition("busy"):
+            return False
+        if min(self._progress(), default=self.config.steps) >= self._checkpoint_due:
+            self._checkpoint_due += self.config.checkpoint_every
         fetch: dict[str, Callable[[], Mapping[str, Any]]] = {
             agent_part(seat.index): functools.partial(self.engine.agent_state, seat.index)
             for seat in self.roster.in_condition("idle", "done")
@@ -230,15 +258,17 @@ class Population:
             state = self._last_state(seat.index)
             if state is not None:
                 fetch[agent_part(seat.index)] = functools.partial(dict, state)
+        self.recorder.flush()  # a run resumed from here does not write these rows again
         fetch["server"] = self.engine.server_state
         fetch["population"] = self._state
         try:
-            saved = self.checkpoints.save(self._broadcast.round, fetch)
+            saved = self.checkpoints.save(self._broadcast.round, fetch, again)
         except AgentLost as error:
             self.recorder.event("checkpoint failed", None, str(error))
-            return
+            return False
         what = "checkpoint" if saved else "checkpoint failed"
         self.recorder.event(what, None, f"round {self._broadcast.round}")
+        return saved
 
     def _state(self) -> dict[str, Any]:
         return {

@@ -14,7 +14,7 @@ from typing import Any
 import ray
 from metagenrl.agents.member import MemberConfig
 from metagenrl.cluster.cohort_actor import CohortActor
-from metagenrl.cluster.cohorts import Plan, cohort_of, results_of
+from metagenrl.cluster.cohorts import COHORTS_STAY, Plan, cohort_of, results_of
 from metagenrl.cluster.engine import AgentLost, Lost, Result
 from metagenrl.cluster.ray_engine import RayEngine, first_line, remote
 from metagenrl.objective_server.messages import Broadcast
@@ -42,7 +42,7 @@ class RayCohortEngine(RayEngine):
         timeout: float,
         plan: Plan,
     ) -> None:
-        super().__init__(open_server, actor_cpus, timeout)
+        super().__init__(open_server, actor_cpus, timeout, fixed=True)
         self._place = cohort_of(plan)
         self._current: dict[int, _Host] = {}  # by place in the plan
         self._home: dict[int, _Host] = {}  # by agent; the host may be gone
@@ -60,6 +60,10 @@ class RayCohortEngine(RayEngine):
             host = self._current[place] = _Host(remote(CohortActor).options(**options).remote())
         self._home[config.index] = host
         self._starting[host.handle.add.remote(config, incarnation, state)] = config.index
+
+    def make_room(self, agents: int) -> None:
+        """See `Engine`; never."""
+        raise ValueError(COHORTS_STAY)
 
     def stop_agent(self, agent: int) -> None:
         """See `Engine`; an actor that has not answered this agent is killed with all it hosts."""

@@ -16,6 +16,7 @@ from typing import Any
 import ray
 from metagenrl.agents.member import MemberConfig
 from metagenrl.cluster.agent_actor import AgentActor
+from metagenrl.cluster.config import available_cores
 from metagenrl.cluster.engine import (
     AgentLost,
     Completed,
@@ -42,20 +43,36 @@ class ServerUnreachable(RuntimeError):  # noqa: N818 - reads as the event it is
     """The objective server could not be brought back."""
 
 
-def connect() -> float:
-    """Join the cluster named by RAY_ADDRESS, or start a local Ray; the CPUs that there are."""
+def connect(check: Callable[[float], object]) -> float:
+    """Join the cluster named by RAY_ADDRESS, or start a local Ray; the CPUs that there are.
+
+    `check` is asked before a local Ray is started, with the CPUs that it would have; what it
+    raises is raised.
+    """
     if not ray.is_initialized():
+        local_cpus = _cpus_of_local_ray()
+        if local_cpus is not None:
+            check(local_cpus)
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         # Ray runs its workers at niceness 15: next to anything else they would hardly run at all.
         os.environ.setdefault("RAY_worker_niceness", "0")
-        remote = "RAY_ADDRESS" in os.environ
-        local: dict[str, Any] = {} if remote else {"include_dashboard": False}
+        local: dict[str, Any] = {}
+        if local_cpus is not None:
+            local = {"include_dashboard": False, "num_cpus": local_cpus}
         ray.init(log_to_driver=True, logging_level=logging.WARNING, **local)
     return float(ray.cluster_resources().get("CPU", 0.0))
 
 
+def _cpus_of_local_ray() -> int | None:
+    """CPUs of the Ray that `ray.init` would start; None where it would join a running one."""
+    from ray._private.services import find_bootstrap_address  # there is no public way to ask
+
+    running = os.environ.get("RAY_ADDRESS") or find_bootstrap_address(None)
+    return None if running else available_cores()
+
+
 def actor_share(actors: int, actor_cpus: float | None, cpus: float) -> float:
-    """CPUs to reserve for each of `actors` of a cluster's `cpus`.
+    """CPUs to reserve for each of `actors`: `actor_cpus`, or an even share of `cpus`, at most one.
 
     Raises `ValueError` where they do not fit, saying how many do.
     """
@@ -64,7 +81,7 @@ def actor_share(actors: int, actor_cpus: float | None, cpus: float) -> float:
         fitting = int(cpus / share) if share > 0 else 0
         raise ValueError(
             f"agents: got {actors} actors of {share:g} CPUs each, allowed: at most {fitting} "
-            f"on this cluster's {cpus:g} CPUs"
+            f"on {cpus:g} CPUs"
         )
     return share
 
@@ -73,9 +90,16 @@ class RayEngine:
     """See `metagenrl.cluster.engine.Engine`."""
 
     def __init__(
-        self, open_server: Callable[[], ObjectiveServer], agent_cpus: float, timeout: float
+        self,
+        open_server: Callable[[], ObjectiveServer],
+        agent_cpus: float,
+        timeout: float,
+        fixed: bool,
     ) -> None:
+        """`agent_cpus` is reserved for an agent; `fixed`: for those that join later as well."""
         self._open_server, self._agent_cpus, self._timeout = open_server, agent_cpus, timeout
+        self._fixed = fixed
+        self._shares: dict[int, float] = {}  # CPUs by agent; a restarted one has the same
         self._agents: dict[int, Any] = {}
         self._pending: dict[ObjectRef[Any], int] = {}
         self._starting: dict[ObjectRef[Any], int] = {}
@@ -111,10 +135,26 @@ class RayEngine:
         self, config: MemberConfig, incarnation: int, state: dict[str, Any] | None
     ) -> None:
         """See `Engine`; agents are spread over the nodes."""
-        actor = remote(AgentActor).options(num_cpus=self._agent_cpus, scheduling_strategy="SPREAD")
+        share = self._shares.setdefault(config.index, self._agent_cpus)
+        actor = remote(AgentActor).options(num_cpus=share, scheduling_strategy="SPREAD")
         handle = actor.remote(config, incarnation, state)
         self._agents[config.index] = handle
         self._starting[handle.ready.remote()] = config.index
+
+    def make_room(self, agents: int) -> None:
+        """See `Engine`.
+
+        Where the agents share the cluster's CPUs evenly, those that were there hold all of them:
+        newcomers then reserve what nodes that joined since have to give, or nothing.
+        """
+        cpus = float(ray.cluster_resources().get("CPU", 0.0))
+        if self._fixed:
+            actor_share(agents, self._agent_cpus, cpus)
+            return
+        free = cpus - sum(self._shares[agent] for agent in self._agents)
+        newcomers = max(1, agents - len(self._agents))
+        self._agent_cpus = max(0.0, min(1.0, int(free / newcomers * 1000) / 1000))
+        self._shares = {agent: self._shares[agent] for agent in self._agents}
 
     def started(self, timeout: float) -> list[Started | Lost]:
         """See `Engine`."""

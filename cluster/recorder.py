@@ -28,7 +28,7 @@ from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 
 logger = logging.getLogger(__name__)
 
-_QUIET = frozenset({"checkpoint", "rebirth"})
+_QUIET = frozenset({"checkpoint", "rebirth", "joined", "left", "paused", "resumed"})
 _UNSOUND = ("non_finite", "quarantined")
 
 
@@ -44,10 +44,11 @@ class Recorder:
         self._config, self._identity = config, identity
         self._keeper = SnapshotKeeper(config, identity.id)
         self._writer = MetricsWriter(config.run_dir / METRICS_FILE)
-        envs = [config.envs[i % len(config.envs)] for i in range(config.agents)]
+        agents = config.agents if states is None else len(states["population"]["roster"])
+        envs = [config.envs[i % len(config.envs)] for i in range(agents)]
         self._intervals = IntervalAccumulator(config.log_every, envs)
-        self._steps = [0] * config.agents
-        self._lives = [0] * config.agents
+        self._steps, self._lives = [0] * agents, [0] * agents
+        self._remaining = agents * config.steps
         self._agent_steps, self._elapsed, self._round, self._version = 0, 0.0, 0, 0
         if states is not None:
             self._restore(states["population"])
@@ -87,12 +88,29 @@ class Recorder:
         agent = report.agent
         if report.life > self._lives[agent]:
             self._lives[agent] = report.life
-            self.event("rebirth", agent, f"life {report.life} at step {report.steps}")
+            message = f"life {report.life} at step {report.steps}"
+            if report.origin is not None:
+                message += f", with its policy of step {report.origin}"
+            self.event("rebirth", agent, message)
         self._agent_steps += max(0, report.steps - self._steps[agent])
         self._steps[agent] = report.steps
         rows = self._intervals.add(report, Moment(self.seconds, self._round, version))
         self._view.remember(rows)
         self._rows.extend(rows)
+
+    def joined(self, agent: int, env: str, incarnation: int, steps: int, life: int) -> None:
+        """An agent joined the population, in its life `life` and with `steps` behind it."""
+        self._intervals.join(agent, env, incarnation, steps)
+        self._steps[agent : agent + 1], self._lives[agent : agent + 1] = [steps], [life]
+        self.event("joined", agent, f"({env}) joined at version {self._version}", between=True)
+
+    def left(self, agent: int, message: str) -> None:
+        """An agent left the population."""
+        moment = Moment(self.seconds, self._round - 1, self._version)
+        rows = self._intervals.leave(agent, moment)
+        self._view.remember(rows)
+        self._rows.extend(rows)
+        self.event("left", agent, message, between=True)
 
     def exchange(self, gradients: Sequence[Gradient], result: Exchange) -> None:
         """What the server made of a round; one row per version of alpha."""
@@ -127,14 +145,22 @@ class Recorder:
                 self.event("rejected", share.agent, message)
 
     def event(
-        self, what: str, agent: int | None, message: str, restarts: int | None = None
+        self,
+        what: str,
+        agent: int | None,
+        message: str,
+        restarts: int | None = None,
+        between: bool = False,
     ) -> None:
-        """Something happened to an agent, or to the run."""
+        """Something happened to an agent, or to the run.
+
+        `between` rounds: it belongs to the one before, whose rows a resumed run keeps.
+        """
         who = "" if agent is None else f"agent {agent} "
         logger.log(logging.INFO if what in _QUIET else logging.WARNING, "%s%s", who, message)
         if agent is not None and what in ("restarted", "failed", "late"):
             self._intervals.mark(agent, what, restarts)
-        self._rows.append(EventRow(self.seconds, self._round, what, agent, message))
+        self._rows.append(EventRow(self.seconds, self._round - between, what, agent, message))
 
     def record(self, row: MetricsRow) -> None:
         """A row that is complete as it is."""
@@ -144,17 +170,19 @@ class Recorder:
         """Keep alpha under its version."""
         return self._keeper.keep(broadcast, self._agent_steps, self.moment(), self)
 
-    def tick(self, held_out_waiting: int = 0) -> None:
-        """Once a round: write what has come together, and show it."""
+    def tick(self, remaining: int, held_out_waiting: int = 0) -> None:
+        """Once a round: write what has come together, and show it; `remaining` agent-steps."""
+        self._remaining = remaining
         self._rate = self._meter.add(self.seconds, self._agent_steps)
         self._held_out_waiting = held_out_waiting
         if self._system.due():
             self._measure()
-        self._flush()
+        self.flush()
         self._tracking.poll()
-        self._view.update(self._status)
+        self._view.update(self.status)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what has come together."""
         rows, self._rows = self._rows, []
         if rows:
             self._writer.write(rows)
@@ -168,7 +196,8 @@ class Recorder:
             )
         )
 
-    def _status(self) -> RunStatus:
+    def status(self) -> RunStatus:
+        """What is known of the run at this moment."""
         row = self._objective
         return RunStatus(
             run=str(self._config.run_dir),
@@ -176,7 +205,7 @@ class Recorder:
             version=self._version,
             elapsed=self.seconds,
             agent_steps=self._agent_steps,
-            goal=self._config.agents * self._config.steps,
+            goal=self._agent_steps + self._remaining,
             rate=self._rate,
             agents=self._intervals.current(self.moment()),
             gradient_norm=None if row is None else row.gradient_norm,
@@ -197,9 +226,9 @@ class Recorder:
         """Write and show what is left; wait for nothing but the trackers, and not for long."""
         self._rows.extend(self._intervals.finish(self.moment()))
         self._measure()
-        self._flush()
+        self.flush()
         self._writer.close()
-        self._view.update(self._status, force=True)
+        self._view.update(self.status, force=True)
         self._tracking.close()
         self._view.__exit__(None, None, None)
         logging.getLogger("metagenrl").removeHandler(self._handler)

@@ -47,6 +47,7 @@ class AgentRow:
     value_after: float | None
     lag: int  # versions that the interval's last gradient was behind alpha
     restarts: int
+    origin: int | None = None  # agent's step of the policy that its life began with; None: new
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ override both. Nothing is written or started here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from metagenrl.cluster.config import (
     WorkspaceConfig,
 )
 from metagenrl.cluster.config_io import build, load_mapping, merge, to_dict
+from metagenrl.cluster.control_config import RunReference
 from metagenrl.cluster.epg_command import epg_test_config
 from metagenrl.cluster.meta_learned import meta_learned
 from metagenrl.cluster.presets import DEFAULT_PRESET, PRESETS
@@ -114,6 +115,11 @@ def show_config(argv: Sequence[str]) -> ShowConfig:
 def workspace_config(argv: Sequence[str]) -> WorkspaceConfig:
     """The configuration of `metagenrl workspace`. Raises `UsageError`."""
     return build(WorkspaceConfig, parse(WorkspaceConfig, argv))
+
+
+def control_config(cls: type[RunReference]) -> Callable[[Sequence[str]], RunReference]:
+    """What gives the configuration of a command to a running population; raises `UsageError`."""
+    return lambda argv: build(cls, parse(cls, argv))
 
 
 def _test_defaults(source: Source, run_dir: Path | None) -> dict[str, Any]:

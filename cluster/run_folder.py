@@ -6,12 +6,15 @@ metrics.jsonl    one row per agent and interval, one per objective version, even
 objectives/      alpha by version
 server/          the objective server's newest committed state
 checkpoints/     everything, by round
+left/            the states of agents that left when the population shrank
+control.json     where the run can be reached while it goes on (see `reach`)
 run.log          what was logged
 curves.png       the population's curves
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import platform
@@ -109,10 +112,22 @@ class Checkpoints:
     def __init__(self, run_dir: Path, keep: int) -> None:
         self._folder, self._keep = run_dir / CHECKPOINTS, keep
 
-    def save(self, round_index: int, fetch: Mapping[str, Callable[[], Mapping[str, Any]]]) -> bool:
-        """Write one; a full disk is logged and tried again at the next, training goes on."""
+    def save(
+        self,
+        round_index: int,
+        fetch: Mapping[str, Callable[[], Mapping[str, Any]]],
+        again: bool = False,
+    ) -> bool:
+        """Write one; a full disk is logged and tried again at the next, training goes on.
+
+        `again`: beside the round's own, since something other than a round changed the state.
+        """
+        name = f"round-{round_index:09d}"
+        if again:
+            names = itertools.chain([name], (f"{name}-{count}" for count in itertools.count(1)))
+            name = next(free for free in names if not (self._folder / free).exists())
         try:
-            write_folder(self._folder, f"round-{round_index:09d}", LazyParts(fetch))
+            write_folder(self._folder, name, LazyParts(fetch))
             prune(self._folder, self._keep)
         except FileExistsError:
             return True

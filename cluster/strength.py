@@ -11,11 +11,11 @@ class Strength:
 
     def __init__(self, roster: Roster, recorder: Recorder) -> None:
         self._roster, self._recorder = roster, recorder
-        self._noted = len(roster.seats)
+        self._noted = len(roster.present)
 
     def note(self) -> None:
         """Tell when it differs from the last time; agents that are done count as there."""
-        total = len(self._roster.seats)
+        total = len(self._roster.present)
         there = len(self._roster.in_condition("idle", "busy", "done"))
         if there == self._noted:
             return

@@ -22,6 +22,7 @@ from metagenrl.cluster.config import (
     WorkspaceConfig,
 )
 from metagenrl.cluster.config_io import build, load_mapping, to_dict
+from metagenrl.cluster.stores import check_store
 from metagenrl.learner.hyperparams import ObjectiveConfig
 
 CONFIG_FILE = "config.yaml"
@@ -44,6 +45,8 @@ RESUME_MAY_CHANGE = frozenset(
         "held_out.eval_patience",
         "tracking.wandb_per_agent",
         "tracking.tensorboard",
+        "store",
+        "allow_redis_without_password",
     }
 )
 """Fields that decide how a run is executed and not what it computes."""
@@ -62,6 +65,8 @@ def check_train(config: TrainConfig) -> None:
         _check_new_folder(config.run_dir, hint=", or --resume with that folder")
     else:
         check_writable("run_dir", config.run_dir)
+
+    check_store(config.store, config.allow_redis_without_password)
 
 
 def check_test(config: MetaTestConfig) -> None:

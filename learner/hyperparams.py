@@ -187,11 +187,24 @@ class MetaConfig:
     """Spread the agents' first lives so that alpha meets every age at all times."""
     lifetime_random_steps: int = 1_000
     """Steps of random actions at the start of every life after the first."""
+    older_policies: float = 0.0
+    """Share of the lives that begin with an earlier policy of the agent and its critics, instead of
+    new ones, against forgetting (appendix A.2); 0: none (the paper). Needs `lifetime`."""
+    archive_size: int = 8
+    """Earlier policies that an agent keeps, evenly over its past; for `older_policies`."""
 
     def __post_init__(self) -> None:
         require_positive(self, "learning_rate", "inner_step_size", "gradient_clip")
         require_at_least(self, 1, "inner_steps")
+        require_at_least(self, 1, "archive_size")
         require_at_least(self, 0, "anneal_steps", "lifetime", "lifetime_random_steps")
+        _fraction(self, "older_policies")
+        require(
+            self.older_policies == 0 or self.lifetime > 0,
+            "older_policies",
+            self.older_policies,
+            "0 where lifetime is 0: a life's start is when an earlier policy comes back",
+        )
         for field, allowed in (
             ("learning_rate_decay", ("none", "cosine")),
             ("inner_reduction", ("sum", "mean")),

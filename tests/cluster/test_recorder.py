@@ -34,7 +34,7 @@ def test_a_version_has_its_row_also_when_the_server_died_after_it(recorder, tmp_
     broadcast = Broadcast(4, 5, np.array([3.0, 4.0], np.float32), None)
     for _ in range(2):  # the same news twice is one row
         recorder.exchange(gradients, Exchange(receipts, broadcast, True, ()))
-    recorder.tick()
+    recorder.tick(0)
     (row,) = read_metrics(tmp_path).objective
     assert (row.version, row.round, row.contributors, row.alpha_norm) == (4, 4, 2, 5.0)
     assert row.gradient_norm == pytest.approx(5.0)  # of the mean (3, 4)

@@ -13,7 +13,7 @@ StoreRun = Callable[[TrainConfig], Path]
 Refusal = Callable[[str], str]
 
 BAD_LINES = [
-    ("", "command: missing, allowed: train, test, baseline, objective show"),
+    ("", "command: missing, allowed: train, test, baseline, objective show, scale, status, pause"),
     ("trian", "trian: unknown command, did you mean train?"),
     ("objective", "objective: unknown command, did you mean objective show?"),
     ("train --bacth-size 3", "--bacth-size: unknown option, did you mean --batch-size?"),
@@ -47,6 +47,25 @@ BAD_LINES = [
     ("objective show", "file: missing, allowed: a path"),
     ("objective show a b", "b: unexpected argument"),
     ("objective show --preset small", "--preset: unknown option"),
+    (
+        "train --store redis://:s3cret@h:x",
+        "--store: got 'redis://***@h:x', allowed: file, redis://",
+    ),
+    (
+        "train --store redis://10.0.0.1",
+        "store: got 'redis://10.0.0.1' (another machine's, without a",
+    ),
+    ("train --store redis://:s3cret@127.0.0.1:1", "store: got 'redis://127.0.0.1:1' (Error 111"),
+    ("train --older-policies 0.5 --lifetime 0", "older_policies: got 0.5, allowed: 0 where lifeti"),
+    ("scale run --agents 0", "agents: got 0, allowed: a whole number >= 1"),
+    ("scale run", "agents: missing, allowed: a whole number"),
+    ("pause", "run: missing, allowed: text"),
+    ("stop run --timeout 0", "timeout: got 0.0, allowed: a finite number > 0"),
+    (
+        "status nowhere",
+        "run: got 'nowhere' (no folder of a run), allowed: such a folder, or a run's",
+    ),
+    ("status run --preset small", "--preset: unknown option"),
 ]
 
 
