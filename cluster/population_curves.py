@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -62,6 +63,14 @@ class ReturnsOverSteps:
             alive = (latest >= 0) & (grid <= steps[-1] + grid[0])
             returns[index, alive] = values[latest[alive]]
         return PopulationReturns(grid, returns)
+
+
+def population_returns(rows: Iterable[AgentRow]) -> PopulationReturns:
+    """The same of rows, in the order in which they were written, of one environment."""
+    over_steps = ReturnsOverSteps()
+    for row in rows:
+        over_steps.add(row)
+    return over_steps.result()
 
 
 @dataclass

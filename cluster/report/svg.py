@@ -70,7 +70,7 @@ def render_panel(panel: Panel, name: str) -> tuple[Drawing, list[Key]]:
         axis.yaxis.set_major_locator(MaxNLocator(5, steps=TICKS))
         panel(axis)
         keys = [
-            Key(label, _css(str(handle.get_color())), _DASHES.get(handle.get_linestyle(), ""))
+            Key(label, _css(str(handle.get_color())), _DASHES.get(str(handle.get_linestyle()), ""))
             for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
             if isinstance(handle, Line2D)
         ]
