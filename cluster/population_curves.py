@@ -66,11 +66,11 @@ class ReturnsOverSteps:
 
 
 def population_returns(rows: Iterable[AgentRow]) -> PopulationReturns:
-    """Every agent's return on a common grid of steps; `rows` are of one environment."""
-    returns = ReturnsOverSteps()
+    """The same of rows, in the order in which they were written, of one environment."""
+    over_steps = ReturnsOverSteps()
     for row in rows:
-        returns.add(row)
-    return returns.result()
+        over_steps.add(row)
+    return over_steps.result()
 
 
 @dataclass

@@ -23,9 +23,8 @@ from metagenrl.cluster.mean_series import MeanSeries
 from metagenrl.cluster.meta_test_panels import meta_test_block
 from metagenrl.cluster.metrics import METRICS_FILE, MetricsWriter
 from metagenrl.cluster.population_curves import (
-    PopulationReturns,
     ReturnsOverLives,
-    ReturnsOverSteps,
+    population_returns,
 )
 from metagenrl.cluster.records import AgentRow, EvaluationRow, ObjectiveRow
 
@@ -57,13 +56,6 @@ def evaluations(folder: Path, label: str, curves: dict[int, dict[int, float]], e
     return folder
 
 
-def returns_of(rows: list[AgentRow]) -> PopulationReturns:
-    over_steps = ReturnsOverSteps()
-    for each in rows:
-        over_steps.add(each)
-    return over_steps.result()
-
-
 def lives_of(rows: list[AgentRow]) -> dict[int, list[float]]:
     over_lives = ReturnsOverLives()
     for each in rows:
@@ -72,7 +64,7 @@ def lives_of(rows: list[AgentRow]) -> dict[int, list[float]]:
 
 
 def test_an_agent_keeps_its_return_until_the_next_one() -> None:
-    curves = returns_of(
+    curves = population_returns(
         [row(0, 10, 1.0), row(0, 20, None), row(1, 20, 5.0), row(0, 30, 3.0), row(1, 30, 7.0)]
     )
     assert curves.steps.tolist() == [15.0, 30.0]
@@ -81,18 +73,18 @@ def test_an_agent_keeps_its_return_until_the_next_one() -> None:
 
 def test_an_agent_that_failed_early_is_not_carried_on() -> None:
     rows = [row(0, steps, 1.0) for steps in range(1, 11)] + [row(1, 2, 9.0)]
-    last = returns_of(rows).returns[1]
+    last = population_returns(rows).returns[1]
     assert last[1] == 9.0
     assert np.isnan(last[3:]).all()
 
 
 def test_a_restarted_agent_replaces_what_it_repeats() -> None:
     rows = [row(0, 10, 1.0), row(0, 20, 2.0), row(0, 30, 9.0), row(0, 20, 4.0, incarnation=1)]
-    assert returns_of(rows).returns.tolist() == [[1.0, 4.0]]
+    assert population_returns(rows).returns.tolist() == [[1.0, 4.0]]
 
 
 def test_an_environment_without_episodes_has_no_curve() -> None:
-    assert returns_of([row(0, 10, None)]).steps.size == 0
+    assert population_returns([row(0, 10, None)]).steps.size == 0
 
 
 def test_the_end_of_a_life_is_its_last_fifth() -> None:
