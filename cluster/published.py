@@ -54,11 +54,12 @@ class Sighting:
 
     status: RunStatus
     silent: float | None  # seconds since it wrote anything; None: it never has
+    ended: bool = False  # by its own word
 
     @property
     def finished(self) -> bool:
-        """Whether all its steps are taken."""
-        return self.status.agent_steps >= self.status.goal
+        """Whether it has ended, or all its steps are taken."""
+        return self.ended or self.status.agent_steps >= self.status.goal
 
 
 class PublishedStatus:

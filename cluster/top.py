@@ -1,6 +1,7 @@
 """`metagenrl top RUN`: the live table of a population that another process trains.
 
 It only reads what the run publishes, so that it can come and go, and look at finished runs too.
+Where the run's folder is on another machine, it asks the run itself, through Ray or Redis.
 """
 
 from __future__ import annotations
@@ -9,18 +10,22 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TextIO
 
 from metagenrl.cluster.command_line import parse
-from metagenrl.cluster.config import TrainConfig, UsageError
+from metagenrl.cluster.config import StoreOption, TrainConfig, UsageError
 from metagenrl.cluster.config_io import build, load_mapping
+from metagenrl.cluster.control import Remote
+from metagenrl.cluster.control_config import RunReference
 from metagenrl.cluster.published import PublishedStatus, Sighting
 from metagenrl.cluster.rate import duration
+from metagenrl.cluster.reach import reach
 from metagenrl.cluster.status import status_line
 from metagenrl.cluster.validate import CONFIG_FILE, check_is_run
 from metagenrl.learner.hyperparams import require
+from metagenrl.objective_server.store_address import StoreAddress
 from tyro.conf import Positional
 
 SILENCE = 60.0
@@ -39,12 +44,21 @@ class StatusSource(Protocol):
 class TopConfig:
     """Watch a running population from another terminal."""
 
-    run: Positional[Path]
-    """Folder of a meta-training run, also on a disk that is shared with the run's host."""
+    run: Positional[str]
+    """Folder of a meta-training run, or its id (in run.json) where that is on another machine."""
+    store: StoreOption = field(default_factory=StoreAddress)
+    """The run's Redis, for a run that is asked by its id."""
+    ray_address: str | None = None
+    """HOST:PORT of the run's Ray cluster, for a run that is asked by its id; None: RAY_ADDRESS."""
     interval: float = 1.0
     """Seconds between two looks; without a terminal a line is written at each."""
     once: bool = False
     """Show the run as it is now, and end."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether the run is asked; else its folder is read."""
+        return self.store.is_redis or self.ray_address is not None
 
     def __post_init__(self) -> None:
         require(0.1 <= self.interval < float("inf"), "interval", self.interval, "a number >= 0.1")
@@ -56,9 +70,10 @@ def top_config(argv: Sequence[str]) -> TopConfig:
 
 
 def check_top(config: TopConfig) -> None:
-    """Refuse a folder that holds no meta-training run."""
-    check_is_run("run", config.run)
-    training_config(config.run)
+    """Refuse what is neither a meta-training run's folder nor an id that can be asked for."""
+    if not config.asks:
+        check_is_run("run", Path(config.run))
+        training_config(Path(config.run))
 
 
 def training_config(run: Path) -> TrainConfig:
@@ -71,21 +86,47 @@ def training_config(run: Path) -> TrainConfig:
 
 def top(config: TopConfig, stream: TextIO | None = None) -> int:
     """Show the run until all its steps are taken or the user interrupts; 0."""
-    source = open_source(config.run)
     stream = sys.stdout if stream is None else stream
+    try:
+        _watch(open_source(config), config, stream)
+    except ConnectionError as error:
+        print(f"{config.run}: not going on ({error})", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _watch(source: StatusSource, config: TopConfig, stream: TextIO) -> None:
     with contextlib.ExitStack() as stack:
         show = stack.enter_context(_table(stream)) if stream.isatty() else _lines(stream)
         while True:
             sighting = source.look()
             show(sighting)
             if config.once or sighting.finished:
-                return 0
+                return
             time.sleep(config.interval)
 
 
-def open_source(run: Path) -> StatusSource:
-    """Where to look for the run's status."""
-    return PublishedStatus(run, training_config(run))
+class AskedStatus:
+    """What a running population says when asked."""
+
+    def __init__(self, remote: Remote) -> None:
+        self._remote = remote
+
+    def look(self) -> Sighting:
+        """Ask. Raises `ConnectionError` where nothing answers."""
+        status = self._remote.status()
+        if status is None:
+            raise ConnectionError("nothing answers")
+        silent = max(0.0, time.time() - status.time)
+        return Sighting(status.run, silent, ended=status.condition == "ended")
+
+
+def open_source(config: TopConfig) -> StatusSource:
+    """Where to look for the run's status. Raises `ConnectionError` where nothing answers."""
+    if not config.asks:
+        return PublishedStatus(Path(config.run), training_config(Path(config.run)))
+    reference = RunReference(run=config.run, store=config.store, ray_address=config.ray_address)
+    return AskedStatus(reach(reference))
 
 
 def _lines(stream: TextIO) -> Callable[[Sighting], None]:

@@ -7,6 +7,7 @@ import time
 
 import pytest
 from metagenrl.cluster.control import Answer, ControlDesk, PopulationStatus, Request
+from metagenrl.cluster.main import main
 from metagenrl.cluster.redis_control import RedisMailbox, RedisRemote
 from metagenrl.cluster.status import RunStatus
 from metagenrl.objective_server.store_address import StoreAddress
@@ -117,3 +118,15 @@ def test_the_desk_survives_an_outage_and_loses_no_answer(ends, redis_server, cap
         assert time.monotonic() < deadline
         time.sleep(0.05)
     desk.close(lambda: STATUS)
+
+
+def test_top_asks_a_run_whose_folder_is_elsewhere(ends, redis_server, capsys) -> None:
+    mailbox, _ = ends
+    words = ["top", "r", "--store", redis_server.url, "--once"]
+    with pytest.raises(SystemExit) as error:
+        main(words)
+    assert error.value.code == 1
+    assert capsys.readouterr().err == "r: not going on (nothing answers)\n"
+    mailbox.exchange(STATUS.to_json(), [])
+    main(words)
+    assert f"round {STATUS.run.round} | version {STATUS.run.version}" in capsys.readouterr().out

@@ -94,18 +94,18 @@ def test_a_file_that_was_cut_is_read_again(run: Path, publish) -> None:
 def test_without_a_terminal_there_are_lines(run: Path, publish) -> None:
     publish(AGENT, replace(OBJECTIVE, agent_steps=1_000))
     stream = io.StringIO()
-    assert top(TopConfig(run), stream) == 0
+    assert top(TopConfig(str(run)), stream) == 0
     assert stream.getvalue().startswith("100% | round 4 | version 3 | 50 agent-steps/s")
     assert "Pendulum-v1 -7.5" in stream.getvalue()
 
 
 def test_a_silent_run_is_said_to_be_silent(run: Path, publish) -> None:
     stream = io.StringIO()
-    top(TopConfig(run, once=True), stream)
+    top(TopConfig(str(run), once=True), stream)
     assert "nothing published yet" in stream.getvalue()
     publish(AGENT)
     os.utime(run / METRICS_FILE, (0, 0))
-    top(TopConfig(run, once=True), stream)
+    top(TopConfig(str(run), once=True), stream)
     assert "no news for" in stream.getvalue()
     assert PublishedStatus(run, CONFIG).look().silent > SILENCE
 
@@ -122,7 +122,7 @@ def test_in_a_terminal_there_is_the_table_of_train(
     monkeypatch.setenv("TERM", "xterm")
     publish(AGENT, replace(AGENT, agent=1, env=ENVS[1], state="random"), OBJECTIVE)
     stream = Terminal()
-    assert top(TopConfig(run, once=True), stream) == 0
+    assert top(TopConfig(str(run), once=True), stream) == 0
     text = stream.getvalue()
     assert "round 4" in text
     assert "environment" in text
@@ -133,7 +133,7 @@ def test_in_a_terminal_there_is_the_table_of_train(
     ("line", "complaint"),
     [
         ("top none", "run: got 'none' (no config.yaml in it), allowed: the folder of a run"),
-        ("top", "run: missing, allowed: a path"),
+        ("top", "run: missing, allowed: text"),
         ("top . --interval 0", "interval: got 0.0, allowed: a number >= 0.1"),
     ],
 )
