@@ -9,7 +9,7 @@ from metagenrl.cluster.config_io import to_dict
 from metagenrl.cluster.intervals import Moment
 from metagenrl.cluster.records import MetricsRow
 from metagenrl.cluster.run_records import SnapshotRow
-from metagenrl.objective_server.file_store import FileStore
+from metagenrl.cluster.stores import open_store
 from metagenrl.objective_server.find import snapshot_path
 from metagenrl.objective_server.messages import Broadcast
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
@@ -26,7 +26,7 @@ class SnapshotKeeper:
 
     def __init__(self, config: TrainConfig, run: str) -> None:
         self._config, self._run = config, run
-        self._store = FileStore(config.run_dir)
+        self._store = open_store(config.store, run, config.run_dir)
         self._last: ObjectiveSnapshot | None = None
 
     def keep(

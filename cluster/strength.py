@@ -11,16 +11,20 @@ class Strength:
 
     def __init__(self, roster: Roster, recorder: Recorder) -> None:
         self._roster, self._recorder = roster, recorder
-        self._noted = len(roster.present)
+        self._missing = 0
 
     def note(self) -> None:
-        """Tell when it differs from the last time; agents that are done count as there."""
-        total = len(self._roster.present)
+        """Tell when more or fewer are missing than the last time; who is done counts as there.
+
+        Newcomers that are still coming up are not missing: nobody has counted on them yet.
+        """
+        newcomers = [s for s in self._roster.in_condition("starting") if not s.restarts]
+        total = len(self._roster.present) - len(newcomers)
         there = len(self._roster.in_condition("idle", "busy", "done"))
-        if there == self._noted:
+        missing, self._missing = self._missing, total - there
+        if self._missing == missing:
             return
-        self._noted = there
-        if there < total:
+        if self._missing:
             self._recorder.event("degraded", None, f"degraded: {there}/{total} agents")
         else:
             self._recorder.event("complete", None, f"all {total} agents take part again")

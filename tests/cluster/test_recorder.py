@@ -47,8 +47,8 @@ def test_snapshots_and_the_machine_have_their_rows(recorder, tmp_path):
     broadcast = Broadcast(4, 5, np.array([3.0, 4.0], np.float32), None)
     first = recorder.snapshot(broadcast)
     assert recorder.snapshot(broadcast) is first
-    recorder.tick(held_out_waiting=3)
-    recorder.tick()
+    recorder.tick(0, held_out_waiting=3)
+    recorder.tick(0)
     metrics = read_metrics(tmp_path)
     (row,) = metrics.snapshots
     assert (row.version, row.file) == (4, "objectives/objective-00000004.safetensors")

@@ -13,7 +13,10 @@ StoreRun = Callable[[TrainConfig], Path]
 Refusal = Callable[[str], str]
 
 BAD_LINES = [
-    ("", "command: missing, allowed: train, test, baseline, objective show, scale, status, pause"),
+    (
+        "",
+        "command: missing, allowed: train, test, baseline, objective show, compare, report, explain",
+    ),
     ("trian", "trian: unknown command, did you mean train?"),
     ("objective", "objective: unknown command, did you mean objective show?"),
     ("train --bacth-size 3", "--bacth-size: unknown option, did you mean --batch-size?"),

@@ -148,7 +148,7 @@ def test_snapshots_are_artifacts_with_their_history(tmp_path: Path) -> None:
         if record.WhichOneof("record_type") in ("artifact", "request")
     ]
     collection = f"-{wandb_id('run-1')}"
-    assert [(a.name.removesuffix(collection), list(a.aliases)) for a in found] == [
+    assert [(a.name.removesuffix(collection), sorted(a.aliases)) for a in found] == [
         ("objective", ["latest", "version-50"]),
         ("objective-best", ["latest", "version-50"]),
         ("objective-best", ["latest", "version-60"]),
