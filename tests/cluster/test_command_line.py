@@ -46,7 +46,7 @@ def test_without_a_preset_training_is_small(started: list[Any]) -> None:
         ("--objective.eta 10", "objective", "eta", 10.0),
         ("--eta 10", "objective", "eta", 10.0),
         ("--no-use-time", "objective", "use_time", False),
-        ("--normalization zscore --objective.no-use-value", "objective", "use_value", False),
+        ("--objective.no-use-time", "objective", "use_time", False),
         ("--bidirectional", "objective", "bidirectional", True),
         ("--normalization joint", "objective", "normalization", "joint"),
         ("--learning-rate 3e-4", "meta", "learning_rate", 3e-4),

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -172,10 +173,16 @@ def _tracking(run_dir: Path, **options: Any) -> Tracking:
 
 
 def _follower_process() -> psutil.Process:
-    (process,) = (
-        p for p in psutil.Process().children() if "metagenrl.cluster.follower" in p.cmdline()
-    )
-    return process
+    """The one that is there, or that comes up."""
+    deadline = time.monotonic() + 30
+    while True:
+        found = [
+            p for p in psutil.Process().children() if "metagenrl.cluster.follower" in p.cmdline()
+        ]
+        if found or time.monotonic() > deadline:
+            (process,) = found
+            return process
+        time.sleep(0.05)
 
 
 def test_a_followers_death_is_one_line_and_nothing_else(

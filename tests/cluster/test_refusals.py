@@ -15,7 +15,7 @@ Refusal = Callable[[str], str]
 BAD_LINES = [
     (
         "",
-        "command: missing, allowed: train, test, baseline, objective show, compare, report, explain",
+        "command: missing, allowed: train, test, baseline, objective show, compare, report",
     ),
     ("trian", "trian: unknown command, did you mean train?"),
     ("objective", "objective: unknown command, did you mean objective show?"),
