@@ -10,7 +10,7 @@ TRAIN_FLAGS ?=
 TEST_ENV ?= InvertedPendulum-v5
 TEST_FLAGS ?= --seeds 2 --steps 5000
 
-.PHONY: setup train test check bench format clean
+.PHONY: setup train test check bench chaos soak format clean
 
 setup: $(STAMP)
 
@@ -47,6 +47,14 @@ check: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks.bench
+
+# Ten minutes of killed processes, and what must hold afterwards.
+chaos: setup
+	$(BIN)/python experiments/chaos.py --minutes 10 --kills 100 --seed 0 --out results/chaos
+
+# Half an hour of memory and object store, which must stay flat.
+soak: setup
+	$(BIN)/python experiments/soak.py --minutes 30 --out results/soak
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -5,7 +5,7 @@ from setuptools import Extension, setup
 KERNELS = Extension(
     "metagenrl.learner._kernels",
     sources=["learner/kernels.c"],
-    depends=["learner/kernels_body.h", "learner/kernels_mlp.h"],
+    depends=["learner/kernels_body.h", "learner/kernels_mlp.h", "learner/kernels_bf16.h"],
     extra_compile_args=[
         "-O3",
         "-std=gnu11",

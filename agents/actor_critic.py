@@ -109,6 +109,10 @@ class ActorCritic:
 
     def state_dict(self) -> dict[str, Any]:
         """Parameters, targets, optimiser moments and the generator's state."""
+        return self.networks_state() | {"generator": self.generator.get_state().numpy().copy()}
+
+    def networks_state(self) -> dict[str, Any]:
+        """A copy of parameters, targets and optimiser moments."""
         return {
             "phi": self.phi.numpy().copy(),
             "theta": self.theta.numpy().copy(),
@@ -116,14 +120,17 @@ class ActorCritic:
             "theta_target": self.theta_target.numpy().copy(),
             "phi_adam": self.phi_adam.state_dict(),
             "theta_adam": self.theta_adam.state_dict(),
-            "generator": self.generator.get_state().numpy().copy(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave; raises where a shape differs."""
+        self.load_networks_state(state)
+        self.generator.set_state(torch.from_numpy(state["generator"].copy()))
+
+    def load_networks_state(self, state: dict[str, Any]) -> None:
+        """Restore what `networks_state` gave; raises where a shape differs."""
         for name in ("phi", "theta", "phi_target", "theta_target"):
             own = getattr(self, name)
             own.copy_(torch.tensor(state[name]).view_as(own))  # copy_ alone would broadcast
         self.phi_adam.load_state_dict(state["phi_adam"])
         self.theta_adam.load_state_dict(state["theta_adam"])
-        self.generator.set_state(torch.from_numpy(state["generator"].copy()))

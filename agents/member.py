@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 from metagenrl.agents.actor_critic import ActorCritic
+from metagenrl.agents.policy_archive import PER_LIFE, PolicyArchive
 from metagenrl.agents.rollout import Episode, Rollout
 from metagenrl.agents.seeding import agent_seeds
 from metagenrl.learner.adam import clip_by_norm, scale_to_norm
 from metagenrl.learner.evaluation import PolicyEvaluation
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
+from metagenrl.learner.messages import GradientShare
 from metagenrl.learner.meta_gradient import meta_gradient, meta_gradient_by_autograd
 from metagenrl.learner.objective_net import ObjectiveNet
 from metagenrl.learner.objectives import Learned, ObjectiveValue, anneal, annealing
@@ -48,13 +50,14 @@ class MemberReport:
     steps: int  # over all lives
     life: int
     life_steps: int
-    gradient: AlphaGradient | None  # None while the buffer fills
+    gradient: AlphaGradient | GradientShare | None  # None while the buffer fills
     episodes: tuple[Episode, ...]
     q: float  # mean Q_theta1 on the critic's last minibatch
     td_loss: float
     objective_loss: float  # mean l_t
     policy_gradient_norm: float
     value_after: float  # J, the critic's value of the updated policy
+    origin: int | None = None  # step of the policy that this life began with; None: a new one
 
 
 def first_life(lifetime: int, index: int, environments: int, agents: int, stagger: bool) -> int:
@@ -79,6 +82,8 @@ class Member:
         self.generator = torch.Generator().manual_seed(seeds.torch_seed)
         self.actor_critic = self._newborn()
         self.steps, self.life, self.life_length = 0, 0, config.first_life
+        self.archive = PolicyArchive(config.meta.archive_size, seeds.archive)
+        self.origin: int | None = None  # step of the policy that this life began with
         net = ObjectiveNet(config.objective)
         self._alpha = torch.zeros(net.layout.size)
         self._objective = Learned(net, self._alpha)
@@ -110,6 +115,7 @@ class Member:
         gradient, update = None, _Update(nan, nan, nan)
         if critic is not None:
             vector, norm, update = self._update()
+            self._archive()
             gradient = AlphaGradient(
                 self.config.run, self.config.index, self.incarnation, round_index, version,
                 vector, norm, self.config.env_id,
@@ -119,7 +125,7 @@ class Member:
             self.rollout.life_steps, gradient, tuple(episodes),
             nan if critic is None else float(critic.q),
             nan if critic is None else float(critic.td_loss),
-            update.loss, update.policy_gradient_norm, update.value_after,
+            update.loss, update.policy_gradient_norm, update.value_after, self.origin,
         )  # fmt: skip
 
     def _ready(self) -> bool:
@@ -127,12 +133,28 @@ class Member:
         needed = max(agent.learning_starts, (meta.inner_steps + 1) * agent.batch_size)
         return len(self.rollout.buffer) >= needed
 
+    def _archive(self) -> None:
+        """Offer the policy to the archive, `PER_LIFE` times in a life of the usual length."""
+        meta, age = self.config.meta, self.rollout.life_steps
+        every = max(1, meta.lifetime // PER_LIFE)
+        if meta.older_policies and age // every > (age - self.config.agent.policy_delay) // every:
+            self.archive.offer(self.steps, self.actor_critic.networks_state)
+
     def _rebirth(self) -> None:
-        """Networks, optimisers, targets and buffer anew; the random streams go on."""
+        """Networks, optimisers, targets and buffer anew, or the networks from the archive.
+
+        An earlier policy acts itself from the first step on. The random streams go on.
+        """
+        meta = self.config.meta
+        earlier = self.archive.draw(meta.older_policies) if meta.older_policies else None
         self.life += 1
-        self.life_length = self.config.meta.lifetime
-        self.rollout.restart(self.config.meta.lifetime_random_steps)
+        self.life_length = meta.lifetime
+        self.rollout.restart(meta.lifetime_random_steps if earlier is None else 0)
         self.actor_critic = self._newborn()
+        self.origin = None
+        if earlier is not None:
+            self.actor_critic.load_networks_state(earlier.state)
+            self.origin = earlier.steps
 
     @torch.no_grad()
     def _update(self) -> tuple[Array, float, _Update]:
@@ -177,7 +199,7 @@ class Member:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything: restoring it gives the same future."""
-        return {
+        state = {
             "actor_critic": self.actor_critic.state_dict(),
             "rollout": self.rollout.state_dict(),
             "incarnation": self.incarnation,
@@ -185,6 +207,9 @@ class Member:
             "life": self.life,
             "life_length": self.life_length,
         }
+        if self.config.meta.older_policies:
+            state |= {"archive": self.archive.state_dict(), "origin": self.origin}
+        return state
 
     def load_state_dict(self, state: dict[str, Any], incarnation: int | None = None) -> None:
         """Restore; a process that took over from a dead one passes its own incarnation."""
@@ -193,6 +218,9 @@ class Member:
         self.incarnation = int(state["incarnation"]) if incarnation is None else incarnation
         self.steps, self.life = int(state["steps"]), int(state["life"])
         self.life_length = int(state["life_length"])
+        if self.config.meta.older_policies:
+            self.archive.load_state_dict(state["archive"])
+            self.origin = state["origin"]
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ class AgentSeeds:
     exploration: np.random.Generator  # random actions, Gaussian noise
     replay: np.random.Generator  # which segments are sampled
     initialisation: np.random.Generator  # a torch seed per life, see `draw_torch_seed`
+    archive: np.random.Generator  # which earlier policies are kept and come back
     torch_seed: int  # for the torch.Generator of the updates (target policy smoothing)
 
 
@@ -35,10 +36,11 @@ def agent_seeds(run_seed: int, agent: int, incarnation: int) -> AgentSeeds:
         valid = isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 0
         require(valid, field, value, "an integer >= 0")
     root = np.random.SeedSequence(int(run_seed), spawn_key=(int(agent), int(incarnation)))
-    environment, exploration, replay, initialisation, updates = (
-        np.random.Generator(np.random.PCG64(child)) for child in root.spawn(5)
+    environment, exploration, replay, initialisation, updates, archive = (
+        np.random.Generator(np.random.PCG64(child)) for child in root.spawn(6)
     )
-    return AgentSeeds(environment, exploration, replay, initialisation, draw_torch_seed(updates))
+    torch_seed = draw_torch_seed(updates)
+    return AgentSeeds(environment, exploration, replay, initialisation, archive, torch_seed)
 
 
 def draw_torch_seed(rng: np.random.Generator) -> int:

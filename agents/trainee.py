@@ -6,21 +6,16 @@ TD3 and DDPG are this agent with the critic as its objective, off-policy REINFOR
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from metagenrl.agents.actor_critic import ActorCritic
-from metagenrl.agents.envs import Environment
+from metagenrl.agents.evaluation import evaluate_policy
 from metagenrl.agents.rollout import Episode, Rollout
 from metagenrl.agents.seeding import agent_seeds
 from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.learner.objectives import Objective
-
-EVALUATION_STREAM = 1_000_003
-"""Spawn key of the evaluation episodes' seeds: no agent of a population has this index."""
 
 
 @dataclass(frozen=True)
@@ -66,21 +61,18 @@ class Trainee:
         self.actor_critic.update_policy(evaluation, self.objective(evaluation))
         self.actor_critic.update_targets()
 
-    def evaluate(self, episodes: int) -> list[Episode]:
-        """Undisturbed episodes of the deterministic policy; always the same initial states."""
-        seeds = np.random.SeedSequence(self.config.seed, spawn_key=(EVALUATION_STREAM,))
-        environment = Environment(self.config.env_id, np.random.default_rng(seeds))
-        results = list(self._episodes(environment, episodes))
-        environment.close()
-        return results
+    def evaluate(self, episodes: int, env_id: str | None = None) -> list[Episode]:
+        """Undisturbed episodes of the deterministic policy; always the same initial states.
 
-    def _episodes(self, environment: Environment, episodes: int) -> Iterator[Episode]:
-        for _ in range(episodes):
-            observation, over = environment.reset(), False
-            while not over:
-                result = environment.step(self.actor_critic.act(observation))
-                observation, over = result.observation, result.terminated or result.truncated
-            yield Episode(environment.episode_return, environment.episode_length)
+        In the environment that it trains in, or in another one of the same sizes.
+        """
+        c = self.config
+        return evaluate_policy(env_id or c.env_id, c.seed, self.actor_critic.act, episodes)
+
+    @property
+    def resumable(self) -> bool:
+        """Whether `state_dict` is complete now: it always is."""
+        return True
 
     def close(self) -> None:
         """Free the environment."""

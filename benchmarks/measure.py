@@ -8,11 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from metagenrl.learner.mlp import FUSED_UNITS
 from metagenrl.learner.types import Batch
 
 from benchmarks.agreement import carry_over, float64, relative_differences
 from benchmarks.flops import Work, flops
 from benchmarks.gemm import Gemm, gemms
+from benchmarks.precision import with_precision
 from benchmarks.problem import Problem, synthetic_batch
 from benchmarks.project import ProjectAgent
 from benchmarks.reference import PlainAgent
@@ -32,6 +34,7 @@ class Row:
     project: Timing
     reference: Timing
     is_step: bool
+    mixed: Timing | None = None  # the project in mixed precision, where networks are wide
 
 
 @dataclass(frozen=True)
@@ -43,13 +46,14 @@ class Task:
     project: Callable[[], object]
     reference: Callable[[], object]
     steps: int | None = None  # None: a single update
+    mixed: Callable[[], object] | None = None
 
-    def row(self, project: Timing, reference: Timing) -> Row:
+    def row(self, project: Timing, reference: Timing, mixed: Timing | None = None) -> Row:
         """The timings of a call as those of one update or agent-step."""
         steps = self.steps or 1
         return Row(
             self.name, self.flops / steps, project.per(steps), reference.per(steps),
-            self.steps is not None,
+            self.steps is not None, None if mixed is None else mixed.per(steps),
         )  # fmt: skip
 
 
@@ -80,6 +84,7 @@ class Turns:
 def tasks(problem: Problem) -> list[Task]:
     """What is measured; each task has agents of its own, all from the same parameters."""
     work, delay, turns = Work(problem), problem.agent.policy_delay, Turns(problem)
+    wide = problem.agent.hidden_units > FUSED_UNITS
 
     def agents() -> tuple[ProjectAgent, PlainAgent]:
         project, plain = ProjectAgent(problem), PlainAgent(problem)
@@ -93,9 +98,11 @@ def tasks(problem: Problem) -> list[Task]:
         one, other = (getattr(agent, method) for agent in agents())
         in_a_row = method == "learn"
         call = (lambda f, b: f(b)) if in_a_row else (lambda f, b: f(*b))
+        fast = getattr(ProjectAgent(with_precision(problem, "mixed")), method) if wide else None
         return Task(
             name, products, lambda: call(one, turns.take(project)),
             lambda: call(other, turns.take(plain)), steps,
+            (lambda: call(fast, turns.take(project))) if wide else None,
         )  # fmt: skip
 
     learn = flops(work.learn())
@@ -111,6 +118,7 @@ def tasks(problem: Problem) -> list[Task]:
         Task(
             f"agent-step in {problem.env_id}", learn,
             project_rounds(problem), reference_rounds(problem), delay,
+            project_rounds(with_precision(problem, "mixed")) if wide else None,
         ),
     ]  # fmt: skip
 
@@ -125,11 +133,17 @@ def measure(problem: Problem, repetitions: int) -> SizeResult:
     for task in todo:
         contestants[f"{task.name}/project"] = task.project
         contestants[f"{task.name}/reference"] = task.reference
+        if task.mixed is not None:
+            contestants[f"{task.name}/mixed"] = task.mixed
     begin, cpu = time.perf_counter(), time.process_time()
     timings = interleave(contestants, repetitions)
     share = (time.process_time() - cpu) / (time.perf_counter() - begin)
     rows = [
-        task.row(timings[f"{task.name}/project"], timings[f"{task.name}/reference"])
+        task.row(
+            timings[f"{task.name}/project"],
+            timings[f"{task.name}/reference"],
+            timings.get(f"{task.name}/mixed"),
+        )
         for task in todo
     ]
     gflops = {gemm.name: gemm.flops / timings[gemm.name].minimum / 1e6 for gemm in products}

@@ -36,8 +36,11 @@ def row_values(row: Row, limit: float) -> dict[str, Any]:
         "reference": _timing(row.reference, limit_ms),
         "project_over_reference": row.project.median / row.reference.median,
     }
+    if row.mixed is not None:
+        values["mixed"] = _timing(row.mixed, limit_ms)
+        values["mixed_over_reference"] = row.mixed.median / row.reference.median
     if row.is_step:
-        for who in ("project", "reference"):
+        for who in ("project", "reference", *(["mixed"] if row.mixed else [])):
             values[who]["agent_steps_per_s"] = 1e3 / values[who]["median_ms"]
         values["limit_agent_steps_per_s"] = 1e3 / limit_ms
     return values
@@ -122,8 +125,10 @@ def _line(values: dict[str, Any]) -> str:
 
 
 def _rate(values: dict[str, Any]) -> str:
+    mixed = values.get("mixed")
+    fast = f", in mixed precision {mixed['agent_steps_per_s']:.1f}" if mixed else ""
     return (
-        f"{values['task']}, steps/s: project {values['project']['agent_steps_per_s']:.1f}, plain "
-        f"PyTorch {values['reference']['agent_steps_per_s']:.1f}, "
+        f"{values['task']}, steps/s: project {values['project']['agent_steps_per_s']:.1f}{fast}, "
+        f"plain PyTorch {values['reference']['agent_steps_per_s']:.1f}, "
         f"GEMM limit {values['limit_agent_steps_per_s']:.1f}"
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import ray
 from metagenrl.agents.member import Member, MemberConfig, MemberReport
+from metagenrl.learner.process import settle
 from metagenrl.learner.types import Array
 
 
@@ -17,9 +18,7 @@ class AgentActor:
     def __init__(
         self, config: MemberConfig, incarnation: int, state: dict[str, Any] | None
     ) -> None:
-        import torch
-
-        torch.set_num_threads(1)
+        settle()
         self._member = Member(config, incarnation)
         if state is not None:
             self._member.load_state_dict(state, incarnation)

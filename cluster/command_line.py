@@ -151,16 +151,23 @@ def _spelled(name: str, path: tuple[str, ...], hint: Any) -> dict[str, Option]:
 def _grouped(
     argv: Sequence[str], options: Mapping[str, Option]
 ) -> list[tuple[str, tuple[str, ...]]]:
-    """Each flag, as spelled in `options`, with the words that belong to it."""
+    """Each flag, as spelled in `options`, with the words that belong to it.
+
+    A positional list, which can only be the last positional field, takes all words left over.
+    """
     positional = [name for name, option in options.items() if option.positional]
     groups: list[tuple[str, tuple[str, ...]]] = []
+    listed: list[str] = []
     words = list(argv)
     while words:
         word = words.pop(0)
         flag, equals, inline = word.partition("=")
         flag = flag.replace("_", "-")
         if not word.startswith("-") and positional:
-            groups.append((positional.pop(0), (word,)))
+            if get_origin(options[positional[0]].hint) is tuple:
+                listed.append(word)
+            else:
+                groups.append((positional.pop(0), (word,)))
         elif flag not in options or not flag.startswith("--"):
             if not word.startswith("-"):
                 raise UsageError(f"{word}: unexpected argument")
@@ -171,7 +178,7 @@ def _grouped(
             taken = _arity(words, options[flag])
             groups.append((flag, tuple(words[:taken])))
             del words[:taken]
-    return groups
+    return [*groups, (positional[0], tuple(listed))] if listed else groups
 
 
 def _arity(words: Sequence[str], option: Option) -> int:

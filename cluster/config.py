@@ -12,14 +12,31 @@ import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from metagenrl.cluster.algorithms import TRAITS, Algorithm
+from metagenrl.cluster.held_out_config import HeldOutOptions
+from metagenrl.cluster.tracking_config import TrackingOptions
+from metagenrl.learner.baseline_hyperparams import OnPolicyConfig, PpoConfig, Rl2Config
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig, require
+from metagenrl.objective_server.store_address import StoreAddress
 from tyro.conf import OmitArgPrefixes, Positional
+from tyro.constructors import PrimitiveConstructorSpec
 
 Engine = Literal["ray", "inprocess"]
 Wandb = Literal["online", "offline", "disabled"]
-Algorithm = Literal["td3", "ddpg", "reinforce-off"]
+
+StoreOption = Annotated[
+    StoreAddress,
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="file|redis://…",
+        instance_from_str=lambda words: StoreAddress.parse(words[0]),
+        is_instance=lambda value: isinstance(value, StoreAddress),
+        str_from_instance=lambda address: [str(address)],
+    ),
+]
+"""A store's address, with how `--help` shows it."""
 
 RANDOM_OBJECTIVE = "random"
 """The value of `MetaTestConfig.objective` that names the untrained control."""
@@ -79,11 +96,21 @@ class TrainConfig:
     round_timeout: float = 120.0
     """Seconds after which a round closes without the agents that are late."""
     agent_cpus: float | None = None
-    """CPUs that Ray reserves for an agent; None: what the machine has, shared evenly."""
+    """CPUs that Ray reserves for an actor; None: what the machine has, shared evenly."""
+    agents_per_actor: int | Literal["auto"] = 1
+    """Agents of one environment that share an actor and answer together; auto: as many as keep
+    every core busy."""
+    store: StoreOption = field(default_factory=StoreAddress)
+    """The server's state: `file` (run_dir alone), or redis://:PASSWORD@HOST:PORT/DB as well
+    (rediss://: TLS). The password may stand in METAGENRL_REDIS_PASSWORD; it is saved nowhere."""
+    allow_redis_without_password: bool = False
+    """Use a Redis on another machine although anybody who reaches it can change the run."""
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     agent: OmitArgPrefixes[AgentConfig] = field(default_factory=AgentConfig)
     meta: OmitArgPrefixes[MetaConfig] = field(default_factory=MetaConfig)
     server: OmitArgPrefixes[ServerOptions] = field(default_factory=ServerOptions)
+    held_out: OmitArgPrefixes[HeldOutOptions] = field(default_factory=HeldOutOptions)
+    tracking: OmitArgPrefixes[TrackingOptions] = field(default_factory=TrackingOptions)
 
     def __post_init__(self) -> None:
         require(len(self.envs) > 0, "envs", self.envs, "at least one environment")
@@ -99,9 +126,23 @@ class TrainConfig:
         _integer_at_least(1, keep_checkpoints=self.keep_checkpoints)
         _integer_at_least(1, snapshot_every=self.snapshot_every)
         _finite_positive("round_timeout", self.round_timeout)
+        per_actor = self.agents_per_actor
+        require(
+            per_actor == "auto" or per_actor >= 1,
+            "agents_per_actor",
+            per_actor,
+            "auto or a whole number >= 1",
+        )
         if self.agent_cpus is not None:
             _finite_positive("agent_cpus", self.agent_cpus)
+        require(
+            self.wandb != "disabled" or not self.tracking.wandb_per_agent,
+            "wandb_per_agent",
+            True,
+            "false where wandb is disabled",
+        )
         _require_enough_data(self.agent, minibatches=self.meta.inner_steps + 1)
+        self.held_out.check_agent(self.agent)
         require(
             self.meta.lifetime == 0 or self.meta.lifetime > self.agent.learning_starts,
             "lifetime",
@@ -140,6 +181,11 @@ class EvaluationConfig:
         _integer_at_least(0, first_seed=self.first_seed)
         _require_enough_data(self.agent, minibatches=1)
 
+    @property
+    def environments(self) -> tuple[str, ...]:
+        """The environments that an agent trains in."""
+        return (self.env,)
+
 
 @dataclass(frozen=True, kw_only=True)
 class MetaTestConfig(EvaluationConfig):
@@ -174,10 +220,56 @@ class MetaTestConfig(EvaluationConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineConfig(EvaluationConfig):
-    """Train new agents with a hand-made objective (appendix B.3)."""
+    """Train agents with an algorithm that MetaGenRL is compared with (appendix B.3)."""
 
     algo: Algorithm
-    """Rule that trains the policy."""
+    """Algorithm that trains the agents; `--algo epg --help` tells of epg's own options."""
+    env: str = ""
+    """Environment that the agents train in (a meta-learner may take several: --envs)."""
+    phase: Literal["train"] | None = None
+    """Of a meta-learner (rl2): `train` in --envs; the other phase is `metagenrl test`."""
+    envs: tuple[str, ...] = ()
+    """Training environments of a meta-learner (rl2)."""
+    transitions: int = 0
+    """Single transitions in a minibatch (td3, ddpg; 256 is their standard); 0: segments."""
+    on_policy: OmitArgPrefixes[OnPolicyConfig] = field(default_factory=OnPolicyConfig)
+    ppo: PpoConfig = field(default_factory=PpoConfig)
+    rl2: Rl2Config = field(default_factory=Rl2Config)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _integer_at_least(0, transitions=self.transitions)
+        self._check_environments()
+        traits = TRAITS[self.algo]
+        require(not traits.own_options, "algo", self.algo, "as a flag: it has options of its own")
+        allowed = f"at most replay_capacity ({self.agent.replay_capacity})"
+        most = self.agent.replay_capacity if traits.single_transitions else 0
+        allowed = allowed if most else f"0 with {self.algo}; td3 and ddpg take others"
+        require(self.transitions <= most, "transitions", self.transitions, allowed)
+        if traits.on_policy:
+            rollout = self.on_policy.rollout_steps
+            require(
+                rollout <= self.steps, "rollout_steps", rollout, f"at most steps ({self.steps})"
+            )
+
+    @property
+    def environments(self) -> tuple[str, ...]:
+        """The environments that an agent trains in: of a meta-learner, all of them."""
+        return self.envs or (self.env,)
+
+    def _check_environments(self) -> None:
+        if TRAITS[self.algo].meta_learner:
+            require(
+                bool(self.env) != bool(self.envs),
+                "envs",
+                self.envs,
+                "training environments, or --env for a single one",
+            )
+            return
+        if not self.env:
+            raise UsageError("env: missing, allowed: text")
+        for name, value in (("envs", self.envs), ("phase", self.phase)):
+            require(not value, name, value, f"nothing with {self.algo}, which takes one --env")
 
 
 @dataclass(frozen=True)
@@ -186,6 +278,20 @@ class ShowConfig:
 
     file: Positional[Path]
     """Snapshot of an objective, as found under objectives/ of a run folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkspaceConfig:
+    """Save the Weights & Biases workspace that shows a run's population."""
+
+    run: Positional[Path]
+    """Run folder; its environments and agents decide which panels there are."""
+    entity: str = ""
+    """Account or team at Weights & Biases that gets the workspace."""
+    project: str = "metagenrl"
+    """Project of the run."""
+    out: Path | None = None
+    """File for the workspace's definition instead of saving it; needs no account."""
 
 
 def available_cores() -> int:

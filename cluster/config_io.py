@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import yaml
 from metagenrl.cluster.config import TrainConfig, UsageError
+from metagenrl.objective_server.store_address import ALLOWED, StoreAddress
 
 Config = TypeVar("Config")
 
@@ -102,6 +103,11 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
     origin = get_origin(hint)
     if origin is Literal:
         return value if value in get_args(hint) else _wrong(name, value, describe(hint))
+    if origin in (Union, types.UnionType) and types.NoneType not in get_args(hint):
+        kind, words = get_args(hint)  # always X | Literal[...]
+        if isinstance(value, str) and not value.lstrip("-").isdecimal():
+            return value if value in get_args(words) else _wrong(name, value, describe(hint))
+        return coerce(name, value, kind)
     if origin in (Union, types.UnionType):  # always X | None
         inner = next(option for option in get_args(hint) if option is not types.NoneType)
         # A flag spells it out; where text is allowed, that is a text (a folder called "none").
@@ -116,6 +122,8 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
         return _number(name, value, hint)
     if hint is Path and isinstance(value, str | Path) and value:
         return Path(value)
+    if hint is StoreAddress and isinstance(value, str | StoreAddress):
+        return value if isinstance(value, StoreAddress) else _store_address(name, value)
     if hint in (bool, str) and isinstance(value, hint):
         return value
     return _wrong(name, value, describe(hint))
@@ -130,6 +138,7 @@ def describe(hint: Any) -> str:
     if get_origin(hint) is tuple:
         return "a list of names"
     words = {int: "a whole number", float: "a finite number", bool: "true or false", Path: "a path"}
+    words[StoreAddress] = ALLOWED
     return words.get(hint, "text")
 
 
@@ -155,6 +164,13 @@ def unknown(name: str, kind: str, known: Iterable[str]) -> str:
     return f"{name}: unknown {kind}" + (f", did you mean {nearest[0]}?" if nearest else "")
 
 
+def _store_address(name: str, text: str) -> StoreAddress:
+    try:
+        return StoreAddress.parse(text)
+    except ValueError as error:  # its message hides the password
+        raise UsageError(str(error).replace("store:", f"{name}:", 1)) from None
+
+
 def _number(name: str, value: Any, kind: type[int] | type[float]) -> int | float:
     allowed = int if kind is int else int | float
     if isinstance(value, str):  # a flag, or YAML 1.1's reading of 1e-3
@@ -174,6 +190,6 @@ def _wrong(name: str, value: Any, allowed: str) -> Any:
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return to_dict(value)
-    if isinstance(value, Path):
+    if isinstance(value, Path | StoreAddress):  # an address's text has no password
         return str(value)
     return list(value) if isinstance(value, tuple) else value

@@ -18,11 +18,10 @@ from metagenrl.cluster.figures import (
     note,
     steps_axis,
 )
+from metagenrl.cluster.mean_series import MeanSeries
 from metagenrl.cluster.meta_test_panels import meta_test_block
-from metagenrl.cluster.metrics import Metrics, read_metrics
-from metagenrl.cluster.population_curves import generations, population_returns, thinned
-from metagenrl.cluster.records import AgentRow, ObjectiveRow
-from numpy.typing import NDArray
+from metagenrl.cluster.population_curves import PopulationReturns
+from metagenrl.cluster.run_history import RunHistory, read_history
 
 CURVES_FILE = "curves.png"
 
@@ -37,8 +36,8 @@ def draw_training(run_dir: Path) -> Path:
     agents have had several lives, their end-of-life returns; then the meta-gradient. Raises
     `ValueError` where the run has no rows yet and `OSError` where it cannot be written.
     """
-    metrics = read_metrics(run_dir)
-    blocks = [*_population_blocks(metrics), _meta_block(metrics)]
+    history = read_history(run_dir)
+    blocks = [*population_blocks(history), meta_block(history)]
     return draw(f"Meta-training: {run_dir.name}", blocks, run_dir / CURVES_FILE)
 
 
@@ -59,36 +58,52 @@ def draw_summary(train_run: Path, test_runs: Sequence[Path], out: Path) -> Path:
 
     Raises as the other two do.
     """
-    metrics = read_metrics(train_run)
-    seen = {row.env for row in metrics.agents}
-    blocks = [meta_test_block(test_runs, seen), *_population_blocks(metrics), _meta_block(metrics)]
+    history = read_history(train_run)
+    tests = meta_test_block(test_runs, set(history.environments))
+    blocks = [tests, *population_blocks(history), meta_block(history)]
     return draw(f"Learned objective: {train_run.name}", blocks, out)
 
 
-def _population_blocks(metrics: Metrics) -> list[Block]:
+def population_blocks(history: RunHistory) -> list[Block]:
+    """The population's returns over its steps, and over its lives where any have ended."""
     panels: list[Panel] = []
     lives: list[Panel] = []
-    for env, color in _environments(metrics).items():
-        rows = [row for row in metrics.agents if row.env == env]
-        panels.append(functools.partial(_returns, env=env, color=color, rows=rows))
-        if by_life := generations(rows):
-            panel = functools.partial(_lives, env=env, color=color, returns=by_life)
-            lives.append(panel)
+    for env, color in _colors(history).items():
+        curves = history.returns[env].result()
+        panels.append(functools.partial(_returns, env=env, color=color, curves=curves))
+        if by_life := history.lives[env].result():
+            lives.append(functools.partial(_lives, env=env, color=color, returns=by_life))
     return [
         Block("Return of the population (mean, range, each agent)", panels),
         Block("Return at the end of a life, by generation (mean, each agent)", lives),
     ]
 
 
-def _environments(metrics: Metrics) -> dict[str, str]:
+def meta_block(history: RunHistory) -> Block:
+    """The objective's side: norms, and how well the agents' gradients agree."""
+    if history.last_version is None:
+        return Block("Objective", [])
+    scale = 1 / max(1, history.agents)
+    colors = _colors(history)
+    norm = functools.partial(
+        series_panel, title="norm of the mean meta-gradient",
+        series=history.objective["gradient_norm"], scale=scale,
+    )  # fmt: skip
+    alpha = functools.partial(
+        series_panel, title="norm of the objective's parameters",
+        series=history.objective["alpha_norm"], scale=scale,
+    )  # fmt: skip
+    cosine = functools.partial(_cosines, history=history, colors=colors, scale=scale)
+    return Block("Objective", [norm, cosine, alpha], [*colors, _ALL_AGENTS])
+
+
+def _colors(history: RunHistory) -> dict[str, str]:
     """Environment -> colour, in the order of the agents."""
-    rows = sorted(metrics.agents, key=lambda row: row.agent)
-    names = dict.fromkeys(row.env for row in rows)
+    names = history.environments
     return {name: COLORS[index % len(COLORS)] for index, name in enumerate(names)}
 
 
-def _returns(axis: Axes, env: str, color: str, rows: Sequence[AgentRow]) -> None:
-    curves = population_returns(rows)
+def _returns(axis: Axes, env: str, color: str, curves: PopulationReturns) -> None:
     axis.set_title(env)
     if not curves.steps.size:
         note(axis, "no finished episode yet")
@@ -116,44 +131,21 @@ def _lives(axis: Axes, env: str, color: str, returns: dict[int, list[float]]) ->
     axis.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
 
 
-def _meta_block(metrics: Metrics) -> Block:
-    rows = metrics.objective
-    if not rows:
-        return Block("Objective", [])
-    agents = max(1, len({row.agent for row in metrics.agents}))
-    steps = np.array([row.agent_steps / agents for row in rows])
-    colors = _environments(metrics)
-    norm = functools.partial(
-        _line, title="norm of the mean meta-gradient", steps=steps,
-        values=[row.gradient_norm for row in rows],
-    )  # fmt: skip
-    alpha = functools.partial(
-        _line, title="norm of the objective's parameters", steps=steps,
-        values=[row.alpha_norm for row in rows],
-    )  # fmt: skip
-    cosine = functools.partial(_cosines, steps=steps, rows=rows, colors=colors)
-    return Block("Objective", [norm, cosine, alpha], [*colors, _ALL_AGENTS])
-
-
-def _line(
-    axis: Axes, title: str, steps: NDArray[np.float64], values: Sequence[float | None]
-) -> None:
-    axis.plot(*thinned(list(steps), values), color="black", linewidth=1.4)
+def series_panel(axis: Axes, title: str, series: MeanSeries, scale: float) -> None:
+    """One value over the steps of an agent: those of the population times `scale`."""
+    steps, values = series.arrays()
+    axis.plot(steps * scale, values, color="black", linewidth=1.4)
     axis.set_title(title)
     steps_axis(axis, "steps of an agent")
 
 
-def _cosines(
-    axis: Axes, steps: NDArray[np.float64], rows: Sequence[ObjectiveRow], colors: dict[str, str]
-) -> None:
+def _cosines(axis: Axes, history: RunHistory, colors: dict[str, str], scale: float) -> None:
     axis.axhline(0.0, color=NEUTRAL, linewidth=0.8)
     for env, color in colors.items():
-        of_env = thinned(list(steps), [row.cosine_by_env.get(env) for row in rows])
-        if of_env[0].size:
-            axis.plot(*of_env, color=color, linewidth=0.9, alpha=0.8, label=env)
-    axis.plot(
-        *thinned(list(steps), [row.cosine for row in rows]),
-        color="black", linewidth=1.4, label=_ALL_AGENTS,
-    )  # fmt: skip
+        if env in history.cosines:
+            steps, values = history.cosines[env].arrays()
+            axis.plot(steps * scale, values, color=color, linewidth=0.9, alpha=0.8, label=env)
+    steps, values = history.objective["cosine"].arrays()
+    axis.plot(steps * scale, values, color="black", linewidth=1.4, label=_ALL_AGENTS)
     axis.set_title("cosine between agents' gradients")
     steps_axis(axis, "steps of an agent")

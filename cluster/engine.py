@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from metagenrl.agents.member import Member, MemberConfig, MemberReport
-from metagenrl.learner.types import AlphaGradient
+from metagenrl.learner.messages import AlphaGradient, CohortGradient
+from metagenrl.learner.process import settle
 from metagenrl.objective_server.messages import AgentCounters, Broadcast, Receipt
 from metagenrl.objective_server.server import ObjectiveServer
 
@@ -30,6 +31,13 @@ class Completed:
 
     agent: int
     report: MemberReport
+
+
+@dataclass(frozen=True)
+class Averaged:
+    """The gradient of all agents of a cohort that finished their rounds together."""
+
+    gradient: CohortGradient
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,10 @@ class Exchange:
     counters: tuple[AgentCounters, ...]  # of every agent heard of
 
 
+Result = Completed | Averaged | Lost
+Gradient = AlphaGradient | CohortGradient
+
+
 class AgentLost(RuntimeError):  # noqa: N818 - reads as the event it is
     """An agent could not be asked for its state."""
 
@@ -62,6 +74,10 @@ class Engine(Protocol):
         self, config: MemberConfig, incarnation: int, state: dict[str, Any] | None
     ) -> None:
         """Begin to bring agent `config.index` up, from `state` if given; see `started`."""
+        ...
+
+    def make_room(self, agents: int) -> None:
+        """Prepare for a population of that size. Raises `ValueError`: so many fit."""
         ...
 
     def started(self, timeout: float) -> list[Started | Lost]:
@@ -76,7 +92,7 @@ class Engine(Protocol):
         """Let an idle agent compute its next round."""
         ...
 
-    def poll(self, timeout: float, everyone: bool) -> list[Completed | Lost]:
+    def poll(self, timeout: float, everyone: bool) -> list[Result]:
         """What finished: at least one result, or all where `everyone`, or what `timeout` gave."""
         ...
 
@@ -85,7 +101,7 @@ class Engine(Protocol):
         ...
 
     def exchange(
-        self, gradients: Sequence[AlphaGradient], expected: Sequence[int], close: bool
+        self, gradients: Sequence[Gradient], expected: Sequence[int], close: bool
     ) -> Exchange:
         """Submit gradients; close the open round if `close`, or if a quorum is there."""
         ...
@@ -101,7 +117,7 @@ class Engine(Protocol):
 
 def exchange(
     server: ObjectiveServer,
-    gradients: Sequence[AlphaGradient],
+    gradients: Sequence[Gradient],
     expected: Sequence[int],
     round_index: int,
     close: bool,
@@ -120,9 +136,7 @@ class InProcessEngine:
     """Agents one after the other in this process: notebooks, debugging, a single GPU."""
 
     def __init__(self, open_server: Callable[[], ObjectiveServer]) -> None:
-        import torch
-
-        torch.set_num_threads(1)  # as in an actor, so that both engines compute the same bits
+        settle()  # as in an actor, so that both engines compute the same bits
         self._server = open_server()
         self._members: dict[int, Member] = {}
         self._pending: dict[int, Broadcast] = {}
@@ -142,6 +156,9 @@ class InProcessEngine:
         self._members[config.index] = member
         self._came_up.append(Started(config.index))
 
+    def make_room(self, agents: int) -> None:
+        """See `Engine`; memory is the only limit here."""
+
     def started(self, timeout: float) -> list[Started | Lost]:
         """See `Engine`."""
         came_up, self._came_up = self._came_up, []
@@ -158,9 +175,9 @@ class InProcessEngine:
         """See `Engine`."""
         self._pending[agent] = broadcast
 
-    def poll(self, timeout: float, everyone: bool) -> list[Completed | Lost]:
+    def poll(self, timeout: float, everyone: bool) -> list[Result]:
         """See `Engine`; a round that was begun is always finished."""
-        results: list[Completed | Lost] = []
+        results: list[Result] = []
         while self._pending and (everyone or not results):
             agent = next(iter(self._pending))
             broadcast = self._pending.pop(agent)
@@ -182,7 +199,7 @@ class InProcessEngine:
         return self._members[agent].state_dict()
 
     def exchange(
-        self, gradients: Sequence[AlphaGradient], expected: Sequence[int], close: bool
+        self, gradients: Sequence[Gradient], expected: Sequence[int], close: bool
     ) -> Exchange:
         """See `Engine`."""
         return exchange(self._server, gradients, expected, self._server.round, close)

@@ -1,11 +1,13 @@
-"""`metagenrl test` and `metagenrl baseline`: new agents, each alone, with a frozen objective.
+"""`metagenrl test` and `metagenrl baseline`: new agents, each alone, trained by one algorithm.
 
 The run folder, complete as it grows and the same bits however often the command was resumed:
 
     config.yaml             complete configuration, reproduces the run
     objective.json          what was tested: file, checksum, version, training environments
     objective.safetensors   a copy of the learned objective
+    policies/               or of the policies that rl2 meta-trained
     seeds/seed-N.jsonl      evaluations and training episodes of one agent, as they happen
+    seeds/seed-N.policy/    what the meta-training of rl2 came to
     evaluations.jsonl       the evaluations of all
     run.log, curves.png
 """
@@ -15,7 +17,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from typing import Any
 
+from metagenrl.cluster.algorithms import TRAITS
 from metagenrl.cluster.config import BaselineConfig, MetaTestConfig, UsageError
 from metagenrl.cluster.config_io import to_yaml
 from metagenrl.cluster.evaluation_progress import EvaluationProgress
@@ -51,7 +55,7 @@ def meta_test(config: MetaTestConfig) -> int:
 
 
 def baseline(config: BaselineConfig) -> int:
-    """Train new agents with a hand-made objective (section 9); as `meta_test`."""
+    """Train agents with an algorithm of section 9; as `meta_test`."""
     return _evaluate(config, objective_of_baseline(config))
 
 
@@ -89,17 +93,30 @@ def _prepare_folder(config: Config, tested: TestedObjective) -> None:
 
 
 def _jobs(config: Config, tested: TestedObjective) -> list[TraineeJob]:
+    rule = tested.choice.rule
+    own: dict[str, Any] = {}
+    agent = agent_for(rule, config.agent)
+    if isinstance(config, BaselineConfig):
+        agent = agent_for(rule, config.agent, config.transitions)
+        envs = config.environments if TRAITS[config.algo].meta_learner else ()
+        own = {
+            "training_envs": envs,
+            "on_policy": config.on_policy,
+            "ppo": config.ppo,
+            "rl2": config.rl2,
+        }
     return [
         TraineeJob(
-            env=config.env,
+            env=config.environments[0],
             seed=config.first_seed + index,
             label=tested.label,
             steps=config.steps,
             eval_every=config.eval_every,
             eval_episodes=config.eval_episodes,
             folder=str((config.run_dir / SEEDS_FOLDER).absolute()),
-            agent=agent_for(tested.choice.rule, config.agent),
+            agent=agent,
             objective=tested.choice,
+            **own,
         )
         for index in range(config.seeds)
     ]
@@ -119,16 +136,16 @@ def _train(
     failed: list[int] = []
     with EvaluationProgress(jobs, config.steps, console) as progress:
         already = f", {len(jobs) - len(missing)} finished already" if config.resume else ""
-        what = f"{tested.label} in {config.env} ({familiarity(tested)})"
+        what = f"{tested.label} in {', '.join(config.environments)} ({familiarity(tested)})"
         progress.say(f"{what}: {len(jobs)} seeds of {config.steps:,} steps{already}")
 
         def on_end(end: Ended) -> None:
             if end.failure:
-                failed.append(end.seed)
-                progress.say(f"seed {end.seed}: failed: {end.failure} (see run.log)")
-                logger.error("what seed %d logged last:\n%s", end.seed, end.detail)
+                failed.append(end.job.seed)
+                progress.say(f"seed {end.job.seed}: failed: {end.failure} (see run.log)")
+                logger.error("what seed %d logged last:\n%s", end.job.seed, end.detail)
             else:
-                progress.say(f"seed {end.seed}: done, return {progress.final(end.seed)}")
+                progress.say(f"seed {end.job.seed}: done, return {progress.final(end.job.seed)}")
 
         try:
             train_all(missing, config.workers, progress.poll, on_end)
@@ -143,7 +160,8 @@ def _draw(config: Config, tested: TestedObjective) -> None:
     try:
         from metagenrl.cluster.curves import draw_meta_test  # matplotlib: once all else is done
 
-        envs = None if tested.snapshot is None else tested.snapshot.environments
+        training = tested.facts.get("phase") == "train"
+        envs = None if training else tested.environments
         draw_meta_test([config.run_dir], config.run_dir / CURVES_FILE, envs)
     except Exception:
         logger.exception("%s could not be drawn", CURVES_FILE)

@@ -24,7 +24,7 @@ class EvaluationProgress:
     def __init__(self, jobs: Sequence[TraineeJob], steps: int, console: Console) -> None:
         self.console, self.steps = console, steps
         self._readers = {job.seed: RowReader(job.rows) for job in jobs}
-        self._rows: dict[int, dict[int, EvaluationRow]] = {seed: {} for seed in self._readers}
+        self._rows: dict[int, dict[int, list[EvaluationRow]]] = {seed: {} for seed in self._readers}
         self._said_step, self._said_time = -1, -LINE_SECONDS
         self._bars = Progress(
             TextColumn("seed {task.description}"),
@@ -55,8 +55,9 @@ class EvaluationProgress:
         """Look for new evaluations; `running` are the seeds whose processes live."""
         for seed, reader in self._readers.items():
             for row in reader.new_rows():
-                self._rows[seed][row.steps] = row
-                last = f"return {_shown(row)}"
+                of_step = self._rows[seed].setdefault(row.steps, [])
+                of_step[:] = [other for other in of_step if other.env != row.env] + [row]
+                last = f"return {_shown(of_step)}"
                 self._bars.update(self._tasks[seed], completed=row.steps, last=last)
         self._maybe_line(running)
 
@@ -71,8 +72,7 @@ class EvaluationProgress:
         if step == self._said_step:
             return
         self._said_step, self._said_time = step, now
-        rows = [self._rows[seed][step] for seed in running]
-        returns = ", ".join(f"{row.seed}: {_shown(row)}" for row in rows)
+        returns = ", ".join(f"{seed}: {_shown(self._rows[seed][step])}" for seed in running)
         self.say(f"step {step:,} of {self.steps:,}, returns by seed: {returns}")
 
     def final(self, seed: int) -> str:
@@ -80,6 +80,7 @@ class EvaluationProgress:
         return _shown(self._rows[seed][self.steps])
 
 
-def _shown(row: EvaluationRow) -> str:
-    """The mean return of an evaluation, as text."""
-    return "not finite" if row.return_mean is None else f"{row.return_mean:,.1f}"
+def _shown(rows: Sequence[EvaluationRow]) -> str:
+    """The mean return of an evaluation in each environment, as text."""
+    means = [row.return_mean for row in rows]
+    return " / ".join("not finite" if mean is None else f"{mean:,.1f}" for mean in means)

@@ -20,13 +20,12 @@ def summary(
     seconds: float,
 ) -> Table:
     """The table that ends the command; `seconds` is the time this command took."""
-    final = returns_at(rows, config.steps)
+    finished = len({row.seed for row in rows if row.steps == config.steps})
     lines = [
         ("objective", tested.label),
-        ("environment", f"{config.env}, {familiarity(tested)}"),
-        ("seeds", f"{len(final)} of {config.seeds} finished, {config.steps:,} steps each"),
-        ("final return", mean_and_interval(final)),
-        ("untrained policy", mean_and_interval(returns_at(rows, 0))),
+        ("environment", f"{', '.join(config.environments)}, {familiarity(tested)}"),
+        ("seeds", f"{finished} of {config.seeds} finished, {config.steps:,} steps each"),
+        *_returns(config, tested, rows),
         ("wall time", duration(seconds)),
         ("run folder", str(config.run_dir)),
     ]
@@ -36,10 +35,30 @@ def summary(
     return table
 
 
+def _returns(
+    config: MetaTestConfig | BaselineConfig,
+    tested: TestedObjective,
+    rows: Sequence[EvaluationRow],
+) -> list[tuple[str, str]]:
+    """At the end and at the start, for each environment; of fixed weights, once."""
+    moments = [("final return", config.steps), ("untrained policy", 0)]
+    if "learning" in tested.facts:
+        moments = [("return of a trial's last episode", config.steps)]
+    lines = []
+    for env in config.environments:
+        where = f" in {env}" if len(config.environments) > 1 else ""
+        of_env = [row for row in rows if row.env == env]
+        for name, steps in moments:
+            lines.append((name + where, mean_and_interval(returns_at(of_env, steps))))
+    return lines
+
+
 def familiarity(tested: TestedObjective) -> str:
     """Whether the objective knows the environment, in words."""
-    if tested.choice.rule != "learned":
+    if tested.environments is None:
         return "no meta-training"
+    if tested.facts.get("phase") == "train":
+        return "meta-training"
     return "seen in meta-training" if tested.seen else "not seen in meta-training"
 
 

@@ -57,16 +57,26 @@ class Estimate:
 def read_curves(folders: Iterable[Path]) -> list[Curves]:
     """All curves of some result folders, in order of first appearance.
 
-    Agents with the same label and environment are put together, also from several folders. Rows
-    that a resumed or repeated evaluation wrote twice count once, the later one.
+    Agents with the same label and environment are put together, also from several folders.
+    """
+    return group_curves(
+        (row.label, folder, row)
+        for folder in folders
+        for row in iter_rows(folder / EVALUATIONS_FILE, EvaluationRow.kind)
+        if isinstance(row, EvaluationRow)
+    )
+
+
+def group_curves(rows: Iterable[tuple[str, Path, EvaluationRow]]) -> list[Curves]:
+    """Curves of rows, each with a label, which counts instead of its own, and its folder.
+
+    Rows that a resumed or repeated evaluation wrote twice count once, the later one.
     """
     groups: dict[tuple[str, str], dict[tuple[Path, int], dict[int, float]]] = {}
-    for folder in folders:
-        for row in iter_rows(folder / EVALUATIONS_FILE, EvaluationRow.kind):
-            if isinstance(row, EvaluationRow):
-                agents = groups.setdefault((row.env, row.label), {})
-                value = math.nan if row.return_mean is None else row.return_mean
-                agents.setdefault((folder, row.seed), {})[row.steps] = value
+    for label, folder, row in rows:
+        agents = groups.setdefault((row.env, label), {})
+        value = math.nan if row.return_mean is None else row.return_mean
+        agents.setdefault((folder, row.seed), {})[row.steps] = value
     return [_curves(env, label, agents.values()) for (env, label), agents in groups.items()]
 
 
@@ -119,7 +129,7 @@ def summary_table(test_runs: Iterable[Path], training_envs: Collection[str] | No
             if training_envs is not None:
                 cells.insert(1, "seen" if env in training_envs else "unseen")
             rows.append(cells)
-    return _markdown(header, rows)
+    return markdown_table(header, rows)
 
 
 def _final(curve: Curves) -> str:
@@ -141,7 +151,8 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}"
 
 
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table whose columns are aligned in its source as well."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     lines = [header, ["-" * width for width in widths], *rows]
     return "\n".join(

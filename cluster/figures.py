@@ -27,8 +27,8 @@ _LEGEND_LINE = 0.25
 _LEGEND_KEY = 8  # characters that a legend's line sample is as wide as
 _CHARACTERS = 12  # of a legend in an inch
 _DPI = 130
-_TICKS = [1, 2, 2.5, 5, 10]
-_STYLE: Any = {
+TICKS = [1, 2, 2.5, 5, 10]
+STYLE: Any = {
     "font.size": 10,
     "axes.titlesize": 10.5,
     "axes.labelsize": 10,
@@ -84,7 +84,7 @@ def draw(title: str, blocks: Sequence[Block], out: Path) -> Path:
     blocks = [block for block in blocks if block.panels]
     if not blocks:
         raise ValueError(f"picture: got nothing to draw into {out}, allowed: at least one panel")
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         width = max(_NARROWEST, max(block.columns for block in blocks) * _PANEL[0])
         heights = [block.height(width) for block in blocks]
         figure = Figure(figsize=(width, sum(heights) + _TITLE_HEIGHT), dpi=_DPI)
@@ -104,8 +104,8 @@ def _draw_block(block: Block, part: Any, legend_columns: int) -> None:
     part.suptitle(block.title, fontsize=11, color=NEUTRAL)
     axes = list(part.subplots(block.rows, block.columns, squeeze=False).flat)
     for panel, axis in zip(block.panels, axes, strict=False):
-        axis.xaxis.set_major_locator(MaxNLocator(5, steps=_TICKS))
-        axis.yaxis.set_major_locator(MaxNLocator(5, steps=_TICKS))
+        axis.xaxis.set_major_locator(MaxNLocator(5, steps=TICKS))
+        axis.yaxis.set_major_locator(MaxNLocator(5, steps=TICKS))
         panel(axis)
     for axis in axes[len(block.panels) :]:
         axis.set_visible(False)

@@ -14,6 +14,7 @@ from metagenrl.learner.hyperparams import require
 if TYPE_CHECKING:
     from metagenrl.agents.member import MemberReport
 
+_LEFT = "left"
 _AVERAGED = ("q", "td_loss", "objective_loss", "policy_gradient_norm", "value_after")
 
 
@@ -38,6 +39,7 @@ class _Interval:
     state: str = "starting"
     lag: int = 0
     restarts: int = 0
+    origin: int | None = None
     rounds: int = 0
     episodes: int = 0
     return_sum: float = 0.0
@@ -50,13 +52,14 @@ class _Interval:
         """The empty interval after this one."""
         return _Interval(
             start, self.incarnation, self.steps, self.life, self.life_steps, self.state, self.lag,
-            self.restarts,
+            self.restarts, self.origin,
         )  # fmt: skip
 
     def add(self, report: MemberReport, version: int) -> None:
         """Take in one round."""
         self.incarnation, self.steps = report.incarnation, report.steps
         self.life, self.life_steps = report.life, report.life_steps
+        self.origin = report.origin
         self.state = "random" if report.gradient is None else "learning"
         self.rounds += 1
         for episode in report.episodes:
@@ -113,9 +116,23 @@ class IntervalAccumulator:
         interval.state = state
         interval.restarts = interval.restarts if restarts is None else restarts
 
+    def join(self, agent: int, env: str, incarnation: int, steps: int) -> None:
+        """An agent takes a seat, the next one or one that was left."""
+        interval = _Interval(start=steps, incarnation=incarnation, steps=steps)
+        self._envs = (*self._envs[:agent], env, *self._envs[agent + 1 :])
+        self._intervals[agent : agent + 1] = [interval]
+
+    def leave(self, agent: int, moment: Moment) -> list[AgentRow]:
+        """An agent leaves: the row of its unfinished interval, if it has begun one."""
+        rows = [self._row(agent, moment)] if self._intervals[agent].rounds else []
+        self._intervals[agent] = self._intervals[agent].follow_up(self._intervals[agent].steps)
+        self._intervals[agent].state = _LEFT
+        return rows
+
     def current(self, moment: Moment) -> list[AgentRow]:
         """Every agent as it is now, its unfinished interval as if it ended here."""
-        return [self._row(agent, moment) for agent in range(len(self._envs))]
+        agents = [a for a, interval in enumerate(self._intervals) if interval.state != _LEFT]
+        return [self._row(agent, moment) for agent in agents]
 
     def finish(self, moment: Moment) -> list[AgentRow]:
         """The rows of the unfinished intervals, at the end of a run."""
@@ -163,4 +180,5 @@ class IntervalAccumulator:
             objective_loss=interval.mean("objective_loss"),
             policy_gradient_norm=interval.mean("policy_gradient_norm"),
             value_after=interval.mean("value_after"),
+            origin=interval.origin,
         )

@@ -1,4 +1,4 @@
-"""`metagenrl`: train, test, baseline and objective show.
+"""`metagenrl`: its commands, by name.
 
 Each command imports what it runs only once its configuration has been found valid, so that help
 and mistakes are answered at once. Exit codes: 0 done, 2 bad input (one line on stderr), 130
@@ -8,12 +8,10 @@ interrupted, otherwise what the command returns.
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 # Before numpy: its BLAS would run a thread per core for the server's small vectors, and the
@@ -22,19 +20,40 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from metagenrl.cluster import resolve, validate
 from metagenrl.cluster.command_line import show_help
+from metagenrl.cluster.compare_command import (
+    CompareConfig,
+    check_compare,
+    compare_config,
+    run_compare,
+)
 from metagenrl.cluster.config import (
     BaselineConfig,
     MetaTestConfig,
     ShowConfig,
     TrainConfig,
     UsageError,
+    WorkspaceConfig,
 )
 from metagenrl.cluster.config_io import unknown
+from metagenrl.cluster.control_config import CONTROL_CONFIGS, RunReference
+from metagenrl.cluster.epg_command import check_epg_train, epg_train_config
+from metagenrl.cluster.epg_options import EpgTrainConfig, epg_defaults
+from metagenrl.cluster.explain.command import (
+    ExplainConfig,
+    check_explain,
+    explain,
+    explain_config,
+)
+from metagenrl.cluster.hints import resume_command
 from metagenrl.cluster.presets import DEFAULT_PRESET, PRESETS
+from metagenrl.cluster.report.command import ReportConfig, check_report, report, report_config
+from metagenrl.cluster.top import TopConfig, check_top, top, top_config
 
 USAGE_EXIT = 2
 INTERRUPTED_EXIT = 130
 _HELP = ("-h", "--help")
+_SOURCED = ("train", "test", "baseline")
+"""Commands that take --preset and --config."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +80,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise SystemExit(code)
 
 
-def resume_command(run_dir: Path) -> str:
-    """What the user types to go on with a run."""
-    return f"metagenrl train --resume {shlex.quote(str(run_dir))}"
-
-
 def _dispatch(words: list[str]) -> int:
     if words and words[0] in _HELP:
         print(_overview())
@@ -79,11 +93,20 @@ def _dispatch(words: list[str]) -> int:
     name, rest = " ".join(words[:length]), words[length:]
     if name not in COMMANDS:
         raise UsageError(unknown(name, "command", COMMANDS))
+    command = _meta_learner(rest) if name == "baseline" else None
+    command = command or COMMANDS[name]
     if any(word in _HELP for word in rest):
-        sourced = COMMANDS[name].config_class is not ShowConfig
-        show_help(COMMANDS[name].config_class, name, _help_defaults(name, rest), sourced)
+        sourced = name in _SOURCED
+        show_help(command.config_class, name, _help_defaults(command, rest), sourced)
         return 0
-    return _carry_out(COMMANDS[name], rest)
+    return _carry_out(command, rest)
+
+
+def _meta_learner(words: Sequence[str]) -> Command | None:
+    """The command of a meta-learner with a configuration of its own, where `--algo` names one."""
+    split = [part for word in words for part in word.split("=", 1)]
+    named = split[split.index("--algo") + 1 :][:1] if "--algo" in split else []
+    return next((command for algo, command in META_LEARNERS.items() if [algo] == named), None)
 
 
 def _carry_out(command: Command, words: Sequence[str]) -> int:
@@ -116,11 +139,14 @@ def _overview() -> str:
     )
 
 
-def _help_defaults(name: str, words: Sequence[str]) -> Mapping[str, Any]:
+def _help_defaults(command: Command, words: Sequence[str]) -> Mapping[str, Any]:
     """What --help shows as defaults: those of the preset that the line names."""
     named = words[words.index("--preset") + 1 :][:1] if "--preset" in words else []
-    preset = next((p for n, p in PRESETS.items() if [n] == named), PRESETS[DEFAULT_PRESET])
-    if name == "train":
+    name = next((n for n in PRESETS if [n] == named), DEFAULT_PRESET)
+    preset = PRESETS[name]
+    if command.config_class is EpgTrainConfig:
+        return epg_defaults(name)
+    if command.config_class is TrainConfig:
         return vars(preset.train)
     return {
         "agent": preset.train.agent,
@@ -147,10 +173,28 @@ def _baseline(config: BaselineConfig) -> int:
     return baseline(config)
 
 
+def _train_epg(config: EpgTrainConfig) -> int:
+    from metagenrl.cluster.epg_training import train_epg
+
+    return train_epg(config)
+
+
 def _show(config: ShowConfig) -> int:
     from metagenrl.cluster.show import show_objective
 
     return show_objective(config.file)
+
+
+def _workspace(config: WorkspaceConfig) -> int:
+    from metagenrl.cluster.wandb_workspace import workspace_command
+
+    return workspace_command(config)
+
+
+def _control(config: RunReference) -> int:
+    from metagenrl.cluster.control_commands import control
+
+    return control(config)
 
 
 COMMANDS: dict[str, Command] = {
@@ -160,7 +204,22 @@ COMMANDS: dict[str, Command] = {
         BaselineConfig, resolve.baseline_config, validate.check_baseline, _baseline
     ),
     "objective show": Command(ShowConfig, resolve.show_config, validate.check_show, _show),
+    "compare": Command(CompareConfig, compare_config, check_compare, run_compare),
+    "report": Command(ReportConfig, report_config, check_report, report),
+    "explain": Command(ExplainConfig, explain_config, check_explain, explain),
+    "top": Command(TopConfig, top_config, check_top, top),
+    "workspace": Command(
+        WorkspaceConfig, resolve.workspace_config, validate.check_workspace, _workspace
+    ),
+} | {
+    name: Command(cls, resolve.control_config(cls), lambda config: None, _control)
+    for name, cls in CONTROL_CONFIGS.items()
 }
+
+META_LEARNERS: dict[str, Command] = {
+    "epg": Command(EpgTrainConfig, epg_train_config, check_epg_train, _train_epg),
+}
+"""Values of `baseline --algo` whose meta-training has options of its own."""
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ import io
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from metagenrl.cluster.records import (
     AgentRow,
@@ -22,6 +23,7 @@ from metagenrl.cluster.records import (
     from_line,
     to_line,
 )
+from metagenrl.cluster.run_records import HeldOutRow, ScoreRow, SnapshotRow, SystemRow
 from metagenrl.objective_server.atomic import write_atomic
 
 METRICS_FILE = "metrics.jsonl"
@@ -116,19 +118,36 @@ class Metrics:
     agents: list[AgentRow]
     objective: list[ObjectiveRow]
     events: list[EventRow]
+    snapshots: list[SnapshotRow] = field(default_factory=list)
+    system: list[SystemRow] = field(default_factory=list)
+    held_out: list[HeldOutRow] = field(default_factory=list)
+    scores: list[ScoreRow] = field(default_factory=list)
+
+    def add(self, row: Row) -> None:
+        """Put a row with those of its kind; one of an evaluation is none of this run's."""
+        lists: dict[type[Any], list[Any]] = {
+            AgentRow: self.agents, ObjectiveRow: self.objective, EventRow: self.events,
+            SnapshotRow: self.snapshots, SystemRow: self.system, HeldOutRow: self.held_out,
+            ScoreRow: self.scores,
+        }  # fmt: skip
+        if type(row) in lists:
+            lists[type(row)].append(row)
 
 
 def read_metrics(run_dir: Path) -> Metrics:
     """The rows of a run, those that are damaged left out; none where there is no file."""
     metrics = Metrics([], [], [])
     for row in iter_rows(run_dir / METRICS_FILE):
-        if isinstance(row, AgentRow):
-            metrics.agents.append(row)
-        elif isinstance(row, ObjectiveRow):
-            metrics.objective.append(row)
-        elif isinstance(row, EventRow):
-            metrics.events.append(row)
+        metrics.add(row)
     return metrics
+
+
+def rows_of_kind(path: Path, kind: str) -> list[Row]:
+    """The rows of one kind in a file, without taking the time to parse the others."""
+    start = f'{{"kind": "{kind}", '.encode()
+    if not path.exists():
+        return []
+    return [from_line(line) for line in _lines(path) if line.startswith(start)]
 
 
 def iter_rows(path: Path, kind: str | None = None) -> Iterator[Row]:

@@ -15,11 +15,22 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from metagenrl.cluster.config import TrainConfig
-from metagenrl.cluster.engine import AgentLost, Completed, Engine, Lost, Started
+from metagenrl.cluster.engine import (
+    AgentLost,
+    Averaged,
+    Engine,
+    Gradient,
+    Lost,
+    Result,
+    Started,
+)
+from metagenrl.cluster.held_out import HeldOut
+from metagenrl.cluster.patience import patiently
 from metagenrl.cluster.recorder import Recorder
 from metagenrl.cluster.roster import Roster, Seat
 from metagenrl.cluster.run_folder import Checkpoints, agent_part
-from metagenrl.learner.types import AlphaGradient
+from metagenrl.cluster.strength import Strength
+from metagenrl.learner.messages import AlphaGradient
 from metagenrl.objective_server.messages import Broadcast
 
 logger = logging.getLogger(__name__)
@@ -38,55 +49,85 @@ class Population:
         engine: Engine,
         roster: Roster,
         recorder: Recorder,
+        held_out: HeldOut,
         checkpoints: Checkpoints,
         states: States | None,
     ) -> None:
         self.config, self.engine, self.roster = config, engine, roster
-        self.recorder, self.checkpoints = recorder, checkpoints
+        self.recorder, self.held_out, self.checkpoints = recorder, held_out, checkpoints
         self._synchronous = config.server.staleness_bound == 0
+        self._strength = Strength(roster, recorder)
         self._broadcast: Broadcast = engine.exchange([], [], close=False).broadcast
         self._checkpoint_due = config.checkpoint_every
         if states is not None:
             roster.load_state_dict(states["population"]["roster"])
             self._checkpoint_due = int(states["population"]["checkpoint_due"])
-        for seat in roster.seats:
+        for seat in roster.present:
             part = agent_part(seat.index)
             state = dict(states[part]) if states is not None and part in states else None
             engine.start_agent(seat.config, seat.incarnation, state)
-        self._welcome(START_TIMEOUT)
+        self.welcome(START_TIMEOUT)
 
-    def run(self) -> bool:
-        """Train until every agent has taken its steps; False where all of them failed."""
-        while self.roster.active:
-            self._welcome(0.0 if self.roster.in_condition("idle", "busy") else START_TIMEOUT)
-            if self._synchronous:
-                self._synchronous_round()
-            else:
-                self._asynchronous_step()
-            if min(self._steps_of_active(), default=self.config.steps) >= self._checkpoint_due:
-                self._checkpoint()
-            self.recorder.tick()
-        if self.roster.in_condition("done"):
-            self._checkpoint()
-        self.recorder.snapshot(self._broadcast)
-        return bool(self.roster.in_condition("done"))
+    def run(self, steer: Callable[[], bool] = lambda: True) -> bool:
+        """Train until every agent has taken its steps; False where all of them failed.
 
-    def _welcome(self, timeout: float) -> None:
+        `steer` comes between the rounds; where it is False the run stops. Where held-out tests
+        see no more progress, meta-training is over before that.
+        """
+        if self._broadcast.version == 0 and self.held_out.due(-1, 0):
+            self.held_out.request(self.recorder.snapshot(self._broadcast))
+        stopped = False
+        while self.roster.active and not stopped and not self.held_out.stop:
+            stopped = not steer()
+            if not stopped:
+                self._advance()
+        finished = bool(self.roster.in_condition("done")) or self.held_out.stop
+        if finished and not stopped:
+            self.checkpoint()
+        last = self.recorder.snapshot(self._broadcast)
+        if not stopped and not self.held_out.stop:
+            self.held_out.request(last)
+        return stopped or finished
+
+    def _advance(self) -> None:
+        """One round, or in asynchronous mode what has come in."""
+        self.welcome(0.0 if self.roster.in_condition("idle", "busy") else START_TIMEOUT)
+        self._strength.note()
+        if self._synchronous:
+            self._synchronous_round()
+        else:
+            self._asynchronous_step()
+        if min(self._progress(), default=self.config.steps) >= self._checkpoint_due:
+            self.checkpoint()
+        self.held_out.poll()
+        self.tick()
+
+    def tick(self) -> None:
+        """Write and show what there is; once a round, and while paused."""
+        remaining = sum(self.config.steps - progress for progress in self._progress())
+        self.recorder.tick(remaining, self.held_out.waiting)
+
+    def welcome(self, timeout: float) -> None:
         """Let agents that came up take part; the others go on without those that have not."""
         if not self.roster.in_condition("starting"):
             return
         for result in self.engine.started(timeout):
             seat = self.roster[result.agent]
             if isinstance(result, Started):
-                seat.condition = "done" if seat.steps >= self.config.steps else "idle"
+                seat.condition = "done" if seat.progress >= self.config.steps else "idle"
             else:
                 self._lost(seat, result)
         if timeout:
             for seat in self.roster.in_condition("starting"):
                 self._lost(seat, Lost(seat.index, f"not up after {timeout:.0f} s"))
 
-    def _steps_of_active(self) -> list[int]:
-        return [self.roster[agent].steps for agent in self.roster.active]
+    def _progress(self) -> list[int]:
+        return [self.roster[agent].progress for agent in self.roster.active]
+
+    @property
+    def broadcast(self) -> Broadcast:
+        """The objective as it is now."""
+        return self._broadcast
 
     def _begin(self, seat: Seat) -> None:
         self.engine.begin_round(seat.index, self._broadcast)
@@ -99,9 +140,10 @@ class Population:
         gradients = self._collect(self.config.round_timeout)
         self._exchange(sorted(gradients, key=lambda g: g.agent), expected, close=True)
 
-    def _collect(self, timeout: float) -> list[AlphaGradient]:
+    def _collect(self, timeout: float) -> list[Gradient]:
         """Gradients of all busy agents that answer in time; the others are late or lost."""
-        deadline, gradients = time.monotonic() + timeout, []
+        deadline = time.monotonic() + timeout
+        gradients: list[Gradient] = []
         while self.roster.in_condition("busy"):
             left = deadline - time.monotonic()
             results = self.engine.poll(max(left, 0.0), everyone=True) if left > 0 else []
@@ -120,29 +162,37 @@ class Population:
         gradients = self._take(results)
         self._exchange(gradients, self.roster.active, close=not results)
 
-    def _take(self, results: list[Completed | Lost]) -> list[AlphaGradient]:
-        gradients = []
+    def _take(self, results: list[Result]) -> list[Gradient]:
+        gradients: list[Gradient] = []
         for result in results:
+            if isinstance(result, Averaged):
+                gradients.append(result.gradient)
+                continue
             seat = self.roster[result.agent]
             if isinstance(result, Lost):
                 self._lost(seat, result)
                 continue
             seat.condition, seat.steps = "idle", result.report.steps
             self.recorder.report(result.report, self._broadcast.version)
-            if result.report.gradient is not None:
+            if isinstance(result.report.gradient, AlphaGradient):
                 gradients.append(result.report.gradient)
-            if seat.steps >= self.config.steps:
+            if seat.progress >= self.config.steps:
                 seat.condition = "done"
         return gradients
 
-    def _exchange(self, gradients: list[AlphaGradient], expected: list[int], close: bool) -> None:
+    def _exchange(self, gradients: list[Gradient], expected: list[int], close: bool) -> None:
         before = self._broadcast.version
-        result = self.engine.exchange(gradients, expected, close)
+        result = patiently(
+            lambda: self.engine.exchange(gradients, expected, close),
+            lambda why: self.recorder.event("waiting", None, f"objective not saved: {why}"),
+        )
         self._broadcast = result.broadcast
         self.recorder.exchange(gradients, result)
         every = self.config.snapshot_every
         if self._broadcast.version // every > before // every:
             self.recorder.snapshot(self._broadcast)
+        if self.held_out.due(before, self._broadcast.version):
+            self.held_out.request(self.recorder.snapshot(self._broadcast))
 
     def _watch_late(self) -> None:
         """Busy agents past a deadline are late; past two, hung: the same as a crash."""
@@ -181,27 +231,44 @@ class Population:
             return None
         return None if states is None else states[agent_part(agent)]
 
-    def _checkpoint(self) -> None:
-        """Save everything, with no round under way and all gradients delivered."""
+    def settle(self) -> None:
+        """Let every agent finish its round, and deliver all gradients; stragglers stay busy."""
         if not self._synchronous:
             gradients = self._collect(self.config.round_timeout)
             self._exchange(gradients, self.roster.active, close=False)
-        if self.roster.in_condition("busy", "starting"):
-            return  # a straggler or newcomer: try again after the next round
-        self._checkpoint_due += self.config.checkpoint_every
+
+    def checkpoint(self, again: bool = False) -> bool:
+        """Save everything, with no round under way and all gradients delivered.
+
+        False where that was not possible. `again`: whether or not this round has one already.
+        """
+        self.settle()
+        # A straggler or newcomer: try again after the next round.
+        newcomers = any(not seat.restarts for seat in self.roster.in_condition("starting"))
+        if newcomers or self.roster.in_condition("busy"):
+            return False
+        if min(self._progress(), default=self.config.steps) >= self._checkpoint_due:
+            self._checkpoint_due += self.config.checkpoint_every
         fetch: dict[str, Callable[[], Mapping[str, Any]]] = {
             agent_part(seat.index): functools.partial(self.engine.agent_state, seat.index)
             for seat in self.roster.in_condition("idle", "done")
         }
+        # Who is being brought back may be waiting for a place: what it goes on from is its state.
+        for seat in self.roster.in_condition("starting"):
+            state = self._last_state(seat.index)
+            if state is not None:
+                fetch[agent_part(seat.index)] = functools.partial(dict, state)
+        self.recorder.flush()  # a run resumed from here does not write these rows again
         fetch["server"] = self.engine.server_state
         fetch["population"] = self._state
         try:
-            saved = self.checkpoints.save(self._broadcast.round, fetch)
+            saved = self.checkpoints.save(self._broadcast.round, fetch, again)
         except AgentLost as error:
             self.recorder.event("checkpoint failed", None, str(error))
-            return
+            return False
         what = "checkpoint" if saved else "checkpoint failed"
         self.recorder.event(what, None, f"round {self._broadcast.round}")
+        return saved
 
     def _state(self) -> dict[str, Any]:
         return {

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from metagenrl.cluster.config import TrainConfig
+from metagenrl.cluster.held_out_config import HeldOutOptions
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
 
 PresetName = Literal["quickstart", "small", "paper"]
@@ -67,6 +68,7 @@ PRESETS: dict[PresetName, Preset] = {
             objective=_SMALL_OBJECTIVE,
             agent=_QUICK_AGENT,
             meta=_QUICK_META,
+            held_out=HeldOutOptions(eval_every=1_250, eval_steps=3_000),
         ),
         test_steps=6_000,
     ),
@@ -82,6 +84,7 @@ PRESETS: dict[PresetName, Preset] = {
             objective=_SMALL_OBJECTIVE,
             agent=_SMALL_AGENT,
             meta=_SMALL_META,
+            held_out=HeldOutOptions(eval_every=5_000, eval_steps=6_000),
         ),
         test_steps=10_000,
     ),

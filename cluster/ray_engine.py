@@ -16,9 +16,17 @@ from typing import Any
 import ray
 from metagenrl.agents.member import MemberConfig
 from metagenrl.cluster.agent_actor import AgentActor
-from metagenrl.cluster.engine import AgentLost, Completed, Exchange, Lost, Started
+from metagenrl.cluster.config import available_cores
+from metagenrl.cluster.engine import (
+    AgentLost,
+    Completed,
+    Exchange,
+    Gradient,
+    Lost,
+    Result,
+    Started,
+)
 from metagenrl.cluster.server_actor import ServerActor
-from metagenrl.learner.types import AlphaGradient
 from metagenrl.objective_server.messages import Broadcast
 from metagenrl.objective_server.server import ObjectiveServer
 from ray import ObjectRef
@@ -27,7 +35,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 logger = logging.getLogger(__name__)
 
-SERVER_RESTARTS = 20
+SERVER_TRIES = 20  # in a row, before the objective server is given up
 START_TIMEOUT = 300.0  # seconds until an actor must have come up: 40 take over a minute
 
 
@@ -35,25 +43,45 @@ class ServerUnreachable(RuntimeError):  # noqa: N818 - reads as the event it is
     """The objective server could not be brought back."""
 
 
-def connect(agents: int, agent_cpus: float | None) -> float:
-    """Join the cluster named by RAY_ADDRESS, or start a local Ray; CPUs to reserve an agent.
+def connect(check: Callable[[float], object]) -> float:
+    """Join the cluster named by RAY_ADDRESS, or start a local Ray; the CPUs that there are.
 
-    Raises `ValueError` where the agents do not fit, saying how many do.
+    `check` is asked before a local Ray is started, with the CPUs that it would have; what it
+    raises is raised.
     """
     if not ray.is_initialized():
+        local_cpus = _cpus_of_local_ray()
+        if local_cpus is not None:
+            check(local_cpus)
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         # Ray runs its workers at niceness 15: next to anything else they would hardly run at all.
         os.environ.setdefault("RAY_worker_niceness", "0")
-        remote = "RAY_ADDRESS" in os.environ
-        local: dict[str, Any] = {} if remote else {"include_dashboard": False}
+        local: dict[str, Any] = {}
+        if local_cpus is not None:
+            local = {"include_dashboard": False, "num_cpus": local_cpus}
         ray.init(log_to_driver=True, logging_level=logging.WARNING, **local)
-    cpus = float(ray.cluster_resources().get("CPU", 0.0))
-    share = agent_cpus if agent_cpus is not None else min(1.0, int(cpus / agents * 1000) / 1000)
-    if share <= 0 or share * agents > cpus + 1e-6:
+    return float(ray.cluster_resources().get("CPU", 0.0))
+
+
+def _cpus_of_local_ray() -> int | None:
+    """CPUs of the Ray that `ray.init` would start; None where it would join a running one."""
+    from ray._private.services import find_bootstrap_address  # there is no public way to ask
+
+    running = os.environ.get("RAY_ADDRESS") or find_bootstrap_address(None)
+    return None if running else available_cores()
+
+
+def actor_share(actors: int, actor_cpus: float | None, cpus: float) -> float:
+    """CPUs to reserve for each of `actors`: `actor_cpus`, or an even share of `cpus`, at most one.
+
+    Raises `ValueError` where they do not fit, saying how many do.
+    """
+    share = actor_cpus if actor_cpus is not None else min(1.0, int(cpus / actors * 1000) / 1000)
+    if share <= 0 or share * actors > cpus + 1e-6:
         fitting = int(cpus / share) if share > 0 else 0
         raise ValueError(
-            f"agents: got {agents} of {share:g} CPUs each, allowed: at most {fitting} "
-            f"on this cluster's {cpus:g} CPUs"
+            f"agents: got {actors} actors of {share:g} CPUs each, allowed: at most {fitting} "
+            f"on {cpus:g} CPUs"
         )
     return share
 
@@ -62,38 +90,71 @@ class RayEngine:
     """See `metagenrl.cluster.engine.Engine`."""
 
     def __init__(
-        self, open_server: Callable[[], ObjectiveServer], agent_cpus: float, timeout: float
+        self,
+        open_server: Callable[[], ObjectiveServer],
+        agent_cpus: float,
+        timeout: float,
+        fixed: bool,
     ) -> None:
+        """`agent_cpus` is reserved for an agent; `fixed`: for those that join later as well."""
         self._open_server, self._agent_cpus, self._timeout = open_server, agent_cpus, timeout
+        self._fixed = fixed
+        self._shares: dict[int, float] = {}  # CPUs by agent; a restarted one has the same
         self._agents: dict[int, Any] = {}
         self._pending: dict[ObjectRef[Any], int] = {}
         self._starting: dict[ObjectRef[Any], int] = {}
-        self._restarts = 0
         self._server: Any = None
-        self._round = self._start_server()
+        self._round, _ = self._start_server()
 
-    def _start_server(self) -> int:
-        """Bring the server up and return its open round. Raises what opening it raised."""
+    def _start_server(self) -> tuple[int, int]:
+        """Bring the server up: its open round and version. Raises what opening it raised.
+
+        One that dies while it comes up is followed by another; `ServerUnreachable` in the end.
+        """
+        for _ in range(SERVER_TRIES):
+            try:
+                return self._try_server()
+            except (RayActorError, GetTimeoutError) as error:
+                reason = first_line(error)
+                logger.warning("objective server did not come up (%s), trying again", reason)
+                ray.kill(self._server)
+        raise ServerUnreachable(f"objective server: {reason}")
+
+    def _try_server(self) -> tuple[int, int]:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._server = (
-            _remote(ServerActor).options(scheduling_strategy=here).remote(self._open_server)
+            remote(ServerActor).options(scheduling_strategy=here).remote(self._open_server)
         )
         try:
             _, open_round, version = ray.get(self._server.ready.remote(), timeout=START_TIMEOUT)
         except RayTaskError as error:
             raise error.as_instanceof_cause() from None
-        if self._restarts:
-            logger.warning("objective restored at version %d", version)
-        return int(open_round)
+        return int(open_round), int(version)
 
     def start_agent(
         self, config: MemberConfig, incarnation: int, state: dict[str, Any] | None
     ) -> None:
         """See `Engine`; agents are spread over the nodes."""
-        actor = _remote(AgentActor).options(num_cpus=self._agent_cpus, scheduling_strategy="SPREAD")
+        share = self._shares.setdefault(config.index, self._agent_cpus)
+        actor = remote(AgentActor).options(num_cpus=share, scheduling_strategy="SPREAD")
         handle = actor.remote(config, incarnation, state)
         self._agents[config.index] = handle
         self._starting[handle.ready.remote()] = config.index
+
+    def make_room(self, agents: int) -> None:
+        """See `Engine`.
+
+        Where the agents share the cluster's CPUs evenly, those that were there hold all of them:
+        newcomers then reserve what nodes that joined since have to give, or nothing.
+        """
+        cpus = float(ray.cluster_resources().get("CPU", 0.0))
+        if self._fixed:
+            actor_share(agents, self._agent_cpus, cpus)
+            return
+        free = cpus - sum(self._shares[agent] for agent in self._agents)
+        newcomers = max(1, agents - len(self._agents))
+        self._agent_cpus = max(0.0, min(1.0, int(free / newcomers * 1000) / 1000))
+        self._shares = {agent: self._shares[agent] for agent in self._agents}
 
     def started(self, timeout: float) -> list[Started | Lost]:
         """See `Engine`."""
@@ -108,7 +169,7 @@ class RayEngine:
         try:
             ray.get(ref, timeout=self._timeout)
         except RayError as error:
-            return Lost(agent, _first_line(error), str(error))
+            return Lost(agent, first_line(error), str(error))
         return Started(agent)
 
     def stop_agent(self, agent: int) -> None:
@@ -124,7 +185,7 @@ class RayEngine:
         b = broadcast
         self._pending[self._agents[agent].round.remote(b.alpha, b.version, b.round)] = agent
 
-    def poll(self, timeout: float, everyone: bool) -> list[Completed | Lost]:
+    def poll(self, timeout: float, everyone: bool) -> list[Result]:
         """See `Engine`."""
         refs = list(self._pending)
         if not refs:
@@ -139,9 +200,9 @@ class RayEngine:
         except RayTaskError as error:
             return Lost(agent, repr(error.cause), str(error))
         except RayActorError as error:
-            return Lost(agent, _first_line(error), str(error))
+            return Lost(agent, first_line(error), str(error))
         except RayError as error:
-            return Lost(agent, _first_line(error))
+            return Lost(agent, first_line(error))
 
     def agent_state(self, agent: int) -> dict[str, Any]:
         """See `Engine`."""
@@ -152,11 +213,11 @@ class RayEngine:
                 self._agents[agent].state.remote(), timeout=self._timeout
             )
         except RayError as error:
-            raise AgentLost(f"agent {agent}: {_first_line(error)}") from error
+            raise AgentLost(f"agent {agent}: {first_line(error)}") from error
         return state
 
     def exchange(
-        self, gradients: Sequence[AlphaGradient], expected: Sequence[int], close: bool
+        self, gradients: Sequence[Gradient], expected: Sequence[int], close: bool
     ) -> Exchange:
         """See `Engine`; the server is brought back and asked again where it died."""
         arguments = (list(gradients), list(expected), self._round, close)
@@ -170,7 +231,7 @@ class RayEngine:
         return state
 
     def _ask(self, method: str, *arguments: Any) -> Any:
-        while True:
+        for _ in range(SERVER_TRIES):
             try:
                 return ray.get(
                     getattr(self._server, method).remote(*arguments), timeout=self._timeout
@@ -178,12 +239,12 @@ class RayEngine:
             except RayTaskError as error:
                 raise error.as_instanceof_cause() from None
             except (RayActorError, GetTimeoutError) as error:
-                self._restarts += 1
-                if self._restarts > SERVER_RESTARTS:
-                    raise ServerUnreachable(f"objective server: {_first_line(error)}") from error
-                logger.warning("objective server lost (%s), restoring it", _first_line(error))
+                reason = first_line(error)
+                logger.warning("objective server lost (%s), restoring it", reason)
                 ray.kill(self._server)
-                self._start_server()
+                _, version = self._start_server()
+                logger.warning("objective restored at version %d", version)
+        raise ServerUnreachable(f"objective server: {reason}")
 
     def close(self) -> None:
         """See `Engine`; a Ray that this process did not start is left running."""
@@ -193,11 +254,12 @@ class RayEngine:
             ray.kill(self._server)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
     text = str(error).strip()
     return text.splitlines()[0] if text else repr(error)
 
 
-def _remote(actor: Any) -> Any:
+def remote(actor: Any) -> Any:
     """The actor class as Ray's decorator made it; type checkers see the plain class."""
     return actor

@@ -10,25 +10,26 @@ from typing import Any
 import numpy as np
 from metagenrl.agents.member import MemberReport
 from metagenrl.cluster.config import TrainConfig
-from metagenrl.cluster.config_io import to_dict
-from metagenrl.cluster.engine import Exchange
+from metagenrl.cluster.engine import Exchange, Gradient
 from metagenrl.cluster.intervals import IntervalAccumulator, Moment
 from metagenrl.cluster.live import LiveView
 from metagenrl.cluster.metrics import METRICS_FILE, MetricsWriter
 from metagenrl.cluster.rate import RateMeter
 from metagenrl.cluster.records import EventRow, MetricsRow, ObjectiveRow, objective_row
+from metagenrl.cluster.round_report import report_of
 from metagenrl.cluster.run_folder import RunIdentity
+from metagenrl.cluster.snapshots import SnapshotKeeper
 from metagenrl.cluster.status import RunStatus
-from metagenrl.cluster.wandb_log import WandbLog
-from metagenrl.learner.types import AlphaGradient
-from metagenrl.objective_server.aggregate import euclidean, gradient_cosines, weighted_mean
-from metagenrl.objective_server.file_store import FileStore
-from metagenrl.objective_server.messages import Broadcast, RoundReport
+from metagenrl.cluster.system import SystemMeter
+from metagenrl.cluster.tracking import Tracking
+from metagenrl.learner.messages import AlphaGradient
+from metagenrl.objective_server.messages import Broadcast, Receipt
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 
 logger = logging.getLogger(__name__)
 
-_QUIET = frozenset({"checkpoint", "rebirth"})
+_QUIET = frozenset({"checkpoint", "rebirth", "joined", "left", "paused", "resumed"})
+_UNSOUND = ("non_finite", "quarantined")
 
 
 class Recorder:
@@ -41,22 +42,24 @@ class Recorder:
         states: Mapping[str, Mapping[str, Any]] | None,
     ) -> None:
         self._config, self._identity = config, identity
-        self._store = FileStore(config.run_dir)
+        self._keeper = SnapshotKeeper(config, identity.id)
         self._writer = MetricsWriter(config.run_dir / METRICS_FILE)
-        envs = [config.envs[i % len(config.envs)] for i in range(config.agents)]
+        agents = config.agents if states is None else len(states["population"]["roster"])
+        envs = [config.envs[i % len(config.envs)] for i in range(agents)]
         self._intervals = IntervalAccumulator(config.log_every, envs)
-        self._steps = [0] * config.agents
-        self._lives = [0] * config.agents
+        self._steps, self._lives = [0] * agents, [0] * agents
+        self._remaining = agents * config.steps
         self._agent_steps, self._elapsed, self._round, self._version = 0, 0.0, 0, 0
         if states is not None:
             self._restore(states["population"])
+        else:  # resumed without a checkpoint: all is computed again
+            self._writer.truncate_after(-1)
         self._began, self._meter = time.monotonic(), RateMeter()
         self._rate: float | None = None
         self._rows: list[MetricsRow] = []
         self._objective: ObjectiveRow | None = None
-        self._wandb = WandbLog(
-            config.wandb, config.run_dir, identity.id, config.agents, to_dict(config)
-        )
+        self._system, self._held_out_waiting = SystemMeter(), 0
+        self._tracking = Tracking(config, identity.id)
         self._view = LiveView()
         self._handler = self._view.handler()
         self._handler.setLevel(logging.WARNING)
@@ -76,7 +79,8 @@ class Recorder:
         """Time that the run has taken, over all its processes."""
         return self._elapsed + time.monotonic() - self._began
 
-    def _moment(self) -> Moment:
+    def moment(self) -> Moment:
+        """Where the run is."""
         return Moment(self.seconds, self._round, self._version)
 
     def report(self, report: MemberReport, version: int) -> None:
@@ -84,25 +88,41 @@ class Recorder:
         agent = report.agent
         if report.life > self._lives[agent]:
             self._lives[agent] = report.life
-            self.event("rebirth", agent, f"life {report.life} at step {report.steps}")
+            message = f"life {report.life} at step {report.steps}"
+            if report.origin is not None:
+                message += f", with its policy of step {report.origin}"
+            self.event("rebirth", agent, message)
         self._agent_steps += max(0, report.steps - self._steps[agent])
         self._steps[agent] = report.steps
         rows = self._intervals.add(report, Moment(self.seconds, self._round, version))
         self._view.remember(rows)
         self._rows.extend(rows)
 
-    def exchange(self, gradients: Sequence[AlphaGradient], result: Exchange) -> None:
+    def joined(self, agent: int, env: str, incarnation: int, steps: int, life: int) -> None:
+        """An agent joined the population, in its life `life` and with `steps` behind it."""
+        self._intervals.join(agent, env, incarnation, steps)
+        self._steps[agent : agent + 1], self._lives[agent : agent + 1] = [steps], [life]
+        self.event("joined", agent, f"({env}) joined at version {self._version}", between=True)
+
+    def left(self, agent: int, message: str) -> None:
+        """An agent left the population."""
+        moment = Moment(self.seconds, self._round - 1, self._version)
+        rows = self._intervals.leave(agent, moment)
+        self._view.remember(rows)
+        self._rows.extend(rows)
+        self.event("left", agent, message, between=True)
+
+    def exchange(self, gradients: Sequence[Gradient], result: Exchange) -> None:
         """What the server made of a round; one row per version of alpha."""
         for gradient, receipt in zip(gradients, result.receipts, strict=True):
-            if receipt.status == "rejected" and receipt.reason in ("non_finite", "quarantined"):
-                self.event("rejected", gradient.agent, receipt.message)
+            self._refused(gradient, receipt)
         broadcast = result.broadcast
         self._round = broadcast.round
         if broadcast.version == self._version:
             return
         self._version = broadcast.version
         row = objective_row(
-            broadcast.report or _report_of(gradients, broadcast),
+            broadcast.report or report_of(gradients, broadcast),
             result.counters,
             version=broadcast.version,
             alpha_norm=float(np.linalg.norm(broadcast.alpha)),
@@ -113,45 +133,71 @@ class Recorder:
         self._objective = row
         self._rows.append(row)
 
+    def _refused(self, gradient: Gradient, receipt: Receipt) -> None:
+        """Events for what does not go away by itself: broken gradients and quarantined agents."""
+        if isinstance(gradient, AlphaGradient):
+            if receipt.status == "rejected" and receipt.reason in _UNSOUND:
+                self.event("rejected", gradient.agent, receipt.message)
+            return
+        for share in gradient.shares:
+            if share.defect in _UNSOUND:
+                message = f"gradient for round {gradient.round} left out: {share.defect}"
+                self.event("rejected", share.agent, message)
+
     def event(
-        self, what: str, agent: int | None, message: str, restarts: int | None = None
+        self,
+        what: str,
+        agent: int | None,
+        message: str,
+        restarts: int | None = None,
+        between: bool = False,
     ) -> None:
-        """Something happened to an agent, or to the run."""
+        """Something happened to an agent, or to the run.
+
+        `between` rounds: it belongs to the one before, whose rows a resumed run keeps.
+        """
         who = "" if agent is None else f"agent {agent} "
         logger.log(logging.INFO if what in _QUIET else logging.WARNING, "%s%s", who, message)
         if agent is not None and what in ("restarted", "failed", "late"):
             self._intervals.mark(agent, what, restarts)
-        self._rows.append(EventRow(self.seconds, self._round, what, agent, message))
+        self._rows.append(EventRow(self.seconds, self._round - between, what, agent, message))
 
-    def snapshot(self, broadcast: Broadcast) -> None:
+    def record(self, row: MetricsRow) -> None:
+        """A row that is complete as it is."""
+        self._rows.append(row)
+
+    def snapshot(self, broadcast: Broadcast) -> ObjectiveSnapshot:
         """Keep alpha under its version."""
-        try:
-            self._store.put_snapshot(
-                ObjectiveSnapshot(
-                    alpha=broadcast.alpha,
-                    version=broadcast.version,
-                    config=to_dict(self._config.objective),
-                    environments=self._config.envs,
-                    steps=self._agent_steps,
-                    run=self._identity.id,
-                )
-            )
-        except OSError as error:
-            self.event("snapshot failed", None, f"snapshot failed: {error.strerror}")
+        return self._keeper.keep(broadcast, self._agent_steps, self.moment(), self)
 
-    def tick(self) -> None:
-        """Once a round: write what has come together, and show it."""
+    def tick(self, remaining: int, held_out_waiting: int = 0) -> None:
+        """Once a round: write what has come together, and show it; `remaining` agent-steps."""
+        self._remaining = remaining
         self._rate = self._meter.add(self.seconds, self._agent_steps)
-        self._flush()
-        self._view.update(self._status)
+        self._held_out_waiting = held_out_waiting
+        if self._system.due():
+            self._measure()
+        self.flush()
+        self._tracking.poll()
+        self._view.update(self.status)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what has come together."""
         rows, self._rows = self._rows, []
         if rows:
             self._writer.write(rows)
-            self._wandb.log(rows)
+            self._tracking.take(rows)
 
-    def _status(self) -> RunStatus:
+    def _measure(self) -> None:
+        lags = [row.lag for row in self._intervals.current(self.moment())]
+        self._rows.append(
+            self._system.row(
+                self.moment(), self._agent_steps, self._rate, lags, self._held_out_waiting
+            )
+        )
+
+    def status(self) -> RunStatus:
+        """What is known of the run at this moment."""
         row = self._objective
         return RunStatus(
             run=str(self._config.run_dir),
@@ -159,9 +205,9 @@ class Recorder:
             version=self._version,
             elapsed=self.seconds,
             agent_steps=self._agent_steps,
-            goal=self._config.agents * self._config.steps,
+            goal=self._agent_steps + self._remaining,
             rate=self._rate,
-            agents=self._intervals.current(self._moment()),
+            agents=self._intervals.current(self.moment()),
             gradient_norm=None if row is None else row.gradient_norm,
             cosine=None if row is None else row.cosine,
         )
@@ -177,22 +223,12 @@ class Recorder:
         }
 
     def close(self) -> None:
-        """Write and show what is left; wait for nothing but W&B's own files."""
-        self._rows.extend(self._intervals.finish(self._moment()))
-        self._flush()
+        """Write and show what is left; wait for nothing but the trackers, and not for long."""
+        self._rows.extend(self._intervals.finish(self.moment()))
+        self._measure()
+        self.flush()
         self._writer.close()
-        self._view.update(self._status, force=True)
+        self._view.update(self.status, force=True)
+        self._tracking.close()
         self._view.__exit__(None, None, None)
         logging.getLogger("metagenrl").removeHandler(self._handler)
-        self._wandb.finish()
-
-
-def _report_of(gradients: Sequence[AlphaGradient], broadcast: Broadcast) -> RoundReport:
-    """The report of a round that the server closed and then died, so that nobody heard of it.
-
-    The restored server knows the version that the round led to, and we what went into it.
-    """
-    norm = euclidean(weighted_mean(gradients)) if gradients else float("nan")
-    agents = tuple(sorted(gradient.agent for gradient in gradients))
-    cosines = gradient_cosines(gradients)
-    return RoundReport(broadcast.round - 1, True, agents, (), norm, float("nan"), cosines)

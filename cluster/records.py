@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from metagenrl.cluster.run_records import HeldOutRow, ScoreRow, SnapshotRow, SystemRow
+
 if TYPE_CHECKING:  # the logs are read without numpy and torch
     from metagenrl.objective_server.messages import AgentCounters, RoundReport
 
@@ -45,6 +47,7 @@ class AgentRow:
     value_after: float | None
     lag: int  # versions that the interval's last gradient was behind alpha
     restarts: int
+    origin: int | None = None  # agent's step of the policy that its life began with; None: new
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class ObjectiveRow:
     duplicate: int
     agent_steps: int  # of the whole population
     agent_steps_per_s: float | None
+    applied: tuple[str, ...] = ()  # identity of each gradient: "agent.incarnation.round.version"
 
 
 @dataclass(frozen=True)
@@ -97,13 +101,24 @@ class EvaluationRow:
     returns: tuple[float, ...]  # undiscounted, one per episode
 
 
-MetricsRow = AgentRow | ObjectiveRow | EventRow
+MetricsRow = AgentRow | ObjectiveRow | EventRow | SnapshotRow | SystemRow | HeldOutRow | ScoreRow
 Row = MetricsRow | EvaluationRow
 
 _CLASSES: dict[str, type[Any]] = {
-    cls.kind: cls for cls in (AgentRow, ObjectiveRow, EventRow, EvaluationRow)
+    cls.kind: cls
+    for cls in (
+        AgentRow, ObjectiveRow, EventRow, EvaluationRow, SnapshotRow, SystemRow, HeldOutRow,
+        ScoreRow,
+    )
+}  # fmt: skip
+_REQUIRED = {
+    kind: tuple(f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING)
+    for kind, cls in _CLASSES.items()
 }
-_FIELDS = {kind: dataclasses.fields(cls) for kind, cls in _CLASSES.items()}
+_OPTIONAL = {
+    kind: tuple(f.name for f in dataclasses.fields(cls) if f.default is not dataclasses.MISSING)
+    for kind, cls in _CLASSES.items()
+}
 
 
 def to_line(row: Row) -> str:
@@ -118,22 +133,19 @@ def from_line(line: str | bytes, kind: str | None = None) -> Row:
     Fields that this version does not know are ignored. Raises `ValueError` for anything that is
     no complete row.
     """
-    values = json.loads(line)
-    if not isinstance(values, Mapping):
+    values = json.loads(line if isinstance(line, str) else line.decode())
+    if not isinstance(values, dict):
         raise ValueError("row: not a JSON object")
     kind = values.get("kind", kind)
     if kind not in _CLASSES:
         raise ValueError(f"kind: got {kind!r}, allowed: {', '.join(_CLASSES)}")
-    missing = [field.name for field in _FIELDS[kind] if field.name not in values]
-    if missing:
-        raise ValueError(f"{kind} row: {', '.join(missing)} missing")
-    known = {field.name: values[field.name] for field in _FIELDS[kind]}
-    row: Row = _CLASSES[kind](
-        **{
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in known.items()
-        }
-    )
+    try:  # a run has half a million rows: each field is touched once
+        known = {name: values[name] for name in _REQUIRED[kind]}
+    except KeyError:
+        missing = [name for name in _REQUIRED[kind] if name not in values]
+        raise ValueError(f"{kind} row: {', '.join(missing)} missing") from None
+    known.update({name: values[name] for name in _OPTIONAL[kind] if name in values})
+    row: Row = _CLASSES[kind](**{k: tuple(v) if type(v) is list else v for k, v in known.items()})
     return row
 
 
@@ -166,6 +178,7 @@ def objective_row(
         duplicate=sum(reasons.get("duplicate", 0) for reasons in rejected),
         agent_steps=agent_steps,
         agent_steps_per_s=agent_steps_per_s,
+        applied=tuple(".".join(map(str, key)) for key in report.applied_gradients),
     )
 
 

@@ -7,7 +7,7 @@ override both. Nothing is written or started here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,12 @@ from metagenrl.cluster.config import (
     ShowConfig,
     TrainConfig,
     UsageError,
+    WorkspaceConfig,
 )
 from metagenrl.cluster.config_io import build, load_mapping, merge, to_dict
+from metagenrl.cluster.control_config import RunReference
+from metagenrl.cluster.epg_command import epg_test_config
+from metagenrl.cluster.meta_learned import meta_learned
 from metagenrl.cluster.presets import DEFAULT_PRESET, PRESETS
 from metagenrl.cluster.validate import (
     CONFIG_FILE,
@@ -65,7 +69,12 @@ def test_config(argv: Sequence[str]) -> MetaTestConfig:
     values = merge(_file_values(source), flags)
     if values.get("objective", RANDOM_OBJECTIVE) == RANDOM_OBJECTIVE:
         return build(MetaTestConfig, merge(_test_defaults(source, None), values))
-    run_dir = _run_of(Path(values["objective"]))
+    evolved = epg_test_config(values, _test_defaults(source, None))
+    if evolved is not None:
+        return evolved
+    if meta_learned(Path(values["objective"])) is not None:
+        return _policy_test(source, values)
+    run_dir = run_of(Path(values["objective"]))
     config = build(MetaTestConfig, merge(_test_defaults(source, run_dir), values))
     architecture = snapshot_architecture(config)
     if "architecture" in values and config.architecture != architecture:
@@ -74,6 +83,17 @@ def test_config(argv: Sequence[str]) -> MetaTestConfig:
             f"{to_dict(architecture)}"
         )
     return dataclasses.replace(config, architecture=architecture)
+
+
+def _policy_test(source: Source, values: dict[str, Any]) -> MetaTestConfig:
+    """The test of what a meta-learning baseline left, which has one version and no objective."""
+    for name in ("version", "architecture"):
+        if name in values:
+            raise UsageError(
+                f"{name}: got {values[name]!r}, allowed: nothing; {values['objective']!r} holds "
+                "policies and no objective"
+            )
+    return build(MetaTestConfig, merge(_test_defaults(source, None), values))
 
 
 def baseline_config(argv: Sequence[str]) -> BaselineConfig:
@@ -92,6 +112,16 @@ def show_config(argv: Sequence[str]) -> ShowConfig:
     return build(ShowConfig, parse(ShowConfig, argv))
 
 
+def workspace_config(argv: Sequence[str]) -> WorkspaceConfig:
+    """The configuration of `metagenrl workspace`. Raises `UsageError`."""
+    return build(WorkspaceConfig, parse(WorkspaceConfig, argv))
+
+
+def control_config(cls: type[RunReference]) -> Callable[[Sequence[str]], RunReference]:
+    """What gives the configuration of a command to a running population; raises `UsageError`."""
+    return lambda argv: build(cls, parse(cls, argv))
+
+
 def _test_defaults(source: Source, run_dir: Path | None) -> dict[str, Any]:
     preset = PRESETS[source.preset or DEFAULT_PRESET]
     train = preset.train
@@ -108,7 +138,7 @@ def _file_values(source: Source) -> dict[str, Any]:
     return {} if source.config is None else load_mapping(source.config)
 
 
-def _run_of(objective: Path) -> Path | None:
+def run_of(objective: Path) -> Path | None:
     """The run folder that an objective is or lies in, None where there is none."""
     absolute = objective.absolute()
     candidates = [absolute, *absolute.parents[:_RUN_DEPTH]]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from metagenrl.agents.member import MemberConfig, first_life
 from metagenrl.cluster.config import TrainConfig
 
-Condition = Literal["starting", "idle", "busy", "failed", "done"]
+Condition = Literal["starting", "idle", "busy", "failed", "done", "left"]
 
 
 @dataclass
@@ -23,6 +23,12 @@ class Seat:
     steps: int = 0
     begun: float = 0.0  # when its round began, seconds on the monotonic clock
     late: bool = False  # a round has closed without it
+    joined: int = 0  # the population's steps an agent when it joined, less its own
+
+    @property
+    def progress(self) -> int:
+        """The population's steps an agent as this one sees them: newcomers end with the rest."""
+        return self.joined + self.steps
 
     @property
     def index(self) -> int:
@@ -34,23 +40,24 @@ class Roster:
     """All seats, in order."""
 
     def __init__(self, config: TrainConfig, run: str) -> None:
-        count = len(config.envs)
-        life = config.meta.lifetime
-        self.seats = [
-            Seat(
-                MemberConfig(
-                    run,
-                    config.seed,
-                    index,
-                    config.envs[index % count],
-                    first_life(life, index, count, config.agents, config.meta.stagger),
-                    config.agent,
-                    config.meta,
-                    config.objective,
-                )
+        self._config, self._run = config, run
+        self.seats = [self._seat(index, config.agents) for index in range(config.agents)]
+
+    def _seat(self, index: int, agents: int) -> Seat:
+        config, count = self._config, len(self._config.envs)
+        life = first_life(config.meta.lifetime, index, count, agents, config.meta.stagger)
+        return Seat(
+            MemberConfig(
+                self._run,
+                config.seed,
+                index,
+                config.envs[index % count],
+                life,
+                config.agent,
+                config.meta,
+                config.objective,
             )
-            for index in range(config.agents)
-        ]
+        )
 
     def __getitem__(self, agent: int) -> Seat:
         return self.seats[agent]
@@ -58,6 +65,32 @@ class Roster:
     def in_condition(self, *conditions: Condition) -> list[Seat]:
         """The seats in one of these conditions, by index."""
         return [seat for seat in self.seats if seat.condition in conditions]
+
+    @property
+    def present(self) -> list[Seat]:
+        """The seats that are taken: all but those whose agents have left."""
+        return [seat for seat in self.seats if seat.condition != "left"]
+
+    def join(self, agents: int) -> list[Seat]:
+        """Take seats until `agents` are taken, lowest first; the seats that are new.
+
+        An agent that takes the seat of one that left is another incarnation, so that its random
+        streams and gradients are its own. It begins where the population is.
+        """
+        progress = max((self[agent].progress for agent in self.active), default=0)
+        taken = []
+        for index in range(agents):
+            if index == len(self.seats):
+                self.seats.append(self._seat(index, agents))
+            elif self[index].condition == "left":
+                incarnation = self[index].incarnation + 1
+                self.seats[index] = self._seat(index, agents)
+                self.seats[index].incarnation = incarnation
+            else:
+                continue
+            self[index].joined = progress
+            taken.append(self[index])
+        return taken
 
     @property
     def active(self) -> list[int]:
@@ -72,13 +105,20 @@ class Roster:
                 "restarts": seat.restarts,
                 "steps": seat.steps,
                 "failed": seat.condition == "failed",
+                "left": seat.condition == "left",
+                "joined": seat.joined,
+                "first_life": seat.config.first_life,
             }
             for seat in self.seats
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore; a failed agent gets another chance on resume."""
+        """Restore, whatever number of agents that was; a failed one gets another chance."""
+        self.seats = [self._seat(index, len(state)) for index in range(len(state))]
         for seat in self.seats:
             saved = state[str(seat.index)]
+            seat.config = replace(seat.config, first_life=int(saved["first_life"]))
             seat.incarnation, seat.steps = int(saved["incarnation"]), int(saved["steps"])
             seat.restarts = 0 if saved["failed"] else int(saved["restarts"])
+            seat.joined = int(saved["joined"])
+            seat.condition = "left" if saved["left"] else "starting"

@@ -6,12 +6,15 @@ metrics.jsonl    one row per agent and interval, one per objective version, even
 objectives/      alpha by version
 server/          the objective server's newest committed state
 checkpoints/     everything, by round
+left/            the states of agents that left when the population shrank
+control.json     where the run can be reached while it goes on (see `reach`)
 run.log          what was logged
 curves.png       the population's curves
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import platform
@@ -48,22 +51,33 @@ class RunIdentity:
 
 def open_run(config: TrainConfig) -> RunIdentity:
     """Create the folder, or take over the identity of the one that is resumed."""
-    folder = config.run_dir
+    return open_folder(config.run_dir, to_yaml(config), config.resume is not None)
+
+
+def open_folder(folder: Path, config: str, resumed: bool) -> RunIdentity:
+    """The same for the configuration of any command that trains, as YAML."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / IDENTITY_FILE
-    if config.resume is not None and path.exists():
+    if resumed and path.exists():
         identity = RunIdentity(**json.loads(path.read_text()))
     else:
         versions = {name: package_version(name) for name in _PACKAGES}
         identity = RunIdentity(uuid.uuid4().hex[:12], time.time(), platform.platform(), versions)
         write_atomic(path, [json.dumps(asdict(identity), indent=2).encode()], durable=True)
-    write_atomic(folder / CONFIG_FILE, [to_yaml(config).encode()], durable=True)
+    write_atomic(folder / CONFIG_FILE, [config.encode()], durable=True)
     return identity
+
+
+class _LogFile(logging.FileHandler):
+    """A file that may be on a full disk: the terminal still has what it misses."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Swallow it."""
 
 
 def log_to(folder: Path) -> logging.Handler:
     """Send the program's log to `run.log` as well."""
-    handler = logging.FileHandler(folder / "run.log")
+    handler = _LogFile(folder / "run.log")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger("metagenrl")
     root.addHandler(handler)
@@ -98,10 +112,22 @@ class Checkpoints:
     def __init__(self, run_dir: Path, keep: int) -> None:
         self._folder, self._keep = run_dir / CHECKPOINTS, keep
 
-    def save(self, round_index: int, fetch: Mapping[str, Callable[[], Mapping[str, Any]]]) -> bool:
-        """Write one; a full disk is logged and tried again at the next, training goes on."""
+    def save(
+        self,
+        round_index: int,
+        fetch: Mapping[str, Callable[[], Mapping[str, Any]]],
+        again: bool = False,
+    ) -> bool:
+        """Write one; a full disk is logged and tried again at the next, training goes on.
+
+        `again`: beside the round's own, since something other than a round changed the state.
+        """
+        name = f"round-{round_index:09d}"
+        if again:
+            names = itertools.chain([name], (f"{name}-{count}" for count in itertools.count(1)))
+            name = next(free for free in names if not (self._folder / free).exists())
         try:
-            write_folder(self._folder, f"round-{round_index:09d}", LazyParts(fetch))
+            write_folder(self._folder, name, LazyParts(fetch))
             prune(self._folder, self._keep)
         except FileExistsError:
             return True
@@ -109,6 +135,18 @@ class Checkpoints:
             logger.error("checkpoint failed: %s", (error.strerror or str(error)).lower())
             return False
         return True
+
+    def require_sound(self) -> None:
+        """Raise `ValueError` where there are checkpoints and none can be used.
+
+        Without this a resumed run would begin again from nothing.
+        """
+        there = list(self._folder.glob("round-*"))
+        if there and newest_complete(self._folder) is None:
+            raise ValueError(
+                f"resume: got '{self._folder.parent}' (none of its {len(there)} checkpoints is "
+                "complete and undamaged), allowed: a run with a sound checkpoint, or with none yet"
+            )
 
     def load(self, parts: list[str] | None = None) -> dict[str, dict[str, Any]] | None:
         """The newest complete checkpoint's states, or None where there is none."""

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
-from metagenrl.cluster.engine import Exchange, exchange
-from metagenrl.learner.types import AlphaGradient
+from metagenrl.cluster.engine import Exchange, Gradient, exchange
 from metagenrl.objective_server.server import ObjectiveServer
 
 
@@ -25,7 +24,7 @@ class ServerActor:
 
     def exchange(
         self,
-        gradients: Sequence[AlphaGradient],
+        gradients: Sequence[Gradient],
         expected: Sequence[int],
         round_index: int,
         close: bool,

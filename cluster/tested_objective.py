@@ -8,18 +8,29 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metagenrl.cluster.config import RANDOM_OBJECTIVE, BaselineConfig, MetaTestConfig, UsageError
-from metagenrl.cluster.trainee_job import ObjectiveChoice
+from metagenrl.cluster.algorithms import TRAITS
+from metagenrl.cluster.config import (
+    RANDOM_OBJECTIVE,
+    BaselineConfig,
+    MetaTestConfig,
+    UsageError,
+)
+from metagenrl.cluster.epg_options import is_epg
+from metagenrl.cluster.meta_learned import MetaLearned, meta_learned, padding_of
+from metagenrl.cluster.policies import policy_folders
+from metagenrl.cluster.trainee_job import ObjectiveChoice, Rule
 from metagenrl.objective_server.atomic import write_atomic
 from metagenrl.objective_server.find import find_snapshot
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 
 FACTS_FILE = "objective.json"
 COPY_FILE = "objective.safetensors"
+POLICIES_FOLDER = "policies"
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,11 +43,19 @@ class TestedObjective:
     """What `objective.json` says: label, rule, `seen` (whether it was meta-trained in the
     environment) and, of a learned one, `file` and all that the snapshot tells about itself."""
     snapshot: ObjectiveSnapshot | None = None
+    policies: Path | None = None
+    """Folder of a meta-learner's policies, which the run folder keeps a copy of."""
 
     @property
     def seen(self) -> bool:
         """Whether the environment was among those of the meta-training."""
         return bool(self.facts["seen"])
+
+    @property
+    def environments(self) -> tuple[str, ...] | None:
+        """Those of the meta-training; None where there was none."""
+        found = self.facts.get("environments")
+        return None if found is None else tuple(found)
 
     def save(self, run_dir: Path) -> None:
         """Write the facts, and before them the copy; what is there already stays."""
@@ -44,6 +63,10 @@ class TestedObjective:
             return
         if self.snapshot is not None:
             write_atomic(run_dir / COPY_FILE, [self.snapshot.to_bytes()], durable=True)
+        if self.policies is not None:
+            for source in self.policies.glob("seed-*.policy"):
+                copy = run_dir / POLICIES_FOLDER / source.name
+                shutil.copytree(source, copy, dirs_exist_ok=True)
         text = json.dumps(self.facts, indent=2) + "\n"
         write_atomic(run_dir / FACTS_FILE, [text.encode()], durable=True)
 
@@ -59,6 +82,9 @@ def objective_of_test(config: MetaTestConfig) -> TestedObjective:
         architecture = dataclasses.asdict(config.architecture)
         facts = {"label": label, "rule": "random", "seen": False, "config": architecture}
         return TestedObjective(label, ObjectiveChoice("random", "", config.architecture), facts)
+    learned = meta_learned(Path(config.objective))
+    if learned is not None:
+        return _policies(config, learned)
     try:
         return _learned(config)
     except UsageError:
@@ -71,26 +97,63 @@ def objective_of_test(config: MetaTestConfig) -> TestedObjective:
 
 
 def objective_of_baseline(config: BaselineConfig) -> TestedObjective:
-    """A hand-made objective."""
-    facts = {"label": config.algo, "rule": config.algo, "seen": False}
+    """An algorithm of `metagenrl baseline`."""
+    facts: dict[str, Any] = {"label": config.algo, "rule": config.algo, "seen": False}
+    if TRAITS[config.algo].meta_learner:
+        padding = dataclasses.asdict(padding_of(config))
+        environments = list(config.environments)
+        facts |= {"phase": "train", "environments": environments, "padding": padding, "seen": True}
     return TestedObjective(config.algo, ObjectiveChoice(config.algo), facts)
 
 
+def _policies(config: MetaTestConfig, learned: MetaLearned) -> TestedObjective:
+    """The policies of a meta-learner's run, or on resume those that were copied from there."""
+    copies = config.run_dir / POLICIES_FOLDER
+    resumed = config.resume and (config.run_dir / FACTS_FILE).exists()
+    source = copies if resumed else learned.seeds
+    found = len(policy_folders(source))
+    if not found:
+        raise UsageError(
+            f"objective: got {config.objective!r} (no finished {learned.algo} policy in it), "
+            "allowed: a run with at least one finished seed"
+        )
+    facts = {
+        "label": learned.algo,
+        "rule": learned.algo,
+        "phase": "test",
+        "run": str(learned.run_dir),
+        "policies": found,
+        "learning": "within a trial",
+        "environments": list(learned.environments),
+        "padding": dataclasses.asdict(learned.padding),
+        "seen": config.env in learned.environments,
+    }
+    rule: Any = learned.algo
+    choice = ObjectiveChoice(rule, str(copies.absolute()))
+    return TestedObjective(learned.algo, choice, facts, policies=None if resumed else source)
+
+
 def _learned(config: MetaTestConfig) -> TestedObjective:
-    from metagenrl.learner.objective_net import ObjectiveNet  # torch: only where it is needed
+    from metagenrl.cluster.epg_test import check_usable  # torch: only where it is needed
+    from metagenrl.learner.objective_net import ObjectiveNet
 
     facts_file, copy = config.run_dir / FACTS_FILE, config.run_dir / COPY_FILE
     resumed = config.resume and facts_file.exists()
     source = copy if resumed else find_snapshot(Path(config.objective), config.requested_version)
     snapshot = ObjectiveSnapshot.load(source)
-    snapshot.expect(config.architecture, ObjectiveNet(config.architecture).layout.size)
-    label = f"learned objective v{snapshot.version}"
+    rule: Rule = "epg" if is_epg(snapshot) else "learned"
+    if rule == "epg":
+        check_usable(snapshot, config.env)
+        label = f"EPG loss g{snapshot.version}"
+    else:
+        snapshot.expect(config.architecture, ObjectiveNet(config.architecture).layout.size)
+        label = f"learned objective v{snapshot.version}"
     facts = {
         "label": label,
-        "rule": "learned",
+        "rule": rule,
         "file": json.loads(facts_file.read_bytes())["file"] if resumed else str(source),
         "seen": config.env in snapshot.environments,
         **snapshot.describe(),
     }
-    choice = ObjectiveChoice("learned", str(copy), config.architecture)
+    choice = ObjectiveChoice(rule, str(copy), config.architecture)
     return TestedObjective(label, choice, facts, snapshot)

@@ -5,20 +5,26 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from metagenrl.cluster.algorithms import Algorithm
+from metagenrl.learner.baseline_hyperparams import OnPolicyConfig, PpoConfig, Rl2Config
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 
-Rule = Literal["learned", "random", "td3", "ddpg", "reinforce-off"]
+Rule = Algorithm | Literal["learned", "random"]
+
+_SECTIONS: dict[str, type[Any]] = {
+    "agent": AgentConfig, "on_policy": OnPolicyConfig, "ppo": PpoConfig, "rl2": Rl2Config
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class ObjectiveChoice:
-    """The objective that trains an agent."""
+    """The objective or algorithm that trains an agent."""
 
     rule: Rule
     snapshot: str = ""
-    """File of the learned objective; the other rules have none."""
+    """File of the learned objective, or folder of a meta-test's rl2 policies; others have none."""
     architecture: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     """Of the learned objective and of the random control."""
 
@@ -40,6 +46,19 @@ class TraineeJob:
     """Where the files of all seeds lie."""
     agent: AgentConfig
     objective: ObjectiveChoice
+    training_envs: tuple[str, ...] = ()
+    """Of a meta-learner, which trains and is evaluated in each; the others have `env`."""
+    on_policy: OnPolicyConfig = field(default_factory=OnPolicyConfig)
+    ppo: PpoConfig = field(default_factory=PpoConfig)
+    rl2: Rl2Config = field(default_factory=Rl2Config)
+
+    @property
+    def environments(self) -> tuple[str, ...]:
+        """Where the agent is evaluated."""
+        return self.training_envs or (self.env,)
+
+    niceness: int = 0
+    """Added to the process's, 0 ... 19: what runs beside others at low priority has more."""
 
     @property
     def rows(self) -> Path:
@@ -56,6 +75,11 @@ class TraineeJob:
         """Folder of its complete states, gone once it is finished."""
         return Path(self.folder) / f"seed-{self.seed}.checkpoints"
 
+    @property
+    def policy(self) -> Path:
+        """Folder of the policy that a meta-learner left."""
+        return Path(self.folder) / f"seed-{self.seed}.policy"
+
     def to_json(self) -> str:
         """The job on one line."""
         return json.dumps(asdict(self))
@@ -66,12 +90,20 @@ class TraineeJob:
         fields = json.loads(line)
         choice = fields.pop("objective")
         choice["architecture"] = ObjectiveConfig(**choice["architecture"])
-        agent = AgentConfig(**fields.pop("agent"))
-        return cls(agent=agent, objective=ObjectiveChoice(**choice), **fields)
+        fields["training_envs"] = tuple(fields["training_envs"])
+        sections = {name: make(**fields.pop(name)) for name, make in _SECTIONS.items()}
+        return cls(objective=ObjectiveChoice(**choice), **sections, **fields)
 
 
-def agent_for(rule: Rule, agent: AgentConfig) -> AgentConfig:
-    """The agent as the rule wants it: DDPG is TD3 without its three additions (section 9)."""
+def agent_for(rule: Rule, agent: AgentConfig, transitions: int = 0) -> AgentConfig:
+    """The agent as the rule wants it: DDPG is TD3 without its three additions (section 9).
+
+    `transitions` > 0 makes minibatches of that many single transitions instead of segments, the
+    first of them once there are enough.
+    """
+    if transitions:
+        starts = max(agent.learning_starts, transitions)
+        agent = replace(agent, segment_length=1, batch_size=transitions, learning_starts=starts)
     if rule != "ddpg":
         return agent
     return replace(agent, twin_critics=False, policy_delay=1, target_noise=0.0)

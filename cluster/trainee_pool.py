@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ _DETAIL_BYTES = 20_000
 class Ended:
     """A process that came to its end."""
 
-    seed: int
+    job: TraineeJob
     failure: str = ""
     """Why, in one line; empty: it did its job."""
     detail: str = ""
@@ -44,14 +45,52 @@ class _Child:
         if code == 0:
             if not self.job.log.stat().st_size:
                 self.job.log.unlink()
-            return Ended(self.job.seed)
+            return Ended(self.job)
         detail = _end_of(self.job.log)
-        return Ended(self.job.seed, _reason(code, detail), detail)
+        return Ended(self.job, _reason(code, detail), detail)
 
     def release(self) -> None:
         """Close its standard input, at which a process that still runs ends."""
         if self.process.stdin is not None:
             self.process.stdin.close()
+
+
+class TraineePool:
+    """Processes that train agents, at most `workers` at a time; nothing here waits for them."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self._waiting: deque[TraineeJob] = deque()
+        self._running: list[_Child] = []
+
+    @property
+    def outstanding(self) -> int:
+        """Jobs that have not ended."""
+        return len(self._waiting) + len(self._running)
+
+    @property
+    def running(self) -> list[TraineeJob]:
+        """Jobs whose processes live, as far as `poll` knows."""
+        return [child.job for child in self._running]
+
+    def submit(self, job: TraineeJob) -> None:
+        """Carry the job out once there is a free worker."""
+        self._waiting.append(job)
+
+    def poll(self) -> list[Ended]:
+        """The jobs that ended since the last call; starts those that can start."""
+        ends = [(child, child.ended()) for child in self._running]
+        self._running = [child for child, end in ends if end is None]
+        while self._waiting and len(self._running) < self.workers:
+            self._running.append(_start(self._waiting[0]))
+            self._waiting.popleft()  # not before: what could not be started is tried again
+        return [end for _, end in ends if end is not None]
+
+    def close(self) -> None:
+        """End the processes; they have their checkpoints to go on from."""
+        _stop(self._running)
+        self._running.clear()
+        self._waiting.clear()
 
 
 def train_all(
@@ -65,20 +104,18 @@ def train_all(
     `on_poll` gets the seeds that are running, some times a second; `on_end` each process's end.
     Whatever is raised in here, KeyboardInterrupt included, first ends the processes.
     """
-    waiting, running = list(jobs), list[_Child]()
+    pool = TraineePool(workers)
+    for job in jobs:
+        pool.submit(job)
     try:
-        while waiting or running:
-            while waiting and len(running) < workers:
-                running.append(_start(waiting.pop(0)))
+        while pool.outstanding:
+            ends = pool.poll()
+            on_poll([job.seed for job in pool.running])
+            for end in ends:
+                on_end(end)
             time.sleep(_POLL_SECONDS)
-            ends = [(child, child.ended()) for child in running]
-            running = [child for child, end in ends if end is None]
-            on_poll([child.job.seed for child in running])
-            for _, end in ends:
-                if end is not None:
-                    on_end(end)
     finally:
-        _stop(running)
+        pool.close()
 
 
 def _start(job: TraineeJob) -> _Child:

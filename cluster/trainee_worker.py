@@ -1,4 +1,4 @@
-"""The process that trains one agent with a frozen objective (Algorithm 2).
+"""The process that trains one agent: with a frozen objective (Algorithm 2) or another algorithm.
 
 It gets its job as one line on standard input and ends at once when that closes, so that it never
 outlives the command that started it. Only what training needs is imported: it starts in seconds.
@@ -13,12 +13,12 @@ import shutil
 import threading
 import time
 
-import torch
-from metagenrl.agents.trainee import Trainee, TraineeConfig
+from metagenrl.cluster.policies import write_policy
 from metagenrl.cluster.records import EvaluationRow
 from metagenrl.cluster.seed_rows import EpisodeRow, RowFile
 from metagenrl.cluster.trainee_job import TraineeJob
-from metagenrl.cluster.trainee_objective import objective_for
+from metagenrl.cluster.trainees import LeavesPolicy, make_agent
+from metagenrl.learner.process import settle
 from metagenrl.objective_server.files import newest_complete, prune, read_folder, write_folder
 
 CHECKPOINT_EVALUATIONS = 10
@@ -38,10 +38,10 @@ class TraineeRun:
     def __init__(self, job: TraineeJob) -> None:
         """A new agent, or the one in the newest complete checkpoint. Raises `CorruptFile`."""
         self.job = job
-        config = TraineeConfig(job.env, job.seed, job.agent)
-        self.trainee = Trainee(config, objective_for(job.objective, job.agent, job.seed))
+        self.trainee = make_agent(job)
         self.rows = RowFile(job.rows)
         self._saved_at, self._save_seconds = time.monotonic(), 0.0
+        self._due = False
         self._restore()
 
     def _restore(self) -> None:
@@ -66,28 +66,34 @@ class TraineeRun:
                 self.rows.write(EpisodeRow(trainee.steps, total, episode.length))
             if trainee.steps % job.eval_every == 0 or trainee.steps == job.steps:
                 self._evaluate()
-                self._checkpoint_if_due()
+            self._checkpoint_if_due()
         self.rows.sync()
         self.rows.close()
         trainee.close()
         shutil.rmtree(job.checkpoints, ignore_errors=True)
 
     def _evaluate(self) -> None:
-        job, steps = self.job, self.trainee.steps
-        episodes = self.trainee.evaluate(job.eval_episodes)
+        """A row for each environment; before the last ones, the policy is there for meta-tests."""
+        if self.trainee.steps == self.job.steps and isinstance(self.trainee, LeavesPolicy):
+            write_policy(self.job.policy, self.trainee.policy_state())
+        self.rows.write(*[self._evaluation(env) for env in self.job.environments])
+
+    def _evaluation(self, env: str) -> EvaluationRow:
+        job = self.job
+        episodes = self.trainee.evaluate(job.eval_episodes, env)
         returns = tuple(episode.undiscounted_return for episode in episodes)
         mean = sum(returns) / len(returns)
-        self.rows.write(EvaluationRow(job.label, job.env, job.seed, steps, mean, returns))
+        return EvaluationRow(job.label, env, job.seed, self.trainee.steps, mean, returns)
 
     def _checkpoint_if_due(self) -> None:
         """When to save changes no row, so it may depend on the clock."""
         job, steps = self.job, self.trainee.steps
-        now = time.monotonic()
-        affordable = now - self._saved_at >= self._save_seconds / CHECKPOINT_SHARE
-        if steps % (job.eval_every * CHECKPOINT_EVALUATIONS) or steps == job.steps:
+        if steps % (job.eval_every * CHECKPOINT_EVALUATIONS) == 0:
+            elapsed = time.monotonic() - self._saved_at
+            self._due = elapsed >= self._save_seconds / CHECKPOINT_SHARE
+        if not self._due or not self.trainee.resumable or steps == job.steps:
             return
-        if not affordable:
-            return
+        self._due, now = False, time.monotonic()
         try:
             parts = {"trainee": self.trainee.state_dict(), "rows": {"bytes": self.rows.sync()}}
             write_folder(job.checkpoints, f"step-{steps:09d}", parts)
@@ -101,9 +107,10 @@ class TraineeRun:
 def main() -> None:
     """Carry out the job on standard input; an exception ends the process with exit code 1."""
     faulthandler.enable()
-    torch.set_num_threads(1)
+    settle()
     with open(_STDIN, "rb", buffering=0, closefd=False) as stdin:
         job = TraineeJob.from_json(stdin.readline())
+    os.nice(job.niceness)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     logging.basicConfig(level=logging.INFO, format=form)

@@ -5,21 +5,28 @@ from __future__ import annotations
 import functools
 import logging
 from pathlib import Path
-from typing import Any
 
 import torch
-from metagenrl.cluster.config import TrainConfig, UsageError
+from metagenrl.cluster.config import TrainConfig
+from metagenrl.cluster.control import ControlDesk
 from metagenrl.cluster.engine import Engine, InProcessEngine
+from metagenrl.cluster.held_out import HeldOut
+from metagenrl.cluster.hints import resume_command
+from metagenrl.cluster.hosts import Hosts, States, cpus_of, hosts_of, refuse, trials_of
+from metagenrl.cluster.inprocess_cohorts import InProcessCohortEngine
 from metagenrl.cluster.population import Population
+from metagenrl.cluster.reach import open_mailbox
 from metagenrl.cluster.recorder import Recorder
 from metagenrl.cluster.roster import Roster
 from metagenrl.cluster.run_folder import Checkpoints, RunIdentity, log_to, open_run
+from metagenrl.cluster.steering import Steering
+from metagenrl.cluster.stores import open_store
 from metagenrl.learner.objective_net import initial_alpha
 from metagenrl.objective_server.config import ServerConfig
-from metagenrl.objective_server.file_store import FileStore
 from metagenrl.objective_server.optimizer import CosineDecay
 from metagenrl.objective_server.server import ObjectiveServer
 from metagenrl.objective_server.state import ServerState
+from metagenrl.objective_server.store_address import StoreAddress
 
 logger = logging.getLogger(__name__)
 
@@ -30,26 +37,44 @@ ALPHA_STREAM = 0x6D657461
 def train(config: TrainConfig) -> int:
     """Meta-train to the end; 0 when some agent finished, 1 when all failed.
 
-    Raises `UsageError` where the agents do not fit the cluster, before anything is written.
+    Raises `UsageError` where the agents do not fit the cluster, or a run has only damaged
+    checkpoints, before anything is written.
     """
-    share = _connect(config) if config.engine == "ray" else 0.0
+    checkpoints = Checkpoints(config.run_dir, config.keep_checkpoints)
+    if config.resume is not None:
+        refuse(checkpoints.require_sound)
+    states = checkpoints.load() if config.resume is not None else None
+    hosts = hosts_of(config, states)
     identity = open_run(config)
     handler = log_to(config.run_dir)
-    checkpoints = Checkpoints(config.run_dir, config.keep_checkpoints)
-    states = checkpoints.load() if config.resume is not None else None
-    _prepare_store(config, identity, states)
+    prepare_store(config, identity.id, states)
     recorder = Recorder(config, identity, states)
-    engine = _engine(config, identity, share)
+    engine = _engine(config, identity, hosts)
+    trials = trials_of(config)
+    held_out = HeldOut(config, trials, recorder.record, recorder.moment)
+    desk = ControlDesk(open_mailbox(config, identity.id))
+    steering: Steering | None = None
     try:
-        roster = Roster(config, identity.id)
-        population = Population(config, engine, roster, recorder, checkpoints, states)
-        finished = population.run()
+        try:
+            roster = Roster(config, identity.id)
+            population = Population(config, engine, roster, recorder, held_out, checkpoints, states)
+            steering = Steering(config, population, desk)
+            finished = population.run(steering.before_round)
+        finally:
+            if steering is not None:
+                steering.close()
+            engine.close()
+        trials.workers = config.held_out.eval_workers or cpus_of(config)  # all is left over now
+        if not steering.stopped:
+            held_out.finish(lambda waiting: recorder.tick(0, waiting))
     finally:
-        engine.close()
+        held_out.close()
         recorder.close()
         logging.getLogger("metagenrl").removeHandler(handler)
         handler.close()
     _picture(config.run_dir)
+    if steering.stopped:
+        print(f"stopped; to go on with it: {resume_command(config.run_dir)}")
     return 0 if finished else 1
 
 
@@ -62,28 +87,32 @@ def _picture(run_dir: Path) -> None:
         logger.warning("curves.png was not drawn: %s", error)
 
 
-def _connect(config: TrainConfig) -> float:
-    from metagenrl.cluster.ray_engine import connect
-
-    try:
-        return connect(config.agents, config.agent_cpus)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-
-
-def _engine(config: TrainConfig, identity: RunIdentity, share: float) -> Engine:
+def _engine(config: TrainConfig, identity: RunIdentity, hosts: Hosts) -> Engine:
     opened = functools.partial(
         open_server,
+        config.store,
         config.run_dir.absolute(),
         identity.id,
         learning_rate(config),
         server_config(config),
     )
+    alone = config.agents_per_actor == 1
     if config.engine == "inprocess":
-        return InProcessEngine(opened)
-    from metagenrl.cluster.ray_engine import RayEngine
+        return InProcessEngine(opened) if alone else InProcessCohortEngine(opened, hosts.plan)
+    if alone:
+        from metagenrl.cluster.ray_engine import RayEngine
 
-    return RayEngine(opened, share, config.round_timeout)
+        fixed = config.agent_cpus is not None
+        return RayEngine(opened, hosts.share, config.round_timeout, fixed)
+    from metagenrl.cluster.ray_cohorts import RayCohortEngine
+
+    return RayCohortEngine(opened, hosts.share, config.round_timeout, hosts.plan)
+
+
+def first_alpha(config: TrainConfig) -> torch.Tensor:
+    """The objective's parameters before meta-training, version 0: flat `[P_alpha]`."""
+    generator = torch.Generator().manual_seed(config.seed ^ ALPHA_STREAM)
+    return initial_alpha(config.objective, generator)
 
 
 def learning_rate(config: TrainConfig) -> float | CosineDecay:
@@ -101,10 +130,14 @@ def server_config(config: TrainConfig) -> ServerConfig:
 
 
 def open_server(
-    run_dir: Path, run: str, learning_rate: float | CosineDecay, config: ServerConfig
+    address: StoreAddress,
+    run_dir: Path,
+    run: str,
+    learning_rate: float | CosineDecay,
+    config: ServerConfig,
 ) -> ObjectiveServer:
     """The server as the store has it; the driver has prepared the store."""
-    store = FileStore(run_dir)
+    store = open_store(address, run, run_dir)
     state = store.load()
     if state is None:
         raise RuntimeError(f"{run_dir}: the objective server's state is gone")
@@ -114,18 +147,15 @@ def open_server(
     return server
 
 
-def _prepare_store(
-    config: TrainConfig, identity: RunIdentity, states: dict[str, dict[str, Any]] | None
-) -> None:
+def prepare_store(config: TrainConfig, run: str, states: States | None) -> None:
     """Put the state to start from where the server will look: new, or the checkpoint's.
 
     On resume the rounds after the checkpoint are computed again (to the same bits in synchronous
     mode), by agents and server together, so the server goes back to it as well.
     """
-    store = FileStore(config.run_dir, durable=True)
+    store = open_store(config.store, run, config.run_dir, durable=True)
     if states is not None:
         store.commit(states["server"])
         return
-    generator = torch.Generator().manual_seed(config.seed ^ ALPHA_STREAM)
-    alpha = initial_alpha(config.objective, generator).numpy()
-    store.commit(ServerState.start(identity.id, alpha, learning_rate(config)).to_dict())
+    alpha = first_alpha(config).numpy()
+    store.commit(ServerState.start(run, alpha, learning_rate(config)).to_dict())

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from metagenrl.cluster.algorithms import TRAITS
 from metagenrl.cluster.config import (
     RANDOM_OBJECTIVE,
     BaselineConfig,
@@ -18,8 +19,10 @@ from metagenrl.cluster.config import (
     ShowConfig,
     TrainConfig,
     UsageError,
+    WorkspaceConfig,
 )
 from metagenrl.cluster.config_io import build, load_mapping, to_dict
+from metagenrl.cluster.stores import check_store
 from metagenrl.learner.hyperparams import ObjectiveConfig
 
 CONFIG_FILE = "config.yaml"
@@ -37,6 +40,13 @@ RESUME_MAY_CHANGE = frozenset(
         "max_restarts",
         "round_timeout",
         "agent_cpus",
+        "agents_per_actor",
+        "held_out.eval_workers",
+        "held_out.eval_patience",
+        "tracking.wandb_per_agent",
+        "tracking.tensorboard",
+        "store",
+        "allow_redis_without_password",
     }
 )
 """Fields that decide how a run is executed and not what it computes."""
@@ -48,29 +58,53 @@ EVALUATION_RESUME_MAY_CHANGE = frozenset({"run_dir", "resume", "workers"})
 def check_train(config: TrainConfig) -> None:
     """Refuse unknown or unsupported environments and a run folder that cannot be used."""
     for env in dict.fromkeys(config.envs):
-        _check_env("envs", env)
+        check_environment_of("envs", env)
+    for env in config.held_out.eval_envs:
+        check_environment_of("eval_envs", env)
     if config.resume is None:
         _check_new_folder(config.run_dir, hint=", or --resume with that folder")
     else:
-        _check_writable(config.run_dir)
+        check_writable("run_dir", config.run_dir)
+
+    check_store(config.store, config.allow_redis_without_password)
 
 
 def check_test(config: MetaTestConfig) -> None:
     """Refuse an unusable environment or run folder; `resolve` has opened the objective."""
-    _check_env("env", config.env)
-    _check_evaluation_folder(config)
+    from metagenrl.agents.env_spec import check_environment
+    from metagenrl.cluster.meta_learned import meta_learned
+
+    check_environment_of("env", config.env)
+    learned = meta_learned(Path(config.objective))
+    if learned is not None:
+        learned.padding.require_fits(check_environment(config.env))
+    check_run_folder(config)
 
 
 def check_baseline(config: BaselineConfig) -> None:
-    """Refuse an unusable environment or run folder."""
-    _check_env("env", config.env)
-    _check_evaluation_folder(config)
+    """Refuse unusable environments, a padding too small for them, or a run folder."""
+    from metagenrl.cluster.meta_learned import padding_of
+
+    for env in dict.fromkeys(config.environments):
+        check_environment_of("envs" if config.envs else "env", env)
+    if TRAITS[config.algo].meta_learner:
+        padding_of(config)
+    check_run_folder(config)
 
 
 def check_show(config: ShowConfig) -> None:
     """Refuse a path that is no file; what is in it, reading it will tell."""
     if not config.file.is_file():
         raise UsageError(f"file: got {str(config.file)!r}, allowed: an objective's snapshot file")
+
+
+def check_workspace(config: WorkspaceConfig) -> None:
+    """Refuse a folder that holds no run, and where there is nowhere to put the workspace."""
+    check_is_run("run", config.run)
+    if config.out is None and not config.entity:
+        raise UsageError("entity: missing, allowed: an account at Weights & Biases, or --out FILE")
+    if config.out is not None and not config.out.absolute().parent.is_dir():
+        raise UsageError(f"out: got {str(config.out)!r}, allowed: a file in a folder that exists")
 
 
 def check_is_run(field: str, folder: Path) -> None:
@@ -100,13 +134,15 @@ def check_resume(config: TrainConfig, resume: Path) -> None:
     _check_unchanged(config, stored, RESUME_MAY_CHANGE | {"steps"})
 
 
-def _check_evaluation_folder(config: MetaTestConfig | BaselineConfig) -> None:
-    """A new folder or, with --resume, one of the same command in which only `workers` differs."""
+def check_run_folder(
+    config: Any, may_change: frozenset[str] = EVALUATION_RESUME_MAY_CHANGE
+) -> None:
+    """A new folder or, with --resume, one of the same command and but for `may_change` equal."""
     if not config.resume:
         _check_new_folder(config.run_dir, hint=", or --resume")
         return
     check_is_run("run_dir", config.run_dir)
-    _check_writable(config.run_dir)
+    check_writable("run_dir", config.run_dir)
     try:
         stored = build(type(config), load_mapping(config.run_dir / CONFIG_FILE, "run_dir"))
     except ValueError as error:
@@ -114,12 +150,12 @@ def _check_evaluation_folder(config: MetaTestConfig | BaselineConfig) -> None:
             f"run_dir: got {str(config.run_dir)!r} (of another command: {error}), allowed: the "
             "folder of the command that is resumed"
         ) from error
-    _check_unchanged(config, stored, EVALUATION_RESUME_MAY_CHANGE)
+    _check_unchanged(config, stored, may_change)
 
 
 def _check_unchanged(config: Any, stored: Any, may_change: frozenset[str]) -> None:
-    before = dict(_leaves(to_dict(stored)))
-    for name, value in _leaves(to_dict(config)):
+    before = dict(leaves(to_dict(stored)))
+    for name, value in leaves(to_dict(config)):
         if name not in may_change and value != before[name]:
             raise UsageError(
                 f"{name}: got {value!r}, allowed: {before[name]!r}, as in the run being resumed"
@@ -145,7 +181,8 @@ def snapshot_architecture(config: MetaTestConfig) -> ObjectiveConfig:
         ) from error
 
 
-def _check_env(field: str, env: str) -> None:
+def check_environment_of(field: str, env: str) -> None:
+    """Refuse an environment that is unknown or not supported, in the name of `field`."""
     from metagenrl.agents.env_spec import check_environment  # gymnasium takes a while to import
 
     try:
@@ -159,25 +196,29 @@ def _check_new_folder(folder: Path, hint: str = "") -> None:
         raise UsageError(
             f"run_dir: got {str(folder)!r} (holds another run), allowed: a new folder{hint}"
         )
-    _check_writable(folder)
+    check_writable("run_dir", folder)
 
 
-def _check_writable(folder: Path) -> None:
-    """Try in the nearest folder that exists, with a file that has no name and leaves nothing."""
+def check_writable(field: str, folder: Path) -> None:
+    """Refuse a folder that cannot be written to, in the name of `field`.
+
+    Tried in the nearest folder that exists, with a file that has no name and leaves nothing.
+    """
     nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
         raise UsageError(
-            f"run_dir: got {str(folder)!r} ({error.strerror}: {nearest}), allowed: a folder that "
+            f"{field}: got {str(folder)!r} ({error.strerror}: {nearest}), allowed: a folder that "
             "can be written to"
         ) from error
 
 
-def _leaves(mapping: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(mapping: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted name, value) of every field in a nested mapping."""
     for name, value in mapping.items():
         if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{name}.")
+            yield from leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value

@@ -1,175 +1,190 @@
-"""Weights & Biases: the only file that imports wandb, and not before a run wants it.
+"""Weights & Biases: the only file that imports wandb, and only in the follower's process.
 
-One run for the whole population, written by the driver. Training never waits for it and never
-stops because of it: the first exception is logged, the rest are swallowed.
+One run for the whole population, and if wanted one more for each agent, in one group. A failure
+is said once and swallowed: what the run's own files have can be uploaded later.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import json
 import logging
-import netrc
-import os
-import re
 import shlex
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from typing import Any
 
-from metagenrl.cluster.records import AgentRow, MetricsRow, ObjectiveRow
-from metagenrl.cluster.wandb_values import agent_values, objective_values, population_values
-
-Mode = Literal["online", "offline", "disabled"]
+from metagenrl.cluster.follower_job import FollowerJob
+from metagenrl.cluster.records import AgentRow, MetricsRow
+from metagenrl.cluster.run_records import ScoreRow, SnapshotRow
+from metagenrl.cluster.tracked_keys import AXIS, HELD_OUT_AXIS
+from metagenrl.cluster.tracked_values import Values, by_agent
+from metagenrl.cluster.wandb_account import has_api_key, wandb_id
+from metagenrl.objective_server.find import snapshot_path
 
 PROJECT = "metagenrl"
 INIT_TIMEOUT = 20.0
-"""Seconds that an unreachable server may delay a run's start."""
+"""Seconds after which a server that does not answer makes an offline run."""
 FINISH_TIMEOUT = 60.0
 """Seconds that a run's end waits for the last uploads; what is missing can be synced later."""
-OBJECTIVE_EVERY = 10
-"""Versions between the logged ones; `metrics.jsonl` has them all."""
-
-_DEFAULT_SERVER = "https://api.wandb.ai"
+PICTURE_SECONDS = 300.0
+"""Seconds between two heat maps of the population: one takes most of a second to draw."""
 
 logger = logging.getLogger(__name__)
 
 
 class WandbLog:
-    """One run at W&B. Its files lie in `run_dir/wandb`; resuming goes on with the same run.
+    """A run's `Sink`. Its files lie in `run_dir/wandb`; resuming goes on with the same W&B run.
 
-    `online` without an API key, or with a server that does not answer, becomes `offline`;
-    `disabled` does nothing at all. Environment steps of an agent are the x axis of every plot.
+    `online` without an API key, or with a server that does not answer, becomes `offline`.
     """
 
-    def __init__(
-        self, mode: Mode, run_dir: Path, run_id: str, agents: int, config: Mapping[str, Any]
-    ) -> None:
-        self.mode = mode
-        self._run: Any = None
-        self._agents = agents
-        self._latest: dict[int, AgentRow] = {}
+    def __init__(self, job: FollowerJob) -> None:
+        self.mode = job.mode
+        self._job = job
+        self._agent_runs: dict[str, Any] = {}
+        self._envs: dict[str, str] = {}  # of each agent, as in its keys
+        self._rows: list[AgentRow] = []
+        self._best: int | None = None
+        self._picture_due = time.monotonic() + PICTURE_SECONDS
         self._broken = False
-        if mode == "online" and not has_api_key():
+        if self.mode == "online" and not has_api_key():
             logger.warning("wandb: no API key, logging offline instead")
             self.mode = "offline"
-        if self.mode == "online":
-            self._run = self._start(run_dir, run_id, config)
-            if self._run is None:
-                self.mode = "offline"
-        if self.mode == "offline":
-            self._run = self._start(run_dir, run_id, config)
+        self._run = self._start()
+        if self._run is None and self.mode == "online":
+            self.mode = "offline"
+            self._run = self._start()
         if self._run is None:
             self.mode = "disabled"
 
-    def log(self, rows: Sequence[MetricsRow]) -> None:
-        """Log a batch of rows, which is one row at W&B."""
+    def log(self, values: Values, step: int) -> None:
+        """See `Sink`."""
+        self._attempt(lambda: self._run.log(dict(values), step=step))
+        if self._job.per_agent:
+            self._attempt(lambda: self._log_agents(values, step))
+
+    def remember(self, rows: list[MetricsRow]) -> None:
+        """See `Sink`: the agents' rows make the heat map."""
+        for row in rows:
+            if isinstance(row, AgentRow):
+                self._rows.append(row)
+                self._envs[f"{row.agent:02d}"] = row.env
+        if time.monotonic() >= self._picture_due:
+            self._picture()
+
+    def snapshot(self, row: SnapshotRow) -> None:
+        """See `Sink`: an artifact, which W&B shows as made by this run."""
+        self._attempt(lambda: self._log_artifact("objective", row.version))
+
+    def score(self, row: ScoreRow) -> None:
+        """See `Sink`: a new best version goes into a collection of its own.
+
+        W&B would call it the latest one among all versions.
+        """
+        best = row.best_version
+        if best is not None and best != self._best:
+            self._best = best
+            self._attempt(lambda: self._log_artifact("objective-best", best))
+
+    def finish(self) -> None:
+        """See `Sink`; says how to upload an offline run."""
+        self._picture()
+        for run in (*self._agent_runs.values(), self._run):
+            self._attempt(run.finish if run is not None else lambda: None)
+        if self.mode == "offline":
+            # A resumed run has a folder for each time it was started; they are one run at W&B.
+            pattern = f"{shlex.quote(str(self._job.folder))}/offline-run-*"
+            logger.warning("to upload the run to Weights & Biases: wandb sync %s", pattern)
+        self._run = None
+
+    def _attempt(self, action: Callable[[], object]) -> None:
         if self._run is None:
             return
         try:
-            values, step = self._values(rows)
-            if values:
-                self._run.log(values, step=step)
+            action()
         except Exception as error:
-            self._failed(error)
+            if not self._broken:
+                logger.warning("wandb: %s; training goes on without it", _one_line(error))
+            self._broken = True
 
-    def finish(self) -> str | None:
-        """Close the run. Returns, and prints, the command that uploads an offline one."""
-        if self._run is None:
-            return None
+    def _start(self) -> Any:
         try:
-            folder = Path(self._run.settings.sync_dir)
-            self._run.finish()
-        except Exception as error:
-            self._failed(error)
-            return None
-        finally:
-            self._run = None
-        if self.mode != "offline":
-            return None
-        # A resumed run has a folder for each time it was started; they are one run at W&B.
-        pattern = f"{shlex.quote(str(folder.parent))}/offline-run-*"
-        command = f"wandb sync {pattern}"
-        print(f"to upload the run to Weights & Biases: {command}")
-        return command
-
-    def _start(self, run_dir: Path, run_id: str, config: Mapping[str, Any]) -> Any:
-        try:
-            return _init(self.mode, run_dir, run_id, config, self._agents)
+            return _init(self.mode, self._job)
         except Exception as error:
             logger.warning("wandb: could not start %s: %s", self.mode, _one_line(error))
             _abandon()
             return None
 
-    def _failed(self, error: Exception) -> None:
-        if not self._broken:
-            logger.warning("wandb: %s; training goes on without it", _one_line(error))
-        self._broken = True
+    def _log_agents(self, values: Values, step: int) -> None:
+        for agent, of_agent in by_agent(values).items():
+            if agent not in self._agent_runs:
+                self._agent_runs[agent] = _init(self.mode, self._job, agent, self._envs[agent])
+            self._agent_runs[agent].log(of_agent, step=step)
 
-    def _values(self, rows: Sequence[MetricsRow]) -> tuple[dict[str, float], int]:
-        """Keys and values of a batch, and the last round in it."""
-        values: dict[str, float | None] = {}
-        for row in rows:
-            if isinstance(row, AgentRow):
-                self._latest[row.agent] = row
-                values |= agent_values(row)
-            elif isinstance(row, ObjectiveRow) and row.version % OBJECTIVE_EVERY == 0:
-                values |= objective_values(row, self._agents)
-        if any(isinstance(row, AgentRow) for row in rows):
-            values |= population_values(self._latest)
-        last = max((row.round for row in rows), default=0)
-        return {name: value for name, value in values.items() if value is not None}, last
+    def _log_artifact(self, name: str, version: int) -> None:
+        import wandb
 
+        file = snapshot_path(Path(self._job.run_dir), version)
+        artifact = wandb.Artifact(
+            f"{name}-{wandb_id(self._job.run)}",
+            type="objective",
+            metadata=json.loads(file.with_suffix(".json").read_bytes()),  # history included
+        )
+        artifact.add_file(str(file), policy="immutable")  # no copy: snapshots stay
+        self._run.log_artifact(artifact, aliases=[f"version-{version}"])
 
-def wandb_id(run_id: str) -> str:
-    """The id of our run at W&B: the same for the same run, different for another one."""
-    readable = re.sub(r"[^A-Za-z0-9_-]+", "-", run_id)[:40]
-    return f"{readable}-{hashlib.sha256(run_id.encode()).hexdigest()[:10]}"
+    def _picture(self) -> None:
+        self._picture_due = time.monotonic() + PICTURE_SECONDS
+        self._attempt(self._log_picture)
 
+    def _log_picture(self) -> None:
+        import wandb
+        from metagenrl.cluster.heat_map import draw_heat_map
 
-def has_api_key() -> bool:
-    """Whether W&B would find credentials without asking for them, which could wait for ever."""
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
-    host = urlsplit(os.environ.get("WANDB_BASE_URL", _DEFAULT_SERVER)).hostname or ""
-    try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
+        path = self._job.folder / "heat_map.png"
+        if draw_heat_map(self._rows, path):
+            self._run.log({"population/heat_map": wandb.Image(str(path))})
 
 
-def _init(mode: Mode, run_dir: Path, run_id: str, config: Mapping[str, Any], agents: int) -> Any:
+def _init(mode: str, job: FollowerJob, agent: str = "", env: str = "") -> Any:
+    """The population's run or, with `agent`, one of its members'."""
     import wandb
 
     settings = wandb.Settings(
-        console="off",
-        disable_code=True,
-        disable_git=True,
-        disable_job_creation=True,
-        finish_timeout=FINISH_TIMEOUT,
-        init_timeout=INIT_TIMEOUT,
-        silent=True,
-        x_disable_machine_info=True,
-        x_disable_meta=True,
-        x_disable_stats=True,
-    )
+        console="off", disable_code=True, disable_git=True, disable_job_creation=True,
+        finish_timeout=FINISH_TIMEOUT, init_timeout=INIT_TIMEOUT, silent=True,
+        x_disable_machine_info=True, x_disable_meta=True, x_disable_stats=True,
+    )  # fmt: skip
+    run_id, name = wandb_id(job.run), Path(job.run_dir).name
     run = wandb.init(
         project=PROJECT,
-        id=wandb_id(run_id),
-        name=run_dir.name,
-        dir=str(run_dir),
-        mode=mode,
+        id=f"{run_id}-{agent}" if agent else run_id,
+        name=f"{name} {agent} {env}" if agent else name,
+        group=run_id if job.per_agent else None,
+        job_type="agent" if agent else "population",
+        dir=job.run_dir,
+        mode=mode,  # type: ignore[arg-type]
         resume="allow",
-        config=dict(config),
+        reinit="create_new",
+        config=job.config | ({"agent_index": int(agent), "env": env} if agent else {}),
         settings=settings,
     )
-    run.define_metric("steps", hidden=True)
-    for prefix in ("population", "meta", "objective", "system"):
-        run.define_metric(f"{prefix}/*", step_metric="steps")
-    for agent in range(agents):
-        run.define_metric(f"agent/{agent:02d}/*", step_metric=f"agent/{agent:02d}/steps")
+    _define_axes(run, job.agents, agent)
     return run
+
+
+def _define_axes(run: Any, agents: int, agent: str) -> None:
+    if agent:
+        run.define_metric("*", step_metric="steps")
+        return
+    run.define_metric(AXIS, hidden=True)
+    for prefix in ("population", "meta", "objective", "server", "system"):
+        run.define_metric(f"{prefix}/*", step_metric=AXIS)
+    run.define_metric("heldout/*", step_metric=HELD_OUT_AXIS)
+    for index in range(agents):
+        run.define_metric(f"agent/{index:02d}/*", step_metric=f"agent/{index:02d}/steps")
 
 
 def _abandon() -> None:

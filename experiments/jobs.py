@@ -12,15 +12,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 DONE = ".done"
+METAGENRL = (sys.executable, "-c", "from metagenrl.cluster.main import main; main()")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One `metagenrl` command and the run folder that it makes."""
+    """One command and the run folder that it makes."""
 
     folder: Path
     words: tuple[str, ...]
     after: tuple[Path, ...] = field(default=())  # run folders that must be done before
+    program: tuple[str, ...] = METAGENRL  # or another that takes --run-dir and --resume
 
     @property
     def done(self) -> bool:
@@ -30,7 +32,7 @@ class Job:
     def command(self) -> list[str]:
         """The command line; one that was interrupted goes on where it stood."""
         started = (self.folder / "config.yaml").exists()
-        program = [sys.executable, "-c", "from metagenrl.cluster.main import main; main()"]
+        program = list(self.program)
         if started and self.words[0] == "train":
             return [*program, "train", "--resume", str(self.folder)]
         resume = ["--resume"] if started else []

@@ -66,19 +66,24 @@ def _row(env: str, seen: bool, name: str, values: np.ndarray) -> list[str]:
 
 
 def _facts(study: Study) -> list[str]:
-    names = ("torch", "gymnasium", "mujoco", "numpy")
-    versions = ", ".join(f"{name} {version(name)}" for name in names)
     command, seeds = " ".join(study.train), ", ".join(map(str, study.meta_seeds))
     facts = {
         "command": f"`python experiments/evidence.py {study.word} OUT`",
         "meta-training": f"`metagenrl train {command}`, seeds {seeds}",
         "tests": f"{study.seeds} new agents a setting, {study.steps:,} steps each; the return is "
         "that of 10 episodes of the deterministic policy at the end",
-        "machine": f"{_cpu()}, Python {platform.python_version()}, {versions}",
+        "machine": machine(),
         "intervals": "95 %, Student's t over agents; `learned` pools the agents of all "
         "meta-training seeds, `learned-N` is seed N alone",
     }
     return [f"- {name}: {text}" for name, text in facts.items()]
+
+
+def machine(*packages: str) -> str:
+    """Processor and versions, those of `packages` included, on a line."""
+    names = ("torch", "gymnasium", "mujoco", "numpy", *packages)
+    versions = ", ".join(f"{name} {version(name)}" for name in names)
+    return f"{_cpu()}, Python {platform.python_version()}, {versions}"
 
 
 def _cpu() -> str:

@@ -29,6 +29,7 @@ def td_target(
 
     `noise [B, T, A]`; returns `[B, T]`. Bootstrapping stops at `terminated` only (Eq. 5).
     """
+    nets = nets.outer
     b, t, a = batch.actions.shape
     s_next = batch.observations[:, 1:].reshape(1, b * t, -1)
     pre, _ = mlp.forward(nets.policy, phi_target, s_next)
@@ -48,6 +49,7 @@ def td_gradient(
     nets: AgentNetworks, theta: Views, batch: Batch, y: Tensor, grads: Views
 ) -> tuple[Tensor, Tensor]:
     """Loss `[]` and mean Q `[]`; writes its gradient with respect to theta into `grads`."""
+    nets = nets.outer
     b, t, _ = batch.actions.shape
     s = batch.observations[:, :-1]
     rows = torch.cat([s, batch.actions], -1).reshape(1, b * t, -1)

@@ -13,6 +13,7 @@ Normalization = Literal["zscore", "joint", "td"]
 InnerReduction = Literal["sum", "mean"]
 LearningRateDecay = Literal["none", "cosine"]
 GradientScaling = Literal["clip", "normalize"]
+Precision = Literal["fp32", "mixed"]
 
 
 def require(condition: bool, field: str, value: Any, allowed: str) -> None:
@@ -21,13 +22,15 @@ def require(condition: bool, field: str, value: Any, allowed: str) -> None:
         raise ValueError(f"{field}: got {value!r}, allowed: {allowed}")
 
 
-def _positive(owner: object, *fields: str) -> None:
+def require_positive(owner: object, *fields: str) -> None:
+    """`require` numbers > 0 in these fields of a dataclass."""
     for field in fields:
         value = getattr(owner, field)
         require(value > 0, field, value, "a number > 0")
 
 
-def _at_least(owner: object, bound: int, *fields: str) -> None:
+def require_at_least(owner: object, bound: int, *fields: str) -> None:
+    """`require` numbers >= `bound` in these fields of a dataclass."""
     for field in fields:
         value = getattr(owner, field)
         require(value >= bound, field, value, f"a number >= {bound}")
@@ -71,9 +74,9 @@ class ObjectiveConfig:
     """Discount of the temporal difference that `normalization = td` feeds."""
 
     def __post_init__(self) -> None:
-        _at_least(self, 1, "lstm_units", "hidden_units", "input_features")
+        require_at_least(self, 1, "lstm_units", "hidden_units", "input_features")
         require(self.hidden_units % 2 == 0, "hidden_units", self.hidden_units, "an even number")
-        _positive(self, "eta")
+        require_positive(self, "eta")
         _fraction(self, "td_discount")
         allowed = ("zscore", "joint", "td")
         require(
@@ -134,16 +137,22 @@ class AgentConfig:
     """Standard deviation of the Gaussian added to actions afterwards (Table 4)."""
     replay_capacity: int = 1_000_000
     """Transitions the replay buffer holds (Table 4)."""
+    precision: Precision = "fp32"
+    """`mixed`: bfloat16 products in the critic's update and, with one inner step, in the outer half
+    of the meta-gradient, for networks of more than 128 units; `fp32` everywhere (the paper)."""
     learning_starts: int = 1_000
     """Steps collected before the first update; at least enough for its minibatches."""
 
     def __post_init__(self) -> None:
-        _at_least(self, 1, "hidden_units", "hidden_layers", "segment_length", "batch_size")
-        _at_least(self, 1, "policy_delay", "replay_capacity", "learning_starts")
-        _at_least(self, 0, "random_steps", "exploration_noise", "target_noise")
-        _at_least(self, 0, "target_noise_clip", "action_penalty")
-        _positive(self, "policy_learning_rate", "critic_learning_rate", "policy_gradient_clip")
+        require_at_least(self, 1, "hidden_units", "hidden_layers", "segment_length", "batch_size")
+        require_at_least(self, 1, "policy_delay", "replay_capacity", "learning_starts")
+        require_at_least(self, 0, "random_steps", "exploration_noise", "target_noise")
+        require_at_least(self, 0, "target_noise_clip", "action_penalty")
+        require_positive(
+            self, "policy_learning_rate", "critic_learning_rate", "policy_gradient_clip"
+        )
         _fraction(self, "gamma", "gae_lambda", "polyak")
+        require(self.precision in ("fp32", "mixed"), "precision", self.precision, "fp32, mixed")
         require(
             self.replay_capacity > self.segment_length,
             "replay_capacity",
@@ -178,11 +187,24 @@ class MetaConfig:
     """Spread the agents' first lives so that alpha meets every age at all times."""
     lifetime_random_steps: int = 1_000
     """Steps of random actions at the start of every life after the first."""
+    older_policies: float = 0.0
+    """Share of the lives that begin with an earlier policy of the agent and its critics, instead of
+    new ones, against forgetting (appendix A.2); 0: none (the paper). Needs `lifetime`."""
+    archive_size: int = 8
+    """Earlier policies that an agent keeps, evenly over its past; for `older_policies`."""
 
     def __post_init__(self) -> None:
-        _positive(self, "learning_rate", "inner_step_size", "gradient_clip")
-        _at_least(self, 1, "inner_steps")
-        _at_least(self, 0, "anneal_steps", "lifetime", "lifetime_random_steps")
+        require_positive(self, "learning_rate", "inner_step_size", "gradient_clip")
+        require_at_least(self, 1, "inner_steps")
+        require_at_least(self, 1, "archive_size")
+        require_at_least(self, 0, "anneal_steps", "lifetime", "lifetime_random_steps")
+        _fraction(self, "older_policies")
+        require(
+            self.older_policies == 0 or self.lifetime > 0,
+            "older_policies",
+            self.older_policies,
+            "0 where lifetime is 0: a life's start is when an earlier policy comes back",
+        )
         for field, allowed in (
             ("learning_rate_decay", ("none", "cosine")),
             ("inner_reduction", ("sum", "mean")),

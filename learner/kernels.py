@@ -59,7 +59,8 @@ def usable(x: Tensor) -> bool:
 def call(name: str, dtype: torch.dtype, *arguments: int | Tensor | ctypes.Structure | None) -> None:
     """Call kernel `name` for `dtype`: tensors by address, structures by reference.
 
-    Raises `ValueError` for a tensor of another type. Contiguity is the caller's to see to.
+    Kernels named bf16_ read and write bfloat16 beside float32. Raises `ValueError` for a tensor
+    of another type. Contiguity is the caller's to see to.
     """
     key = (name, dtype)
     function = _FUNCTIONS.get(key)
@@ -67,11 +68,12 @@ def call(name: str, dtype: torch.dtype, *arguments: int | Tensor | ctypes.Struct
         suffix = f"f32_{_LEVEL}" if dtype == torch.float32 else "f64_base"
         function = _FUNCTIONS[key] = getattr(_LIBRARY, f"{name}_{suffix}")
         function.restype = None
+    allowed = (dtype, torch.bfloat16) if name.startswith("bf16_") else (dtype,)
     converted: list[Any] = []
     for argument in arguments:
         if isinstance(argument, Tensor):
-            if argument.dtype != dtype:
-                raise ValueError(f"{name}: got a tensor of {argument.dtype}, allowed: {dtype}")
+            if argument.dtype not in allowed:
+                raise ValueError(f"{name}: got a tensor of {argument.dtype}, allowed: {allowed}")
             converted.append(ctypes.c_void_p(argument.data_ptr()))
         elif isinstance(argument, ctypes.Structure):
             converted.append(ctypes.byref(argument))

@@ -434,6 +434,9 @@ void NAME(lstm_dual_backward)(long B, long T, long H, long reverse, const REAL *
     }
 }
 
+#if REAL_IS_FLOAT
+#include "kernels_bf16.h"
+#endif
 #include "kernels_mlp.h"
 
 #undef VEC

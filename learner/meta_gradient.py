@@ -39,6 +39,7 @@ def value_gradient(
     nets: AgentNetworks, phi: Tensor, theta: Views, batches: Sequence[Batch]
 ) -> tuple[Tensor, Tensor]:
     """J `[]` and d(-J)/d phi `[1, P]`: the mean of Q_theta1(s, pi_phi(s)) over valid steps."""
+    nets = nets.outer
     views, theta1 = nets.policy.layout.views(phi), member(theta, 0)
     s = torch.cat([x.observations[:, :-1].reshape(1, -1, nets.policy.inputs) for x in batches], 1)
     mask = torch.cat([x.mask.reshape(1, -1, 1) for x in batches], 1)

@@ -9,20 +9,22 @@ leading dimension (one policy, two critics): `x [E, N, inputs] -> [E, N, outputs
 `input_tangent` and `dual_backward` are the same function and its hand-written derivatives; they
 need `torch.no_grad()`. Small networks run as one C call each (`mlp_fused.py`), where Python and
 memory traffic would cost more than the arithmetic; large ones layer by layer on the BLAS
-(`mlp_layers.py`).
+(`mlp_layers.py`), where `bf16` allows it in bfloat16 (`mlp_mixed.py`).
 """
 
 from __future__ import annotations
 
-from metagenrl.learner import kernels, kernels_torch, mlp_fused, mlp_layers
+import torch
+from metagenrl.learner import kernels, kernels_torch, mlp_fused, mlp_layers, mlp_mixed
 from metagenrl.learner.mlp_fused import FusedTangentTape, FusedTape
 from metagenrl.learner.mlp_layers import LayerTangentTape, LayerTape
+from metagenrl.learner.mlp_mixed import MixedTape
 from metagenrl.learner.mlp_spec import MLP, Views
 from torch import Tensor
 
 __all__ = ["MLP", "TangentTape", "Tape", "Views", "apply", "backward", "dual_backward", "forward"]
 
-Tape = FusedTape | LayerTape
+Tape = FusedTape | LayerTape | MixedTape
 TangentTape = FusedTangentTape | LayerTangentTape
 
 FUSED_UNITS = 128
@@ -43,7 +45,11 @@ def _fused(net: MLP, p: Views) -> bool:
 
 def forward(net: MLP, p: Views, x: Tensor) -> tuple[Tensor, Tape]:
     """`apply` by hand, and its tape. `x [1 or E, N, inputs]`: one input for all, or one each."""
-    return mlp_fused.forward(net, p, x) if _fused(net, p) else mlp_layers.forward(net, p, x)
+    if _fused(net, p):
+        return mlp_fused.forward(net, p, x)
+    if net.bf16 and x.dtype == torch.float32:
+        return mlp_mixed.forward(net, p, x)
+    return mlp_layers.forward(net, p, x)
 
 
 def backward(
@@ -58,6 +64,8 @@ def backward(
     """
     if isinstance(tape, FusedTape):
         return mlp_fused.backward(net, p, tape, dy, grads, want_input)
+    if isinstance(tape, MixedTape):
+        return mlp_mixed.backward(net, p, tape, dy, grads, want_input)
     return mlp_layers.backward(net, p, tape, dy, grads, want_input)
 
 
@@ -65,6 +73,7 @@ def parameter_tangent(net: MLP, p: Views, v: Views, tape: Tape) -> Tensor:
     """Forward mode: the output's derivative along the direction `v` of the parameters."""
     if isinstance(tape, FusedTape):
         return mlp_fused.parameter_tangent(net, p, v, tape)
+    assert isinstance(tape, LayerTape)
     return mlp_layers.parameter_tangent(net, p, v, tape)
 
 
@@ -72,6 +81,7 @@ def input_tangent(net: MLP, p: Views, tape: Tape, xd: Tensor) -> tuple[Tensor, T
     """Forward mode along the tangent `xd [E, N, inputs]` of the input."""
     if isinstance(tape, FusedTape):
         return mlp_fused.input_tangent(net, p, tape, xd)
+    assert isinstance(tape, LayerTape)
     return mlp_layers.input_tangent(net, p, tape, xd)
 
 
@@ -93,5 +103,6 @@ def dual_backward(
     if isinstance(tape, FusedTape):
         assert isinstance(tangents, FusedTangentTape)
         return mlp_fused.dual_backward(net, p, tape, tangents, ay, ayd, grads, want_input)
+    assert isinstance(tape, LayerTape)
     assert isinstance(tangents, LayerTangentTape)
     return mlp_layers.dual_backward(net, p, tape, tangents, ay, ayd, grads, want_input)

@@ -21,6 +21,8 @@ class MLP:
     outputs: int
     relu_units: int
     """Units with ReLU; the others square."""
+    bf16: bool = False
+    """Wide networks compute their matrix products in bfloat16 (see `mlp_mixed.py`)."""
 
     @cached_property
     def layout(self) -> Layout:

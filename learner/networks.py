@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from metagenrl.learner import mlp
@@ -19,6 +20,19 @@ class AgentNetworks:
     policy: MLP
     critic: MLP
     critics: int  # members of the critic's ensemble: 2 for clipped double-Q
+    mixed: bool = False  # bfloat16 where it is harmless, see `outer`
+
+    @cached_property
+    def outer(self) -> AgentNetworks:
+        """The same networks where bfloat16 may be used (section 6).
+
+        That is the critic's update and the value of the updated policy, the outer half of the
+        meta-gradient.
+        """
+        if not self.mixed:
+            return self
+        policy, critic = replace(self.policy, bf16=True), replace(self.critic, bf16=True)
+        return AgentNetworks(policy, critic, self.critics)
 
     @staticmethod
     def of(config: AgentConfig, observation_size: int, action_size: int) -> AgentNetworks:
@@ -28,6 +42,7 @@ class AgentNetworks:
             MLP(observation_size, units, layers, action_size, units),
             MLP(observation_size + action_size, units, layers, 1, units),
             2 if config.twin_critics else 1,
+            config.precision == "mixed",
         )
 
 

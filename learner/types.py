@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
+from metagenrl.learner.messages import AlphaGradient, Array
 
-Array = NDArray[np.float32]
+__all__ = ["AlphaGradient", "Array", "Batch"]
 
 
 @dataclass(frozen=True)
@@ -39,26 +38,3 @@ class Batch:
             self.terminated.to(dtype),
             self.mask.to(dtype),
         )
-
-
-@dataclass(frozen=True)
-class AlphaGradient:
-    """One agent's meta-gradient for one round, with the identity that makes it apply once.
-
-    `(run, agent, incarnation, round, version)` is unique: `incarnation` counts restarts of the
-    agent's process, `round` the server's rounds and `version` the alpha it was computed with.
-    """
-
-    run: str
-    agent: int
-    incarnation: int
-    round: int
-    version: int
-    gradient: Array  # [P_alpha], already clipped or normalised
-    norm: float  # before clipping
-    environment: str = ""
-
-    @property
-    def identity(self) -> tuple[str, int, int, int, int]:
-        """What the server remembers so that a retried message is applied at most once."""
-        return (self.run, self.agent, self.incarnation, self.round, self.version)

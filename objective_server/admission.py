@@ -4,93 +4,119 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from metagenrl.learner.hyperparams import require
-from metagenrl.objective_server.aggregate import defect
+from metagenrl.learner.messages import AlphaGradient, CohortGradient, GradientShare
 from metagenrl.objective_server.config import ServerConfig
 from metagenrl.objective_server.errors import WrongGradientSize
 from metagenrl.objective_server.messages import AgentRecord, Reason
-from metagenrl.objective_server.state import Key, Pending, ServerState
-
-if TYPE_CHECKING:  # a type only: the server's process does not need torch
-    from metagenrl.learner.types import AlphaGradient
+from metagenrl.objective_server.pending import Key, Pending
+from metagenrl.objective_server.state import ServerState
 
 logger = logging.getLogger(__name__)
 
+Message = AlphaGradient | CohortGradient
+
 
 def admit(
-    state: ServerState, gradient: AlphaGradient, config: ServerConfig
+    state: ServerState, message: Message, config: ServerConfig
 ) -> tuple[ServerState, Reason | None]:
-    """The state with `gradient` counted and, unless a reason is returned, in the open round.
+    """The state with `message` counted and, unless a reason is returned, in the open round.
+
+    Every agent in it is counted on its own. A cohort's mean enters whole or not at all: the first
+    reason against one of the agents in it holds for all of them. Agents whose gradients it leaves
+    out are refused for their own reasons.
 
     Raises `WrongGradientSize` for another length or dtype and `ValueError` for another run's
     gradient: these are programming errors, so they are not counted.
     """
-    _require_fits(state, gradient)
-    agent = gradient.agent
-    record = state.agents.get(agent, AgentRecord())
+    _require_fits(state, message)
+    shares = message.shares
+    records = {share.agent: _arrival(state, share) for share in shares}
+    reasons = {s.agent: _reason(state, message.round, s, records[s.agent], config) for s in shares}
+    taken = [share for share in shares if share.defect is None]
+    refusal = next((reasons[s.agent] for s in taken if reasons[s.agent] is not None), None)
+    pending, in_round, remembered = state.pending, state.in_round, state.remembered
+    if taken and refusal is None:
+        entry = Pending.of(message)
+        pending = {**pending, entry.agent: entry}
+        in_round = {**in_round, **{key[0]: key for key in entry.members}}
+    for share in shares:
+        agent = share.agent
+        reason = refusal if share.defect is None else reasons[agent]
+        if reason is None:
+            records[agent] = replace(records[agent], bad_in_a_row=0)
+            continue
+        records[agent] = records[agent].reject(reason)
+        if reason == "non_finite":
+            # Remembered, so that a retry does not count towards the quarantine.
+            remembered = remembered | {_key(share, message.round)}
+            records[agent] = _after_bad(records[agent], share, message, reason, config)
+    after = replace(
+        state,
+        agents={**state.agents, **records},
+        pending=pending,
+        in_round=in_round,
+        remembered=remembered,
+    )
+    return after, refusal if taken else reasons[shares[0].agent]
+
+
+def _arrival(state: ServerState, share: GradientShare) -> AgentRecord:
+    """The agent's record with one more gradient; a new incarnation ends a quarantine."""
+    record = state.agents.get(share.agent, AgentRecord())
     record = replace(record, sent=record.sent + 1)
-    if record.quarantine is not None and gradient.incarnation > record.quarantine:
+    if record.quarantine is not None and share.incarnation > record.quarantine:
         record = replace(record, quarantine=None, bad_in_a_row=0)
-    reason = _reason(state, gradient, record, config)
-    pending, remembered = state.pending, state.remembered
-    if reason is None:
-        record = replace(record, bad_in_a_row=0)
-        pending = {**pending, agent: Pending.of(gradient)}
-    else:
-        record = record.reject(reason)
-    if reason == "non_finite":
-        # Remembered, so that a retry does not count towards the quarantine.
-        remembered = remembered | {_key(gradient)}
-        record = _after_bad(record, gradient, reason, config)
-    agents = {**state.agents, agent: record}
-    return replace(state, agents=agents, pending=pending, remembered=remembered), reason
+    return record
 
 
-def _key(gradient: AlphaGradient) -> Key:
-    return (gradient.agent, gradient.incarnation, gradient.round, gradient.version)
+def _key(share: GradientShare, round: int) -> Key:
+    return (share.agent, share.incarnation, round, share.version)
 
 
-def _require_fits(state: ServerState, gradient: AlphaGradient) -> None:
-    given = gradient.gradient
-    require(gradient.run == state.run, "gradient's run", gradient.run, state.run)
+def _require_fits(state: ServerState, message: Message) -> None:
+    given = message.gradient
+    require(message.run == state.run, "gradient's run", message.run, state.run)
     if given.shape != state.alpha.shape or given.dtype != np.float32:
         found = f"{given.dtype} of shape {given.shape}"
         expected = f"float32 of shape {state.alpha.shape}"
-        raise WrongGradientSize(gradient.agent, gradient.environment, found, expected)
+        raise WrongGradientSize(message.agent, message.environment, found, expected)
 
 
 def _reason(
-    state: ServerState, gradient: AlphaGradient, record: AgentRecord, config: ServerConfig
+    state: ServerState, round: int, share: GradientShare, record: AgentRecord, config: ServerConfig
 ) -> Reason | None:
     """Why a gradient is refused; None: it is taken."""
-    pending = state.pending.get(gradient.agent)
-    if _key(gradient) in state.remembered or (pending and pending.key == _key(gradient)):
+    present = state.in_round.get(share.agent)
+    if _key(share, round) in state.remembered or present == _key(share, round):
         return "duplicate"
-    if gradient.version > state.version or gradient.round > state.round:
+    if share.version > state.version or round > state.round:
         return "future"
     if record.quarantine is not None:
         return "quarantined"
     # In synchronous mode a gradient is for its own round only, even if alpha did not move.
     window = config.history if config.staleness_bound > 0 else 0
-    too_old = state.version - gradient.version > config.staleness_bound
-    if too_old or state.round - gradient.round > window:
+    too_old = state.version - share.version > config.staleness_bound
+    if too_old or state.round - round > window:
         return "stale"
-    bad = defect(gradient.gradient, gradient.norm)
-    if bad is None and pending is not None:
+    if share.defect is None and present is not None:
         return "duplicate"
-    return bad
+    return share.defect
 
 
 def _after_bad(
-    record: AgentRecord, gradient: AlphaGradient, reason: Reason, config: ServerConfig
+    record: AgentRecord,
+    share: GradientShare,
+    message: Message,
+    reason: Reason,
+    config: ServerConfig,
 ) -> AgentRecord:
     record = replace(record, bad_in_a_row=record.bad_in_a_row + 1)
-    who = f"agent {gradient.agent} ({gradient.environment})"
-    logger.warning("%s: %s gradient rejected in round %d", who, reason, gradient.round)
+    who = f"agent {share.agent} ({message.environment})"
+    logger.warning("%s: %s gradient rejected in round %d", who, reason, message.round)
     if record.bad_in_a_row >= config.quarantine_after:
         logger.warning("%s: quarantined after %d bad gradients", who, record.bad_in_a_row)
-        record = replace(record, quarantine=gradient.incarnation)
+        record = replace(record, quarantine=share.incarnation)
     return record

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from metagenrl.learner.hyperparams import require
+from metagenrl.learner.messages import Array, defect, euclidean
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+__all__ = [
+    "Array",
+    "Contribution",
+    "Cosines",
+    "defect",
+    "euclidean",
+    "gradient_cosines",
+    "weighted_mean",
+]
 
 
 class Contribution(Protocol):
-    """What is needed of a gradient here; `AlphaGradient` has it."""
+    """What is needed of a message here; `AlphaGradient` and `CohortGradient` have it."""
 
     @property
     def agent(self) -> int:
-        """The agent that computed it."""
+        """The agent that computed it, or the first of them."""
         ...
 
     @property
@@ -28,27 +37,23 @@ class Contribution(Protocol):
 
     @property
     def gradient(self) -> Array:
-        """[P_alpha]."""
+        """[P_alpha], of one agent or the mean of several."""
         ...
 
+    @property
+    def weight(self) -> int:
+        """How many agents' mean the gradient is."""
+        ...
 
-def defect(gradient: Array, norm: float) -> Literal["non_finite", "zero"] | None:
-    """Why a gradient must not enter the mean, or None; `norm` is the one before clipping.
-
-    Squares that overflow float32 count as non-finite: Adam's second moment would stay infinite
-    and the parameter would never move again.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        squared = np.square(gradient).sum(dtype=np.float32)
-    if not (np.isfinite(squared) and np.isfinite(norm)):
-        return "non_finite"
-    return None if np.any(gradient) else "zero"
+    def unit_sum(self) -> NDArray[np.float64]:
+        """The sum of their directions, [P_alpha]."""
+        ...
 
 
 def weighted_mean(
     contributions: Iterable[Contribution], weights: Mapping[int, float] | None = None
 ) -> Array:
-    """Sum_i w_i g_i / Sum_i w_i over agents i; every w_i is 1 where `weights` (by agent) is None.
+    """Sum_i w_i g_i / Sum_i w_i over messages i, whose `weight` w_i is, or `weights` by agent.
 
     Summed in the order of the agents' numbers, in float64, so that the result is the same to the
     bit whichever gradient arrived first. Returns [P] float32. Raises `ValueError` for none, two
@@ -58,21 +63,12 @@ def weighted_mean(
     agents = [item.agent for item in ordered]
     require(len(ordered) > 0, "gradients", 0, "at least one")
     require(len(set(agents)) == len(agents), "gradients", agents, "one per agent")
-    w = [1.0 if weights is None else float(weights[agent]) for agent in agents]
+    w = [float(item.weight if weights is None else weights[item.agent]) for item in ordered]
     require(min(w) >= 0 and sum(w) > 0, "weights", w, "numbers >= 0, not all 0")
     total = np.zeros(ordered[0].gradient.shape, np.float64)  # [P]
     for weight, item in zip(w, ordered, strict=True):
-        total += weight * item.gradient.astype(np.float64)
+        total += item.gradient if weight == 1 else weight * item.gradient.astype(np.float64)
     return (total / sum(w)).astype(np.float32)
-
-
-def euclidean(vector: NDArray[np.floating[Any]]) -> float:
-    """|x|_2, in float64 and without BLAS.
-
-    BLAS starts threads even for vectors of this size: on busy cores they take a hundred times as
-    long as the sum, and what they round depends on how many there are.
-    """
-    return float(np.sqrt(np.square(vector, dtype=np.float64).sum()))
 
 
 @dataclass(frozen=True)
@@ -88,19 +84,23 @@ def gradient_cosines(contributions: Iterable[Contribution]) -> Cosines:
 
     A mean near 0 says that the averaged gradient is mostly noise at this population's size.
     """
-    groups: dict[str, list[NDArray[np.float64]]] = {}
+    sums: dict[str, NDArray[np.float64]] = {}  # of unit vectors, by environment
+    counts: dict[str, int] = {}
     for item in sorted(contributions, key=lambda item: item.agent):
-        unit = item.gradient.astype(np.float64) / euclidean(item.gradient)
-        groups.setdefault(item.environment, []).append(unit)
-    overall = _mean_cosine([unit for units in groups.values() for unit in units])
-    means = {name: _mean_cosine(units) for name, units in groups.items()}
+        name, units = item.environment, item.unit_sum()
+        if name in sums:
+            sums[name] += units
+        else:
+            sums[name] = units  # a fresh array, ours to add to
+        counts[name] = counts.get(name, 0) + item.weight
+    overall = _mean_cosine(sum(sums.values()), sum(counts.values()))
+    means = {name: _mean_cosine(total, counts[name]) for name, total in sums.items()}
     return Cosines(overall, {name: mean for name, mean in means.items() if mean is not None})
 
 
-def _mean_cosine(units: list[NDArray[np.float64]]) -> float | None:
-    n = len(units)
-    if n < 2:
+def _mean_cosine(total: NDArray[np.float64] | int, n: int) -> float | None:
+    """Over the pairs of `n` unit vectors whose sum is `total`."""
+    if n < 2 or isinstance(total, int):
         return None
-    total = sum(units[1:], start=units[0])
     # |sum_i u_i|^2 = n + sum over ordered pairs of u_i . u_j
     return (euclidean(total) ** 2 - n) / (n * (n - 1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -36,6 +36,8 @@ class RoundReport:
     gradient_norm: float  # of the mean gradient; 0 where nothing was accepted
     update_norm: float  # of the change of alpha
     cosines: Cosines
+    applied_gradients: tuple[tuple[int, int, int, int], ...] = ()
+    """Identities (agent, incarnation, round, version) of the contributions, ascending."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +48,7 @@ class Broadcast:
     round: int  # the open round, which the next gradients belong to
     alpha: NDArray[np.float32]  # [P_alpha], read-only; never changed afterwards
     report: RoundReport | None  # of the last round this process closed
+    quarantined: Mapping[int, int] = field(default_factory=dict)  # agent: incarnation
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import math
 import threading
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from metagenrl.learner.hyperparams import require
-from metagenrl.objective_server.admission import admit
+from metagenrl.objective_server.admission import Message, admit
 from metagenrl.objective_server.aggregate import Array, euclidean, gradient_cosines, weighted_mean
 from metagenrl.objective_server.config import ServerConfig
 from metagenrl.objective_server.messages import (
@@ -23,9 +23,6 @@ from metagenrl.objective_server.messages import (
 from metagenrl.objective_server.optimizer import CosineDecay
 from metagenrl.objective_server.state import ServerState
 from metagenrl.objective_server.store import Store
-
-if TYPE_CHECKING:  # a type only: the server's process does not need torch
-    from metagenrl.learner.types import AlphaGradient
 
 __all__ = ["ObjectiveServer", "ServerConfig"]
 
@@ -108,10 +105,12 @@ class ObjectiveServer:
         """The present objective."""
         with self._lock:
             state = self._state
-            return Broadcast(state.version, state.round, state.alpha, self._report)
+            return Broadcast(
+                state.version, state.round, state.alpha, self._report, state.quarantined
+            )
 
-    def submit(self, gradient: AlphaGradient) -> Receipt:
-        """Take a gradient into the open round, or count and refuse it; retries are harmless.
+    def submit(self, gradient: Message) -> Receipt:
+        """Take a message into the open round, or count and refuse it; retries are harmless.
 
         Raises `WrongGradientSize` for another length or dtype and `ValueError` for another run's
         gradient: these are programming errors, so they are not counted.
@@ -120,9 +119,10 @@ class ObjectiveServer:
             self._state, reason = admit(self._state, gradient, self._config)
             return self._receipt(gradient, reason)
 
-    def _receipt(self, gradient: AlphaGradient, reason: Reason | None) -> Receipt:
+    def _receipt(self, gradient: Message, reason: Reason | None) -> Receipt:
         state = self._state
-        who = f"gradient of agent {gradient.agent} ({gradient.environment})"
+        agents = ", ".join(str(share.agent) for share in gradient.shares if share.defect is None)
+        who = f"gradient of agent {agents or gradient.agent} ({gradient.environment})"
         if reason is None:
             message = f"{who} accepted into round {state.round}"
             return Receipt("accepted", None, message, state.version, state.round)
@@ -132,7 +132,7 @@ class ObjectiveServer:
     def ready(self, active: Collection[int]) -> bool:
         """Whether a quorum of the `active` agents is in the open round; False if there are none."""
         with self._lock:
-            present = sum(agent in self._state.pending for agent in active)
+            present = sum(agent in self._state.in_round for agent in active)
             # The subtraction undoes rounding: 0.07 * 100 is a little over 7.
             needed = math.ceil(self._config.quorum * len(active) - 1e-9)
             return len(active) > 0 and present >= needed
@@ -158,11 +158,12 @@ class ObjectiveServer:
             report = RoundReport(
                 round=round,
                 applied=mean is not None,
-                contributors=tuple(sorted(state.pending)),
-                missing=tuple(sorted(set(expected) - state.pending.keys())),
+                contributors=tuple(sorted(state.in_round)),
+                missing=tuple(sorted(set(expected) - state.in_round.keys())),
                 gradient_norm=0.0 if mean is None else euclidean(mean),
                 update_norm=euclidean(after.alpha - state.alpha),
                 cosines=gradient_cosines(taken),
+                applied_gradients=tuple(sorted(key for item in taken for key in item.members)),
             )
             self._store.commit(after.to_dict())
             self._state, self._report = after, report

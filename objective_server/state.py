@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from metagenrl.learner.hyperparams import require
@@ -12,43 +13,9 @@ from metagenrl.objective_server.aggregate import Array
 from metagenrl.objective_server.errors import WrongArchitecture
 from metagenrl.objective_server.messages import AgentCounters, AgentRecord
 from metagenrl.objective_server.optimizer import Adam, CosineDecay
-
-if TYPE_CHECKING:
-    from metagenrl.learner.types import AlphaGradient
+from metagenrl.objective_server.pending import Key, Pending
 
 FORMAT = 1
-
-Key = tuple[int, int, int, int]
-"""A gradient's identity within its run: agent, incarnation, round, version."""
-
-
-@dataclass(frozen=True, eq=False)
-class Pending:
-    """A gradient in the open round: the server's own copy, which no sender can change."""
-
-    agent: int
-    incarnation: int
-    round: int
-    version: int
-    environment: str
-    gradient: Array  # [P_alpha]
-
-    @property
-    def key(self) -> Key:
-        """Its identity within the run."""
-        return (self.agent, self.incarnation, self.round, self.version)
-
-    @classmethod
-    def of(cls, message: AlphaGradient) -> Pending:
-        """Copy what is needed of a message."""
-        return cls(
-            message.agent,
-            message.incarnation,
-            message.round,
-            message.version,
-            message.environment,
-            message.gradient.copy(),
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +28,13 @@ class ServerState:
     version: int  # rounds applied
     round: int  # the open round; also counts rounds in which nothing was accepted
     agents: Mapping[int, AgentRecord] = field(default_factory=dict)
-    pending: Mapping[int, Pending] = field(default_factory=dict)  # by agent
+    pending: Mapping[int, Pending] = field(default_factory=dict)  # by first agent
+    in_round: Mapping[int, Key] = field(default_factory=dict)  # members of `pending`, by agent
     remembered: frozenset[Key] = frozenset()  # applied or found bad, of the last rounds
 
     def __post_init__(self) -> None:
+        if not self.alpha.flags.writeable:
+            return  # of a former state, in which it was found good
         sizes = (self.alpha.shape, self.adam.m.shape)
         require(
             self.alpha.ndim == 1 and sizes[0] == sizes[1] and self.alpha.size > 0,
@@ -87,6 +57,12 @@ class ServerState:
         if self.alpha.size != parameters:
             raise WrongArchitecture(f"{self.alpha.size} parameters", f"{parameters} parameters")
 
+    @cached_property
+    def quarantined(self) -> dict[int, int]:
+        """Agents in quarantine, with the incarnation that it was imposed on."""
+        found = ((agent, record.quarantine) for agent, record in self.agents.items())
+        return {agent: incarnation for agent, incarnation in found if incarnation is not None}
+
     def closed(self, mean: Array | None, history: int) -> ServerState:
         """The state after the open round: `mean` (None: nothing accepted) applied once."""
         if mean is None:
@@ -95,11 +71,11 @@ class ServerState:
             alpha, adam = self.adam.update(self.alpha, mean)
             version = self.version + 1
         agents = dict(self.agents)
-        for agent in self.pending:
+        for agent in self.in_round:
             agents[agent] = replace(agents[agent], accepted=agents[agent].accepted + 1)
         # A gradient of a round before these is refused by its age; no need to know it.
         oldest = self.round + 1 - history
-        seen = self.remembered | {pending.key for pending in self.pending.values()}
+        seen = self.remembered | set(self.in_round.values())
         remembered = frozenset(key for key in seen if key[2] >= oldest)
         return ServerState(
             self.run, alpha, adam, version, self.round + 1, agents, remembered=remembered
@@ -112,7 +88,7 @@ class ServerState:
                 record.sent,
                 record.accepted,
                 record.rejected,
-                int(agent in self.pending),
+                int(agent in self.in_round),
                 record.quarantine is not None,
             )
             for agent, record in sorted(self.agents.items())
@@ -144,7 +120,7 @@ class ServerState:
             "version": self.version,
             "round": self.round,
             "agents": {str(agent): vars(record).copy() for agent, record in self.agents.items()},
-            "pending": {str(agent): vars(item).copy() for agent, item in self.pending.items()},
+            "pending": {str(agent): item.to_dict() for agent, item in self.pending.items()},
             "remembered": np.array(sorted(self.remembered), np.int64).reshape(-1, 4),
         }
 
@@ -152,6 +128,7 @@ class ServerState:
     def from_dict(cls, state: Mapping[str, Any], learning_rate: float | CosineDecay) -> ServerState:
         """Undo `to_dict`. Raises `ValueError` for another format or sizes that do not agree."""
         require(state["format"] == FORMAT, "server state's format", state["format"], str(FORMAT))
+        pending = {int(a): Pending.from_dict(item) for a, item in state["pending"].items()}
         return cls(
             run=state["run"],
             alpha=np.array(state["alpha"], dtype=np.float32),
@@ -159,7 +136,8 @@ class ServerState:
             version=state["version"],
             round=state["round"],
             agents={int(agent): AgentRecord(**r) for agent, r in state["agents"].items()},
-            pending={int(agent): Pending(**item) for agent, item in state["pending"].items()},
+            pending=pending,
+            in_round={key[0]: key for item in pending.values() for key in item.members},
             remembered=frozenset(
                 (int(a), int(i), int(r), int(v)) for a, i, r, v in state["remembered"]
             ),

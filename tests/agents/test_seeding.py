@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from metagenrl.agents.seeding import agent_seeds, draw_torch_seed, restore_rng, rng_state
 
-STREAMS = ("environment", "exploration", "replay", "initialisation")
+STREAMS = ("environment", "exploration", "replay", "initialisation", "archive")
 
 
 def _fingerprints(run_seed: int, agent: int, incarnation: int) -> list[tuple[int, ...]]:
@@ -30,14 +30,14 @@ def test_same_arguments_give_the_same_streams():
 def test_streams_are_distinct_over_runs_agents_incarnations_and_purposes():
     arguments = list(itertools.product(range(3), range(4), range(3)))
     everything = [print_ for triple in arguments for print_ in _fingerprints(*triple)]
-    assert len(set(everything)) == len(arguments) * 5
+    assert len(set(everything)) == len(arguments) * 6
 
 
 def test_streams_do_not_change_between_releases():
     """A checkpoint's run can be repeated from its seed only as long as these values hold."""
     seeds = agent_seeds(1, 2, 3)
     firsts = [int(getattr(seeds, name).integers(10**9)) for name in STREAMS]
-    assert firsts == [78086932, 69629345, 757886872, 204361792]
+    assert firsts == [78086932, 69629345, 757886872, 204361792, 453278896]
     assert seeds.torch_seed == 2236532565843014954
 
 

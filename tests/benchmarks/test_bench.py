@@ -79,7 +79,12 @@ def test_bench_measures_and_writes_everything(
 ) -> None:
     monkeypatch.setattr(bench, "preset_problem", lambda name: tiny)
     out = tmp_path / "new" / "benchmarks.json"
-    assert bench.main(["--sizes", "small", "--repetitions", "1", "--out", str(out)]) == 0
+    assert (
+        bench.main(
+            ["--only", "updates", "--sizes", "small", "--repetitions", "1", "--out", str(out)]
+        )
+        == 0
+    )
     written = json.loads(out.read_text())
     assert {"date", "machine", "notes", "repetitions"} <= set(written)
     assert written["machine"]["versions"]["torch"] == torch.__version__
@@ -93,6 +98,7 @@ def test_bench_measures_and_writes_everything(
     printed = capsys.readouterr().out
     assert all(task in printed for task in rows)
     assert "too few to report" in printed
+    assert out.with_suffix(".png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(
@@ -101,6 +107,8 @@ def test_bench_measures_and_writes_everything(
         (["--repetitions", "0"], "repetitions"),
         (["--repetition", "3"], "did you mean"),
         (["--sizes", "large"], "sizes"),
+        (["--only", "everything"], "only"),
+        (["--seconds", "0"], "seconds"),
         (["--sizes", "small", "small"], "sizes"),
         (["--out", "."], "out"),
         (["--out", "/dev/null/benchmarks.json"], "/dev/null"),

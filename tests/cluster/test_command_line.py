@@ -1,6 +1,7 @@
 """What the words of a command line become by the time a command gets them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def test_without_a_preset_training_is_small(started: list[Any]) -> None:
         ("--objective.eta 10", "objective", "eta", 10.0),
         ("--eta 10", "objective", "eta", 10.0),
         ("--no-use-time", "objective", "use_time", False),
-        ("--objective.no-use-value", "objective", "use_value", False),
+        ("--objective.no-use-time", "objective", "use_time", False),
         ("--bidirectional", "objective", "bidirectional", True),
         ("--normalization joint", "objective", "normalization", "joint"),
         ("--learning-rate 3e-4", "meta", "learning_rate", 3e-4),
@@ -108,7 +109,7 @@ def test_the_random_control_has_the_presets_sizes(started: list[Any]) -> None:
         run_dir=Path("out"),
         steps=PRESETS["small"].test_steps,
         agent=PRESETS["small"].train.agent,
-        architecture=ObjectiveConfig(lstm_units=8),
+        architecture=replace(PRESETS["small"].train.objective, lstm_units=8),
     )
     assert started == [expected]
 

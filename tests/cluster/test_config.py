@@ -13,7 +13,7 @@ from metagenrl.cluster.config import (
     TrainConfig,
     UsageError,
 )
-from metagenrl.cluster.config_io import build, from_yaml, leaf_names, merge, to_yaml
+from metagenrl.cluster.config_io import build, from_yaml, leaf_names, merge, to_dict, to_yaml
 from metagenrl.cluster.presets import PRESETS
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
 
@@ -198,3 +198,12 @@ def test_bad_meta_test_values_are_refused(fields: dict[str, Any], named: str) ->
 def test_version_is_a_number_or_a_word(text: str, version: int | str) -> None:
     config = MetaTestConfig(objective="x", env="y", run_dir=Path("z"), version=text)
     assert config.requested_version == version
+
+
+def test_a_stores_password_is_in_no_text_of_a_configuration() -> None:
+    config = build(TrainConfig, {"store": "redis://ann:s3cret@127.0.0.1:7000/1"})
+    assert config.store.password == "s3cret"
+    assert "s3cret" not in f"{config!r} {to_yaml(config)} {to_dict(config)}"
+    assert "store: redis://ann@127.0.0.1:7000/1" in to_yaml(config)
+    again = build(TrainConfig, to_dict(config))
+    assert (again.store.url, again.store.password) == (config.store.url, None)

@@ -19,9 +19,13 @@ from metagenrl.cluster.evaluations import (
     summary_table,
 )
 from metagenrl.cluster.figures import NEUTRAL, Block
+from metagenrl.cluster.mean_series import MeanSeries
 from metagenrl.cluster.meta_test_panels import meta_test_block
 from metagenrl.cluster.metrics import METRICS_FILE, MetricsWriter
-from metagenrl.cluster.population_curves import generations, population_returns, thinned
+from metagenrl.cluster.population_curves import (
+    ReturnsOverLives,
+    population_returns,
+)
 from metagenrl.cluster.records import AgentRow, EvaluationRow, ObjectiveRow
 
 ROW = AgentRow(
@@ -52,9 +56,17 @@ def evaluations(folder: Path, label: str, curves: dict[int, dict[int, float]], e
     return folder
 
 
+def lives_of(rows: list[AgentRow]) -> dict[int, list[float]]:
+    over_lives = ReturnsOverLives()
+    for each in rows:
+        over_lives.add(each)
+    return over_lives.result()
+
+
 def test_an_agent_keeps_its_return_until_the_next_one() -> None:
-    rows = [row(0, 10, 1.0), row(0, 20, None), row(0, 30, 3.0), row(1, 20, 5.0), row(1, 30, 7.0)]
-    curves = population_returns(rows)
+    curves = population_returns(
+        [row(0, 10, 1.0), row(0, 20, None), row(1, 20, 5.0), row(0, 30, 3.0), row(1, 30, 7.0)]
+    )
     assert curves.steps.tolist() == [15.0, 30.0]
     np.testing.assert_array_equal(curves.returns, [[1.0, 3.0], [math.nan, 7.0]])
 
@@ -67,7 +79,7 @@ def test_an_agent_that_failed_early_is_not_carried_on() -> None:
 
 
 def test_a_restarted_agent_replaces_what_it_repeats() -> None:
-    rows = [row(0, 10, 1.0), row(0, 20, 2.0), row(0, 20, 4.0, incarnation=1)]
+    rows = [row(0, 10, 1.0), row(0, 20, 2.0), row(0, 30, 9.0), row(0, 20, 4.0, incarnation=1)]
     assert population_returns(rows).returns.tolist() == [[1.0, 4.0]]
 
 
@@ -86,15 +98,48 @@ def test_the_end_of_a_life_is_its_last_fifth() -> None:
         row(0, 220, 0.0, life=2, life_steps=20),
         row(1, 200, 50.0, life_steps=200),
     ]
-    assert generations(rows) == {0: [2.0], 1: [7.0]}  # (3 * 1 + 5) / 4; the last one known
+    assert lives_of(rows) == {0: [2.0], 1: [7.0]}  # (3 * 1 + 5) / 4; the last one known
 
 
-def test_thinning_takes_means_and_skips_what_is_unknown() -> None:
-    steps, values = thinned([0.0, 1.0, 2.0], [1.0, None, 3.0])
-    assert (steps.tolist(), values.tolist()) == ([0.0, 2.0], [1.0, 3.0])
-    steps, values = thinned(list(range(400)), [float(i) for i in range(400)])
-    assert len(steps) == 200
-    assert values[:2].tolist() == [0.5, 2.5]
+def test_a_life_that_a_restart_repeats_counts_once() -> None:
+    rows = [
+        row(0, 90, 1.0, life_steps=90),
+        row(0, 100, 1.0, life_steps=100),
+        row(0, 110, 0.0, life=1, life_steps=10),
+        row(0, 95, 5.0, life_steps=95, incarnation=1),
+        row(0, 100, 7.0, life_steps=100, incarnation=1),
+        row(0, 110, 0.0, life=1, life_steps=10, incarnation=1),
+    ]
+    assert lives_of(rows) == {0: [6.0]}
+
+
+def series_of(values: list[float | None], bins: int) -> tuple[list[float], list[float]]:
+    series = MeanSeries(bins)
+    for x, value in enumerate(values):
+        series.add(float(x), value)
+    xs, means = series.arrays()
+    return xs.tolist(), means.tolist()
+
+
+def test_a_series_is_exact_until_it_is_full_and_skips_what_is_unknown() -> None:
+    assert series_of([1.0, None, 3.0, math.nan], 4) == ([0.0, 2.0], [1.0, 3.0])
+
+
+def test_a_full_series_keeps_means_of_neighbours() -> None:
+    assert series_of([1.0, 3.0, 5.0, 7.0, 9.0], 4) == ([1.0, 3.0, 4.0], [2.0, 6.0, 9.0])
+    xs, means = series_of([float(i) for i in range(1_000)], 4)
+    assert xs == [255.0, 511.0, 767.0, 999.0]  # bins of 256
+    assert means == [127.5, 383.5, 639.5, 883.5]
+
+
+def test_a_cut_series_goes_on_with_what_comes_next() -> None:
+    series = MeanSeries(4)
+    for x in range(4):
+        series.add(float(x), 1.0)
+    series.cut(2.0)
+    series.add(2.5, 8.0)
+    assert series.arrays()[0].tolist() == [0.0, 1.0, 2.5]
+    assert series.arrays()[1].tolist() == [1.0, 1.0, 8.0]
 
 
 def test_student_t_agrees_with_scipy() -> None:

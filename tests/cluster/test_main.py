@@ -85,7 +85,7 @@ def test_help_and_parser_agree_on_the_flags(
         main([command, "--help"])
     assert caught.value.code == 0
     text = capsys.readouterr().out
-    shown = set(re.findall(r"(?<=[ │])--[a-z][a-z.-]*(?=[ ,]|$)", text, re.MULTILINE))
+    shown = set(re.findall(r"(?<=[ │])--[a-z][a-z0-9.-]*(?=[ ,]|$)", text, re.MULTILINE))
     options = accepted_flags(cls)
     shown -= {"--help", "--preset", "--config", "--resume"}
     assert shown <= options.keys()

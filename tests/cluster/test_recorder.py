@@ -9,11 +9,14 @@ from metagenrl.cluster.recorder import Recorder
 from metagenrl.cluster.run_folder import RunIdentity
 from metagenrl.learner.types import AlphaGradient
 from metagenrl.objective_server.messages import Broadcast, Receipt
+from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 
 
 @pytest.fixture
 def recorder(tmp_path):
-    config = TrainConfig(envs=("Pendulum-v1",), agents=2, run_dir=tmp_path, wandb="disabled")
+    config = TrainConfig(
+        envs=("Pendulum-v1",), agents=2, run_dir=tmp_path, wandb="disabled", engine="inprocess"
+    )
     recorder = Recorder(config, RunIdentity("r", 0.0, "m", {}), None)
     yield recorder
     recorder.close()
@@ -31,9 +34,25 @@ def test_a_version_has_its_row_also_when_the_server_died_after_it(recorder, tmp_
     broadcast = Broadcast(4, 5, np.array([3.0, 4.0], np.float32), None)
     for _ in range(2):  # the same news twice is one row
         recorder.exchange(gradients, Exchange(receipts, broadcast, True, ()))
-    recorder.tick()
+    recorder.tick(0)
     (row,) = read_metrics(tmp_path).objective
     assert (row.version, row.round, row.contributors, row.alpha_norm) == (4, 4, 2, 5.0)
     assert row.gradient_norm == pytest.approx(5.0)  # of the mean (3, 4)
     assert row.cosine == pytest.approx(9 / (3 * 73**0.5))
     assert row.update_norm is None
+
+
+def test_snapshots_and_the_machine_have_their_rows(recorder, tmp_path):
+    """A snapshot of a version that is there is not written again."""
+    broadcast = Broadcast(4, 5, np.array([3.0, 4.0], np.float32), None)
+    first = recorder.snapshot(broadcast)
+    assert recorder.snapshot(broadcast) is first
+    recorder.tick(0, held_out_waiting=3)
+    recorder.tick(0)
+    metrics = read_metrics(tmp_path)
+    (row,) = metrics.snapshots
+    assert (row.version, row.file) == (4, "objectives/objective-00000004.safetensors")
+    assert ObjectiveSnapshot.load(tmp_path / row.file).checksum == first.checksum
+    (machine,) = metrics.system  # the second tick was too soon for another
+    assert (machine.held_out_waiting, machine.lag_max) == (3, 0)
+    assert machine.rss >= machine.rss_driver > 10_000_000

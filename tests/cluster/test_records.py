@@ -90,3 +90,11 @@ def test_objective_row_adds_up_the_agents() -> None:
     assert (row.round, row.version, row.contributors) == (10, 8, 2)
     assert (row.cosine, row.cosine_by_env) == (None, {"E": 0.75})
     assert (row.gradient_norm, row.update_norm) == (0.5, 0.25)
+
+
+def test_rows_of_before_a_field_with_a_default_was_added_are_read() -> None:
+    line = json.loads(to_line(AGENT))
+    del line["origin"]
+    row = from_line(json.dumps(line))
+    assert isinstance(row, AgentRow)
+    assert (row.origin, row.q) == (None, AGENT.q)

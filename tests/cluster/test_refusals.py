@@ -13,7 +13,10 @@ StoreRun = Callable[[TrainConfig], Path]
 Refusal = Callable[[str], str]
 
 BAD_LINES = [
-    ("", "command: missing, allowed: train, test, baseline, objective show"),
+    (
+        "",
+        "command: missing, allowed: train, test, baseline, objective show, compare, report",
+    ),
     ("trian", "trian: unknown command, did you mean train?"),
     ("objective", "objective: unknown command, did you mean objective show?"),
     ("train --bacth-size 3", "--bacth-size: unknown option, did you mean --batch-size?"),
@@ -30,6 +33,11 @@ BAD_LINES = [
     ("train --gamma 1.5", "gamma: got 1.5, allowed: a number in [0, 1]"),
     ("train --gamma nan", "--gamma: got nan, allowed: a finite number"),
     ("train --batch-size 101", "learning_starts: got 200, allowed: at least 202"),
+    ("train --eval-every 0", "eval_every: got 0, allowed: a whole number >= 1"),
+    ("train --eval-patience 2", "eval_patience: got 2, allowed: 0 where eval_envs names no"),
+    ("train --eval-envs E --eval-steps 200", "eval_steps: got 200, allowed: more than learning_st"),
+    ("train --wandb disabled --wandb-per-agent", "wandb_per_agent: got True, allowed: false wher"),
+    ("workspace none --out x.json", "run: got 'none' (no config.yaml in it), allowed: the folder"),
     ("train --engine dask", "--engine: got 'dask', allowed: ray, inprocess"),
     ("train --preset tiny", "--preset: got 'tiny', allowed: quickstart, small, paper"),
     ("train --config none.yaml", "config: got 'none.yaml' (No such file or directory)"),
@@ -37,11 +45,30 @@ BAD_LINES = [
     ("train --run-dir /proc/none/run", "run_dir: got '/proc/none/run' ("),
     ("test --objective random --run-dir out", "env: missing, allowed: text"),
     ("test --objective none --env Pendulum-v1 --run-dir out", "objective: got 'none' (none: no ob"),
-    ("baseline --algo ppo", "--algo: got 'ppo', allowed: td3, ddpg, reinforce-off"),
+    ("baseline --algo a2c", "--algo: got 'a2c', allowed: td3, ddpg, reinforce-off, reinforce, p"),
     ("objective show none", "file: got 'none', allowed: an objective's snapshot file"),
     ("objective show", "file: missing, allowed: a path"),
     ("objective show a b", "b: unexpected argument"),
     ("objective show --preset small", "--preset: unknown option"),
+    (
+        "train --store redis://:s3cret@h:x",
+        "--store: got 'redis://***@h:x', allowed: file, redis://",
+    ),
+    (
+        "train --store redis://10.0.0.1",
+        "store: got 'redis://10.0.0.1' (another machine's, without a",
+    ),
+    ("train --store redis://:s3cret@127.0.0.1:1", "store: got 'redis://127.0.0.1:1' (Error 111"),
+    ("train --older-policies 0.5 --lifetime 0", "older_policies: got 0.5, allowed: 0 where lifeti"),
+    ("scale run --agents 0", "agents: got 0, allowed: a whole number >= 1"),
+    ("scale run", "agents: missing, allowed: a whole number"),
+    ("pause", "run: missing, allowed: text"),
+    ("stop run --timeout 0", "timeout: got 0.0, allowed: a finite number > 0"),
+    (
+        "status nowhere",
+        "run: got 'nowhere' (no folder of a run), allowed: such a folder, or a run's",
+    ),
+    ("status run --preset small", "--preset: unknown option"),
 ]
 
 
@@ -64,6 +91,7 @@ def test_a_mistake_is_one_line_and_starts_nothing(
     ("line", "field"),
     [
         ("train --run-dir out --envs Pendulum-v1", "envs"),
+        ("train --run-dir out --eval-envs Pendulum-v1", "eval_envs"),
         ("test --objective random --run-dir out --env", "env"),
         ("baseline --algo td3 --run-dir out --env", "env"),
     ],
@@ -126,6 +154,7 @@ def test_a_damaged_objective_is_refused(refusal: Refusal, stored_run: StoreRun) 
         ("--quorum 0.5", "server.quorum: got 0.5, allowed: 1.0, as in"),
         ("--steps 599999", "steps: got 599999, allowed: at least 600000"),
         ("--run-dir other", "run_dir: got 'other', allowed: "),
+        ("--eval-envs Hopper-v5", "held_out.eval_envs: got ['Hopper-v5'], allowed: [], as in"),
         ("--preset small", "steps: got 60000, allowed: at least 600000"),
     ],
 )
@@ -134,3 +163,11 @@ def test_resuming_with_another_configuration_is_refused(
 ) -> None:
     run = stored_run(TrainConfig(envs=("Pendulum-v1",)))
     assert refusal(f"train --resume {run} {flags}").startswith(line)
+
+
+def test_a_workspace_without_a_place_to_go_is_refused(
+    refusal: Refusal, stored_run: StoreRun
+) -> None:
+    run = stored_run(TrainConfig())
+    assert refusal(f"workspace {run}").startswith("entity: missing, allowed: an account")
+    assert refusal(f"workspace {run} --out none/x").startswith("out: got 'none/x', allowed: a file")

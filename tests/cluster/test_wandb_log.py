@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import socket
 import struct
 import subprocess
 import sys
@@ -13,22 +14,22 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from metagenrl.cluster import wandb_log
-from metagenrl.cluster.records import AgentRow, EventRow, ObjectiveRow
-from metagenrl.cluster.wandb_log import WandbLog, has_api_key, wandb_id
-from metagenrl.cluster.wandb_values import agent_values, objective_values, population_values
+from metagenrl.cluster.follower_job import FollowerJob
+from metagenrl.cluster.records import AgentRow
+from metagenrl.cluster.run_records import ScoreRow, SnapshotRow
+from metagenrl.cluster.wandb_account import has_api_key, wandb_id
+from metagenrl.cluster.wandb_log import WandbLog
+from metagenrl.objective_server.find import snapshot_path
+from metagenrl.objective_server.snapshot import ObjectiveSnapshot, Origin
 
 AGENT = AgentRow(
     time=1.0, round=10, version=10, agent=0, env="E", incarnation=0, steps=20, life=1,
     life_steps=20, state="learning", episodes=1, return_mean=-3.0, return_last=None,
     episode_length=None, q=0.5, td_loss=None, objective_loss=None, policy_gradient_norm=None,
     gradient_norm=80.0, value_after=None, lag=0, restarts=2,
-)  # fmt: skip
-OBJECTIVE = ObjectiveRow(
-    time=1.0, round=10, version=10, contributors=2, gradient_norm=0.5, update_norm=0.1,
-    alpha_norm=18.0, cosine=0.25, cosine_by_env={"a/E": 0.5}, accepted=9, rejected=2, stale=1,
-    duplicate=1, agent_steps=40, agent_steps_per_s=100.0,
 )  # fmt: skip
 
 
@@ -84,25 +85,14 @@ def offline_files(run_dir: Path) -> list[Path]:
     return sorted(run_dir.glob("wandb/offline-run-*/*.wandb"))
 
 
-def test_keys_and_values() -> None:
-    agent = agent_values(replace(AGENT, agent=7))
-    assert agent["agent/07/return"] == -3.0
-    assert (agent["agent/07/q"], agent["agent/07/steps"], agent["agent/07/life"]) == (0.5, 20, 1)
-    objective = objective_values(OBJECTIVE, agents=2)
-    assert objective["steps"] == 20.0  # of one agent
-    assert objective["meta/cosine/a-E"] == 0.5
-    assert objective["objective/version"] == 10
-    assert objective["system/agent_steps_per_s"] == 100.0
-    latest = {
-        0: AGENT,
-        1: replace(AGENT, agent=1, return_mean=-5.0, steps=10, restarts=1, state="failed"),
-        2: replace(AGENT, agent=2, return_mean=None, env="F", steps=0),
-    }
-    assert population_values(latest) == {
-        "steps": 10.0, "population/restarts": 5, "population/learning": 2,
-        "population/E/return_mean": -4.0, "population/E/return_min": -5.0,
-        "population/E/return_max": -3.0,
-    }  # fmt: skip
+def job(run_dir: Path, **options: Any) -> FollowerJob:
+    config = {"agents": 2, "meta": {"lifetime": 6000}}
+    return replace(FollowerJob("wandb", str(run_dir), "run-1", 2, config), **options)
+
+
+def the_run(file: Path) -> Any:
+    (run,) = (r.run for r in records(file) if r.WhichOneof("record_type") == "run")
+    return run
 
 
 def test_the_id_is_the_runs_own() -> None:
@@ -111,52 +101,109 @@ def test_the_id_is_the_runs_own() -> None:
     assert set(wandb_id("ä /:?" * 40)) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 
-def test_offline_file_holds_the_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    log = WandbLog("offline", tmp_path, "run-1", 2, {"agents": 2, "meta": {"lifetime": 6000}})
-    log.log([replace(OBJECTIVE, version=7)])  # every tenth version is logged
-    log.log([AGENT, replace(AGENT, agent=1, return_mean=-5.0), OBJECTIVE])
-    log.log([EventRow(0.0, 11, "restart", 1, "x")])
-    log.log([replace(AGENT, round=20, steps=40, return_mean=None)])
-    command = log.finish()
-    assert command == f"wandb sync {tmp_path}/wandb/offline-run-*"
-    assert command in capsys.readouterr().out
+def test_offline_file_holds_the_values(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    log = WandbLog(job(tmp_path))
+    log.log(
+        {"steps": 20.0, "agent/00/steps": 20.0, "agent/00/return": -3.0, "meta/cosine": 0.5}, 10
+    )
+    log.log({"heldout/steps": 20.0, "heldout/E/return": 7.0}, 20)
+    log.finish()
+    assert f"wandb sync {tmp_path}/wandb/offline-run-*" in caplog.text
     (file,) = offline_files(tmp_path)
     first, second = history(finished(file))
     assert (first["_step"], second["_step"]) == (10, 20)
-    assert first["agent/00/return"] == -3
-    assert first["agent/01/return"] == -5
-    assert first["population/E/return_mean"] == -4
-    assert (first["meta/gradient_norm"], first["meta/cosine"]) == (0.5, 0.25)
-    assert second["agent/00/steps"] == 40
-    assert "agent/00/return" not in second
+    assert (first["agent/00/return"], first["meta/cosine"]) == (-3, 0.5)
+    assert second["heldout/E/return"] == 7
     axes = {
         record.metric.glob_name: record.metric.step_metric
         for record in records(file)
         if record.WhichOneof("record_type") == "metric"
     }
     assert axes["agent/01/*"] == "agent/01/steps"
-    assert axes["population/*"] == axes["meta/*"] == "steps"
-    (run,) = (r.run for r in records(file) if r.WhichOneof("record_type") == "run")
+    assert axes["heldout/*"] == "heldout/steps"
+    names = ("population", "meta", "objective", "server", "system")
+    assert {axes[f"{name}/*"] for name in names} == {"steps"}
+    run = the_run(file)
     assert (run.run_id, run.project) == (wandb_id("run-1"), "metagenrl")
     config = {item.key: json.loads(item.value_json) for item in run.config.update}
     assert config["meta"] == {"lifetime": 6000}
 
 
+def test_snapshots_are_artifacts_with_their_history(tmp_path: Path) -> None:
+    (tmp_path / "objectives").mkdir()
+    origin = Origin("run-a", 20)
+    for version in (50, 60):
+        alpha = np.full(4, version, np.float32)
+        snapshot = ObjectiveSnapshot(alpha, version, {}, ("E",), 99, "run-1", (origin,))
+        snapshot.save(snapshot_path(tmp_path, version))
+    log = WandbLog(job(tmp_path))
+    log.snapshot(SnapshotRow(1.0, 50, 50, "objectives/x", 99))
+    for version, best in ((50, 50), (55, 50), (60, 60)):  # the same best one is logged once
+        log.score(ScoreRow(1.0, version, version, 99, 1.0, {}, best, 1.0, "m"))
+    log.finish()
+    (file,) = offline_files(tmp_path)
+    found = [
+        record.request.log_artifact.artifact if record.HasField("request") else record.artifact
+        for record in records(finished(file))
+        if record.WhichOneof("record_type") in ("artifact", "request")
+    ]
+    collection = f"-{wandb_id('run-1')}"
+    assert [(a.name.removesuffix(collection), sorted(a.aliases)) for a in found] == [
+        ("objective", ["latest", "version-50"]),
+        ("objective-best", ["latest", "version-50"]),
+        ("objective-best", ["latest", "version-60"]),
+    ]
+    metadata = json.loads(found[0].metadata)
+    assert (metadata["version"], metadata["steps"]) == (50, 99)
+    assert metadata["lineage"] == [{"run": "run-a", "version": 20}]
+    assert found[0].type == "objective"
+    (entry,) = found[0].manifest.contents
+    assert entry.path == "objective-00000050.safetensors"
+    assert entry.local_path == str(snapshot_path(tmp_path, 50))  # no copy
+
+
+def test_the_heat_map_is_part_of_the_run(tmp_path: Path) -> None:
+    log = WandbLog(job(tmp_path))
+    log.remember([AGENT, replace(AGENT, agent=1, return_mean=5.0), replace(AGENT, steps=40)])
+    log.finish()
+    (file,) = offline_files(tmp_path)
+    (row,) = history(finished(file))
+    assert row["population/heat_map/_type"] == "image-file"
+    picture = file.parent / "files" / row["population/heat_map/path"]
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_agents_have_runs_of_their_own_in_the_same_group(tmp_path: Path) -> None:
+    log = WandbLog(job(tmp_path, per_agent=True))
+    log.remember([AGENT, replace(AGENT, agent=1, env="F")])
+    log.log(
+        {"agent/00/return": -3.0, "agent/00/steps": 20.0, "agent/01/return": 5.0, "steps": 20.0}, 10
+    )
+    log.log({"agent/01/return": 6.0, "agent/01/steps": 40.0}, 20)
+    log.finish()
+    files = {the_run(finished(file)).run_id: file for file in offline_files(tmp_path)}
+    group = wandb_id("run-1")
+    assert set(files) == {group, f"{group}-00", f"{group}-01"}
+    assert {the_run(file).run_group for file in files.values()} == {group}
+    assert {the_run(file).job_type for file in files.values()} == {"population", "agent"}
+    rows = history(files[f"{group}-01"])
+    assert [(row["_step"], row["return"]) for row in rows] == [(10, 5), (20, 6)]
+    assert rows[1]["steps"] == 40
+    config = {i.key: json.loads(i.value_json) for i in the_run(files[f"{group}-01"]).config.update}
+    assert (config["env"], config["agent_index"]) == ("F", 1)
+
+
 def test_a_resumed_run_goes_on_with_the_same_one(tmp_path: Path) -> None:
     """The id is in the file's name, and steps are rounds, so that they go on as well."""
-    script = (
-        "import sys; from pathlib import Path\n"
-        "from metagenrl.cluster.wandb_log import WandbLog\n"
-        "from metagenrl.cluster.records import EventRow\n"
-        "log = WandbLog('offline', Path(sys.argv[1]), 'run-1', 1, {}); log.finish()"
-    )
-    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, timeout=120)
-    log = WandbLog("offline", tmp_path, "run-1", 1, {})
-    log.log([replace(AGENT, round=500)])
-    log.finish()
+    for step in (10, 500):
+        log = WandbLog(job(tmp_path))
+        log.log({"steps": 20.0}, step)
+        log.finish()
+        finished(offline_files(tmp_path)[-1])
+        time.sleep(1.1)  # W&B names the folders by the second
     files = offline_files(tmp_path)
-    assert {file.name for file in files} == {f"run-{wandb_id('run-1')}.wandb"}
-    assert [row["_step"] for row in history(finished(files[-1]))] == [500]
+    assert [file.name for file in files] == [f"run-{wandb_id('run-1')}.wandb"] * 2
+    assert [row["_step"] for file in files for row in history(file)] == [10, 500]
 
 
 def test_online_without_a_key_is_offline(
@@ -169,7 +216,7 @@ def test_online_without_a_key_is_offline(
         return SimpleNamespace()
 
     monkeypatch.setattr(wandb_log, "_init", init)
-    assert WandbLog("online", tmp_path, "run-1", 1, {}).mode == "offline"
+    assert WandbLog(job(tmp_path, mode="online")).mode == "offline"
     assert modes == ["offline"]
     assert "no API key" in caplog.text
 
@@ -188,39 +235,33 @@ def test_keys_are_found_where_wandb_keeps_them(
     assert has_api_key()
 
 
-def test_an_unreachable_server_leaves_an_offline_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("answer", ["refuses", "is silent"])
+def test_an_unreachable_server_leaves_an_offline_run(tmp_path: Path, answer: str) -> None:
     """In a process of its own: wandb reads its environment once."""
     script = (
         "import sys, logging; from pathlib import Path; logging.basicConfig()\n"
-        "from dataclasses import replace\n"
         "from metagenrl.cluster import wandb_log\n"
+        "from metagenrl.cluster.follower_job import FollowerJob\n"
         "wandb_log.INIT_TIMEOUT = 2.0\n"
-        "log = wandb_log.WandbLog('online', Path(sys.argv[1]), 'run-1', 1, {})\n"
+        "log = wandb_log.WandbLog(FollowerJob('wandb', sys.argv[1], 'run-1', 1, {}, 'online'))\n"
         "print(log.mode); log.finish()"
     )
-    environment = os.environ | {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "x" * 40}
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path)], env=environment, capture_output=True,
-        text=True, timeout=120, check=True,
-    )  # fmt: skip
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        if answer == "is silent":
+            server.listen()
+        port = server.getsockname()[1]
+        environment = os.environ | {
+            "WANDB_BASE_URL": f"http://127.0.0.1:{port}", "WANDB_API_KEY": "x" * 40,
+        }  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(tmp_path)], env=environment, capture_output=True,
+            text=True, timeout=120, check=True,
+        )  # fmt: skip
     assert done.stdout.splitlines()[0] == "offline"
     assert "could not start online" in done.stderr
     assert "x" * 40 not in done.stdout + done.stderr
     assert len(offline_files(tmp_path)) == 1
-
-
-def test_disabled_does_not_even_import_wandb(tmp_path: Path) -> None:
-    script = (
-        "import sys; from pathlib import Path\n"
-        "from metagenrl.cluster.wandb_log import WandbLog\n"
-        "log = WandbLog('disabled', Path(sys.argv[1]), 'run-1', 1, {})\n"
-        "log.log([]); assert log.finish() is None\n"
-        "print([m for m in ('wandb', 'torch', 'matplotlib', 'rich') if m in sys.modules])"
-    )
-    command = [sys.executable, "-c", script, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    assert done.stdout == "[]\n"
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_failures_are_logged_once_and_swallowed(
@@ -229,8 +270,6 @@ def test_failures_are_logged_once_and_swallowed(
     calls = []
 
     class Run:
-        settings = SimpleNamespace(sync_dir="x")
-
         def log(self, values: dict[str, float], step: int) -> None:
             calls.append(step)
             raise BrokenPipeError("the helper process\nis gone")
@@ -239,15 +278,17 @@ def test_failures_are_logged_once_and_swallowed(
             raise RuntimeError("again")
 
     monkeypatch.setattr(wandb_log, "_init", lambda *_: Run())
-    log = WandbLog("offline", tmp_path, "run-1", 1, {})
+    log = WandbLog(job(tmp_path))
     with caplog.at_level(logging.WARNING):
         for step in (10, 20):
-            log.log([replace(AGENT, round=step)])
-        assert log.finish() is None
+            log.log({"steps": 1.0}, step)
+        log.finish()
     assert calls == [10, 20]
-    assert [record.getMessage() for record in caplog.records] == [
+    said = [record.getMessage() for record in caplog.records]
+    assert said[0] == (
         "wandb: BrokenPipeError: the helper process is gone; training goes on without it"
-    ]
+    )
+    assert len(said) == 2  # the other one is how to upload what there is
 
 
 def test_a_run_that_cannot_start_disables_itself(
@@ -257,7 +298,8 @@ def test_a_run_that_cannot_start_disables_itself(
         raise ImportError("No module named 'wandb'")
 
     monkeypatch.setattr(wandb_log, "_init", init)
-    log = WandbLog("offline", tmp_path, "run-1", 1, {})
-    log.log([AGENT])
-    assert (log.mode, log.finish()) == ("disabled", None)
+    log = WandbLog(job(tmp_path))
+    log.log({"steps": 1.0}, 10)
+    log.finish()
+    assert log.mode == "disabled"
     assert "No module named 'wandb'" in caplog.text

@@ -1,7 +1,8 @@
-"""What every store must do. A further store joins by adding its factory to `STORES`."""
+"""What every store must do. A further store joins by adding its name to `STORES`."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,14 +10,27 @@ import numpy as np
 import pytest
 from metagenrl.objective_server.errors import SnapshotNotFound
 from metagenrl.objective_server.file_store import FileStore
+from metagenrl.objective_server.redis_link import RedisLink
+from metagenrl.objective_server.redis_store import RedisStore
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 from metagenrl.objective_server.store import Store
+from metagenrl.objective_server.store_address import StoreAddress
 
-STORES: dict[str, Callable[[Path], Store]] = {
-    "file": FileStore,
-    "durable file": lambda run_dir: FileStore(run_dir, durable=True),
-}
-"""Factories: each call with the same folder connects to the same store, as a new process would."""
+STORES = ("file", "durable file", "redis", "redis, read from another machine")
+
+
+def connect_to(name: str, folder: Path, request: pytest.FixtureRequest) -> Callable[[], Store]:
+    """Each call connects to the same store, as a new process would."""
+    if not name.startswith("redis"):
+        return lambda: FileStore(folder, durable=name.startswith("durable"))
+    address = StoreAddress.parse(request.getfixturevalue("redis_server").url)
+    folders = itertools.count()
+
+    def connect() -> Store:
+        here = folder / str(next(folders)) if "machine" in name else folder
+        return RedisStore(RedisLink(address, "kept"), "r", here)
+
+    return connect
 
 
 def snapshot(version: int, run: str = "r") -> ObjectiveSnapshot:
@@ -29,8 +43,8 @@ class TestStoreConformance:
     """The contract of `Store`."""
 
     @pytest.fixture
-    def connect(self, name: str, tmp_path: Path) -> Callable[[], Store]:
-        return lambda: STORES[name](tmp_path / "run")
+    def connect(self, name: str, tmp_path: Path, request) -> Callable[[], Store]:
+        return connect_to(name, tmp_path / "run", request)
 
     def test_empty(self, connect) -> None:
         store = connect()

@@ -1,0 +1,96 @@
+"""Several members of one environment in one process, which answer together."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from metagenrl.agents.member import Member, MemberConfig, MemberReport
+from metagenrl.learner.messages import AlphaGradient, CohortGradient, average
+from metagenrl.learner.types import Array
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A member that raised, and is gone; the others of its cohort go on."""
+
+    agent: int
+    reason: str  # one line
+    detail: str  # the original traceback
+
+
+@dataclass(frozen=True)
+class CohortReport:
+    """One round of some members; `MemberReport.gradient` is each one's share of `gradient`."""
+
+    reports: tuple[MemberReport, ...]
+    failures: tuple[Failure, ...]
+    gradient: CohortGradient | None  # None while every buffer fills
+
+
+class Cohort:
+    """Members by their numbers. Each has its own environment, networks, buffer and streams.
+
+    A member computes exactly what it would compute alone in a process; only the gradients are put
+    together, after each has been clipped on its own.
+    """
+
+    def __init__(self) -> None:
+        self._members: dict[int, Member] = {}
+
+    def add(self, config: MemberConfig, incarnation: int, state: dict[str, Any] | None) -> None:
+        """Take in a member, new or from `state`. Raises what making the member raises."""
+        self.remove(config.index)
+        member = Member(config, incarnation)
+        if state is not None:
+            member.load_state_dict(state, incarnation)
+        self._members[config.index] = member
+
+    def remove(self, agent: int) -> None:
+        """Let a member go; one that is not there is gone already."""
+        member = self._members.pop(agent, None)
+        if member is not None:
+            member.close()
+
+    def state(self, agent: int) -> dict[str, Any]:
+        """A member's complete state. Raises `KeyError` where it is not there."""
+        return self._members[agent].state_dict()
+
+    def round(
+        self,
+        agents: Sequence[int],
+        alpha: Array,
+        version: int,
+        round_index: int,
+        quarantined: Mapping[int, int],
+    ) -> CohortReport:
+        """One round of Algorithm 1 for each of `agents`, with the objective `alpha [P]`."""
+        reports: list[MemberReport] = []
+        failures: list[Failure] = []
+        gradients: list[AlphaGradient] = []
+        for agent in agents:
+            try:
+                report = self._members[agent].round(alpha, version, round_index)
+            except Exception as error:
+                failures.append(Failure(agent, repr(error), traceback.format_exc()))
+                self._discard(agent)
+                continue
+            reports.append(report)
+            if isinstance(report.gradient, AlphaGradient):
+                gradients.append(report.gradient)
+        together = average(gradients, quarantined) if gradients else None
+        shares = {share.agent: share for share in together.shares} if together else {}
+        return CohortReport(
+            tuple(replace(report, gradient=shares.get(report.agent)) for report in reports),
+            tuple(failures),
+            together,
+        )
+
+    def _discard(self, agent: int) -> None:
+        """Drop a member that raised; its environment may not even close any more."""
+        try:
+            self.remove(agent)
+        except Exception:
+            self._members.pop(agent, None)

@@ -1,0 +1,188 @@
+"""A population on Ray: seconds until it is ready, memory, and agent-steps against bare processes.
+
+    python -m benchmarks.population --agents 20 --per-actor auto --size small --seconds 10
+
+prints one JSON line; every configuration gets a process and a Ray of its own.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import psutil
+import tyro
+from metagenrl.cluster.cohorts import cohort_plan
+from metagenrl.cluster.config import TrainConfig
+from metagenrl.cluster.engine import Engine
+from metagenrl.cluster.presets import PRESETS
+from metagenrl.cluster.roster import Roster
+from metagenrl.objective_server.messages import Broadcast
+
+from benchmarks.problem import ENVIRONMENT, SizeName
+
+START_TIMEOUT = 300.0
+ROUND_TIMEOUT = 300.0
+
+
+@dataclass(frozen=True)
+class PopulationOptions:
+    """One measurement."""
+
+    agents: int = 20
+    """Agents in the population."""
+    per_actor: int | Literal["auto"] = 1
+    """Agents of an actor, as `--agents-per-actor`."""
+    size: SizeName = "paper"
+    """Preset whose sizes are taken."""
+    seconds: float = 10.0
+    """Time that rounds are counted for; 0: only start-up and memory."""
+
+
+@dataclass(frozen=True)
+class PopulationResult:
+    """What one population took."""
+
+    agents: int
+    per_actor: int | str
+    size: str
+    actors: int
+    ray_up_s: float  # until Ray and the objective server answer
+    ready_s: float  # from there until every agent has answered
+    pss_gb: float  # all processes together, after the last round
+    rounds: int
+    steps_per_s: float  # agent-steps
+    steps_per_cpu_s: float  # of all processes together
+
+
+def population_config(options: PopulationOptions, folder: Path) -> TrainConfig:
+    """The preset in one environment; agents act by their policies and learn from the start."""
+    preset = PRESETS[options.size].train
+    starts = 2 * preset.agent.batch_size
+    agent = replace(preset.agent, learning_starts=starts, random_steps=starts)
+    meta = replace(preset.meta, anneal_steps=0, lifetime=0)
+    return replace(
+        preset, envs=(ENVIRONMENT,), agents=options.agents, agents_per_actor=options.per_actor,
+        agent=agent, meta=meta, run_dir=folder, engine="ray", wandb="disabled",
+    )  # fmt: skip
+
+
+def measure_population(options: PopulationOptions) -> PopulationResult:
+    """Start a population, let it learn, and count."""
+    from metagenrl.cluster.ray_cohorts import RayCohortEngine
+    from metagenrl.cluster.ray_engine import RayEngine, actor_share, connect
+    from metagenrl.cluster.training import open_server, prepare_store, server_config
+
+    with tempfile.TemporaryDirectory() as folder:
+        config = population_config(options, Path(folder))
+        begin = time.monotonic()
+        cpus = connect()
+        plan = cohort_plan(config, cpus)
+        share = actor_share(len(plan), None, cpus)
+        prepare_store(config, "benchmark", None)
+        opened = functools.partial(
+            open_server, config.run_dir, "benchmark", config.meta.learning_rate,
+            server_config(config),
+        )  # fmt: skip
+        alone = config.agents_per_actor == 1
+        engine: Engine = (
+            RayEngine(opened, share, ROUND_TIMEOUT)
+            if alone
+            else RayCohortEngine(opened, share, ROUND_TIMEOUT, plan)
+        )
+        up = time.monotonic()
+        try:
+            _start(engine, config)
+            ready = time.monotonic()
+            rounds, wall, cpu = _rounds(engine, config, options.seconds)
+            pss = sum(process.memory_full_info().pss for process in _processes())
+        finally:
+            engine.close()
+    steps = rounds * config.agents * config.agent.policy_delay
+    return PopulationResult(
+        options.agents, options.per_actor, options.size, len(plan), up - begin, ready - up,
+        pss / 1e9, rounds, steps / wall if rounds else 0.0, steps / cpu if rounds else 0.0,
+    )  # fmt: skip
+
+
+def _start(engine: Engine, config: TrainConfig) -> None:
+    for seat in Roster(config, "benchmark").seats:
+        engine.start_agent(seat.config, 0, None)
+    up, deadline = 0, time.monotonic() + START_TIMEOUT
+    while up < config.agents:
+        results = engine.started(deadline - time.monotonic())
+        lost = [result for result in results if hasattr(result, "reason")]
+        if lost or not results:
+            raise RuntimeError(f"{up} of {config.agents} agents came up: {lost}")
+        up += len(results)
+
+
+def _rounds(engine: Engine, config: TrainConfig, seconds: float) -> tuple[int, float, float]:
+    """Rounds, seconds and CPU seconds of all processes, once every agent learns."""
+    broadcast = engine.exchange([], [], close=False).broadcast
+    while broadcast.version < 1:
+        broadcast = _round(engine, config, broadcast)
+    rounds, begin, cpu = 0, time.monotonic(), _cpu_seconds()
+    while seconds and (rounds < 2 or time.monotonic() - begin < seconds):
+        broadcast = _round(engine, config, broadcast)
+        rounds += 1
+    return rounds, time.monotonic() - begin, _cpu_seconds() - cpu
+
+
+def _round(engine: Engine, config: TrainConfig, broadcast: Broadcast) -> Broadcast:
+    """One synchronous round, as the population does it."""
+    for agent in range(config.agents):
+        engine.begin_round(agent, broadcast)
+    gradients, left = [], config.agents
+    while left:
+        results = engine.poll(ROUND_TIMEOUT, everyone=True)
+        for result in results:
+            report = getattr(result, "report", None)
+            gradient = getattr(result, "gradient", None) or getattr(report, "gradient", None)
+            left -= report is not None
+            if hasattr(gradient, "run"):
+                gradients.append(gradient)
+        if not results or any(hasattr(result, "reason") for result in results):
+            raise RuntimeError(f"a round failed: {results}")
+    gradients.sort(key=lambda g: g.agent)
+    return engine.exchange(gradients, range(config.agents), close=True).broadcast
+
+
+def _processes() -> list[psutil.Process]:
+    own = psutil.Process()
+    return [own, *own.children(recursive=True)]
+
+
+def _cpu_seconds() -> float:
+    total = 0.0
+    for process in _processes():
+        times = process.cpu_times()
+        total += times.user + times.system
+    return total
+
+
+def in_own_process(options: PopulationOptions) -> PopulationResult:
+    """`measure_population` in a fresh process. Raises `RuntimeError` where that fails."""
+    argv = [sys.executable, "-m", "benchmarks.population"]
+    for name, value in asdict(options).items():
+        argv += [f"--{name.replace('_', '-')}", str(value)]
+    run = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if run.returncode:
+        raise RuntimeError(f"{' '.join(argv[2:])}: {run.stderr.strip()[-500:]}")
+    return PopulationResult(**json.loads(run.stdout.splitlines()[-1]))
+
+
+def main() -> None:
+    """Carry out the command line."""
+    print(json.dumps(asdict(measure_population(tyro.cli(PopulationOptions)))))
+
+
+if __name__ == "__main__":
+    main()

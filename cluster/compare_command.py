@@ -1,0 +1,73 @@
+"""`metagenrl compare RUN...`: what it is told, what it refuses, and what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from metagenrl.cluster.command_line import parse
+from metagenrl.cluster.config import UsageError
+from metagenrl.cluster.config_io import build
+from metagenrl.cluster.validate import check_writable
+from metagenrl.learner.hyperparams import require
+from tyro.conf import Positional
+
+if TYPE_CHECKING:
+    from metagenrl.cluster.comparison import Scores
+
+PICTURE, TABLE, NUMBERS = "comparison.png", "comparison.md", "comparison.csv"
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """Compare runs of `test` and `baseline`: a picture, a table, and numbers as CSV."""
+
+    runs: Positional[tuple[Path, ...]]
+    """Folders of runs, or folders that hold such."""
+    out: Path
+    """Folder for the results; files of an earlier comparison in it are replaced."""
+    allow_steps: bool = False
+    """Compare runs of different lengths at the last step that all were evaluated at."""
+    allow_env_versions: bool = False
+    """Count versions of an environment (-v4, -v5) as the same."""
+
+    def __post_init__(self) -> None:
+        require(len(self.runs) > 0, "runs", list(self.runs), "at least one folder")
+
+
+def compare_config(argv: Sequence[str]) -> CompareConfig:
+    """The configuration of `metagenrl compare`. Raises `UsageError`."""
+    return build(CompareConfig, {"runs": ()} | parse(CompareConfig, argv))
+
+
+def check_compare(config: CompareConfig) -> None:
+    """Refuse folders without runs, runs that do not go together, and an unusable `out`."""
+    _read(config)
+    if config.out.exists() and not config.out.is_dir():
+        raise UsageError(f"out: got {str(config.out)!r} (a file), allowed: a folder")
+    check_writable("out", config.out)
+
+
+def _read(config: CompareConfig) -> list[Scores]:
+    from metagenrl.cluster.comparison_runs import comparable, read_rows  # numpy, rich
+
+    rows = read_rows(config.runs)
+    return comparable(rows, config.allow_steps, config.allow_env_versions)
+
+
+def run_compare(config: CompareConfig) -> int:
+    """Write the three files and print the table; 0."""
+    from metagenrl.cluster.comparison import compare
+    from metagenrl.cluster.comparison_output import to_csv, to_markdown, to_picture
+    from metagenrl.objective_server.atomic import write_atomic
+
+    comparison = compare(_read(config))
+    table = to_markdown(comparison)
+    config.out.mkdir(parents=True, exist_ok=True)
+    write_atomic(config.out / TABLE, [table.encode()])
+    write_atomic(config.out / NUMBERS, [to_csv(comparison).encode()])
+    picture = to_picture(comparison, config.out / PICTURE)
+    print(f"{table}\npicture: {picture}")
+    return 0

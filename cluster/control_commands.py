@@ -1,0 +1,90 @@
+"""`metagenrl scale`, `status`, `pause`, `resume` and `stop`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from metagenrl.cluster.config import UsageError
+from metagenrl.cluster.control import PopulationStatus, Remote, Request
+from metagenrl.cluster.control_config import (
+    PauseConfig,
+    ResumeConfig,
+    RunReference,
+    ScaleConfig,
+    StopConfig,
+)
+from metagenrl.cluster.hints import resume_command
+from metagenrl.cluster.reach import reach
+from metagenrl.cluster.validate import CONFIG_FILE
+from rich.console import Console
+from rich.text import Text
+
+_ACTIONS: dict[type[RunReference], Any] = {
+    PauseConfig: "pause",
+    ResumeConfig: "resume",
+    StopConfig: "stop",
+}
+PIPE_WIDTH = 120
+"""Columns where the output is a pipe, whose width nobody knows."""
+TALL = 10_000
+"""Lines, so that there is always a row for each agent."""
+
+
+def control(config: RunReference) -> int:
+    """Carry out one command; 0 where the population did it, 1 where it did not or is not there.
+
+    Raises `UsageError` where it refused.
+    """
+    try:
+        remote = reach(config)
+        status = remote.status()
+        if status is None or status.condition == "ended":
+            raise ConnectionError("nothing answers")
+        request = _request(config)
+        if request is None:
+            show(status)
+            return 0
+        return _ask(remote, request, config.timeout)
+    except ConnectionError as error:
+        print(f"{config.run}: not going on ({error}){_hint(config)}", file=sys.stderr)
+        return 1
+
+
+def _request(config: RunReference) -> Request | None:
+    if isinstance(config, ScaleConfig):
+        return Request("scale", config.agents, config.rejoin)
+    action = _ACTIONS.get(type(config))
+    return None if action is None else Request(action)
+
+
+def _ask(remote: Remote, request: Request, timeout: float) -> int:
+    answer = remote.ask(request, timeout)
+    if answer is None:
+        print(f"no answer in {timeout:g} s; it may still be carried out", file=sys.stderr)
+        return 1
+    if answer.outcome == "refused":
+        raise UsageError(answer.message)
+    print(answer.message, file=sys.stdout if answer.outcome == "done" else sys.stderr)
+    return 0 if answer.outcome == "done" else 1
+
+
+def _hint(config: RunReference) -> str:
+    if not (Path(config.run) / CONFIG_FILE).is_file():
+        return ""
+    return f"; to go on with it: {resume_command(config.run)}"
+
+
+def show(status: PopulationStatus) -> None:
+    """Print the population as the live view of `metagenrl train` shows it."""
+    from metagenrl.cluster.live_table import render
+
+    console = Console(highlight=False)
+    console = console if console.is_terminal else Console(highlight=False, width=PIPE_WIDTH)
+    age = max(0.0, time.time() - status.time)
+    line = f"{status.condition}   {status.working}/{status.present} agents at work"
+    # The status is renewed between rounds; a long round makes it old.
+    console.print(Text(f"{line}   {age:.0f} s ago" if age > 5 else line, style="bold"))
+    console.print(render(status.run, console.width, TALL))

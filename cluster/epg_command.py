@@ -1,0 +1,87 @@
+"""`metagenrl baseline --algo epg` and `metagenrl test` of what came out: words to configurations.
+
+Nothing is written or started here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from metagenrl.cluster.command_line import parse_with_source
+from metagenrl.cluster.config import MetaTestConfig, UsageError
+from metagenrl.cluster.config_io import build, load_mapping, merge, to_dict
+from metagenrl.cluster.epg_options import EpgTrainConfig, epg_defaults, is_epg
+from metagenrl.cluster.presets import DEFAULT_PRESET
+from metagenrl.cluster.validate import EVALUATION_RESUME_MAY_CHANGE, check_run_folder
+from metagenrl.learner.epg_config import EpgConfig
+
+RESUME_MAY_CHANGE = EVALUATION_RESUME_MAY_CHANGE | {
+    "engine", "worker_cpus", "loop_timeout", "max_restarts", "snapshot_every"
+}  # fmt: skip
+"""Fields that decide how a run is executed and not what it computes."""
+
+
+def epg_train_config(argv: Sequence[str]) -> EpgTrainConfig:
+    """The configuration of `metagenrl baseline --algo epg`, the padding's sizes filled in.
+
+    Raises `ValueError` (one line) for all that is wrong with it, environments included.
+    """
+    source, flags = parse_with_source(EpgTrainConfig, argv)
+    preset = epg_defaults(source.preset or DEFAULT_PRESET)
+    values = {n: to_dict(v) if dataclasses.is_dataclass(v) else v for n, v in preset.items()}
+    if source.config is not None:
+        values = merge(values, load_mapping(source.config))
+    config = build(EpgTrainConfig, merge(values, flags))
+    return dataclasses.replace(config, agent=_padded(config))
+
+
+def _padded(config: EpgTrainConfig) -> EpgConfig:
+    # Gymnasium takes a while to import.
+    from metagenrl.agents.env_spec import check_environment
+    from metagenrl.agents.padding import Padding
+
+    try:
+        specs = [check_environment(env) for env in dict.fromkeys(config.envs)]
+    except ValueError as error:
+        raise UsageError(f"envs: {str(error).removeprefix('environment: ')}") from error
+    agent = config.agent
+    padding = Padding.of(specs, agent.pad_observations, agent.pad_actions)
+    return dataclasses.replace(
+        agent, pad_observations=padding.observations, pad_actions=padding.actions
+    )
+
+
+def check_epg_train(config: EpgTrainConfig) -> None:
+    """Refuse a run folder that cannot be used."""
+    check_run_folder(config, RESUME_MAY_CHANGE)
+
+
+def epg_test_config(
+    values: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> MetaTestConfig | None:
+    """The configuration of a meta-test of an evolved loss, None where the objective is none.
+
+    Raises `UsageError` for fields that the loss itself decides.
+    """
+    if not _is_evolved(values):
+        return None
+    given = next((name for name in ("agent", "architecture") if name in values), None)
+    if given is not None:
+        raise UsageError(
+            f"{given}: got {values[given]}, allowed: nothing, an evolved loss brings its own"
+        )
+    return build(MetaTestConfig, merge(defaults, values))
+
+
+def _is_evolved(values: Mapping[str, Any]) -> bool:
+    """By the last version: all of a run are of a kind. What is unusable is not judged here."""
+    from metagenrl.objective_server.find import find_snapshot
+    from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+
+    try:
+        return is_epg(ObjectiveSnapshot.load(find_snapshot(Path(values["objective"]), "last")))
+    except ValueError:
+        return False

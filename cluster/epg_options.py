@@ -1,0 +1,101 @@
+"""What `metagenrl baseline --algo epg --phase train` needs to know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from metagenrl.cluster.config import Engine, available_cores
+from metagenrl.cluster.presets import PresetName
+from metagenrl.learner.epg_config import EpgConfig, EvolutionConfig
+from metagenrl.learner.hyperparams import require, require_at_least, require_positive
+from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from tyro.conf import OmitArgPrefixes
+
+KIND = "epg"
+"""Value of `kind` in the configuration of an evolved loss's snapshot."""
+
+
+def is_epg(snapshot: ObjectiveSnapshot) -> bool:
+    """Whether it holds an evolved loss, and not an objective of MetaGenRL."""
+    return snapshot.config.get("kind") == KIND
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpgTrainConfig:
+    """Evolve a loss that trains policies (Evolved Policy Gradients; appendix B.3)."""
+
+    algo: Literal["epg"] = "epg"
+    """The meta-learner."""
+    phase: Literal["train"] = "train"
+    """Meta-training; `metagenrl test --objective RUN_DIR` is the other phase."""
+    envs: tuple[str, ...]
+    """Training environments; a generation's noise vectors are dealt to them in turn."""
+    run_dir: Path
+    """New folder for the run, or with --resume the one to go on with."""
+    resume: bool = False
+    """Go on with the run in run_dir from its newest complete generation."""
+    seed: int = 0
+    """Seed of the whole run."""
+    engine: Engine = "ray"
+    """Inner loops in Ray actors, or all in this process."""
+    workers: int = field(default_factory=lambda: available_cores())
+    """Inner loops at the same time, each in an actor of its own."""
+    worker_cpus: float | None = None
+    """CPUs that Ray reserves for a worker; None: what the machine has, shared evenly."""
+    updates: int = 128
+    """Policy updates of an inner loop, `update_every` steps apart (section B.3)."""
+    fitness_episodes: int = 3
+    """Episodes of the trained policy whose mean return is the loss's fitness."""
+    snapshot_every: int = 10
+    """Generations between the snapshots under objectives/."""
+    loop_timeout: float = 3600.0
+    """Seconds after which an inner loop is given up and its worker replaced."""
+    max_restarts: int = 5
+    """Replacements of one worker before the run ends."""
+    evolution: OmitArgPrefixes[EvolutionConfig] = field(default_factory=EvolutionConfig)
+    agent: OmitArgPrefixes[EpgConfig] = field(default_factory=EpgConfig)
+
+    def __post_init__(self) -> None:
+        require(len(self.envs) > 0, "envs", self.envs, "at least one environment")
+        require_at_least(self, 1, "workers", "updates", "fitness_episodes", "snapshot_every")
+        require_at_least(self, 0, "seed", "max_restarts")
+        require_positive(self, "loop_timeout")
+        require(
+            self.worker_cpus is None or self.worker_cpus > 0,
+            "worker_cpus",
+            self.worker_cpus,
+            "none or a number > 0",
+        )
+        least = 2 * len(self.envs)  # fitness is ranked within an environment
+        require(
+            self.evolution.noise_vectors >= least,
+            "noise_vectors",
+            self.evolution.noise_vectors,
+            f"at least {least}, two for each environment",
+        )
+
+    @property
+    def loop_steps(self) -> int:
+        """Environment steps of an inner loop."""
+        return self.updates * self.agent.update_every
+
+    def env_of(self, vector: int) -> str:
+        """The environment of a noise vector; both signs have the same."""
+        index = vector // 2 if self.evolution.antithetic else vector
+        return self.envs[index % len(self.envs)]
+
+
+def epg_defaults(preset: PresetName) -> dict[str, Any]:
+    """The fields that a preset gives a value; the others' defaults are the paper's."""
+    if preset == "paper":
+        return {}
+    quick = preset == "quickstart"
+    return {
+        "updates": 16 if quick else 64,
+        "snapshot_every": 5 if quick else 10,
+        "evolution": EvolutionConfig(
+            generations=20 if quick else 200, noise_vectors=16 if quick else 32, sigma=0.05
+        ),
+    }

@@ -1,0 +1,47 @@
+"""Evolved losses in meta-tests: the agent that a snapshot describes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from metagenrl.agents.env_spec import check_environment
+from metagenrl.agents.epg import EpgAgent
+from metagenrl.agents.padding import Padding
+from metagenrl.cluster.config import UsageError
+from metagenrl.cluster.config_io import build
+from metagenrl.cluster.trainee_job import TraineeJob
+from metagenrl.learner.epg_config import EpgConfig
+from metagenrl.learner.epg_loss import LossNet
+from metagenrl.objective_server.errors import WrongArchitecture
+from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+
+
+def agent_of(snapshot: ObjectiveSnapshot) -> EpgConfig:
+    """The agent that the loss trains. Raises `UsageError`, `WrongArchitecture`."""
+    fields = {name: value for name, value in snapshot.config.items() if name != "kind"}
+    config = build(EpgConfig, fields)
+    expected = LossNet(config.features).layout.size
+    if snapshot.alpha.size != expected:
+        raise WrongArchitecture(f"{snapshot.alpha.size} parameters", f"{expected} parameters")
+    return config
+
+
+def check_usable(snapshot: ObjectiveSnapshot, env: str) -> None:
+    """Raise `UsageError` where the environment does not fit the loss's padding."""
+    config = agent_of(snapshot)
+    try:
+        Padding(config.pad_observations, config.pad_actions).require_fits(check_environment(env))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def epg_agent(job: TraineeJob) -> EpgAgent:
+    """A new agent that the loss in the job's snapshot trains.
+
+    Raises `CorruptFile`, `FutureFormat`, `WrongArchitecture`, and `ValueError` where the
+    environment does not fit the padding.
+    """
+    snapshot = ObjectiveSnapshot.load(Path(job.objective.snapshot))
+    phi = torch.from_numpy(snapshot.alpha.copy())
+    return EpgAgent(agent_of(snapshot), job.env, job.seed, phi)

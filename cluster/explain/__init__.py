@@ -1,0 +1,1 @@
+"""`metagenrl explain`: what a learned objective has learned."""

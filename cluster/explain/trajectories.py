@@ -1,0 +1,126 @@
+"""Minibatches of trajectories and the agents they belong to: stored by a run, or made anew."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from metagenrl.agents.actor_critic import ActorCritic
+from metagenrl.agents.replay import ReplayBuffer
+from metagenrl.agents.trainee import Trainee, TraineeConfig
+from metagenrl.cluster.config import TrainConfig, UsageError
+from metagenrl.cluster.run_folder import CHECKPOINTS, agent_part
+from metagenrl.learner.evaluation import PolicyEvaluation
+from metagenrl.learner.hyperparams import AgentConfig
+from metagenrl.learner.objectives import Objective
+from metagenrl.objective_server.errors import CorruptFile, FutureFormat
+from metagenrl.objective_server.files import newest_complete, read_folder
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class AgentSamples:
+    """One agent's policy and critic on minibatches of its own trajectories."""
+
+    name: str
+    env: str
+    agent: AgentConfig
+    evaluations: Sequence[PolicyEvaluation]
+
+
+def stored_samples(
+    run_dir: Path, config: TrainConfig, agents: int, minibatches: int, seed: int
+) -> list[AgentSamples]:
+    """From the newest complete checkpoint, up to `agents` of each environment.
+
+    Agents whose buffer is smaller than a minibatch, as just after a rebirth, are left out.
+    Raises `UsageError` where nothing is left, or no checkpoint is complete.
+    """
+    path = newest_complete(run_dir / CHECKPOINTS)
+    if path is None:
+        raise UsageError(
+            f"objective: got {str(run_dir)!r} (no complete checkpoint), allowed: a run with "
+            "one, or --env"
+        )
+    taken: dict[str, int] = {}
+    samples = []
+    for index, env, state in _agent_states(path, config):
+        if taken.get(env, 0) >= agents:
+            continue
+        sample = _restored(f"agent {index}", env, config.agent, state, minibatches, seed + index)
+        if sample is not None:
+            taken[env] = taken.get(env, 0) + 1
+            samples.append(sample)
+    if not samples:
+        raise UsageError(f"objective: got {str(run_dir)!r} (its buffers are empty), allowed: --env")
+    return samples
+
+
+def _agent_states(path: Path, config: TrainConfig) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    """One agent at a time: a replay buffer is large."""
+    for index in range(config.agents):
+        part = agent_part(index)
+        try:
+            state = read_folder(path, [part])[part]
+        except (CorruptFile, FutureFormat):
+            raise
+        except ValueError:  # it had failed, or left
+            continue
+        yield index, config.envs[index % len(config.envs)], state
+
+
+def _restored(
+    name: str, env: str, config: AgentConfig, state: Mapping[str, Any], minibatches: int, seed: int
+) -> AgentSamples | None:
+    saved = state["rollout"]["buffer"]
+    stored, observation_size = saved["observations"].shape
+    if stored < config.batch_size:
+        logger.warning("%s (%s) is left out: %d stored steps", name, env, stored)
+        return None
+    action_size = saved["actions"].shape[1]
+    buffer = ReplayBuffer(int(saved["capacity"]), observation_size, action_size)
+    buffer.load_state_dict(saved)
+    actor_critic = ActorCritic(config, observation_size, action_size, torch.Generator())
+    actor_critic.load_state_dict(state["actor_critic"])
+    return _samples(name, env, config, actor_critic, buffer, minibatches, seed)
+
+
+def new_samples(
+    env: str, config: AgentConfig, objective: Objective, steps: int, minibatches: int, seed: int
+) -> list[AgentSamples]:
+    """Of a new agent that `objective` trains in `env` for `steps` (Algorithm 2)."""
+    trainee = Trainee(TraineeConfig(env, seed, config), objective)
+    try:
+        for _ in range(steps):
+            trainee.step()
+    finally:
+        trainee.close()
+    buffer = trainee.rollout.buffer
+    if len(buffer) < config.batch_size:
+        raise UsageError(f"steps: got {steps}, allowed: at least {config.batch_size}")
+    actor_critic = trainee.actor_critic
+    return [_samples("new agent", env, config, actor_critic, buffer, minibatches, seed)]
+
+
+@torch.no_grad()
+def _samples(
+    name: str,
+    env: str,
+    config: AgentConfig,
+    actor_critic: ActorCritic,
+    buffer: ReplayBuffer,
+    minibatches: int,
+    seed: int,
+) -> AgentSamples:
+    rng = np.random.default_rng(seed)
+    batches = [
+        buffer.sample(rng, config.batch_size, config.segment_length).batch()
+        for _ in range(minibatches)
+    ]
+    return AgentSamples(name, env, config, [actor_critic.evaluate(batch) for batch in batches])

@@ -1,0 +1,242 @@
+"""Held-out evaluation beside a population that goes on training (Figures 4 and 10).
+
+Versions of alpha train new agents, in processes of low priority that nothing waits for. Which
+tests are done is read off their files, so a resumed run does what is missing and nothing twice.
+Results enter the run's rows version by version, in order, whatever order they come in.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Protocol
+
+from metagenrl.cluster.config import TrainConfig
+from metagenrl.cluster.held_out_score import Standing, metric, standing
+from metagenrl.cluster.held_out_trials import (
+    Candidate,
+    keep_candidate,
+    kept_candidates,
+    mean_return,
+    result,
+    trials,
+)
+from metagenrl.cluster.intervals import Moment
+from metagenrl.cluster.metrics import METRICS_FILE, rows_of_kind
+from metagenrl.cluster.records import EvaluationRow, MetricsRow
+from metagenrl.cluster.run_records import HeldOutRow, ScoreRow
+from metagenrl.cluster.trainee_job import TraineeJob
+from metagenrl.cluster.trainee_pool import Ended
+from metagenrl.objective_server.file_store import FileStore
+from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+
+POLL_SECONDS = 1.0
+TRIES = 3
+"""Times that a test is begun before its version is left without a score."""
+
+logger = logging.getLogger(__name__)
+
+
+class Runner(Protocol):
+    """Where tests are carried out: `TraineePool` in processes here, `RayTrials` in Ray tasks."""
+
+    workers: int  # tests at the same time
+
+    @property
+    def outstanding(self) -> int:
+        """Jobs that have not ended."""
+        ...
+
+    def submit(self, job: TraineeJob) -> None:
+        """Carry the job out once there is room."""
+        ...
+
+    def poll(self) -> list[Ended]:
+        """The jobs that ended since the last call, their rows in place; never waits."""
+        ...
+
+    def close(self) -> None:
+        """Give up what is not finished."""
+        ...
+
+
+class HeldOut:
+    """The held-out tests of one run; does nothing where no environment is configured."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        runner: Runner,
+        record: Callable[[MetricsRow], None],
+        moment: Callable[[], Moment],
+    ) -> None:
+        """`record` takes rows for the run's metrics; `moment` says where the run is.
+
+        Candidates up to the moment's version, kept by the run that is resumed, go on.
+        """
+        self._config, self._options, self._runner = config, config.held_out, runner
+        self._record, self._moment = record, moment
+        self._due = float("-inf")
+        self._failures: Counter[TraineeJob] = Counter()
+        self._returns: dict[int, dict[str, float | None]] = {}  # of the versions that are scored
+        self._standing = Standing({}, None, 0)
+        self._candidates: list[Candidate] = []
+        self._rows: set[tuple[int, str, int]] = set()  # version, environment, seed
+        self._scored: set[int] = set()
+        if self._options.eval_envs:
+            self._read_rows()
+            for candidate in kept_candidates(config.run_dir, moment().version):
+                self._take(candidate)
+
+    def _read_rows(self) -> None:
+        """What the run's metrics have already, after a resume cut them back."""
+        file = self._config.run_dir / METRICS_FILE
+        for row in (*rows_of_kind(file, HeldOutRow.kind), *rows_of_kind(file, ScoreRow.kind)):
+            if isinstance(row, HeldOutRow):
+                self._rows.add((row.version, row.env, row.seed))
+            elif isinstance(row, ScoreRow):
+                self._scored.add(row.version)
+
+    @property
+    def waiting(self) -> int:
+        """Tests that are not finished."""
+        return self._runner.outstanding
+
+    @property
+    def stop(self) -> bool:
+        """Whether meta-training should end: no better version for `eval_patience` tested ones."""
+        patience = self._options.eval_patience
+        return 0 < patience <= self._standing.without_progress
+
+    def due(self, before: int, version: int) -> bool:
+        """Whether a version on the way from `before` to `version` is one to test."""
+        every = self._options.eval_every
+        return bool(self._options.eval_envs) and version // every > before // every
+
+    def request(self, snapshot: ObjectiveSnapshot) -> None:
+        """Have a version of alpha tested, unless it is already; a full disk is only logged."""
+        known = any(candidate.version == snapshot.version for candidate in self._candidates)
+        if known or not self._options.eval_envs:
+            return
+        try:
+            self._take(keep_candidate(self._config.run_dir, snapshot))
+        except OSError as error:
+            logger.warning("version %d is not tested: %s", snapshot.version, error.strerror)
+
+    def poll(self) -> None:
+        """Take in results; called every round, and looks at the processes once a second."""
+        now = time.monotonic()
+        if now < self._due or not self._options.eval_envs:
+            return
+        self._due = now + POLL_SECONDS
+        try:
+            ends = self._runner.poll()
+        except OSError as error:  # no memory or disk for another process: try again
+            logger.warning("held-out tests: %s", error.strerror or error)
+            return
+        for end in ends:
+            if end.failure:
+                self._failed(end)
+        if ends:
+            self._score()
+
+    def finish(self, between: Callable[[int], None]) -> None:
+        """Wait for the tests that are left; now and then `between` hears how many they are.
+
+        Where patience has come to its end, what is left is of no use and is left alone.
+        """
+        if self.waiting and not self.stop:
+            logger.warning(
+                "%d held-out tests are left; interrupt to leave them to --resume", self.waiting
+            )
+        while self.waiting and not self.stop:
+            time.sleep(POLL_SECONDS)
+            self.poll()
+            between(self.waiting)
+
+    def close(self) -> None:
+        """End the processes; a resumed run goes on with their tests."""
+        self._runner.close()
+
+    def _take(self, candidate: Candidate) -> None:
+        self._candidates.append(candidate)
+        for job in trials(self._config, candidate):
+            if result(job) is None:
+                job.rows.parent.mkdir(exist_ok=True)
+                self._runner.submit(job)
+        self._score()
+
+    def _failed(self, end: Ended) -> None:
+        job = end.job
+        self._failures[job] += 1
+        logger.warning("%s in %s, seed %d: %s", job.label, job.env, job.seed, end.failure)
+        logger.info("what it logged last:\n%s", end.detail)
+        if self._failures[job] < TRIES:
+            self._runner.submit(job)
+
+    def _score(self) -> None:
+        """Turn the candidates that are complete, up to the first that is not, into rows."""
+        for candidate in self._candidates[len(self._returns) :]:
+            if self.stop:  # what the decision was made on stays all that it was made on
+                break
+            jobs = trials(self._config, candidate)
+            results = [result(job) for job in jobs]
+            given_up = [self._failures[job] >= TRIES for job in jobs]
+            if not all(r or gone for r, gone in zip(results, given_up, strict=True)):
+                break
+            self._complete(candidate, jobs, results)
+        self._mark_best()
+
+    def _complete(
+        self, candidate: Candidate, jobs: list[TraineeJob], results: list[EvaluationRow | None]
+    ) -> None:
+        by_env: dict[str, float | None] = {}
+        for env in self._options.eval_envs:
+            of_env = [r for job, r in zip(jobs, results, strict=True) if job.env == env]
+            there = [row for row in of_env if row is not None]
+            by_env[env] = mean_return(there) if len(there) == len(of_env) else None
+            for row in there:
+                self._write_trial(candidate, row)
+        self._returns[candidate.version] = by_env
+        self._standing = standing(self._returns, self._options.eval_envs)
+        self._write_score(candidate, by_env)
+
+    def _write_trial(self, candidate: Candidate, row: EvaluationRow) -> None:
+        identity = (candidate.version, row.env, row.seed)
+        if identity in self._rows:
+            return
+        self._rows.add(identity)
+        now = self._moment()
+        self._record(
+            HeldOutRow(
+                now.time, now.round, candidate.version, candidate.agent_steps, row.env, row.seed,
+                row.steps, row.return_mean, row.returns,
+            )
+        )  # fmt: skip
+
+    def _write_score(self, candidate: Candidate, by_env: dict[str, float | None]) -> None:
+        if candidate.version in self._scored:
+            return
+        self._scored.add(candidate.version)
+        state, now = self._standing, self._moment()
+        score = state.scores[candidate.version]
+        known = {env: value for env, value in by_env.items() if value is not None}
+        self._record(
+            ScoreRow(
+                now.time, now.round, candidate.version, candidate.agent_steps, score, known,
+                state.best, state.best_score, metric(self._options),
+            )
+        )  # fmt: skip
+        shown = ", ".join(f"{env} {value:.1f}" for env, value in known.items()) or "failed"
+        logger.info("held-out, version %d: %s; best is %s", candidate.version, shown, state.best)
+
+    def _mark_best(self) -> None:
+        best, score = self._standing.best, self._standing.best_score
+        if best is None or score is None:
+            return
+        try:
+            FileStore(self._config.run_dir).mark_best(best, score, metric(self._options))
+        except (OSError, ValueError) as error:
+            logger.warning("best version %d was not noted: %s", best, error)

@@ -1,0 +1,55 @@
+"""What there is to know of a meta-learning baseline's run: where it trained, how large it is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from metagenrl.agents.env_spec import check_environment
+from metagenrl.agents.padding import Padding
+from metagenrl.cluster.algorithms import TRAITS
+from metagenrl.cluster.config import BaselineConfig, UsageError
+
+FACTS_FILE = "objective.json"
+
+
+@dataclass(frozen=True)
+class MetaLearned:
+    """A meta-learner's run folder."""
+
+    run_dir: Path
+    algo: str
+    environments: tuple[str, ...]
+    """Those of meta-training."""
+    padding: Padding
+
+    @property
+    def seeds(self) -> Path:
+        """Folder with one policy for each seed that is done."""
+        return self.run_dir / "seeds"
+
+
+def meta_learned(run_dir: Path) -> MetaLearned | None:
+    """What is in `run_dir`, or None where it is not the meta-training of a baseline.
+
+    Raises `UsageError` where its facts cannot be read.
+    """
+    try:
+        facts = json.loads((run_dir / FACTS_FILE).read_bytes())
+        if facts.get("phase") != "train" or not TRAITS[facts["rule"]].meta_learner:
+            return None
+        padding = Padding(**facts["padding"])
+        return MetaLearned(run_dir, facts["rule"], tuple(facts["environments"]), padding)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise UsageError(
+            f"objective: got {str(run_dir)!r} ({FACTS_FILE}: {error}), allowed: a complete run"
+        ) from error
+
+
+def padding_of(config: BaselineConfig) -> Padding:
+    """The sizes of a meta-training. Raises `ValueError` where an environment does not fit."""
+    specs = [check_environment(env) for env in config.environments]
+    return Padding.of(specs, config.rl2.pad_observations, config.rl2.pad_actions)

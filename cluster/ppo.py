@@ -1,0 +1,35 @@
+"""PPO (appendix B.3): one agent in one environment, trained by RLlib."""
+
+from __future__ import annotations
+
+from metagenrl.agents.evaluation import evaluate_policy
+from metagenrl.agents.gym_view import GymView
+from metagenrl.agents.rollout import Episode
+from metagenrl.agents.seeding import agent_seeds
+from metagenrl.cluster.rllib_policy import NetworkShape
+from metagenrl.cluster.rllib_ppo import PpoRun, RllibPpo
+from metagenrl.cluster.trainee_job import TraineeJob
+
+
+class PpoAgent(RllibPpo):
+    """The agent of a job; separate networks for policy and critic."""
+
+    def __init__(self, job: TraineeJob) -> None:
+        """Raises `ValueError` as `check_environment` does."""
+        self.job = job
+        view = GymView(job.env, agent_seeds(job.seed, 0, 0).environment, job.agent.gamma)
+        environment = view.steady.environment
+        network = NetworkShape(
+            inputs=environment.observation_size,
+            actions=environment.action_size,
+            hidden_units=job.agent.hidden_units,
+            hidden_layers=job.agent.hidden_layers,
+        )
+        rollout = job.on_policy.rollout_steps
+        super().__init__(
+            view, PpoRun(job.seed, job.steps, rollout, job.agent.gamma, network, job.ppo)
+        )
+
+    def evaluate(self, episodes: int, env_id: str) -> list[Episode]:
+        """Undisturbed episodes of the distribution's mode; always the same initial states."""
+        return evaluate_policy(env_id, self.job.seed, self.policy().act, episodes)

@@ -1,0 +1,1 @@
+"""`metagenrl report`: runs and their meta-tests as one page and its pictures."""

@@ -1,0 +1,131 @@
+"""Mean and interquartile mean of agents' scores with 95 % stratified bootstrap intervals.
+
+By rliable (Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice",
+NeurIPS 2021): agents are resampled within each environment, and the interval lies between the
+percentiles of the aggregate. The unit is one agent, a seed of a run. With two or three agents such
+intervals are narrower than the truth; how many agents there are belongs beside every number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+REPETITIONS = 5_000
+"""Bootstrap samples of an interval."""
+CONFIDENCE = 0.95
+_SEED = 0
+
+Array = NDArray[np.float64]
+Scores = ArrayLike | Mapping[str, ArrayLike]
+"""Scores `[K]` of K agents of one environment, or by environment, K agents in each."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A number with its 95 % interval, whose ends are NaN where one agent alone was seen."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
+class CurveInterval:
+    """An aggregate along S evaluations, each `[S]`, with its pointwise 95 % interval."""
+
+    values: Array
+    low: Array
+    high: Array
+
+
+def mean_with_interval(scores: Scores, repetitions: int = REPETITIONS) -> Interval:
+    """The mean over environments of the mean over agents; the same scores give the same bits.
+
+    Several environments' scores must be normalised to be comparable. Raises `ValueError` for no
+    scores, scores that are not finite and environments with different numbers of agents.
+    """
+    return _single(_estimate(_table(scores), _mean, repetitions))
+
+
+def iqm_with_interval(scores: Scores, repetitions: int = REPETITIONS) -> Interval:
+    """The mean of the middle half of all agents' scores; as `mean_with_interval`.
+
+    Of fewer than four scores nothing is cut off: then it is the mean.
+    """
+    return _single(_estimate(_table(scores), _interquartile_mean, repetitions))
+
+
+def iqm_curve(returns: ArrayLike, repetitions: int = REPETITIONS) -> CurveInterval:
+    """`iqm_with_interval` at S evaluations of K agents of one environment, `[K, S]` returns.
+
+    Raises `ValueError` for no agents and for returns that are not finite.
+    """
+    table = _checked(np.asarray(returns, np.float64))[:, None, :]  # [K, 1, S]
+    return _estimate(table, _interquartile_mean, repetitions)
+
+
+def _table(scores: Scores) -> Array:
+    """`[K, E, 1]` for K agents in each of E environments."""
+    columns = list(scores.values()) if isinstance(scores, Mapping) else [scores]
+    arrays = [np.asarray(column, np.float64).reshape(-1) for column in columns]
+    counts = sorted({array.size for array in arrays})
+    if len(counts) > 1:
+        raise ValueError(f"scores: got {counts} agents, allowed: as many in each environment")
+    return _checked(np.stack(arrays, 1) if arrays else np.empty((0, 0)))[..., None]
+
+
+def _checked(table: Array) -> Array:
+    if not table.size:
+        raise ValueError("scores: got none, allowed: at least one")
+    if not np.isfinite(table).all():
+        raise ValueError("scores: got NaN or Inf, allowed: finite numbers")
+    return table
+
+
+def _mean(table: Array) -> Array:
+    mean: Array = table.mean(axis=(0, 1))  # [K, E, S] -> [S]
+    return mean
+
+
+def _interquartile_mean(table: Array) -> Array:
+    """rliable's `aggregate_iqm` at every step at once, twenty times as fast: `[K, E, S] -> [S]`."""
+    ordered = np.sort(table.reshape(-1, table.shape[-1]), axis=0)
+    cut = len(ordered) // 4
+    middle: Array = ordered[cut : len(ordered) - cut].mean(axis=0)
+    return middle
+
+
+def _estimate(table: Array, aggregate: Callable[[Array], Array], repetitions: int) -> CurveInterval:
+    """`aggregate` of `[K, E, S]`, and its bootstrap interval where K > 1."""
+    if len(table) == 1:
+        unknown = np.full(table.shape[-1], math.nan)
+        return CurveInterval(aggregate(table), unknown, unknown)
+    from rliable.library import get_interval_estimates  # pandas: a second and a half
+
+    with _reproducible():
+        values, intervals = get_interval_estimates(
+            {"": table}, aggregate, reps=repetitions, confidence_interval_size=CONFIDENCE
+        )
+    low, high = intervals[""]
+    return CurveInterval(values[""], low, high)
+
+
+@contextmanager
+def _reproducible() -> Iterator[None]:
+    # rliable 1.2 resamples by numpy's global generator whatever `random_state` it is given.
+    before = np.random.get_state()
+    np.random.seed(_SEED)
+    try:
+        yield
+    finally:
+        np.random.set_state(before)
+
+
+def _single(curve: CurveInterval) -> Interval:
+    return Interval(float(curve.values[0]), float(curve.low[0]), float(curve.high[0]))

@@ -1,0 +1,47 @@
+"""A run's store by its address, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from metagenrl.cluster.config import UsageError
+from metagenrl.objective_server.store import Store
+from metagenrl.objective_server.store_address import PASSWORD_VARIABLE, StoreAddress
+
+BUFFERED = "kept in the run's folder until it is back, training goes on"
+
+
+def open_store(address: StoreAddress, run: str, run_dir: Path, *, durable: bool = False) -> Store:
+    """The store of `run`; see `FileStore` and `RedisStore`."""
+    if not address.is_redis:
+        from metagenrl.objective_server.file_store import FileStore
+
+        return FileStore(run_dir, durable=durable)
+    from metagenrl.objective_server.redis_link import RedisLink
+    from metagenrl.objective_server.redis_store import RedisStore
+
+    return RedisStore(RedisLink(address, BUFFERED), run, run_dir, durable=durable)
+
+
+def check_store(address: StoreAddress, allow_redis_without_password: bool) -> None:
+    """Refuse a Redis that is open to others, that does not answer or that does not let us in.
+
+    Later it may go and come back; at the start of a run its absence is a mistake.
+    """
+    if not address.is_redis:
+        return
+    if not (address.is_loopback or address.password or allow_redis_without_password):
+        raise UsageError(
+            f"store: got {str(address)!r} (another machine's, without a password), allowed: a URL "
+            f"with a password, or {PASSWORD_VARIABLE} set, or --allow-redis-without-password"
+        )
+    import redis
+    from metagenrl.objective_server.redis_link import connect, one_line
+
+    try:
+        connect(address).ping()
+    except (redis.RedisError, OSError) as error:
+        raise UsageError(
+            f"store: got {str(address)!r} ({one_line(error)}), allowed: a Redis that answers and "
+            f"accepts the password of its URL or of {PASSWORD_VARIABLE}"
+        ) from None

@@ -1,0 +1,168 @@
+"""`metagenrl top RUN`: the live table of a population that another process trains.
+
+It only reads what the run publishes, so that it can come and go, and look at finished runs too.
+Where the run's folder is on another machine, it asks the run itself, through Ray or Redis.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, TextIO
+
+from metagenrl.cluster.command_line import parse
+from metagenrl.cluster.config import StoreOption, TrainConfig, UsageError
+from metagenrl.cluster.config_io import build, load_mapping
+from metagenrl.cluster.control import Remote
+from metagenrl.cluster.control_config import RunReference
+from metagenrl.cluster.published import PublishedStatus, Sighting
+from metagenrl.cluster.rate import duration
+from metagenrl.cluster.reach import reach
+from metagenrl.cluster.status import status_line
+from metagenrl.cluster.validate import CONFIG_FILE, check_is_run
+from metagenrl.learner.hyperparams import require
+from metagenrl.objective_server.store_address import StoreAddress
+from tyro.conf import Positional
+
+SILENCE = 60.0
+"""Seconds without news after which the run is said to be silent."""
+
+
+class StatusSource(Protocol):
+    """Something that knows how a run is doing."""
+
+    def look(self) -> Sighting:
+        """The newest that is known."""
+        ...
+
+
+@dataclass(frozen=True)
+class TopConfig:
+    """Watch a running population from another terminal."""
+
+    run: Positional[str]
+    """Folder of a meta-training run, or its id (in run.json) where that is on another machine."""
+    store: StoreOption = field(default_factory=StoreAddress)
+    """The run's Redis, for a run that is asked by its id."""
+    ray_address: str | None = None
+    """HOST:PORT of the run's Ray cluster, for a run that is asked by its id; None: RAY_ADDRESS."""
+    interval: float = 1.0
+    """Seconds between two looks; without a terminal a line is written at each."""
+    once: bool = False
+    """Show the run as it is now, and end."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether the run is asked; else its folder is read."""
+        return self.store.is_redis or self.ray_address is not None
+
+    def __post_init__(self) -> None:
+        require(0.1 <= self.interval < float("inf"), "interval", self.interval, "a number >= 0.1")
+
+
+def top_config(argv: Sequence[str]) -> TopConfig:
+    """The configuration of `metagenrl top`. Raises `UsageError`."""
+    return build(TopConfig, parse(TopConfig, argv))
+
+
+def check_top(config: TopConfig) -> None:
+    """Refuse what is neither a meta-training run's folder nor an id that can be asked for."""
+    if not config.asks:
+        check_is_run("run", Path(config.run))
+        training_config(Path(config.run))
+
+
+def training_config(run: Path) -> TrainConfig:
+    """The configuration of a meta-training run. Raises `UsageError` for another kind of run."""
+    values = load_mapping(run / CONFIG_FILE, "run")
+    if "envs" not in values:
+        raise UsageError(f"run: got {str(run)!r} (no meta-training), allowed: a run of `train`")
+    return build(TrainConfig, values)
+
+
+def top(config: TopConfig, stream: TextIO | None = None) -> int:
+    """Show the run until all its steps are taken or the user interrupts; 0."""
+    stream = sys.stdout if stream is None else stream
+    try:
+        _watch(open_source(config), config, stream)
+    except ConnectionError as error:
+        print(f"{config.run}: not going on ({error})", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _watch(source: StatusSource, config: TopConfig, stream: TextIO) -> None:
+    with contextlib.ExitStack() as stack:
+        show = stack.enter_context(_table(stream)) if stream.isatty() else _lines(stream)
+        while True:
+            sighting = source.look()
+            show(sighting)
+            if config.once or sighting.finished:
+                return
+            time.sleep(config.interval)
+
+
+class AskedStatus:
+    """What a running population says when asked."""
+
+    def __init__(self, remote: Remote) -> None:
+        self._remote = remote
+
+    def look(self) -> Sighting:
+        """Ask. Raises `ConnectionError` where nothing answers."""
+        status = self._remote.status()
+        if status is None:
+            raise ConnectionError("nothing answers")
+        silent = max(0.0, time.time() - status.time)
+        return Sighting(status.run, silent, ended=status.condition == "ended")
+
+
+def open_source(config: TopConfig) -> StatusSource:
+    """Where to look for the run's status. Raises `ConnectionError` where nothing answers."""
+    if not config.asks:
+        return PublishedStatus(Path(config.run), training_config(Path(config.run)))
+    reference = RunReference(run=config.run, store=config.store, ray_address=config.ray_address)
+    return AskedStatus(reach(reference))
+
+
+def _lines(stream: TextIO) -> Callable[[Sighting], None]:
+    """A line at each look."""
+
+    def show(sighting: Sighting) -> None:
+        parts = [status_line(sighting.status), *_warnings(sighting)]
+        print(" | ".join(parts), file=stream, flush=True)
+
+    return show
+
+
+@contextlib.contextmanager
+def _table(stream: TextIO) -> Iterator[Callable[[Sighting], None]]:
+    """The table of `train`, redrawn in place."""
+    from metagenrl.cluster.live_table import render
+    from rich.console import Console, Group
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console(file=stream)
+    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+
+        def show(sighting: Sighting) -> None:
+            size, warnings = console.size, _warnings(sighting)
+            table = render(sighting.status, size.width, size.height - len(warnings))
+            lines = [Text(line, style="yellow", no_wrap=True) for line in warnings]
+            live.update(Group(table, *lines), refresh=True)
+
+        yield show
+
+
+def _warnings(sighting: Sighting) -> list[str]:
+    """A line where the run has not been heard of for long."""
+    if sighting.silent is None:
+        return ["nothing published yet"]
+    if sighting.finished or sighting.silent < SILENCE:
+        return []
+    return [f"no news for {duration(sighting.silent)}: stopped, or a round takes that long"]

@@ -1,0 +1,151 @@
+"""Our td3 and ppo side by side with Stable-Baselines3's: same sizes, batches, steps and seeds.
+
+    python experiments/baselines.py OUT              # results/baselines.md, .csv and .png
+    python experiments/baselines.py OUT --scale 0.1  # a tenth of the steps, to see that it works
+
+`OUT` keeps the run folders, so an interrupted comparison goes on where it stood.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs import Job, run_all
+from metagenrl.cluster.curves import draw_meta_test
+from metagenrl.cluster.evaluations import Estimate, mean_interval, read_curves
+from report import machine
+
+ROOT = Path(__file__).resolve().parent.parent
+SB3 = (sys.executable, str(ROOT / "experiments" / "sb3_baseline.py"))
+ROLLOUT = 1_024
+_HEADER = ("environment", "algorithm", "steps", "ours", "Stable-Baselines3", "seeds", "verdict")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One environment, and what both sides are given there."""
+
+    env: str
+    steps: int
+    gamma: float
+    learning_rate: float  # PPO's at its start
+    units: int
+
+
+PROBLEMS = (
+    Problem("HalfCheetah-v5", 30 * ROLLOUT, 0.99, 3e-4, 256),
+    Problem("Pendulum-v1", 20 * ROLLOUT, 0.9, 1e-3, 64),
+)
+
+
+def jobs_of(problem: Problem, seeds: int, scale: float, out: Path) -> list[Job]:
+    """td3 and ppo, each by both sides."""
+    rollouts = max(1, round(problem.steps * scale / ROLLOUT))
+    shared = (
+        "--env", problem.env, "--seeds", str(seeds), "--steps", str(rollouts * ROLLOUT),
+        "--eval-every", str(max(1, rollouts // 10) * ROLLOUT), "--eval-episodes", "10",
+        "--hidden-units", str(problem.units), "--gamma", str(problem.gamma),
+        "--rollout-steps", str(ROLLOUT),
+    )  # fmt: skip
+    ours = (
+        *shared, "--preset", "small", "--workers", "1", "--action-penalty", "0",
+        "--random-steps", "1000", "--learning-starts", "1000",
+        "--ppo.learning-rate", str(problem.learning_rate),
+    )  # fmt: skip
+    theirs = (*shared, "--learning-rate", str(problem.learning_rate), "--batch", "256")
+    folder = out / problem.env
+    single = {"td3": ("--transitions", "256"), "ppo": ()}
+    return [
+        *(Job(folder / a, ("baseline", "--algo", a, *s, *ours)) for a, s in single.items()),
+        *(Job(folder / f"sb3-{a}", (a, *theirs), program=SB3) for a in single),
+    ]
+
+
+def verdict(ours: Estimate, theirs: Estimate) -> str:
+    """Whether the 95 % intervals overlap and, if not, who is better."""
+    if abs(ours.mean - theirs.mean) <= ours.half_width + theirs.half_width:
+        return "intervals overlap"
+    return "ours is better" if ours.mean > theirs.mean else "ours is worse"
+
+
+def rows_of(problem: Problem, out: Path) -> list[tuple[str, ...]]:
+    """A row for each algorithm."""
+    rows = []
+    for algo in ("td3", "ppo"):
+        curves = [read_curves([out / problem.env / name])[0] for name in (algo, f"sb3-{algo}")]
+        ours, theirs = (mean_interval(curve.final) for curve in curves)
+        seeds = " and ".join(str(len(curve.final)) for curve in curves)
+        steps = f"{curves[0].steps[-1]:,.0f}"
+        cells = (_text(ours), _text(theirs), seeds, verdict(ours, theirs))
+        rows.append((problem.env, algo, steps, *cells))
+    return rows
+
+
+def _text(estimate: Estimate) -> str:
+    low, high = estimate.mean - estimate.half_width, estimate.mean + estimate.half_width
+    return f"{estimate.mean:,.0f} ({low:,.0f} … {high:,.0f})"
+
+
+def write_report(jobs: list[Job], out: Path, results: Path, command: str) -> None:
+    """Write `baselines.md`, `.csv` and `.png` to `results`."""
+    results.mkdir(parents=True, exist_ok=True)
+    rows = [row for problem in PROBLEMS for row in rows_of(problem, out)]
+    with open(results / "baselines.csv", "w", newline="") as file:
+        csv.writer(file).writerows([_HEADER, *rows])
+    draw_meta_test([job.folder for job in jobs], results / "baselines.png")
+    lines = ["| " + " | ".join(row) + " |" for row in (_HEADER, ["---"] * len(_HEADER), *rows)]
+    text = [
+        "# td3 and ppo beside Stable-Baselines3",
+        "",
+        f"- command: `{command}`",
+        f"- machine: {machine('stable-baselines3', 'ray')}",
+        "- return: mean of 10 episodes of the deterministic policy at the end; 95 % interval by "
+        "Student's t over seeds",
+        "- equal: units and layers, minibatches (256 single transitions; 64 steps of rollouts of "
+        f"{ROLLOUT:,}), step sizes, gamma, exploration. Different: ours has layer norm in td3's "
+        "networks and clips its policy's gradient to 1, as section 4 and Table 3 say",
+        "",
+        *lines,
+        "",
+        "![Learning curves](baselines.png)",
+        "",
+        "The commands:",
+        "",
+        "```",
+        *(_command(job) for job in jobs),
+        "```",
+        "",
+    ]
+    (results / "baselines.md").write_text("\n".join(text))
+    print("\n".join(text))
+
+
+def _command(job: Job) -> str:
+    program = "python experiments/sb3_baseline.py" if job.program == SB3 else "metagenrl"
+    return f"{program} {shlex.join(job.words)} --run-dir OUT/{'/'.join(job.folder.parts[-2:])}"
+
+
+def main() -> None:
+    """See the module's docstring."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--scale", type=float, default=1.0, help="of the steps")
+    parser.add_argument("--parallel", type=int, default=2, help="commands at the same time")
+    parser.add_argument("--results", type=Path, default=ROOT / "results")
+    parser.add_argument("--report-only", action="store_true", help="from what is there already")
+    o = parser.parse_args()
+    jobs = [job for p in PROBLEMS for job in jobs_of(p, o.seeds, o.scale, o.out)]
+    if not o.report_only:
+        run_all(jobs, o.parallel)
+    command = f"python experiments/baselines.py OUT --seeds {o.seeds} --scale {o.scale:g}"
+    write_report(jobs, o.out, o.results, command)
+
+
+if __name__ == "__main__":
+    main()

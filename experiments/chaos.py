@@ -1,0 +1,96 @@
+"""Chaos: kill random processes while a small population trains; at the end nothing may be lost.
+
+    python experiments/chaos.py --minutes 10 --seed 0 --out results/chaos
+
+A seeded schedule says when which kind of process dies by SIGKILL: agents, the objective server,
+the driver, a whole node. Who was killed is brought back: by the run itself or, for driver and
+nodes, by this program, which resumes the run and starts another node. Then the run finishes
+undisturbed, and `chaos_audit.py` checks what RELIABILITY promises. Exit code 1 where it does not
+hold, or where fewer than `--kills` processes were killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from chaos_audit import audit
+from chaos_population import Population
+from chaos_report import Report, write_report
+from chaos_victims import VICTIMS, Victim
+
+AFTERMATH = 300.0  # seconds for the undisturbed end
+
+
+def schedule(rng: random.Random, seconds: float, kills: int) -> list[tuple[float, Victim]]:
+    """When (seconds from the start) to kill whom: a fifth more than `kills`, evenly at random."""
+    count = kills + -(-kills // 5)
+    victims = rng.choices(VICTIMS, [victim.weight for victim in VICTIMS], k=count)
+    return list(zip(sorted(rng.uniform(0, seconds) for _ in range(count)), victims, strict=True))
+
+
+def torment(population: Population, rng: random.Random, seconds: float, kills: int) -> Counter[str]:
+    """Carry the schedule out; how many processes of each kind were killed.
+
+    A kind that has no process just then (a server that is coming back) waits its turn, on a slow
+    machine for as long again as the schedule is.
+    """
+    done: Counter[str] = Counter()
+    began = time.monotonic()
+    todo = schedule(rng, seconds, kills)
+    while todo and time.monotonic() - began < 2 * seconds:
+        population.attend()
+        now = time.monotonic() - began
+        for entry in [entry for entry in todo if entry[0] <= now]:
+            if entry[1].kill(population, rng):
+                done[entry[1].name] += 1
+                todo.remove(entry)
+        time.sleep(0.1)
+    return done
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=10.0, help="length of the schedule")
+    parser.add_argument("--seed", type=int, default=0, help="of the schedule and of the run")
+    parser.add_argument("--kills", type=int, default=100, help="least number of killed processes")
+    parser.add_argument("--out", type=Path, required=True, help="report: OUT.json, OUT.md")
+    options = parser.parse_args(argv)
+    if options.minutes <= 0 or options.kills < 1:
+        parser.error(f"minutes, kills: got {options.minutes}, {options.kills}, allowed: above 0")
+    began = time.monotonic()
+    folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+    rng = random.Random(options.seed)
+    with contextlib.closing(Population(folder / "run", options.seed)) as population:
+        population.wait_until_training()
+        killed = torment(population, rng, options.minutes * 60, options.kills)
+        finished = population.finish(AFTERMATH)
+        checks = audit(folder / "run", population.broken_promises, finished)
+        report = Report(
+            seed=options.seed,
+            seconds=round(time.monotonic() - began, 1),
+            killed={victim.name: killed[victim.name] for victim in VICTIMS},
+            wanted=options.kills,
+            resumed=population.resumed,
+            facts=population.facts(),
+            checks=checks,
+        )
+    print(write_report(options.out, report))
+    if report.passed:
+        shutil.rmtree(folder)
+    else:
+        print(f"the run's folder is kept: {folder}", file=sys.stderr)
+    return 0 if report.passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

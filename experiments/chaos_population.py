@@ -1,0 +1,149 @@
+"""The population that chaos strikes: a Ray cluster of three nodes and a resumed driver."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+from metagenrl.cluster.metrics import read_metrics
+from metagenrl.objective_server.files import newest_complete
+from ray.cluster_utils import Cluster
+
+AGENTS = 3
+STEPS = 400  # of each agent, by which the goal moves on whenever it is reached
+FLAGS = (
+    "--preset quickstart --hidden-units 16 --batch-size 8 --learning-starts 40 --random-steps 60 "
+    "--lifetime 150 --lifetime-random-steps 50 --envs Pendulum-v1 InvertedDoublePendulum-v5 "
+    "--wandb disabled --checkpoint-every 20 --keep-checkpoints 2 --snapshot-every 20 "
+    "--log-every 50 --max-restarts 100000 --round-timeout 30 --agent-cpus 1"
+)
+NODE_CPUS = AGENTS  # either of the two nodes could have all the agents
+
+
+class Population:
+    """A `metagenrl train` that is resumed whenever it ends, and the nodes that it runs on."""
+
+    def __init__(self, run_dir: Path, seed: int) -> None:
+        # A lost node is noticed after seconds, not after half a minute.
+        os.environ |= {"RAY_health_check_period_ms": "1000", "RAY_worker_niceness": "0"}
+        self._run_dir, self._goal = run_dir, STEPS
+        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+        for _ in range(2):
+            self._cluster.add_node(num_cpus=NODE_CPUS)
+        self._environment = os.environ | {"RAY_ADDRESS": str(self._cluster.address)}
+        self._log = open(run_dir.with_suffix(".log"), "wb")  # noqa: SIM115 - until close
+        self.resumed = 0
+        self.broken_promises: list[str] = []
+        flags = ["--run-dir", str(run_dir), "--agents", str(AGENTS), "--seed", str(seed)]
+        self._driver = self._train(*FLAGS.split(), *flags)
+
+    def _train(self, *words: str) -> subprocess.Popen[bytes]:
+        code = "from metagenrl.cluster.main import main; main()"
+        argv = [sys.executable, "-c", code, "train", *words, "--steps", str(self._goal)]
+        return subprocess.Popen(
+            argv, env=self._environment, stdout=self._log, stderr=subprocess.STDOUT
+        )
+
+    def wait_until_training(self, seconds: float = 300.0) -> None:
+        """Until there is a first checkpoint. Raises `TimeoutError`."""
+        deadline = time.monotonic() + seconds
+        while newest_complete(self._run_dir / "checkpoints") is None:
+            if time.monotonic() > deadline or self._driver.poll() is not None:
+                raise TimeoutError(f"the run did not begin, see {self._log.name}")
+            time.sleep(0.5)
+
+    def attend(self) -> None:
+        """Resume a driver that ended: killed, or at its goal, which then moves on."""
+        code = self._driver.poll()
+        if code is None:
+            return
+        if code == 0:
+            self._goal += STEPS
+        elif code > 0:
+            self.broken_promises.append(f"the driver ended with exit code {code}")
+        self._expect_acknowledged_checkpoint()
+        self.resumed += 1
+        self._driver = self._train("--resume", str(self._run_dir))
+
+    def _expect_acknowledged_checkpoint(self) -> None:
+        """The newest checkpoint that the run said it had written must be there, or a newer one."""
+        events = [e for e in read_metrics(self._run_dir).events if e.what == "checkpoint"]
+        acknowledged = max((int(e.message.removeprefix("round ")) for e in events), default=0)
+        newest = newest_complete(self._run_dir / "checkpoints")
+        there = 0 if newest is None else int(newest.name.removeprefix("round-"))
+        if there < acknowledged:
+            self.broken_promises.append(f"checkpoint {acknowledged} was lost, {there} is there")
+
+    def finish(self, seconds: float) -> bool:
+        """Let the run reach its goal undisturbed; whether it did in time."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            code = self._driver.poll()
+            if code == 0:
+                return True
+            if code is not None:
+                self.attend()
+            time.sleep(0.2)
+        return False
+
+    def driver(self) -> list[int]:
+        """Its process."""
+        return [self._driver.pid] if self._driver.poll() is None else []
+
+    def actors(self, name: str) -> list[int]:
+        """Processes of the actors of this class, on all nodes."""
+        nodes = [self._cluster.head_node, *self._cluster.worker_nodes]
+        return [pid for node in nodes for pid in _actors(_raylet(node), name)]
+
+    def lose_node(self, rng: random.Random) -> bool:
+        """Kill all of a node's processes and put another node in its place."""
+        nodes = sorted(self._cluster.worker_nodes, key=_raylet)
+        self._cluster.remove_node(rng.choice(nodes), allow_graceful=False)
+        self._cluster.add_node(num_cpus=NODE_CPUS)
+        return True
+
+    def facts(self) -> dict[str, int]:
+        """What the run has come to."""
+        metrics = read_metrics(self._run_dir)
+        last = metrics.objective[-1]
+        restarts = [row for row in metrics.events if row.what == "restarted"]
+        return {
+            "agents": AGENTS,
+            "versions of the objective": last.version,
+            "gradients applied": last.accepted,
+            "gradients rejected": last.rejected,
+            "agent steps": last.agent_steps,
+            "agents restarted (rows that resuming kept)": len(restarts),
+        }
+
+    def close(self) -> None:
+        """End the driver and the cluster."""
+        self._driver.kill()
+        self._driver.wait()
+        self._cluster.shutdown()
+        self._log.close()
+
+
+def _raylet(node: Any) -> int:
+    return int(node.all_processes["raylet"][0].process.pid)
+
+
+def _actors(raylet: int, name: str) -> list[int]:
+    try:
+        family = psutil.Process(raylet).children()
+    except psutil.NoSuchProcess:
+        return []
+    found = []
+    for process in family:
+        try:
+            if f"ray::{name}" in " ".join(process.cmdline()):
+                found.append(process.pid)
+        except psutil.Error:
+            continue
+    return found

