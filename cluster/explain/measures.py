@@ -76,7 +76,8 @@ def input_names(config: ObjectiveConfig) -> list[str]:
     names = ["reward"]
     names += ["time"] if config.use_time else []
     if config.use_value:
-        names += ["V(t+1)", "V(t)"] if config.use_next_value else ["V(t)"]
+        following = "TD error" if config.normalization == "td" else "V(t+1)"
+        names += [following, "V(t)"] if config.use_next_value else ["V(t)"]
     return names
 
 

@@ -105,6 +105,8 @@ def test_the_push_of_a_known_objective(towards_reward, samples) -> None:
 
 def test_inputs_are_named_after_the_variant() -> None:
     assert input_names(ObjectiveConfig()) == ["reward", "time", "V(t+1)", "V(t)"]
+    td = ObjectiveConfig(normalization="td")
+    assert input_names(td) == ["reward", "time", "TD error", "V(t)"]
     assert input_names(ObjectiveConfig(use_time=False, use_next_value=False)) == ["reward", "V(t)"]
     assert input_names(ObjectiveConfig(use_value=False)) == ["reward", "time"]
 
