@@ -97,7 +97,7 @@ class Population:
             self._synchronous_round()
         else:
             self._asynchronous_step()
-        if min(self._progress(), default=self.config.steps) >= self._checkpoint_due:
+        if max(self._progress(), default=self.config.steps) >= self._checkpoint_due:
             self.checkpoint()
         self.held_out.poll()
         self.tick()
@@ -247,7 +247,7 @@ class Population:
         newcomers = any(not seat.restarts for seat in self.roster.in_condition("starting"))
         if newcomers or self.roster.in_condition("busy"):
             return False
-        if min(self._progress(), default=self.config.steps) >= self._checkpoint_due:
+        if max(self._progress(), default=self.config.steps) >= self._checkpoint_due:
             self._checkpoint_due += self.config.checkpoint_every
         fetch: dict[str, Callable[[], Mapping[str, Any]]] = {
             agent_part(seat.index): functools.partial(self.engine.agent_state, seat.index)
