@@ -56,8 +56,7 @@ def test_without_room_it_goes_on_degraded_until_there_is(cluster, run, find_acto
     run.start(*FLAGS, "--agent-cpus", "1", "--steps", "3000")
     run.wait_until(run.checkpoints)
     cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
-    run.wait_for("degraded")
-    assert "degraded: 2/4 agents" in run.messages("degraded")
+    run.wait_until(lambda: "degraded: 2/4 agents" in run.messages("degraded"))
     done = len(run.messages("checkpoint"))
     run.wait_until(lambda: len(run.messages("checkpoint")) > done + 1)
     assert read_metrics(run.folder).objective[-1].contributors == 2
