@@ -218,7 +218,7 @@ def test_a_run_on_ray_is_steered_and_resumed_at_its_size(tmp_path):
         fits = os.cpu_count() * 10
         refused = ask_elsewhere("scale", str(run_dir), "--agents", str(10 * fits))
         assert refused.code == 2
-        assert f"agents: got {10 * fits} of 0.1 CPUs each, allowed: at most" in refused.err
+        assert f"agents: got {10 * fits} actors of 0.1 CPUs each, allowed: at most" in refused.err
         assert told_elsewhere("scale", str(run_dir), "--agents", "4") == "now 4 agents\n"
         assert told_elsewhere("scale", str(run_dir), "--agents", "3") == "now 3 agents\n"
         process.send_signal(signal.SIGKILL)
@@ -245,6 +245,6 @@ def test_a_local_ray_is_not_started_for_more_agents_than_fit(tmp_path):
     words = ["train", *TINY, "--run-dir", str(tmp_path / "run"), "--agent-cpus", "1", "--agents"]
     reply = ask_elsewhere(*words, "5000")
     assert reply.code == 2
-    assert "agents: got 5000 of 1 CPUs each, allowed: at most" in reply.err
+    assert "agents: got 5000 actors of 1 CPUs each, allowed: at most" in reply.err
     assert "Ray" not in reply.err  # Ray says so when it starts
     assert not (tmp_path / "run").exists()
