@@ -24,6 +24,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import psutil
+import ray
 from metagenrl.cluster.metrics import read_metrics
 from ray._private.internal_api import node_stats
 from ray.cluster_utils import Cluster
@@ -62,7 +63,9 @@ def sample(driver: int, raylet: int) -> list[float]:
                 found["objective server"] += _pss(process)
         except psutil.NoSuchProcess:
             continue
-    found["object store"] = node_stats().store_stats.object_store_bytes_used / MIB
+    node = ray.nodes()[0]
+    stats = node_stats(node["NodeManagerAddress"], node["NodeManagerPort"])
+    found["object store"] = stats.store_stats.object_store_bytes_used / MIB
     return list(found.values())
 
 
@@ -100,6 +103,7 @@ def soak(folder: Path, seconds: float, every: float) -> tuple[np.ndarray, np.nda
         finally:
             driver.kill()
             driver.wait()
+            ray.shutdown()  # a cluster does not end while somebody here is connected
             cluster.shutdown()
 
 
