@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -50,25 +51,38 @@ def connect(check: Callable[[float], object]) -> float:
     raises is raised.
     """
     if not ray.is_initialized():
-        local_cpus = _cpus_of_local_ray()
-        if local_cpus is not None:
-            check(local_cpus)
+        address = _running_cluster()
+        if address is None:
+            check(available_cores())
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         # Ray runs its workers at niceness 15: next to anything else they would hardly run at all.
         os.environ.setdefault("RAY_worker_niceness", "0")
-        local: dict[str, Any] = {}
-        if local_cpus is not None:
-            local = {"include_dashboard": False, "num_cpus": local_cpus}
-        ray.init(log_to_driver=True, logging_level=logging.WARNING, **local)
+        where: dict[str, Any] = {"address": address}
+        if address is None:
+            cpus = available_cores()
+            where = {"address": "local", "include_dashboard": False, "num_cpus": cpus}
+        ray.init(log_to_driver=True, logging_level=logging.WARNING, **where)
     return float(ray.cluster_resources().get("CPU", 0.0))
 
 
-def _cpus_of_local_ray() -> int | None:
-    """CPUs of the Ray that `ray.init` would start; None where it would join a running one."""
+def _running_cluster() -> str | None:
+    """The cluster to join: RAY_ADDRESS, else one that runs on this machine; None: there is none.
+
+    A Ray that was killed leaves its address behind, and joining it would hang for minutes.
+    """
     from ray._private.services import find_bootstrap_address  # there is no public way to ask
 
-    running = os.environ.get("RAY_ADDRESS") or find_bootstrap_address(None)
-    return None if running else available_cores()
+    named = os.environ.get("RAY_ADDRESS")
+    found = named or find_bootstrap_address(None)
+    if named or not found:
+        return found or None
+    host, _, port = str(found).rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=2.0).close()
+    except (OSError, ValueError):
+        logger.warning("no Ray answers at %s any more: starting a local one", found)
+        return None
+    return str(found)
 
 
 def actor_share(actors: int, actor_cpus: float | None, cpus: float) -> float:
