@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import gymnasium
@@ -23,7 +24,7 @@ def centred(size: int) -> gymnasium.spaces.Box:
     return gymnasium.spaces.Box(-1.0, 1.0, (size,), np.float32)
 
 
-class RecordedEnv(gymnasium.Env[Array, Array]):
+class RecordedEnv(gymnasium.Env[Array, Array], ABC):
     """Remembers which episodes ended at which step, with unscaled returns."""
 
     def __init__(self) -> None:
@@ -40,13 +41,13 @@ class RecordedEnv(gymnasium.Env[Array, Array]):
         finished, self._clock, self._finished = self._finished, 0, {}
         return finished
 
+    @abstractmethod
     def state_dict(self) -> dict[str, Any]:
         """All but the running episode, which a restored run begins anew."""
-        raise NotImplementedError
 
+    @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave, between episodes."""
-        raise NotImplementedError
 
 
 class GymView(RecordedEnv):

@@ -45,7 +45,7 @@ STUDIES = [
             "--preset", "small", "--batch-size", "8", "--inner-step-size", "4e-3",
             "--agents", "16", "--steps", "12000",
         ),
-        meta_seeds=(100, 101, 102),  # others were looked at while choosing the set-up
+        meta_seeds=(100, 101, 102),  # results/learning_notes.md: what was looked at before
         envs=("Pendulum-v1", "InvertedDoublePendulum-v5"),
         unseen=("InvertedPendulum-v5", "Reacher-v5"),
         seeds=5,
