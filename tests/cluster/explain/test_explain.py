@@ -199,6 +199,6 @@ def test_sensitivity_covers_every_input(run: Path) -> None:
     explained = Explained(LearnedObjective(net, first_alpha(config)))
     (sample, _) = stored_samples(run, config, agents=1, minibatches=1, seed=0)
     found = explained.sensitivity(sample, torch.Generator().manual_seed(0))
-    assert list(found) == ["reward", "time", "V(t+1)", "V(t)", "taken action"]
+    assert list(found) == ["reward", "time", "TD error", "V(t)", "taken action"]
     assert all(value > 0 for value in found.values())
     assert explained.reach(sample, torch.Generator()).shape == (20, 5)
