@@ -5,7 +5,14 @@ from setuptools import Extension, setup
 KERNELS = Extension(
     "metagenrl.learner._kernels",
     sources=["learner/kernels.c"],
-    depends=["learner/kernels_body.h", "learner/kernels_mlp.h", "learner/kernels_bf16.h"],
+    depends=[
+        "learner/kernels_body.h",
+        "learner/kernels_mlp.h",
+        "learner/kernels_bf16.h",
+        "learner/kernels_amx.h",
+        "learner/kernels_amx_pack.h",
+        "learner/kernels_amx_rows.h",
+    ],
     extra_compile_args=[
         "-O3",
         "-std=gnu11",

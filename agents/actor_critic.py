@@ -58,7 +58,7 @@ class ActorCritic:
     def act(self, observation: Array) -> Array:
         """pi_phi(s) for one observation: `[O] -> [A]`, in [-1, 1]."""
         s = torch.from_numpy(np.ascontiguousarray(observation, np.float32)).view(1, 1, -1)
-        pre, _ = mlp.forward(self.nets.policy, self.phi_views, s)
+        pre = mlp.evaluate(self.nets.policy, self.phi_views, s)
         action: Array = pre.tanh_().view(-1).numpy()
         return action
 

@@ -75,7 +75,7 @@ class ReinforceAgent:
         """The policy's mean for one observation: `[O] -> [A]`, in [-1, 1]."""
         s = torch.from_numpy(np.ascontiguousarray(observation, np.float32)).view(1, 1, -1)
         views = self.policy_layout.views(self.policy)
-        action: Array = mlp.forward(self.policy_net, views, s)[0].tanh_().view(-1).numpy()
+        action: Array = mlp.evaluate(self.policy_net, views, s).tanh_().view(-1).numpy()
         return action
 
     def step(self) -> Episode | None:

@@ -32,10 +32,10 @@ def td_target(
     nets = nets.outer
     b, t, a = batch.actions.shape
     s_next = batch.observations[:, 1:].reshape(1, b * t, -1)
-    pre, _ = mlp.forward(nets.policy, phi_target, s_next)
+    pre = mlp.evaluate(nets.policy, phi_target, s_next)
     a_next = pre.tanh_().add_(noise.reshape(1, b * t, a)).clamp_(-1, 1)
     rows = torch.cat([s_next, a_next], -1)
-    q_next, _ = mlp.forward(nets.critic, theta_target, rows)
+    q_next = mlp.evaluate(nets.critic, theta_target, rows)
     q_target = q_next.amin(0).view(b, t)
     return batch.rewards + gamma * (1 - batch.terminated) * q_target
 

@@ -57,8 +57,8 @@ class PolicyEvaluation:
         full segments need the extra state.
         """
         s = self.batch.observations[:, -1].unsqueeze(0)
-        a = mlp.forward(self.nets.policy, self.phi, s)[0].tanh_()
-        boot, _ = mlp.forward(self.nets.critic, self.theta1, torch.cat([s, a], -1))
+        a = mlp.evaluate(self.nets.policy, self.phi, s).tanh_()
+        boot = mlp.evaluate(self.nets.critic, self.theta1, torch.cat([s, a], -1))
         return torch.cat([self.v[:, 1:], boot.view(-1, 1)], 1)
 
     @cached_property

@@ -3,6 +3,7 @@
  * learner/kernels.py; learner/kernels_torch.py is the same in plain torch. */
 #include <math.h>
 #include <stddef.h>
+#include <string.h>
 
 #define LAYER_NORM_EPS 1e-5
 #define JOIN_(a, b) a##_##b
@@ -13,14 +14,28 @@
 #define REAL_IS_FLOAT 1
 #define SQRT sqrtf
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#if defined(__linux__) && __GNUC__ >= 11
+#define HAVE_AMX 1
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #pragma GCC push_options
 #pragma GCC target("arch=skylake-avx512,prefer-vector-width=512")
 #define VLEN 64
 #define SUFFIX f32_avx512
 #include "kernels_body.h"
+#pragma GCC pop_options
+#if HAVE_AMX
+#pragma GCC push_options
+#pragma GCC target("arch=sapphirerapids,prefer-vector-width=512")
+#include <immintrin.h>
+#include "kernels_amx_pack.h"
+#include "kernels_amx_rows.h"
+#include "kernels_amx.h"
+#pragma GCC pop_options
+#endif
 #undef SUFFIX
 #undef VLEN
-#pragma GCC pop_options
 #pragma GCC push_options
 #pragma GCC target("arch=haswell")
 #define VLEN 32
@@ -58,4 +73,18 @@ int metagenrl_kernel_level(void)
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 1;
 #endif
     return 0;
+}
+
+/* Whether this processor has a matrix unit, and its kernel lets this process use it. */
+int metagenrl_amx_usable(void)
+{
+#if HAVE_AMX
+    enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 }; /* <asm/prctl.h>, XFEATURE_XTILEDATA */
+    unsigned a = 7, b, c = 0, d;
+    __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+    int bf16_and_tiles = (d >> 22) & (d >> 24) & 1;
+    return bf16_and_tiles && syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+#else
+    return 0;
+#endif
 }

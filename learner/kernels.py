@@ -1,8 +1,9 @@
 """The fused kernels: C on the CPU where it was built, plain torch elsewhere.
 
 Same functions, arguments and results as `kernels_torch` (see there for shapes). The library is
-built at installation from `kernels.c`; `METAGENRL_KERNELS=torch` opts out. C kernels overwrite
-the first argument where `kernels_torch` says "may be overwritten".
+built at installation from `kernels.c`; `METAGENRL_KERNELS=torch` opts out, `blas` of those for a
+matrix unit only. C kernels overwrite the first argument where `kernels_torch` says "may be
+overwritten".
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ import torch
 from metagenrl.learner import kernels_torch
 from torch import Tensor
 
+_CHOICES = ("c", "blas", "torch")
 _LEVELS = ("base", "avx2", "avx512")
 _ROWS = 16  # ROWS of kernels_body.h
 
 
 def _load() -> ctypes.CDLL | None:
     choice = os.environ.get("METAGENRL_KERNELS", "c")
-    if choice not in ("c", "torch"):
-        raise ValueError(f"METAGENRL_KERNELS: got {choice!r}, allowed: c, torch")
+    if choice not in _CHOICES:
+        raise ValueError(f"METAGENRL_KERNELS: got {choice!r}, allowed: {', '.join(_CHOICES)}")
     if choice == "torch":
         return None
     folder = Path(__file__).parent
@@ -44,11 +46,36 @@ def _load() -> ctypes.CDLL | None:
 _LIBRARY = _load()
 _LEVEL = _LEVELS[_LIBRARY.metagenrl_kernel_level()] if _LIBRARY is not None else "torch"
 _FUNCTIONS: dict[tuple[str, torch.dtype], Any] = {}
+_MATRIX_UNIT = (
+    _LIBRARY is not None
+    and _LEVEL == "avx512"
+    and os.environ.get("METAGENRL_KERNELS") != "blas"
+    and bool(_LIBRARY.metagenrl_amx_usable())
+)
 
 
 def backend() -> str:
     """What runs on the CPU in float32: `avx512`, `avx2`, `base` or `torch`."""
     return _LEVEL
+
+
+def matrix_unit() -> bool:
+    """Whether wide networks run on the processor's matrix unit in float32 (see `mlp_amx.py`)."""
+    return _MATRIX_UNIT
+
+
+def matrix_unit_scratch(terms: int, shape: ctypes.Structure) -> tuple[Tensor, Tensor]:
+    """Room for float32 and for packed factors, each from a multiple of 64 bytes on."""
+    assert _LIBRARY is not None
+    floats = _LIBRARY.metagenrl_amx_work(ctypes.byref(shape))
+    packed = _LIBRARY.metagenrl_amx_room(ctypes.c_long(terms), ctypes.byref(shape))
+    return _aligned(torch.empty(floats + 16)), _aligned(
+        torch.empty(packed + 32, dtype=torch.bfloat16)
+    )
+
+
+def _aligned(x: Tensor) -> Tensor:
+    return x[-x.data_ptr() % 64 // x.element_size() :]
 
 
 def usable(x: Tensor) -> bool:
@@ -59,7 +86,7 @@ def usable(x: Tensor) -> bool:
 def call(name: str, dtype: torch.dtype, *arguments: int | Tensor | ctypes.Structure | None) -> None:
     """Call kernel `name` for `dtype`: tensors by address, structures by reference.
 
-    Kernels named bf16_ read and write bfloat16 beside float32. Raises `ValueError` for a tensor
+    Kernels named bf16_ and amx_ take bfloat16 beside float32. Raises `ValueError` for a tensor
     of another type. Contiguity is the caller's to see to.
     """
     key = (name, dtype)
@@ -68,7 +95,7 @@ def call(name: str, dtype: torch.dtype, *arguments: int | Tensor | ctypes.Struct
         suffix = f"f32_{_LEVEL}" if dtype == torch.float32 else "f64_base"
         function = _FUNCTIONS[key] = getattr(_LIBRARY, f"{name}_{suffix}")
         function.restype = None
-    allowed = (dtype, torch.bfloat16) if name.startswith("bf16_") else (dtype,)
+    allowed = (dtype, torch.bfloat16) if name.startswith(("bf16_", "amx_")) else (dtype,)
     converted: list[Any] = []
     for argument in arguments:
         if isinstance(argument, Tensor):

@@ -143,6 +143,19 @@ void NAME(mlp_backward)(const NAME(shape) *s, const REAL *restrict x, const REAL
     }
 }
 
+/* Layer norm's own parameters move too: xd [R, H] += gamma' xhat + beta', v being the two. */
+static void NAME(norm_tangent)(const NAME(shape) *s, long R, const REAL *restrict v,
+                               const REAL *restrict z, const REAL *restrict stats,
+                               REAL *restrict xd, REAL *restrict tmp)
+{
+    for (long i = 0; i < R; i++) {
+        REAL mean = stats[i * 2], rstd = stats[i * 2 + 1];
+        NAME(activate)(s->H, s->relu, z + i * s->H, tmp);
+        for (long j = 0; j < s->H; j++)
+            xd[i * s->H + j] += v[j] * (tmp[j] - mean) * rstd + v[s->H + j];
+    }
+}
+
 /* Tangent along the direction v of the parameters: yd [E, N, O]. */
 void NAME(mlp_parameter_tangent)(const NAME(shape) *s, const REAL *restrict x,
                                  const REAL *restrict params, const REAL *restrict v, long vstride,
@@ -167,13 +180,7 @@ void NAME(mlp_parameter_tangent)(const NAME(shape) *s, const REAL *restrict x,
                 NAME(gemm)(R, width, H, in, width, q + at, zd, H);
                 if (l) NAME(gemm)(R, H, H, xd, H, p + at, zd, H);
                 NAME(act_ln_tangent)(1, R, H, s->relu, zd, z + row * H, stats + row * 2, b + H, xd, tmp);
-                /* layer norm's own parameters move too: + gamma' xhat + beta' */
-                for (long i = 0; i < R; i++) {
-                    REAL mean = stats[(row + i) * 2], rstd = stats[(row + i) * 2 + 1];
-                    NAME(activate)(H, s->relu, z + (row + i) * H, tmp);
-                    for (long j = 0; j < H; j++)
-                        xd[i * H + j] += vb[H + j] * (tmp[j] - mean) * rstd + vb[2 * H + j];
-                }
+                NAME(norm_tangent)(s, R, vb + H, z + row * H, stats + row * 2, xd, tmp);
                 in = a + row * H;
             }
             REAL *yr = yd + (e * N + n) * O;

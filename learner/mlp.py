@@ -8,14 +8,16 @@ leading dimension (one policy, two critics): `x [E, N, inputs] -> [E, N, outputs
 `apply` is the definition, differentiable by torch. `forward`, `backward`, `parameter_tangent`,
 `input_tangent` and `dual_backward` are the same function and its hand-written derivatives; they
 need `torch.no_grad()`. Small networks run as one C call each (`mlp_fused.py`), where Python and
-memory traffic would cost more than the arithmetic; large ones layer by layer on the BLAS
-(`mlp_layers.py`), where `bf16` allows it in bfloat16 (`mlp_mixed.py`).
+memory traffic would cost more than the arithmetic; wide ones do so where the processor has a
+matrix unit (`mlp_amx.py`), and elsewhere run layer by layer on the BLAS (`mlp_layers.py`), where
+`bf16` allows it in bfloat16 (`mlp_mixed.py`).
 """
 
 from __future__ import annotations
 
 import torch
-from metagenrl.learner import kernels, kernels_torch, mlp_fused, mlp_layers, mlp_mixed
+from metagenrl.learner import kernels, kernels_torch, mlp_amx, mlp_fused, mlp_layers, mlp_mixed
+from metagenrl.learner.mlp_amx import AmxTape
 from metagenrl.learner.mlp_fused import FusedTangentTape, FusedTape
 from metagenrl.learner.mlp_layers import LayerTangentTape, LayerTape
 from metagenrl.learner.mlp_mixed import MixedTape
@@ -24,7 +26,7 @@ from torch import Tensor
 
 __all__ = ["MLP", "TangentTape", "Tape", "Views", "apply", "backward", "dual_backward", "forward"]
 
-Tape = FusedTape | LayerTape | MixedTape
+Tape = AmxTape | FusedTape | LayerTape | MixedTape
 TangentTape = FusedTangentTape | LayerTangentTape
 
 FUSED_UNITS = 128
@@ -47,9 +49,18 @@ def forward(net: MLP, p: Views, x: Tensor) -> tuple[Tensor, Tape]:
     """`apply` by hand, and its tape. `x [1 or E, N, inputs]`: one input for all, or one each."""
     if _fused(net, p):
         return mlp_fused.forward(net, p, x)
+    if mlp_amx.takes(net, x):
+        return mlp_amx.forward(net, p, x)
     if net.bf16 and x.dtype == torch.float32:
         return mlp_mixed.forward(net, p, x)
     return mlp_layers.forward(net, p, x)
+
+
+def evaluate(net: MLP, p: Views, x: Tensor) -> Tensor:
+    """`forward` for its value only, which need not be kept for derivatives."""
+    if net.outputs and not _fused(net, p) and mlp_amx.takes(net, x):
+        return mlp_amx.evaluate(net, p, x)
+    return forward(net, p, x)[0]
 
 
 def backward(
@@ -62,6 +73,8 @@ def backward(
         grads: views of a flat vector that the parameters' gradients are written to, or None.
         want_input: return the adjoint of the input, `[E, N, inputs]`.
     """
+    if isinstance(tape, AmxTape):
+        return mlp_amx.backward(net, p, tape, dy, grads, want_input)
     if isinstance(tape, FusedTape):
         return mlp_fused.backward(net, p, tape, dy, grads, want_input)
     if isinstance(tape, MixedTape):
@@ -71,6 +84,8 @@ def backward(
 
 def parameter_tangent(net: MLP, p: Views, v: Views, tape: Tape) -> Tensor:
     """Forward mode: the output's derivative along the direction `v` of the parameters."""
+    if isinstance(tape, AmxTape):
+        return mlp_amx.parameter_tangent(net, p, v, tape)
     if isinstance(tape, FusedTape):
         return mlp_fused.parameter_tangent(net, p, v, tape)
     assert isinstance(tape, LayerTape)

@@ -13,7 +13,7 @@ from torch import Tensor
 _ROWS = 32  # MLP_ROWS of kernels_mlp.h
 
 
-class _Shape(ctypes.Structure):
+class Shape(ctypes.Structure):
     _fields_ = [
         (name, ctypes.c_long) for name in ["E", "N", "I", "H", "L", "O", "relu", "xs", "stride"]
     ]
@@ -27,7 +27,7 @@ class FusedTape:
     z: Tensor  # [L, E, N, H], before the activation
     a: Tensor  # [L, E, N, H], after layer norm
     stats: Tensor  # [L, E, N, 2]
-    shape: _Shape
+    shape: Shape
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class FusedTangentTape:
     ad: Tensor  # [L, E, N, H]
 
 
-def _flat(net: MLP, views: Views) -> tuple[Tensor, int]:
+def flat(net: MLP, views: Views) -> tuple[Tensor, int]:
     """The first tensor of views that lie one after the other in a flat vector, and its stride.
 
     Raises `ValueError` where they do not: C reads the whole vector from the first one's address.
@@ -54,20 +54,25 @@ def _flat(net: MLP, views: Views) -> tuple[Tensor, int]:
 
 def forward(net: MLP, p: Views, x: Tensor) -> tuple[Tensor, FusedTape]:
     """See `mlp.forward`."""
-    first, stride = _flat(net, p)
-    members, n = first.shape[0], x.shape[1]
+    first, stride = flat(net, p)
     x = x if x.is_contiguous() else x.contiguous()
-    per_member = n * net.inputs if x.shape[0] > 1 else 0
-    shape = _Shape(
-        members, n, net.inputs, net.hidden_units, net.hidden_layers, net.outputs, net.relu_units,
-        per_member, stride,
-    )  # fmt: skip
-    z = x.new_empty(net.hidden_layers, members, n, net.hidden_units)
-    a, stats = torch.empty_like(z), x.new_empty(net.hidden_layers, members, n, 2)
-    y = x.new_empty(members, n, net.outputs) if net.outputs else a[-1]
+    shape = shape_of(net, first.shape[0], x, stride)
+    z = x.new_empty(net.hidden_layers, shape.E, shape.N, net.hidden_units)
+    a, stats = torch.empty_like(z), x.new_empty(net.hidden_layers, shape.E, shape.N, 2)
+    y = x.new_empty(shape.E, shape.N, net.outputs) if net.outputs else a[-1]
     work = x.new_empty(net.hidden_units * max(net.outputs, 1))
     kernels.call("mlp_forward", x.dtype, shape, x, first, z, a, stats, y, work)
     return y, FusedTape(x, z, a, stats, shape)
+
+
+def shape_of(net: MLP, members: int, x: Tensor, stride: int) -> Shape:
+    """Sizes for `members` whose parameters lie `stride` apart, on `x [1 or E, N, inputs]`."""
+    n = x.shape[1]
+    per_member = n * net.inputs if x.shape[0] > 1 else 0
+    return Shape(
+        members, n, net.inputs, net.hidden_units, net.hidden_layers, net.outputs, net.relu_units,
+        per_member, stride,
+    )  # fmt: skip
 
 
 def _work(net: MLP, x: Tensor, blocks: int) -> Tensor:
@@ -80,8 +85,8 @@ def backward(
     net: MLP, p: Views, tape: FusedTape, dy: Tensor, grads: Views | None, want_input: bool
 ) -> Tensor | None:
     """See `mlp.backward`."""
-    first, _ = _flat(net, p)
-    target, stride = (None, 0) if grads is None else _flat(net, grads)
+    first, _ = flat(net, p)
+    target, stride = (None, 0) if grads is None else flat(net, grads)
     shape = tape.shape
     dx = dy.new_empty(shape.E, shape.N, net.inputs) if want_input else None
     kernels.call(
@@ -93,7 +98,7 @@ def backward(
 
 def parameter_tangent(net: MLP, p: Views, v: Views, tape: FusedTape) -> Tensor:
     """See `mlp.parameter_tangent`."""
-    (first, _), (direction, stride) = _flat(net, p), _flat(net, v)
+    (first, _), (direction, stride) = flat(net, p), flat(net, v)
     yd = tape.x.new_empty(tape.shape.E, tape.shape.N, net.outputs)
     work = _work(net, yd, 2)
     kernels.call(
@@ -107,7 +112,7 @@ def input_tangent(
     net: MLP, p: Views, tape: FusedTape, xd: Tensor
 ) -> tuple[Tensor, FusedTangentTape]:
     """See `mlp.input_tangent`."""
-    first, _ = _flat(net, p)
+    first, _ = flat(net, p)
     xd = xd.expand(tape.shape.E, -1, -1).contiguous()
     zd, ad = torch.empty_like(tape.z), torch.empty_like(tape.z)
     yd = xd.new_empty(tape.shape.E, tape.shape.N, net.outputs) if net.outputs else ad[-1]
@@ -129,7 +134,7 @@ def dual_backward(
     want_input: bool,
 ) -> tuple[Tensor, Tensor] | None:
     """See `mlp.dual_backward`."""
-    (first, _), (target, stride) = _flat(net, p), _flat(net, grads)
+    (first, _), (target, stride) = flat(net, p), flat(net, grads)
     pair = ayd.new_empty(2, tape.shape.E, tape.shape.N, net.inputs) if want_input else None
     kernels.call(
         "mlp_dual_backward", ayd.dtype, tape.shape, tape.x, tangents.xd, first, tape.z, tape.a,

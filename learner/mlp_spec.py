@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 from metagenrl.learner.parameters import Layout
 from torch import Tensor
@@ -22,7 +23,9 @@ class MLP:
     relu_units: int
     """Units with ReLU; the others square."""
     bf16: bool = False
-    """Wide networks compute their matrix products in bfloat16 (see `mlp_mixed.py`)."""
+    """Where there is no matrix unit, wide networks compute in bfloat16 (see `mlp_mixed.py`)."""
+    terms: Literal[1, 2, 3] = 3
+    """bfloat16 terms of a float32 that a matrix unit multiplies: 3, all of it; 2, 16 bits; 1, 8."""
 
     @cached_property
     def layout(self) -> Layout:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import torch
 from metagenrl.learner import mlp
@@ -20,7 +21,7 @@ class AgentNetworks:
     policy: MLP
     critic: MLP
     critics: int  # members of the critic's ensemble: 2 for clipped double-Q
-    mixed: bool = False  # bfloat16 where it is harmless, see `outer`
+    mixed: bool = False  # 8 bits of a factor where that is harmless (see `outer`), 16 elsewhere
 
     @cached_property
     def outer(self) -> AgentNetworks:
@@ -31,18 +32,20 @@ class AgentNetworks:
         """
         if not self.mixed:
             return self
-        policy, critic = replace(self.policy, bf16=True), replace(self.critic, bf16=True)
+        policy, critic = (replace(x, bf16=True, terms=1) for x in (self.policy, self.critic))
         return AgentNetworks(policy, critic, self.critics)
 
     @staticmethod
     def of(config: AgentConfig, observation_size: int, action_size: int) -> AgentNetworks:
         """The networks of Table 3 for an environment's sizes."""
         units, layers = config.hidden_units, config.hidden_layers
+        mixed = config.precision == "mixed"
+        terms: Literal[2, 3] = 2 if mixed else 3
         return AgentNetworks(
-            MLP(observation_size, units, layers, action_size, units),
-            MLP(observation_size + action_size, units, layers, 1, units),
+            MLP(observation_size, units, layers, action_size, units, terms=terms),
+            MLP(observation_size + action_size, units, layers, 1, units, terms=terms),
             2 if config.twin_critics else 1,
-            config.precision == "mixed",
+            mixed,
         )
 
 

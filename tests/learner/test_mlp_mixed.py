@@ -4,13 +4,19 @@ import dataclasses
 
 import pytest
 import torch
-from metagenrl.learner import mlp, mlp_mixed
+from metagenrl.learner import kernels, mlp, mlp_mixed
 from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.learner.mlp import MLP
 from metagenrl.learner.networks import AgentNetworks, initial_parameters
 
 WIDE = MLP(7, 150, 2, 3, 150, bf16=True)
 PLAIN = dataclasses.replace(WIDE, bf16=False)
+
+
+@pytest.fixture(autouse=True)
+def no_matrix_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There, these networks would not run in bfloat16 but on it."""
+    monkeypatch.setattr(kernels, "_MATRIX_UNIT", False)
 
 
 def _close(a: torch.Tensor, b: torch.Tensor, tolerance: float) -> bool:
@@ -78,7 +84,10 @@ def test_precision_decides_and_only_the_outer_half_changes() -> None:
     nets = AgentNetworks.of(config, 3, 1)
     assert (nets.policy.bf16, nets.critic.bf16) == (False, False)
     assert (nets.outer.policy.bf16, nets.outer.critic.bf16) == (True, True)
+    assert [net.terms for net in (nets.policy, nets.critic)] == [2, 2]
+    assert [net.terms for net in (nets.outer.policy, nets.outer.critic)] == [1, 1]
     plain = AgentNetworks.of(AgentConfig(), 3, 1)
     assert plain.outer is plain
+    assert [net.terms for net in (plain.policy, plain.critic)] == [3, 3]
     with pytest.raises(ValueError, match="precision: got 'bf16', allowed: fp32, mixed"):
         AgentConfig(precision="bf16")
