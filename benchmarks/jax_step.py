@@ -1,10 +1,12 @@
 """The agent-step in JAX, `jit` of each update; needs jax and numpy, and nothing of this project.
 
     python jax_step.py '{"observations": 17, "actions": 6, "units": 350, "batch": 100,
-                         "length": 20, "repetitions": 10}'
+                         "length": 20, "repetitions": 10}' [SAME.npz]
 
 prints milliseconds of one agent-step (half of a round: two critic updates, then policy and
 objective) as JSON. Written the obvious way: `jax.grad` of a loss that holds the inner `jax.grad`.
+SAME.npz holds parameters, minibatches and the gradients that another program found there, by names
+such as `alpha/action/0/w`; how far JAX's are from them, in float64, is printed as well.
 """
 
 import itertools
@@ -19,6 +21,7 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
 
 GAMMA, RATE, POLYAK, INNER, ETA, CLIP = 0.99, 1e-3, 0.005, 1e-3, 1000.0, 1.0
 HIDDEN, FEATURES = 32, 8
@@ -189,6 +192,38 @@ def minibatch(key, sizes):
     }
 
 
+def tree_of(arrays):
+    """Nested dicts, and lists where the keys are numbers, of arrays named by their paths."""
+    parts = {}
+    for path, value in arrays.items():
+        name, _, rest = path.partition("/")
+        parts.setdefault(name, {})[rest] = value
+    tree = {name: part[""] if "" in part else tree_of(part) for name, part in parts.items()}
+    return [tree[str(i)] for i in range(len(tree))] if "0" in tree else tree
+
+
+def differences(path):
+    """|JAX - given| / |given| of the critics' and the objective's gradient, in float64."""
+    jax.config.update("jax_enable_x64", True)
+    same = tree_of({name: jnp.asarray(value) for name, value in np.load(path).items()})
+    state, batches, given = same["state"], same["batches"], same["gradients"]
+    found = {
+        "critic": jax.grad(critic_loss)(
+            state["theta"], state["targets"], batches[0], jnp.zeros_like(batches[0]["a"])
+        ),
+        "objective": jax.grad(meta_loss)(same["alpha"], state["phi"], state["theta"], *batches),
+    }
+    jax.config.update("jax_enable_x64", False)
+
+    def norm(tree):
+        return float(np.sqrt(sum((np.asarray(x) ** 2).sum() for x in jax.tree.leaves(tree))))
+
+    return {
+        name: norm(jax.tree.map(lambda a, b: a - b, tree, given[name])) / norm(given[name])
+        for name, tree in found.items()
+    }
+
+
 def main():
     sizes = json.loads(sys.argv[1])
     state, alpha = start(sizes["observations"], sizes["actions"], sizes["units"])
@@ -216,6 +251,7 @@ def main():
         "compile_s": compiling,
         "median_ms": statistics.median(samples),
         "minimum_ms": min(samples),
+        "differences": differences(sys.argv[2]) if len(sys.argv) > 2 else {},
     }
     print(json.dumps(found))
 

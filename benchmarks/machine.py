@@ -25,7 +25,7 @@ class Machine:
     governor: str | None  # None: the machine does not say
     system: str
     versions: dict[str, str]
-    kernels: str  # `avx512`, `avx2`, `base` or `torch`
+    kernels: str  # see `kernels.backend`
     load_before: float  # over the last minute, before anything was measured
 
 

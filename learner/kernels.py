@@ -55,8 +55,8 @@ _MATRIX_UNIT = (
 
 
 def backend() -> str:
-    """What runs on the CPU in float32: `avx512`, `avx2`, `base` or `torch`."""
-    return _LEVEL
+    """What runs on the CPU in float32: `avx512+amx`, `avx512`, `avx2`, `base` or `torch`."""
+    return f"{_LEVEL}+amx" if _MATRIX_UNIT else _LEVEL
 
 
 def matrix_unit() -> bool:
