@@ -86,6 +86,26 @@ def test_results_do_not_depend_on_the_cohorts_beyond_rounding(alone, tmp_path) -
     assert {row.agent for row in read_metrics(run).agents} == set(range(5))
 
 
+def test_a_killed_run_in_cohorts_is_resumed_with_the_same_bits(tmp_path) -> None:
+    words = ["--engine", "inprocess", "--agents-per-actor", "auto", "--steps", "200"]
+    whole, killed = _train(tmp_path / "whole", *words), tmp_path / "killed"
+    argv = [*MAIN, *TINY, "--run-dir", str(killed), *words]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while not list(killed.glob("checkpoints/round-*")) and process.poll() is None:
+            assert time.monotonic() < deadline, "no checkpoint in time"
+            time.sleep(0.005)
+        process.kill()
+    (reached, end) = (read_metrics(run).objective[-1].version for run in (killed, whole))
+    assert reached < end, "it was over before it was killed"
+    argv = [*MAIN, "train", "--resume", str(killed)]
+    subprocess.run(argv, capture_output=True, text=True, timeout=280, check=True)
+    assert np.array_equal(_alpha(killed, "last"), _alpha(whole, "last"))
+    assert [(row.agent, row.steps, row.return_mean) for row in read_metrics(killed).agents] == [
+        (row.agent, row.steps, row.return_mean) for row in read_metrics(whole).agents
+    ]
+
+
 def _children(driver: int, name: str) -> list[psutil.Process]:
     found = []
     for process in psutil.Process(driver).children(recursive=True):
