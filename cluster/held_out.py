@@ -25,8 +25,8 @@ from metagenrl.cluster.held_out_trials import (
 )
 from metagenrl.cluster.intervals import Moment
 from metagenrl.cluster.metrics import METRICS_FILE, rows_of_kind
-from metagenrl.cluster.records import EvaluationRow, MetricsRow
-from metagenrl.cluster.run_records import HeldOutRow, ScoreRow
+from metagenrl.cluster.records import EvaluationRow, EventRow, MetricsRow
+from metagenrl.cluster.run_records import GIVEN_UP, HeldOutRow, ScoreRow
 from metagenrl.cluster.trainee_job import TraineeJob
 from metagenrl.cluster.trainee_pool import Ended
 from metagenrl.objective_server.file_store import FileStore
@@ -171,9 +171,14 @@ class HeldOut:
     def _failed(self, end: Ended) -> None:
         job = end.job
         self._failures[job] += 1
-        logger.warning("%s in %s, seed %d: %s", job.label, job.env, job.seed, end.failure)
-        logger.info("what it logged last:\n%s", end.detail)
-        if self._failures[job] < TRIES:
+        logger.info("what the test logged last:\n%s", end.detail)
+        again = self._failures[job] < TRIES
+        message = f"{job.label} in {job.env}, seed {job.seed}: {end.failure}; "
+        message += f"begun anew ({self._failures[job]}/{TRIES - 1})" if again else "given up"
+        logger.warning("held-out test: %s", message)
+        now, what = self._moment(), "test restarted" if again else GIVEN_UP
+        self._record(EventRow(now.time, now.round, what, None, message))
+        if again:
             self._runner.submit(job)
 
     def _score(self) -> None:

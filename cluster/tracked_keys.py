@@ -96,6 +96,7 @@ KEYS = (
     Key("heldout/best_version", "version with the highest score so far"),
     Key("heldout/best_score", "its score"),
     Key("heldout/waiting", "tests that are not finished"),
+    Key("heldout/given_up", "tests that failed or hung every time they were begun"),
 )
 
 

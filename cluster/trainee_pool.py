@@ -162,6 +162,8 @@ def _reason(code: int, detail: str) -> str:
     if code < 0:
         return f"its process was killed by {signal.Signals(-code).name}"
     lines = detail.strip().splitlines()
+    if any(line.startswith("Timeout (") for line in lines):  # of faulthandler, see `watchdog`
+        return "its process hung and was ended"
     return lines[-1] if lines else f"its process ended with exit code {code}"
 
 

@@ -42,6 +42,7 @@ RESUME_MAY_CHANGE = frozenset(
         "agent_cpus",
         "agents_per_actor",
         "held_out.eval_workers",
+        "held_out.eval_timeout",
         "held_out.eval_patience",
         "tracking.wandb_per_agent",
         "tracking.tensorboard",

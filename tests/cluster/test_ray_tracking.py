@@ -114,6 +114,11 @@ def test_a_task_that_fails_says_why_and_one_given_up_leaves_nothing(
     assert end.job == wrong
     assert "NoSuchEnvironment" in end.failure
     assert "Traceback" in end.detail or "ray::carry_out" in end.detail
+    # An evaluation of hours is as good as an environment that hangs.
+    tasks.submit(replace(job("hangs"), eval_episodes=100_000, timeout=1.0))
+    end = ended(tasks)
+    assert end.failure.startswith("TimeoutError: hangs in ")
+    assert end.failure.endswith("no step for 1 s")
     tasks.submit(job("left"))
     tasks.poll()
     tasks.close()
