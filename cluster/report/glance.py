@@ -112,13 +112,14 @@ def _gradients(history: RunHistory) -> list[Fact]:
     if last is None:
         return [Fact("no version of the objective yet", "warning")]
     total = last.accepted + last.rejected
-    counts = f"meta-gradients: {last.accepted:,} accepted, {last.rejected:,} not"
+    counts = f"meta-gradients: {last.accepted:,} accepted, {last.rejected:,} refused"
     facts = [Fact(counts, "good" if last.rejected <= 0.01 * total else "warning")]
     cosines = history.objective["cosine"].arrays()[1]
     if cosines.size:
         recent = float(cosines[-max(1, cosines.size // 5) :].mean())
         word = "they hardly agree" if recent < WEAK else "they agree"
-        text = f"cosine between agents' meta-gradients {recent:+.2f} in the last fifth: {word}"
+        value = f"{recent:+.2f}".replace("-", "\N{MINUS SIGN}")
+        text = f"cosine between agents' meta-gradients {value} in the last fifth: {word}"
         facts.append(Fact(text, "warning" if recent < WEAK else "good"))
     return facts
 

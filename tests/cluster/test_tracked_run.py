@@ -184,8 +184,7 @@ def test_the_offline_file_says_of_the_objective_what_the_metrics_say(
     for env in by_env:
         wanted = {row.version: row.cosine_by_env[env] for row in tenth}
         assert shown(f"meta/cosine/{env}", "objective/version") == pytest.approx(wanted)
-    steps = {row.version: row.agent_steps / 2 for row in tenth}
-    assert shown("steps", "objective/version") == steps
+    assert set(shown("meta/gradient_norm", "steps")) == {row.agent_steps / 2 for row in tenth}
 
 
 def test_the_offline_file_says_of_tests_and_machine_what_the_metrics_say(
@@ -236,10 +235,6 @@ def test_lineage_leads_from_the_run_over_a_version_to_the_tests_that_used_it(
     rows = [json.loads(line) for line in (test / "evaluations.jsonl").read_text().splitlines()]
     returns = {row["steps"]: row["return_mean"] for row in rows}
     assert tested.shown("test/Pendulum-v1/return_mean", "test/steps") == pytest.approx(returns)
-    # Once is enough.
-    again = command("test", *words.split(), "--resume")
-    subprocess.run(again, capture_output=True, timeout=400, check=True)
-    assert len(offline_runs(test)) == 1
 
 
 def test_tensorboard_says_what_the_metrics_say(tracked: Path) -> None:
