@@ -130,7 +130,9 @@ def _best(run: TrainRun) -> Fact:
     except CorruptFile as error:
         return Fact(str(error), "warning")
     if best is not None and best_version(run) is not None:
-        text = f"best objective: version {best['version']:,} ({best['metric']} {best['score']:.4g})"
+        text = (
+            f"best objective: version {best['version']:,} ({best['metric']}: {best['score']:.4g})"
+        )
         return Fact(text, "good")
     versions: Sequence[int] = snapshot_versions(run.path)
     if not versions:

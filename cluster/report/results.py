@@ -93,10 +93,9 @@ def versions_section(runs: Runs, rules: Rules, histories: Mapping[Path, RunHisto
         if progress
     ]
     block = Block("Return of new agents by the objective's version", panels, labels)
-    caption = (
-        "Interquartile mean and 95 % interval over agents (Figures 4, 10). "
-        "Dashed: the objective that was never trained."
-    )
+    caption = "Interquartile mean and 95 % interval over agents (Figures 4, 10)."
+    if any(progress and _control(rules, env) is not None for env, progress in found.items()):
+        caption += " Dashed: the objective that was never trained."
     return Section(
         "versions", "The objective's progress", pictures=[Picture("versions", block, caption)]
     )
