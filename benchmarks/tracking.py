@@ -40,6 +40,8 @@ from metagenrl.cluster.training import open_server, prepare_store, server_config
 from metagenrl.learner.process import settle
 
 PAIRS = 4
+WARM_UP_ROUNDS = 210
+"""Agents learn by then, and the tracker has shown rows of each kind, so that all is imported."""
 READY_SECONDS = 120.0
 _ENDLESS = 10**9  # steps
 
@@ -80,8 +82,9 @@ class TrackingCost:
 class Window:
     """Counts rounds from when a run is ready: the population asks it before each."""
 
-    def __init__(self, seconds: float, ready: Callable[[], bool]) -> None:
-        self._seconds, self._ready = seconds, ready
+    def __init__(self, seconds: float, ready: Callable[[int], bool]) -> None:
+        """`ready` is told the rounds so far."""
+        self._seconds, self._ready, self._before = seconds, ready, 0
         self._created, self._begin, self._cpu = time.monotonic(), 0.0, 0.0
         self.rounds, self.handover, self.wall, self.trackers = 0, 0.0, 0.0, 0.0
 
@@ -89,7 +92,8 @@ class Window:
         """Whether the run is to go on."""
         now = time.monotonic()
         if not self._begin:
-            if self._ready():
+            self._before += 1
+            if self._ready(self._before - 1):
                 self._begin, self._cpu, self.handover = now, _trackers_cpu(), 0.0
             elif now - self._created > READY_SECONDS:
                 raise RuntimeError(f"the run was not ready after {READY_SECONDS:.0f} s")
@@ -121,8 +125,11 @@ def measure_run(options: TrackingOptions) -> TrackedRun:
     with tempfile.TemporaryDirectory() as folder:
         config = tracked_config(options, Path(folder) / "run")
         progress = config.run_dir / "wandb" / PROGRESS_FILE
-        rows = config.run_dir / "metrics.jsonl"
-        ready = progress.exists if options.wandb == "offline" else lambda: rows.stat().st_size > 0
+
+        def ready(rounds: int) -> bool:
+            shown = rounds if options.wandb == "disabled" else _shown(progress)
+            return min(rounds, shown) >= WARM_UP_ROUNDS
+
         window = Window(options.seconds, ready)
         Tracking.take = window.timed(Tracking.take)  # type: ignore[method-assign]
         Tracking.poll = window.timed(Tracking.poll)  # type: ignore[method-assign]
@@ -162,6 +169,11 @@ def _train(config: TrainConfig, steer: Callable[[], bool]) -> None:
     finally:
         engine.close()
         recorder.close()
+
+
+def _shown(progress: Path) -> int:
+    """The round up to which the tracker has shown the run."""
+    return int(json.loads(progress.read_bytes())["round"]) if progress.exists() else 0
 
 
 def _trackers_cpu() -> float:

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from metagenrl.cluster.number_text import short
 from metagenrl.cluster.population_curves import PopulationReturns
-from metagenrl.cluster.report.contents import Fact, Facts, Section, brief, short
+from metagenrl.cluster.report.contents import Fact, Facts, Section, brief
 from metagenrl.cluster.report.discover import Runs, TrainRun
 from metagenrl.cluster.report.rules import Rule, Rules, best_version, final_mean
 from metagenrl.cluster.report.training import agent_steps

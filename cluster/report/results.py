@@ -12,7 +12,8 @@ from matplotlib.ticker import MaxNLocator
 from metagenrl.cluster.evaluations import group_curves
 from metagenrl.cluster.figures import COLORS, NEUTRAL, Block, Panel
 from metagenrl.cluster.meta_test_panels import curves_block
-from metagenrl.cluster.report.contents import Cell, Picture, Section, Table, interval_text, short
+from metagenrl.cluster.number_text import short
+from metagenrl.cluster.report.contents import Cell, Picture, Section, Table, interval_text
 from metagenrl.cluster.report.discover import Runs
 from metagenrl.cluster.report.rules import Rule, Rules, drawable, final_mean, iqm_band
 from metagenrl.cluster.run_history import RunHistory

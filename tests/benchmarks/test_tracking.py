@@ -27,7 +27,7 @@ def test_the_kinds_take_turns_and_pairs_are_compared(monkeypatch: pytest.MonkeyP
 
 def test_rounds_count_from_when_the_run_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that moves a second a look; two looks until the run is ready."""
-    now, left = [0.0], [False, False, True]
+    now = [0.0]
 
     def clock() -> float:
         now[0] += 1.0
@@ -36,7 +36,7 @@ def test_rounds_count_from_when_the_run_is_ready(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(tracking.time, "monotonic", clock)
     monkeypatch.setattr(tracking.time, "perf_counter", clock)
     monkeypatch.setattr(tracking, "_trackers_cpu", lambda: now[0] / 10)
-    window = Window(5.0, lambda: left.pop(0))
+    window = Window(5.0, lambda rounds: rounds == 2)
     hand_over = window.timed(lambda word: word * 2)
     assert [window() for _ in range(2)] == [True, True]
     assert hand_over("ab") == "abab"  # before the window: not counted
@@ -51,7 +51,7 @@ def test_rounds_count_from_when_the_run_is_ready(monkeypatch: pytest.MonkeyPatch
 def test_a_run_that_does_not_get_ready_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "READY_SECONDS", -1.0)
     with pytest.raises(RuntimeError, match="was not ready"):
-        Window(5.0, lambda: False)()
+        Window(5.0, lambda rounds: False)()
 
 
 def test_what_is_measured_is_the_preset_with_the_most_rows(tmp_path: Path) -> None:

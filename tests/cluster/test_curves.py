@@ -186,11 +186,11 @@ def test_summary_table(tmp_path: Path) -> None:
         "| seeds             |",
         "| ----------- | ---------------- | -------------------- | ----- | ---------------------- "
         "| ----------------- |",
-        "| E           | unseen           | learned objective v5 | 9     | 2.0 (-0.5 ... 4.5)     "
+        "| E           | unseen           | learned objective v5 | 9     | 2 (\u22120.484 … 4.48)      "
         "| 3                 |",
-        "| E           | unseen           | random objective     | 9     | -1,000                 "
+        "| E           | unseen           | random objective     | 9     | \u22121,000                 "
         "| 1 (+1 unfinished) |",
-        "| F           | seen             | td3                  | 1,000 | 5.0                    "
+        "| F           | seen             | td3                  | 1,000 | 5                      "
         "| 1                 |",
     ]
     assert "meta-training" not in summary_table(runs)
