@@ -21,6 +21,7 @@ class _Work(threading.Thread):
         super().__init__(daemon=True)
         self._work, self.signs = work, 0
         self.error: BaseException | None = None
+        self._waited = 0.0  # seconds, for a CPU
 
     def run(self) -> None:
         try:
@@ -30,6 +31,15 @@ class _Work(threading.Thread):
 
     def _sign(self) -> None:
         self.signs += 1
+
+    def clock(self) -> float:
+        """Seconds that go by while it computes or sleeps, but not while it is kept waiting."""
+        try:  # https://docs.kernel.org/scheduler/sched-stats.html: the second number
+            stat = Path(f"/proc/{os.getpid()}/task/{self.native_id}/schedstat").read_text()
+            self._waited = int(stat.split()[1]) / 1e9
+        except (OSError, ValueError, IndexError):  # not on this system, or it has just ended
+            pass
+        return time.monotonic() - self._waited
 
 
 def watched(work: Callable[[Callable[[], None]], None], seconds: float) -> None:
@@ -42,28 +52,19 @@ def watched(work: Callable[[Callable[[], None]], None], seconds: float) -> None:
     """
     thread = _Work(work)
     thread.start()
-    signs, since = 0, _clock(thread)
+    signs, since = 0, thread.clock()
     try:
         while thread.is_alive():
             faulthandler.dump_traceback_later(2 * seconds, exit=True)
             thread.join(min(1.0, seconds / LOOKS))
             if thread.signs != signs:
-                signs, since = thread.signs, _clock(thread)
-            elif _clock(thread) - since > seconds:
+                signs, since = thread.signs, thread.clock()
+            elif thread.clock() - since > seconds:
                 raise TimeoutError(f"hangs in {_place(thread)}: no step for {seconds:g} s")
     finally:
         faulthandler.cancel_dump_traceback_later()
     if thread.error is not None:
         raise thread.error
-
-
-def _clock(thread: threading.Thread) -> float:
-    """Seconds that go by while the thread computes or sleeps, but not while it is kept waiting."""
-    try:  # https://docs.kernel.org/scheduler/sched-stats.html: the second number
-        stat = Path(f"/proc/{os.getpid()}/task/{thread.native_id}/schedstat").read_text()
-        return time.monotonic() - int(stat.split()[1]) / 1e9
-    except (OSError, ValueError, IndexError):  # not on this system, or the thread has just ended
-        return time.monotonic()
 
 
 def _place(thread: threading.Thread) -> str:

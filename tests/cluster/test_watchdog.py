@@ -56,3 +56,19 @@ def test_waiting_for_a_cpu_does_not_count(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(watchdog, "Path", Starving)
     watched(lambda sign: time.sleep(0.6), 0.1)
+
+
+def test_who_was_starved_may_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel forgets a thread that has ended, and with it how long that was kept waiting."""
+
+    class Forgotten(type(tmp_path)):  # type: ignore[misc]
+        told = False
+
+        def read_text(self) -> str:
+            if Forgotten.told:
+                raise FileNotFoundError
+            Forgotten.told = True
+            return f"7 {10**12} 3\n"
+
+    monkeypatch.setattr(watchdog, "Path", Forgotten)
+    watched(lambda sign: time.sleep(0.2), 5.0)
