@@ -7,6 +7,7 @@ precision   cosine of float32 and mixed precision to the float64 meta-gradient
 server      agents' gradients that the objective server applies in a second
 bare        agent-steps of processes that do nothing else, and of plain PyTorch as it comes
 population  agents on Ray: seconds until ready, memory, agent-steps
+tracking    rounds of a population with Weights & Biases (offline) against none; 4 minutes
 jax         the same step in JAX, with the Python of another environment (`--jax-python`)
 
 Exit code 1 where a section failed, 2 for bad input.
@@ -40,9 +41,10 @@ from benchmarks.precision import nearness
 from benchmarks.problem import SizeName, preset_problem
 from benchmarks.report import as_json, as_text
 from benchmarks.server_rate import server_rates
+from benchmarks.tracking import tracking_cost
 
 ENOUGH_REPETITIONS = 10
-SectionName = Literal["updates", "precision", "server", "bare", "population", "jax"]
+SectionName = Literal["updates", "precision", "server", "bare", "population", "tracking", "jax"]
 SECTIONS: tuple[SectionName, ...] = get_args(SectionName)
 
 
@@ -57,7 +59,7 @@ class BenchConfig:
     repetitions: int = 20
     """Samples of each timing."""
     seconds: float = 20.0
-    """Time that a population's rounds, and bare processes', are counted for."""
+    """Time that rounds of populations and of bare processes are counted for."""
     out: Path = Path("results/benchmarks.json")
     """File for the complete results; a picture goes beside it."""
     jax_python: Path | None = None
@@ -120,6 +122,8 @@ def section(name: SectionName, config: BenchConfig) -> Found:
         rows = list(server_rates())
     elif name == "population":
         rows = [in_own_process(options) for options in _populations(config)]
+    elif name == "tracking":
+        rows = [tracking_cost(config.seconds)]
     elif name == "bare":
         rows = [
             measure_bare(BareOptions(size, config.seconds, plain=plain), processes)

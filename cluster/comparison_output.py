@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import functools
 import io
 import math
@@ -14,9 +15,8 @@ from metagenrl.cluster.comparison import ALL, Comparison, Line
 from metagenrl.cluster.evaluations import markdown_table
 from metagenrl.cluster.figures import NEUTRAL, Block, Panel, draw
 from metagenrl.cluster.meta_test_panels import curves_block, line_styles
-from metagenrl.cluster.report.contents import interval_text, short
+from metagenrl.cluster.number_text import short, with_interval
 from metagenrl.cluster.report.rules import drawable, iqm_band
-from metagenrl.cluster.statistics import Interval
 
 _HEADER = ("environment", "trained by", "steps", "mean (95 % interval)",
            "interquartile mean (95 % interval)", "agents")  # fmt: skip
@@ -44,16 +44,9 @@ def _cells(line: Line) -> list[str]:
     steps = "" if line.steps is None else f"{line.steps:,}"
     agents = f"{line.agents} in each" if line.environment == ALL else str(line.agents)
     unfinished = f" (+{line.unfinished} unfinished)" if line.unfinished else ""
-    text = _score_text if line.environment == ALL else interval_text
-    means = [text(line.mean), text(line.iqm)]
+    number = "{:.2f}".format if line.environment == ALL else short  # scores are near 0 and 1
+    means = [with_interval(*dataclasses.astuple(of), number) for of in (line.mean, line.iqm)]
     return [line.environment, line.label, steps, *means, agents + unfinished]
-
-
-def _score_text(score: Interval) -> str:
-    """Normalised scores are near 0 and 1: two decimals."""
-    if math.isnan(score.low):
-        return f"{score.value:.2f}"
-    return f"{score.value:.2f} ({score.low:.2f} … {score.high:.2f})"
 
 
 def to_csv(comparison: Comparison) -> str:

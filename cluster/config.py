@@ -173,6 +173,8 @@ class EvaluationConfig:
     """Steps between evaluations without exploration noise."""
     eval_episodes: int = 5
     """Episodes of one evaluation."""
+    wandb: Wandb = "disabled"
+    """Also a run at Weights & Biases, with the objective as its input, once all seeds are done."""
     agent: OmitArgPrefixes[AgentConfig] = field(default_factory=AgentConfig)
 
     def __post_init__(self) -> None:

@@ -135,6 +135,9 @@ def series_panel(axis: Axes, title: str, series: MeanSeries, scale: float) -> No
     """One value over the steps of an agent: those of the population times `scale`."""
     steps, values = series.arrays()
     axis.plot(steps * scale, values, color="black", linewidth=1.4)
+    # A constant is a straight line, not the noise of its last digits.
+    if values.size and np.ptp(values) < 1e-6 * np.abs(values).max():
+        axis.set_ylim(*sorted((0.9 * values[0], 1.1 * values[0])))
     axis.set_title(title)
     steps_axis(axis, "steps of an agent")
 

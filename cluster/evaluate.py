@@ -14,6 +14,7 @@ The run folder, complete as it grows and the same bits however often the command
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from metagenrl.cluster.config import BaselineConfig, MetaTestConfig, UsageError
 from metagenrl.cluster.config_io import to_yaml
 from metagenrl.cluster.evaluation_progress import EvaluationProgress
 from metagenrl.cluster.evaluation_summary import familiarity, summary
+from metagenrl.cluster.evaluation_tracking import track_evaluation
 from metagenrl.cluster.run_folder import log_to
 from metagenrl.cluster.seed_rows import is_finished, merge_evaluations
 from metagenrl.cluster.tested_objective import (
@@ -71,6 +73,8 @@ def _evaluate(config: Config, tested: TestedObjective) -> int:
         finally:
             rows = merge_evaluations(config.run_dir, [job.rows for job in jobs])
         _draw(config, tested)
+        if not failed:
+            track_evaluation(config, functools.partial(_say, console))
         console.print(summary(config, tested, rows, time.monotonic() - started))
     finally:
         logging.getLogger("metagenrl").removeHandler(handler)
@@ -126,6 +130,11 @@ def _console() -> Console:
     # Wide enough where the output is a pipe, whose width nobody knows.
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=200)
+
+
+def _say(console: Console, line: str) -> None:
+    logger.warning("%s", line)
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _train(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from metagenrl.cluster.metrics import iter_rows
+from metagenrl.cluster.number_text import with_interval
 from metagenrl.cluster.records import EvaluationRow
 from numpy.typing import NDArray
 
@@ -136,19 +137,13 @@ def _final(curve: Curves) -> str:
     if not len(curve.final):
         return "-"
     estimate = mean_interval(curve.final)
-    if math.isnan(estimate.half_width):
-        return _number(estimate.mean)
     low, high = estimate.mean - estimate.half_width, estimate.mean + estimate.half_width
-    return f"{_number(estimate.mean)} ({_number(low)} ... {_number(high)})"
+    return with_interval(estimate.mean, low, high)
 
 
 def _seeds(curve: Curves) -> str:
     suffix = f" (+{curve.unfinished} unfinished)" if curve.unfinished else ""
     return f"{len(curve.final)}{suffix}"
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}"
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -25,7 +25,7 @@ from metagenrl.cluster.metrics import METRICS_FILE
 from metagenrl.cluster.records import MetricsRow
 from metagenrl.cluster.run_records import ScoreRow, SnapshotRow
 from metagenrl.cluster.tracked_values import Values, ValueTable
-from metagenrl.cluster.tracking import SAYS
+from metagenrl.cluster.tracker_process import SAYS
 from metagenrl.objective_server.atomic import write_atomic
 
 POLL_SECONDS = 1.0

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from metagenrl.cluster.config import TrainConfig
-from metagenrl.cluster.held_out_score import Standing, metric, standing
+from metagenrl.cluster.held_out_rows import HeldOutRows
+from metagenrl.cluster.held_out_score import Standing, standing
 from metagenrl.cluster.held_out_trials import (
     Candidate,
     keep_candidate,
@@ -24,12 +25,10 @@ from metagenrl.cluster.held_out_trials import (
     trials,
 )
 from metagenrl.cluster.intervals import Moment
-from metagenrl.cluster.metrics import METRICS_FILE, rows_of_kind
 from metagenrl.cluster.records import EvaluationRow, MetricsRow
-from metagenrl.cluster.run_records import HeldOutRow, ScoreRow
+from metagenrl.cluster.run_records import GIVEN_UP
 from metagenrl.cluster.trainee_job import TraineeJob
 from metagenrl.cluster.trainee_pool import Ended
-from metagenrl.objective_server.file_store import FileStore
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 
 POLL_SECONDS = 1.0
@@ -77,27 +76,16 @@ class HeldOut:
         Candidates up to the moment's version, kept by the run that is resumed, go on.
         """
         self._config, self._options, self._runner = config, config.held_out, runner
-        self._record, self._moment = record, moment
+        self._rows = HeldOutRows(config, record, moment)
         self._due = float("-inf")
         self._failures: Counter[TraineeJob] = Counter()
         self._returns: dict[int, dict[str, float | None]] = {}  # of the versions that are scored
         self._standing = Standing({}, None, 0)
         self._candidates: list[Candidate] = []
-        self._rows: set[tuple[int, str, int]] = set()  # version, environment, seed
-        self._scored: set[int] = set()
         if self._options.eval_envs:
-            self._read_rows()
+            self._rows.read()
             for candidate in kept_candidates(config.run_dir, moment().version):
                 self._take(candidate)
-
-    def _read_rows(self) -> None:
-        """What the run's metrics have already, after a resume cut them back."""
-        file = self._config.run_dir / METRICS_FILE
-        for row in (*rows_of_kind(file, HeldOutRow.kind), *rows_of_kind(file, ScoreRow.kind)):
-            if isinstance(row, HeldOutRow):
-                self._rows.add((row.version, row.env, row.seed))
-            elif isinstance(row, ScoreRow):
-                self._scored.add(row.version)
 
     @property
     def waiting(self) -> int:
@@ -171,9 +159,13 @@ class HeldOut:
     def _failed(self, end: Ended) -> None:
         job = end.job
         self._failures[job] += 1
-        logger.warning("%s in %s, seed %d: %s", job.label, job.env, job.seed, end.failure)
-        logger.info("what it logged last:\n%s", end.detail)
-        if self._failures[job] < TRIES:
+        logger.info("what the test logged last:\n%s", end.detail)
+        again = self._failures[job] < TRIES
+        message = f"{job.label} in {job.env}, seed {job.seed}: {end.failure}; "
+        message += f"begun anew ({self._failures[job]}/{TRIES - 1})" if again else "given up"
+        logger.warning("held-out test: %s", message)
+        self._rows.event("test restarted" if again else GIVEN_UP, message)
+        if again:
             self._runner.submit(job)
 
     def _score(self) -> None:
@@ -187,7 +179,7 @@ class HeldOut:
             if not all(r or gone for r, gone in zip(results, given_up, strict=True)):
                 break
             self._complete(candidate, jobs, results)
-        self._mark_best()
+        self._rows.mark_best(self._standing)
 
     def _complete(
         self, candidate: Candidate, jobs: list[TraineeJob], results: list[EvaluationRow | None]
@@ -198,45 +190,7 @@ class HeldOut:
             there = [row for row in of_env if row is not None]
             by_env[env] = mean_return(there) if len(there) == len(of_env) else None
             for row in there:
-                self._write_trial(candidate, row)
+                self._rows.trial(candidate, row)
         self._returns[candidate.version] = by_env
         self._standing = standing(self._returns, self._options.eval_envs)
-        self._write_score(candidate, by_env)
-
-    def _write_trial(self, candidate: Candidate, row: EvaluationRow) -> None:
-        identity = (candidate.version, row.env, row.seed)
-        if identity in self._rows:
-            return
-        self._rows.add(identity)
-        now = self._moment()
-        self._record(
-            HeldOutRow(
-                now.time, now.round, candidate.version, candidate.agent_steps, row.env, row.seed,
-                row.steps, row.return_mean, row.returns,
-            )
-        )  # fmt: skip
-
-    def _write_score(self, candidate: Candidate, by_env: dict[str, float | None]) -> None:
-        if candidate.version in self._scored:
-            return
-        self._scored.add(candidate.version)
-        state, now = self._standing, self._moment()
-        score = state.scores[candidate.version]
-        known = {env: value for env, value in by_env.items() if value is not None}
-        self._record(
-            ScoreRow(
-                now.time, now.round, candidate.version, candidate.agent_steps, score, known,
-                state.best, state.best_score, metric(self._options),
-            )
-        )  # fmt: skip
-        shown = ", ".join(f"{env} {value:.1f}" for env, value in known.items()) or "failed"
-        logger.info("held-out, version %d: %s; best is %s", candidate.version, shown, state.best)
-
-    def _mark_best(self) -> None:
-        best, score = self._standing.best, self._standing.best_score
-        if best is None or score is None:
-            return
-        try:
-            FileStore(self._config.run_dir).mark_best(best, score, metric(self._options))
-        except (OSError, ValueError) as error:
-            logger.warning("best version %d was not noted: %s", best, error)
+        self._rows.score(candidate, by_env, self._standing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from metagenrl.learner.hyperparams import AgentConfig, require
@@ -23,6 +24,9 @@ class HeldOutOptions:
     """Episodes, without exploration noise, whose mean return is an agent's result."""
     eval_workers: int | None = None
     """Tests at the same time, at low priority; None: the CPUs that the population leaves over."""
+    eval_timeout: float = 600.0
+    """Seconds without a step, the wait for a CPU apart, after which a test counts as hung; it is
+    begun anew then, as if it had crashed."""
     eval_patience: int = 0
     """Tested versions without a new best one after which meta-training stops; 0: never."""
 
@@ -32,6 +36,8 @@ class HeldOutOptions:
             require(value >= 1, name, value, "a whole number >= 1")
         workers = self.eval_workers
         require(workers is None or workers >= 1, "eval_workers", workers, "none, or a number >= 1")
+        limit = self.eval_timeout
+        require(0 < limit < math.inf, "eval_timeout", limit, "a finite number > 0")
         require(self.eval_patience >= 0, "eval_patience", self.eval_patience, "a number >= 0")
         require(
             bool(self.eval_envs) or self.eval_patience == 0,

@@ -95,6 +95,7 @@ def trials(config: TrainConfig, candidate: Candidate) -> list[TraineeJob]:
             agent=config.agent,
             objective=ObjectiveChoice("learned", str(candidate.alpha), config.objective),
             niceness=NICENESS,
+            timeout=options.eval_timeout,
         )
         for env in options.eval_envs
         for index in range(options.eval_seeds)

@@ -17,17 +17,16 @@ from metagenrl.objective_server.atomic import write_atomic
 from ray import ObjectRef
 from ray.exceptions import RayError, RayTaskError
 
-TASK_RETRIES = 3
-"""Times that Ray begins a test anew whose node or process died."""
 GET_TIMEOUT = 60.0
 
 
-# max_calls: the process ends with the task, since it could not raise its priority again.
-@ray.remote(num_cpus=0, max_calls=1, max_retries=TASK_RETRIES)
+# max_calls: the process ends with the task, since it could not raise its priority again. Whether a
+# test whose node or process died is begun anew is up to `HeldOut`, which counts the times.
+@ray.remote(num_cpus=0, max_calls=1, max_retries=0)
 def carry_out(job: TraineeJob, alpha: bytes) -> bytes:
     """Train the job's agent on this node; the content of its file of rows."""
     import torch
-    from metagenrl.cluster.trainee_worker import TraineeRun
+    from metagenrl.cluster.trainee_worker import carry_out as live
 
     os.nice(job.niceness)
     torch.set_num_threads(1)
@@ -35,7 +34,7 @@ def carry_out(job: TraineeJob, alpha: bytes) -> bytes:
         file = Path(folder) / "objective.safetensors"
         file.write_bytes(alpha)
         here = replace(job, folder=folder, objective=replace(job.objective, snapshot=str(file)))
-        TraineeRun(here).run()
+        live(here)
         return here.rows.read_bytes()
 
 
@@ -80,7 +79,7 @@ class RayTrials:
             rows: bytes = ray.get(reference, timeout=GET_TIMEOUT)
             write_atomic(job.rows, [rows], durable=True)
         except RayTaskError as error:
-            return Ended(job, repr(error.cause), str(error))
+            return Ended(job, f"{type(error.cause).__name__}: {error.cause}", str(error))
         except (RayError, OSError) as error:
             return Ended(job, str(error).splitlines()[0], str(error))
         return Ended(job)

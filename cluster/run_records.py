@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+GIVEN_UP = "test given up"
+"""What the event of a held-out trial is that failed or hung every time."""
+
 
 @dataclass(frozen=True)
 class SnapshotRow:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from metagenrl.cluster.records import AgentRow, MetricsRow, ObjectiveRow
-from metagenrl.cluster.run_records import HeldOutRow, ScoreRow, SystemRow
+from metagenrl.cluster.records import AgentRow, EventRow, MetricsRow, ObjectiveRow
+from metagenrl.cluster.run_records import GIVEN_UP, HeldOutRow, ScoreRow, SystemRow
 
 Values = dict[str, float]
 
@@ -34,6 +34,7 @@ class ValueTable:
         self._rows: dict[int, AgentRow] = {}
         self._returns: dict[int, float] = {}  # last known, also where an interval has no episode
         self._trials: dict[tuple[int, str], list[HeldOutRow]] = {}
+        self._given_up = 0
 
     def values(self, rows: Sequence[MetricsRow]) -> Values:
         """What `rows` say; where two say the same key, the later one counts."""
@@ -48,6 +49,8 @@ class ValueTable:
                 values |= system_values(row, self._agents)
             elif isinstance(row, HeldOutRow):
                 self._trials.setdefault((row.version, row.env), []).append(row)
+            elif isinstance(row, EventRow):
+                self._given_up += row.what == GIVEN_UP
             elif isinstance(row, ScoreRow):
                 values |= self._held_out_values(row)
         if any(isinstance(row, AgentRow) for row in rows):
@@ -69,6 +72,7 @@ class ValueTable:
             "heldout/score": row.score,
             "heldout/best_version": row.best_version,
             "heldout/best_score": row.best_score,
+            "heldout/given_up": self._given_up,
         }
         for env, mean in row.return_by_env.items():
             trials = self._trials.pop((row.version, env), [])

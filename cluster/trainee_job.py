@@ -59,6 +59,8 @@ class TraineeJob:
 
     niceness: int = 0
     """Added to the process's, 0 ... 19: what runs beside others at low priority has more."""
+    timeout: float = 0.0
+    """Seconds without a step after which it counts as hung, 0: never."""
 
     @property
     def rows(self) -> Path:

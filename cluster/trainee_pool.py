@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from metagenrl.cluster.job_process import start_process
 from metagenrl.cluster.trainee_job import TraineeJob
 
 WORKER = "metagenrl.cluster.trainee_worker"
@@ -82,7 +82,8 @@ class TraineePool:
         ends = [(child, child.ended()) for child in self._running]
         self._running = [child for child, end in ends if end is None]
         while self._waiting and len(self._running) < self.workers:
-            self._running.append(_start(self._waiting[0]))
+            job = self._waiting[0]
+            self._running.append(_Child(job, start_process(WORKER, job.to_json(), job.log)))
             self._waiting.popleft()  # not before: what could not be started is tried again
         return [end for _, end in ends if end is not None]
 
@@ -118,34 +119,6 @@ def train_all(
         pool.close()
 
 
-def _start(job: TraineeJob) -> _Child:
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        # What can be imported here can be there: environments may live in the user's own modules.
-        "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
-    }
-    with open(job.log, "ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", WORKER],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,  # Ctrl-C comes to us alone, and we end it
-        )
-    child = _Child(job, process)
-    try:
-        assert process.stdin is not None
-        process.stdin.write(job.to_json().encode() + b"\n")
-        process.stdin.flush()
-    except BrokenPipeError:
-        pass  # it is dead already; its end tells why
-    except BaseException:
-        _stop([child])
-        raise
-    return child
-
-
 def _stop(children: Sequence[_Child]) -> None:
     for child in children:
         child.release()
@@ -162,6 +135,9 @@ def _reason(code: int, detail: str) -> str:
     if code < 0:
         return f"its process was killed by {signal.Signals(-code).name}"
     lines = detail.strip().splitlines()
+    told = [line for line in lines if line and not line.startswith(("Thread ", "  File "))]
+    if told and told[-1].startswith("Timeout ("):  # faulthandler's, see `watchdog`
+        return "its process hung and was ended"
     return lines[-1] if lines else f"its process ended with exit code {code}"
 
 

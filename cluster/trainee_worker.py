@@ -12,12 +12,14 @@ import os
 import shutil
 import threading
 import time
+from collections.abc import Callable
 
 from metagenrl.cluster.policies import write_policy
 from metagenrl.cluster.records import EvaluationRow
 from metagenrl.cluster.seed_rows import EpisodeRow, RowFile
 from metagenrl.cluster.trainee_job import TraineeJob
 from metagenrl.cluster.trainees import LeavesPolicy, make_agent
+from metagenrl.cluster.watchdog import watched
 from metagenrl.learner.process import settle
 from metagenrl.objective_server.files import newest_complete, prune, read_folder, write_folder
 
@@ -35,9 +37,12 @@ logger = logging.getLogger(__name__)
 class TraineeRun:
     """One agent's life, with its rows and checkpoints; killed at any time, it can go on."""
 
-    def __init__(self, job: TraineeJob) -> None:
-        """A new agent, or the one in the newest complete checkpoint. Raises `CorruptFile`."""
-        self.job = job
+    def __init__(self, job: TraineeJob, sign: Callable[[], None] = lambda: None) -> None:
+        """A new agent, or the one in the newest complete checkpoint. Raises `CorruptFile`.
+
+        `sign` is called after every step and evaluation.
+        """
+        self.job, self._sign = job, sign
         self.trainee = make_agent(job)
         self.rows = RowFile(job.rows)
         self._saved_at, self._save_seconds = time.monotonic(), 0.0
@@ -59,6 +64,7 @@ class TraineeRun:
         job, trainee = self.job, self.trainee
         if trainee.steps == 0:
             self._evaluate()
+            self._sign()
         while trainee.steps < job.steps:
             episode = trainee.step()
             if episode is not None:
@@ -67,6 +73,7 @@ class TraineeRun:
             if trainee.steps % job.eval_every == 0 or trainee.steps == job.steps:
                 self._evaluate()
             self._checkpoint_if_due()
+            self._sign()
         self.rows.sync()
         self.rows.close()
         trainee.close()
@@ -104,6 +111,14 @@ class TraineeRun:
         self._save_seconds = self._saved_at - now
 
 
+def carry_out(job: TraineeJob) -> None:
+    """Live the job's agent's life. Raises `TimeoutError` where it hangs for `job.timeout`."""
+    if job.timeout:
+        watched(lambda sign: TraineeRun(job, sign).run(), job.timeout)
+    else:
+        TraineeRun(job).run()
+
+
 def main() -> None:
     """Carry out the job on standard input; an exception ends the process with exit code 1."""
     faulthandler.enable()
@@ -114,7 +129,7 @@ def main() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     logging.basicConfig(level=logging.INFO, format=form)
-    TraineeRun(job).run()
+    carry_out(job)
 
 
 def _end_with_parent() -> None:

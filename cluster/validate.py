@@ -42,6 +42,7 @@ RESUME_MAY_CHANGE = frozenset(
         "agent_cpus",
         "agents_per_actor",
         "held_out.eval_workers",
+        "held_out.eval_timeout",
         "held_out.eval_patience",
         "tracking.wandb_per_agent",
         "tracking.tensorboard",
@@ -51,7 +52,7 @@ RESUME_MAY_CHANGE = frozenset(
 )
 """Fields that decide how a run is executed and not what it computes."""
 
-EVALUATION_RESUME_MAY_CHANGE = frozenset({"run_dir", "resume", "workers"})
+EVALUATION_RESUME_MAY_CHANGE = frozenset({"run_dir", "resume", "workers", "wandb"})
 """The same for meta-tests and baselines; `run_dir` may be written differently or have moved."""
 
 

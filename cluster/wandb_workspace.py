@@ -62,6 +62,8 @@ def build_workspace(
             _section("Health and throughput", _health_panels()),
         ],
         settings=ws.WorkspaceSettings(x_axis=AXIS, sort_panels_alphabetically=False),
+        # The runs of its held-out tests and agents would draw the same curves again.
+        runset_settings=ws.RunsetSettings(filters=[ws.Metric("JobType") == "population"]),
     )
 
 

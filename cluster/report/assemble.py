@@ -46,7 +46,8 @@ def _title(runs: Runs, folders: Sequence[Path]) -> str:
 
 def _subtitle(runs: Runs) -> str:
     written = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    trained, tested = len(runs.training), len(runs.tests)
     return (
-        f"{len(runs.training)} meta-training runs, {len(runs.tests)} meta-tests and baselines. "
-        f"Written {written}."
+        f"{trained} meta-training run{'' if trained == 1 else 's'}, {tested} "
+        f"meta-test{'' if tested == 1 else 's'} and baselines. Written {written}."
     )

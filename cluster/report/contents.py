@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from metagenrl.cluster.figures import Block
+from metagenrl.cluster.number_text import with_interval
 from metagenrl.cluster.statistics import Interval
 
 Mark = Literal["good", "warning", "neutral"]
@@ -80,19 +80,9 @@ def texts(*words: str) -> list[Cell]:
     return [Cell(word) for word in words]
 
 
-def short(value: float | None) -> str:
-    """A return as in a table: no decimals from 100 on; `-` where it is unknown."""
-    if value is None or math.isnan(value):
-        return "-"
-    text = f"{value:,.0f}" if abs(value) >= 100 else f"{value + 0.0:.3g}"
-    return text.replace("-", "\N{MINUS SIGN}")  # a hyphen would end a line
-
-
 def interval_text(interval: Interval) -> str:
-    """`228 (175 … 282)`, or the number alone where one agent tells nothing of the spread."""
-    if math.isnan(interval.low):
-        return short(interval.value)
-    return f"{short(interval.value)} ({short(interval.low)} … {short(interval.high)})"
+    """`228 (175 … 282)`."""
+    return with_interval(interval.value, interval.low, interval.high)
 
 
 def brief(env: str) -> str:

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from metagenrl.cluster.number_text import short
 from metagenrl.cluster.population_curves import PopulationReturns
-from metagenrl.cluster.report.contents import Fact, Facts, Section, brief, short
+from metagenrl.cluster.report.contents import Fact, Facts, Section, brief
 from metagenrl.cluster.report.discover import Runs, TrainRun
 from metagenrl.cluster.report.rules import Rule, Rules, best_version, final_mean
 from metagenrl.cluster.report.training import agent_steps
@@ -112,13 +113,14 @@ def _gradients(history: RunHistory) -> list[Fact]:
     if last is None:
         return [Fact("no version of the objective yet", "warning")]
     total = last.accepted + last.rejected
-    counts = f"meta-gradients: {last.accepted:,} accepted, {last.rejected:,} not"
+    counts = f"meta-gradients: {last.accepted:,} accepted, {last.rejected:,} refused"
     facts = [Fact(counts, "good" if last.rejected <= 0.01 * total else "warning")]
     cosines = history.objective["cosine"].arrays()[1]
     if cosines.size:
         recent = float(cosines[-max(1, cosines.size // 5) :].mean())
         word = "they hardly agree" if recent < WEAK else "they agree"
-        text = f"cosine between agents' meta-gradients {recent:+.2f} in the last fifth: {word}"
+        value = f"{recent:+.2f}".replace("-", "\N{MINUS SIGN}")
+        text = f"cosine between agents' meta-gradients {value} in the last fifth: {word}"
         facts.append(Fact(text, "warning" if recent < WEAK else "good"))
     return facts
 
@@ -129,7 +131,9 @@ def _best(run: TrainRun) -> Fact:
     except CorruptFile as error:
         return Fact(str(error), "warning")
     if best is not None and best_version(run) is not None:
-        text = f"best objective: version {best['version']:,} ({best['metric']} {best['score']:.4g})"
+        text = (
+            f"best objective: version {best['version']:,} ({best['metric']}: {best['score']:.4g})"
+        )
         return Fact(text, "good")
     versions: Sequence[int] = snapshot_versions(run.path)
     if not versions:

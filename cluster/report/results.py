@@ -12,7 +12,8 @@ from matplotlib.ticker import MaxNLocator
 from metagenrl.cluster.evaluations import group_curves
 from metagenrl.cluster.figures import COLORS, NEUTRAL, Block, Panel
 from metagenrl.cluster.meta_test_panels import curves_block
-from metagenrl.cluster.report.contents import Cell, Picture, Section, Table, interval_text, short
+from metagenrl.cluster.number_text import short
+from metagenrl.cluster.report.contents import Cell, Picture, Section, Table, interval_text
 from metagenrl.cluster.report.discover import Runs
 from metagenrl.cluster.report.rules import Rule, Rules, drawable, final_mean, iqm_band
 from metagenrl.cluster.run_history import RunHistory
@@ -80,20 +81,22 @@ def _titled(env: str, rules: Rules) -> str:
 
 def versions_section(runs: Runs, rules: Rules, histories: Mapping[Path, RunHistory]) -> Section:
     """Tests of several versions of one objective: does it still get better?"""
-    panels: list[Panel] = []
-    labels: list[str] = []
     held_out = [env for history in histories.values() for env in history.held_out]
-    for env in dict.fromkeys([*rules.environments, *held_out]):
-        progress = _held_out(runs, histories, env) | _progress(runs, rules, env)
-        if progress:
-            labels += [name for name in progress if name not in labels]
-            control = _control(rules, env)
-            panels.append(functools.partial(_versions, env=env, progress=progress, control=control))
+    envs = dict.fromkeys([*rules.environments, *held_out])
+    found = {env: _held_out(runs, histories, env) | _progress(runs, rules, env) for env in envs}
+    labels = list(dict.fromkeys(name for progress in found.values() for name in progress))
+    colors = {name: COLORS[i % len(COLORS)] for i, name in enumerate(labels)}
+    panels: list[Panel] = [
+        functools.partial(
+            _versions, env=env, progress=progress, control=_control(rules, env), colors=colors
+        )
+        for env, progress in found.items()
+        if progress
+    ]
     block = Block("Return of new agents by the objective's version", panels, labels)
-    caption = (
-        "Interquartile mean and 95 % interval over agents (Figures 4, 10). "
-        "Dashed: the objective that was never trained."
-    )
+    caption = "Interquartile mean and 95 % interval over agents (Figures 4, 10)."
+    if any(progress and _control(rules, env) is not None for env, progress in found.items()):
+        caption += " Dashed: the objective that was never trained."
     return Section(
         "versions", "The objective's progress", pictures=[Picture("versions", block, caption)]
     )
@@ -136,12 +139,16 @@ def _control(rules: Rules, env: str) -> float | None:
 
 
 def _versions(
-    axis: Axes, env: str, progress: dict[str, dict[int, Interval]], control: float | None
+    axis: Axes,
+    env: str,
+    progress: dict[str, dict[int, Interval]],
+    control: float | None,
+    colors: dict[str, str],
 ) -> None:
     if control is not None:
         axis.axhline(control, color=NEUTRAL, linestyle="--", linewidth=1.2)
-    for index, (name, points) in enumerate(progress.items()):
-        color = COLORS[index % len(COLORS)]
+    for name, points in progress.items():
+        color = colors[name]
         values = np.array([(p.value, p.low, p.high) for p in points.values()])  # [V, 3]
         axis.plot(list(points), values[:, 0], "-o", color=color, ms=5, label=name)
         axis.vlines(list(points), values[:, 1], values[:, 2], color=color, alpha=0.6)

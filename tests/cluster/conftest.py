@@ -1,7 +1,12 @@
 """Fixtures for the command line: commands that only record, folders and files to refuse."""
 
+import json
+import os
+import struct
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -85,3 +90,94 @@ def stored_run(tmp_path: Path, snapshot: ObjectiveSnapshot) -> Callable[[TrainCo
         return folder
 
     return store
+
+
+@dataclass(frozen=True)
+class OfflineRun:
+    """The `.wandb` file of a run: protobuf records in LevelDB's log format, blocks of 32 KiB."""
+
+    file: Path
+
+    def records(self) -> Iterator[Any]:
+        """Those that are complete."""
+        from wandb.proto.wandb_internal_pb2 import Record
+
+        data, at, parts = self.file.read_bytes(), 7, b""
+        while at + 7 <= len(data):
+            if 32768 - at % 32768 < 7:
+                at += 32768 - at % 32768
+                continue
+            _, length, kind = struct.unpack("<IHB", data[at : at + 7])
+            if at + 7 + length > len(data):  # being written
+                return
+            parts += data[at + 7 : at + 7 + length]
+            at += 7 + length
+            if kind in (1, 4):  # a full record, or the last part of one
+                yield Record.FromString(parts)
+                parts = b""
+
+    def of_kind(self, kind: str) -> list[Any]:
+        """The records of one kind, by their content."""
+        found = [r for r in self.records() if r.WhichOneof("record_type") == kind]
+        return [getattr(record, kind) for record in found]
+
+    def history(self) -> list[dict[str, Any]]:
+        """The logged rows."""
+        return [
+            {
+                item.key or "/".join(item.nested_key): json.loads(item.value_json)
+                for item in row.item
+            }
+            for row in self.of_kind("history")
+        ]
+
+    def shown(self, key: str, axis: str) -> dict[float, float]:
+        """A key's values by those of another one."""
+        return {row[axis]: row[key] for row in self.history() if key in row}
+
+    def axes(self) -> dict[str, str]:
+        """What keys, by pattern, are drawn over."""
+        return {metric.glob_name: metric.step_metric for metric in self.of_kind("metric")}
+
+    def artifacts(self) -> list[Any]:
+        """Those that the run made or used, in order."""
+        requests = [r.log_artifact.artifact for r in self.of_kind("request")]
+        return [*(r for r in requests if r.name), *self.of_kind("artifact")]
+
+    @property
+    def run(self) -> Any:
+        """Who it is."""
+        (run,) = self.of_kind("run")
+        return run
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Its configuration."""
+        return {item.key: json.loads(item.value_json) for item in self.run.config.update}
+
+
+@pytest.fixture
+def offline_runs() -> Callable[[Path], dict[str, OfflineRun]]:
+    """The finished offline runs below a folder's wandb/, by id."""
+
+    def read(run_dir: Path) -> dict[str, OfflineRun]:
+        files = sorted(run_dir.glob("wandb/offline-run-*/*.wandb"))
+        runs = [OfflineRun(file) for file in files]
+        deadline = time.monotonic() + 60
+        while not all(run.of_kind("exit") for run in runs):  # wandb's helper writes them
+            assert time.monotonic() < deadline, f"no end in one of {files}"
+            time.sleep(0.05)
+        return {run.run.run_id: run for run in runs}
+
+    return read
+
+
+@pytest.fixture
+def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nobody's credentials, settings or caches at Weights & Biases."""
+    for name in list(os.environ):
+        if name.startswith("WANDB_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    for name in ("WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / "wandb-home"))

@@ -181,16 +181,16 @@ def test_summary_table(tmp_path: Path) -> None:
         evaluations(tmp_path / "b", "random objective", {0: {9: -1000.0}, 1: {5: 7.0}}),
         evaluations(tmp_path / "c", "td3", {0: {1000: 5.0}}, env="F"),
     ]
-    assert summary_table(runs, ["F"]).splitlines() == [
+    assert summary_table(runs, ["F"]).replace("\N{MINUS SIGN}", "-").splitlines() == [
         "| environment | in meta-training | trained by           | steps | return (95 % interval) "
         "| seeds             |",
         "| ----------- | ---------------- | -------------------- | ----- | ---------------------- "
         "| ----------------- |",
-        "| E           | unseen           | learned objective v5 | 9     | 2.0 (-0.5 ... 4.5)     "
+        "| E           | unseen           | learned objective v5 | 9     | 2 (-0.484 … 4.48)      "
         "| 3                 |",
         "| E           | unseen           | random objective     | 9     | -1,000                 "
         "| 1 (+1 unfinished) |",
-        "| F           | seen             | td3                  | 1,000 | 5.0                    "
+        "| F           | seen             | td3                  | 1,000 | 5                      "
         "| 1                 |",
     ]
     assert "meta-training" not in summary_table(runs)

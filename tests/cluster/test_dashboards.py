@@ -75,3 +75,12 @@ def test_agents_are_coloured_by_their_environment(panels: list[dict[str, Any]]) 
 def test_plots_have_environment_steps_as_their_axis(panels: list[dict[str, Any]]) -> None:
     axes = {panel["config"].get("xAxis") for panel in panels if "metrics" in panel["config"]}
     assert axes - {None} == {"steps", "heldout/steps"}
+
+
+def test_only_populations_are_drawn(panels: list[dict[str, Any]], tmp_path: Path) -> None:
+    """Not the runs of held-out tests and agents, which have the same keys."""
+    (runs,) = json.loads((tmp_path / "workspace.json").read_text())["section"]["runSets"]
+    (rule,) = runs["filters"]["filters"]
+    assert (rule["key"], rule["op"], rule["value"]) == (
+        {"section": "run", "name": "jobType"}, "=", "population",
+    )  # fmt: skip

@@ -7,7 +7,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from metagenrl.cluster.held_out_trials import FIRST_SEED
 from metagenrl.cluster.metrics import read_metrics
 from metagenrl.cluster.resolve import test_config as resolve_test
 from metagenrl.cluster.tested_objective import objective_of_test
+from metagenrl.cluster.wandb_account import wandb_id
 from metagenrl.objective_server.find import find_snapshot, read_best
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 
@@ -119,53 +120,121 @@ def test_the_best_version_is_what_a_test_takes(tracked: Path, tmp_path: Path) ->
     assert not tested.seen or tested.facts["environments"]
 
 
-def wandb_rows(file: Path) -> Iterator[dict[str, Any]]:
-    """The history of a .wandb file, which is in LevelDB's log format."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    data, at, parts = file.read_bytes(), 7, b""
-    while at + 7 <= len(data):
-        if 32768 - at % 32768 < 7:
-            at += 32768 - at % 32768
-            continue
-        _, length, kind = struct.unpack("<IHB", data[at : at + 7])
-        parts += data[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):
-            record = Record.FromString(parts)
-            parts = b""
-            if record.WhichOneof("record_type") == "history":
-                items = record.history.item
-                yield {i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in items}
+Shown = Callable[[str, str], dict[float, float]]
 
 
-def test_the_offline_file_says_what_the_metrics_say(tracked: Path) -> None:
-    metrics = read_metrics(tracked)
-    (file,) = tracked.glob("wandb/offline-run-*/*.wandb")
-    rows = list(wandb_rows(file))
+@pytest.fixture
+def shown(tracked: Path, offline_runs: Callable[[Path], dict[str, Any]]) -> Shown:
+    """A key's values by those of another one, as the population's run has them."""
+    run = offline_runs(tracked)[wandb_id(run_id(tracked))]
+    return run.shown
 
-    def shown(key: str, axis: str) -> dict[float, float]:
-        return {row[axis]: row[key] for row in rows if key in row}
 
+def run_id(run_dir: Path) -> str:
+    return str(json.loads((run_dir / "run.json").read_bytes())["id"])
+
+
+def test_the_offline_file_says_of_each_agent_what_the_metrics_say(
+    tracked: Path, shown: Shown
+) -> None:
+    fields = {
+        "return": "return_mean", "q": "q", "td_loss": "td_loss", "lag": "lag",
+        "gradient_norm": "gradient_norm", "restarts": "restarts",
+    }  # fmt: skip
     for agent in (0, 1):
-        of_agent = [row for row in metrics.agents if row.agent == agent]
+        rows = [row for row in read_metrics(tracked).agents if row.agent == agent]
         prefix = f"agent/{agent:02d}"
-        returns = {r.steps: r.return_mean for r in of_agent if r.return_mean is not None}
-        assert shown(f"{prefix}/return", f"{prefix}/steps") == pytest.approx(returns)
-        q = {r.steps: r.q for r in of_agent if r.q is not None}
-        assert shown(f"{prefix}/q", f"{prefix}/steps") == pytest.approx(q)
-    tenth = [row for row in metrics.objective if row.version % 10 == 0]
-    norms = {row.version: row.gradient_norm for row in tenth}
-    assert shown("meta/gradient_norm", "objective/version") == pytest.approx(norms)
-    alphas = {row.version: row.alpha_norm for row in tenth}
-    assert shown("objective/norm", "objective/version") == pytest.approx(alphas)
-    accepted = {row.version: row.accepted for row in tenth}
-    assert shown("meta/accepted", "objective/version") == accepted
+        for key, field in fields.items():
+            wanted = {r.steps: getattr(r, field) for r in rows if getattr(r, field) is not None}
+            assert wanted
+            assert shown(f"{prefix}/{key}", f"{prefix}/steps") == pytest.approx(wanted), key
+
+
+def test_the_offline_file_says_of_the_population_what_the_metrics_say(
+    tracked: Path, shown: Shown
+) -> None:
+    """One agent an environment: its latest return is every statistic of its environment."""
+    rows = read_metrics(tracked).agents
+    for agent, env in enumerate(("Pendulum-v1", "InvertedDoublePendulum-v5")):
+        returns = {r.round: r.return_mean for r in rows if r.agent == agent and r.return_mean}
+        for statistic in ("iqm", "median", "q25", "q75"):
+            values = shown(f"population/{env}/return_{statistic}", "_step")
+            assert {r: v for r, v in values.items() if r in returns} == pytest.approx(returns)
+    learning = {
+        row.round: sum(r.state == "learning" for r in rows if r.round == row.round) for row in rows
+    }
+    assert shown("population/learning", "_step") == learning
+    assert set(shown("population/restarts", "steps").values()) == {0}
+
+
+def test_the_offline_file_says_of_the_objective_what_the_metrics_say(
+    tracked: Path, shown: Shown
+) -> None:
+    tenth = [row for row in read_metrics(tracked).objective if row.version % 10 == 0]
+    fields = {
+        "meta/gradient_norm": "gradient_norm", "meta/update_norm": "update_norm",
+        "meta/cosine": "cosine", "meta/contributors": "contributors", "meta/accepted": "accepted",
+        "meta/stale": "stale", "meta/rejected": "rejected", "meta/duplicate": "duplicate",
+        "objective/norm": "alpha_norm",
+    }  # fmt: skip
+    for key, field in fields.items():
+        wanted = {row.version: getattr(row, field) for row in tenth}
+        assert shown(key, "objective/version") == pytest.approx(wanted), key
+    by_env = tenth[0].cosine_by_env
+    for env in by_env:
+        wanted = {row.version: row.cosine_by_env[env] for row in tenth}
+        assert shown(f"meta/cosine/{env}", "objective/version") == pytest.approx(wanted)
+    assert set(shown("meta/gradient_norm", "steps")) == {row.agent_steps / 2 for row in tenth}
+
+
+def test_the_offline_file_says_of_tests_and_machine_what_the_metrics_say(
+    tracked: Path, shown: Shown
+) -> None:
+    metrics = read_metrics(tracked)
     scores = {row.agent_steps / 2: row.score for row in metrics.scores}
     assert shown("heldout/InvertedPendulum-v5/return", "heldout/steps") == pytest.approx(scores)
-    assert shown("system/rss", "system/hours") == pytest.approx(
-        {row.time / 3600: row.rss for row in metrics.system}
-    )
+    best = {row.agent_steps / 2: row.best_version for row in metrics.scores}
+    assert shown("heldout/best_version", "heldout/steps") == best
+    for key, field in {
+        "system/rss": "rss", "system/agent_steps_per_s": "agent_steps_per_s",
+        "server/lag": "lag_mean", "server/lag_max": "lag_max",
+    }.items():  # fmt: skip
+        wanted = {r.time / 3600: getattr(r, field) for r in metrics.system}
+        wanted = {hours: value for hours, value in wanted.items() if value is not None}
+        assert shown(key, "system/hours") == pytest.approx(wanted), key
+
+
+def test_lineage_leads_from_the_run_over_a_version_to_the_tests_that_used_it(
+    tracked: Path, tmp_path: Path, offline_runs: Callable[[Path], dict[str, Any]]
+) -> None:
+    """Held-out tests and `metagenrl test`: all know the version by the same digest."""
+    test = tmp_path / "test"
+    words = f"--objective {tracked} --version best --env Pendulum-v1 --seeds 1 --steps 60"
+    words += f" --eval-every 30 --eval-episodes 1 --run-dir {test} --wandb offline"
+    done = subprocess.run(
+        command("test", *words.split()), capture_output=True, text=True, timeout=400, check=True,
+        env=environment(tracked.parent),
+    )  # fmt: skip
+    assert f"wandb sync {test}/wandb/offline-run-*" in done.stdout
+    runs, group = offline_runs(tracked), wandb_id(run_id(tracked))
+    made = {a.digest: a for a in runs[group].artifacts() if not a.name.startswith("objective-best")}
+    used = runs[f"{group}-held-out"].artifacts()
+    versions = [json.loads(artifact.metadata)["version"] for artifact in used]
+    assert versions == [row.version for row in read_metrics(tracked).scores]
+    (tested,) = offline_runs(test).values()
+    (of_test,) = tested.artifacts()
+    noted = read_best(tracked)
+    assert noted is not None
+    assert json.loads(of_test.metadata)["version"] == noted["version"]
+    for artifact in (*used, of_test):
+        assert artifact.use_after_commit
+        assert artifact.name == made[artifact.digest].name
+        assert "latest" not in artifact.aliases
+    assert (tested.run.run_group, tested.run.job_type) == (group, "test")
+    assert tested.config["tested"]["rule"] == "learned"
+    rows = [json.loads(line) for line in (test / "evaluations.jsonl").read_text().splitlines()]
+    returns = {row["steps"]: row["return_mean"] for row in rows}
+    assert tested.shown("test/Pendulum-v1/return_mean", "test/steps") == pytest.approx(returns)
 
 
 def test_tensorboard_says_what_the_metrics_say(tracked: Path) -> None:

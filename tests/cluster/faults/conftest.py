@@ -23,7 +23,7 @@ TINY = (
 # Faults begin after 100 steps and are over where a file says so. Importing the module, which
 # gymnasium does for "faulty:...", registers the environments.
 FAULTY = """
-import os, time
+import os, re, time
 from pathlib import Path
 import gymnasium
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
@@ -48,12 +48,18 @@ class Faulty(PendulumEnv):
         (HERE / "healed").touch()
         time.sleep(3600)
 
+    def stuck(self, reward):
+        time.sleep(3600)
+
+    def seized(self, reward):  # in C code that never lets go of Python's lock
+        re.match("(a+)+$", "a" * 60 + "b")
+
     def dawdles(self, reward):
         if self.calls % 40 == 1:
             time.sleep(float(os.environ["DAWDLE"]))
         return reward
 
-for name in ("raises", "hangs", "dawdles"):
+for name in ("raises", "hangs", "stuck", "seized", "dawdles"):
     kind = type(name.capitalize(), (Faulty,), {"fault": name})
     gymnasium.register(f"{name.capitalize()}-v0", kind, max_episode_steps=200)
 """

@@ -151,6 +151,9 @@ def test_progress_by_version_from_tests_and_held_out_evaluation(
     titles = [a.get("aria-label") for tag, a in page.tags if tag == "svg"]
     assert {"Ant-v5", "Walker2d-v5"} <= set(titles)
     assert "run, held-out" in page.sections["versions"]
+    text = (tmp_path / "out" / "report.html").read_text()
+    legend = re.findall(r'style="stroke: ([^"]+)"[^<]*/></svg>(run|run, held-out)<', text)
+    assert len({color for color, _ in legend}) == len(legend) == 2
 
 
 def test_only_baselines_are_a_report_too(new_agents, tmp_path: Path) -> None:

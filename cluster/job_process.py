@@ -1,0 +1,41 @@
+"""Starts the processes that carry out a job which they get on standard input."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+def start_process(module: str, job: str, log: Path) -> subprocess.Popen[bytes]:
+    """`python -m MODULE` with the job as its first line of input; what it says goes to `log`.
+
+    Its standard input stays open: that it closes tells the process that we have ended, however.
+    Raises `OSError` where the machine has no room for it.
+    """
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        # What can be imported here can be there: environments may live in the user's own modules.
+        "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+    }
+    with open(log, "ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,  # Ctrl-C comes to us alone, and we end it
+        )
+    assert process.stdin is not None
+    try:
+        with contextlib.suppress(BrokenPipeError):  # it is dead already; its end tells why
+            process.stdin.write(job.encode() + b"\n")
+            process.stdin.flush()
+    except BaseException:  # Ctrl-C while the pipe was full
+        process.kill()
+        process.wait()
+        raise
+    return process
