@@ -23,10 +23,13 @@ def open_store(address: StoreAddress, run: str, run_dir: Path, *, durable: bool 
     return RedisStore(RedisLink(address, BUFFERED), run, run_dir, durable=durable)
 
 
-def check_store(address: StoreAddress, allow_redis_without_password: bool) -> None:
+def check_store(
+    address: StoreAddress, allow_redis_without_password: bool, resumed: bool = False
+) -> None:
     """Refuse a Redis that is open to others, that does not answer or that does not let us in.
 
-    Later it may go and come back; at the start of a run its absence is a mistake.
+    At the start of a run its absence is a mistake. Later it may go and come back: a run that is
+    `resumed` goes on without it, with what its folder has.
     """
     if not address.is_redis:
         return
@@ -36,11 +39,13 @@ def check_store(address: StoreAddress, allow_redis_without_password: bool) -> No
             f"with a password, or {PASSWORD_VARIABLE} set, or --allow-redis-without-password"
         )
     import redis
-    from metagenrl.objective_server.redis_link import connect, one_line
+    from metagenrl.objective_server.redis_link import connect, is_away, one_line
 
     try:
         connect(address).ping()
     except (redis.RedisError, OSError) as error:
+        if resumed and is_away(error):
+            return
         raise UsageError(
             f"store: got {str(address)!r} ({one_line(error)}), allowed: a Redis that answers and "
             f"accepts the password of its URL or of {PASSWORD_VARIABLE}"

@@ -1,9 +1,10 @@
-"""The population that chaos strikes: a Ray cluster of three nodes and a resumed driver."""
+"""The population that chaos strikes: three nodes of Ray, a Redis, a driver that is resumed."""
 
 from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from chaos_redis import RedisServer
 from metagenrl.cluster.metrics import read_metrics
 from metagenrl.objective_server.files import newest_complete
 from ray.cluster_utils import Cluster
@@ -33,14 +35,16 @@ class Population:
         # A lost node is noticed after seconds, not after half a minute.
         os.environ |= {"RAY_health_check_period_ms": "1000", "RAY_worker_niceness": "0"}
         self._run_dir, self._goal = run_dir, STEPS
+        self.redis = RedisServer(run_dir.parent / "redis")
         self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
         for _ in range(2):
-            self._cluster.add_node(num_cpus=NODE_CPUS)
+            self._add_node()
         self._environment = os.environ | {"RAY_ADDRESS": str(self._cluster.address)}
         self._log = open(run_dir.with_suffix(".log"), "wb")  # noqa: SIM115 - until close
         self.resumed = 0
         self.broken_promises: list[str] = []
         flags = ["--run-dir", str(run_dir), "--agents", str(AGENTS), "--seed", str(seed)]
+        flags += ["--store", self.redis.url]
         self._driver = self._train(*FLAGS.split(), *flags)
 
     def _train(self, *words: str) -> subprocess.Popen[bytes]:
@@ -59,7 +63,8 @@ class Population:
             time.sleep(0.5)
 
     def attend(self) -> None:
-        """Resume a driver that ended: killed, or at its goal, which then moves on."""
+        """Bring Redis back, and a driver that was killed or is at its goal, which then moves on."""
+        self.redis.attend()
         code = self._driver.poll()
         if code is None:
             return
@@ -81,11 +86,14 @@ class Population:
             self.broken_promises.append(f"checkpoint {acknowledged} was lost, {there} is there")
 
     def finish(self, seconds: float) -> bool:
-        """Let the run reach its goal undisturbed; whether it did in time."""
+        """Let the run reach its goal undisturbed, and the next as well; whether it did in time."""
+        self.redis.ensure()
         deadline = time.monotonic() + seconds
+        reached = 0
         while time.monotonic() < deadline:
             code = self._driver.poll()
-            if code == 0:
+            reached += code == 0
+            if reached == 2:
                 return True
             if code is not None:
                 self.attend()
@@ -103,10 +111,30 @@ class Population:
 
     def lose_node(self, rng: random.Random) -> bool:
         """Kill all of a node's processes and put another node in its place."""
-        nodes = sorted(self._cluster.worker_nodes, key=_raylet)
-        self._cluster.remove_node(rng.choice(nodes), allow_graceful=False)
-        self._cluster.add_node(num_cpus=NODE_CPUS)
+        self._replace(rng.choice(sorted(self._cluster.worker_nodes, key=_raylet)))
         return True
+
+    def lose_raylet(self, rng: random.Random) -> bool:
+        """Kill a node's raylet only: its actors have to notice. Another node takes its place."""
+        node = rng.choice(sorted(self._cluster.worker_nodes, key=_raylet))
+        os.kill(_raylet(node), signal.SIGKILL)
+        self._replace(node)
+        return True
+
+    def _replace(self, node: Any) -> None:
+        self._cluster.remove_node(node, allow_graceful=False)
+        self._add_node()
+
+    def _add_node(self) -> None:
+        """Raises what Ray raises where a node does not come up, on a busy machine after tries."""
+        for last in (False, False, False, True):
+            try:
+                self._cluster.add_node(num_cpus=NODE_CPUS)
+                return
+            except Exception as error:  # Ray's own is of no other class
+                if last:
+                    raise
+                print(f"a node did not come up, trying again: {error}", file=sys.stderr)
 
     def facts(self) -> dict[str, int]:
         """What the run has come to."""
@@ -127,6 +155,7 @@ class Population:
         self._driver.kill()
         self._driver.wait()
         self._cluster.shutdown()
+        self.redis.close()
         self._log.close()
 
 
