@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from metagenrl.cluster.config import UsageError
 from metagenrl.objective_server.store import Store
 from metagenrl.objective_server.store_address import PASSWORD_VARIABLE, StoreAddress
+
+logger = logging.getLogger(__name__)
 
 BUFFERED = "kept in the run's folder until it is back, training goes on"
 
@@ -21,6 +24,20 @@ def open_store(address: StoreAddress, run: str, run_dir: Path, *, durable: bool 
     from metagenrl.objective_server.redis_store import RedisStore
 
     return RedisStore(RedisLink(address, BUFFERED), run, run_dir, durable=durable)
+
+
+def deliver_rest(address: StoreAddress, run: str, run_dir: Path) -> None:
+    """At the end of `run`: what Redis missed while it was down; what fails is only logged."""
+    if not address.is_redis:
+        return
+    from metagenrl.objective_server.redis_store import RedisStore
+
+    store = open_store(address, run, run_dir)
+    assert isinstance(store, RedisStore)
+    try:
+        store.deliver()
+    except (OSError, ValueError) as error:
+        logger.warning("store: not delivered: %s", error)
 
 
 def check_store(

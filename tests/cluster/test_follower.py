@@ -159,7 +159,7 @@ def test_everything_written_before_the_stop_is_shown(tmp_path: Path, writer: Met
     thread.start()
     writer.write([AGENT])
     stop.set()
-    thread.join(timeout=60)
+    thread.join(timeout=300)
     assert not thread.is_alive()
     assert (shown.steps, shown.finished) == ([10], True)
 
@@ -172,17 +172,21 @@ def _tracking(run_dir: Path, **options: Any) -> Tracking:
     return Tracking(replace(config, **options), "run-1")
 
 
+def _is_follower(process: psutil.Process) -> bool:
+    try:
+        return "metagenrl.cluster.follower" in process.cmdline()
+    except psutil.Error:  # another child, which has just ended
+        return False
+
+
 def _follower_process() -> psutil.Process:
     """The one that is there, or that comes up."""
-    deadline = time.monotonic() + 30
-    while True:
-        found = [
-            p for p in psutil.Process().children() if "metagenrl.cluster.follower" in p.cmdline()
-        ]
-        if found or time.monotonic() > deadline:
-            (process,) = found
-            return process
+    deadline = time.monotonic() + 300
+    while not (found := [p for p in psutil.Process().children() if _is_follower(p)]):
+        assert time.monotonic() < deadline, "no follower came up"
         time.sleep(0.05)
+    (process,) = found
+    return process
 
 
 def test_a_followers_death_is_one_line_and_nothing_else(
@@ -192,8 +196,8 @@ def test_a_followers_death_is_one_line_and_nothing_else(
     os.kill(_follower_process().pid, signal.SIGKILL)
     writer.write([AGENT])
     tracking.take([AGENT])
-    tracking.close(timeout=60)
-    tracking.close(timeout=60)
+    tracking.close(timeout=300)
+    tracking.close(timeout=300)
     assert [record.getMessage() for record in caplog.records] == [
         f"tensorboard: ended with exit code -9, see {tmp_path}/tensorboard/follower.log"
     ]
@@ -230,7 +234,7 @@ def test_a_killed_drivers_follower_shows_the_rest_and_ends(
     writer.write([AGENT])
     process = _follower_process()
     tracking._followers[0].release()
-    process.wait(timeout=120)
+    process.wait(timeout=600)
     progress = json.loads((tmp_path / "tensorboard" / "progress.json").read_bytes())
     assert progress == {"step": 10, "round": 10}
     tracking.close()
