@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 from chaos_redis import RedisServer
-from metagenrl.cluster.metrics import read_metrics
+from metagenrl.cluster.metrics import METRICS_FILE, read_metrics
 from metagenrl.objective_server.files import newest_complete
 from ray.cluster_utils import Cluster
 
@@ -48,6 +48,7 @@ class Population:
         self._driver = self._train(*FLAGS.split(), *flags)
 
     def _train(self, *words: str) -> subprocess.Popen[bytes]:
+        self._under_way, self._seen = False, (0, 0)
         code = "from metagenrl.cluster.main import main; main()"
         argv = [sys.executable, "-c", code, "train", *words, "--steps", str(self._goal)]
         return subprocess.Popen(
@@ -61,6 +62,18 @@ class Population:
             if time.monotonic() > deadline or self._driver.poll() is not None:
                 raise TimeoutError(f"the run did not begin, see {self._log.name}")
             time.sleep(0.5)
+
+    def under_way(self) -> bool:
+        """Whether the driver that is there has trained: its metrics grow.
+
+        A driver that begins replaces the file by its sound beginning, which is another file.
+        """
+        metrics = self._run_dir / METRICS_FILE
+        if not self._under_way and metrics.exists():
+            (file, size), found = self._seen, metrics.stat()
+            self._under_way = found.st_ino == file and found.st_size > size
+            self._seen = (found.st_ino, found.st_size)
+        return self._under_way
 
     def attend(self) -> None:
         """Bring Redis back, and a driver that was killed or is at its goal, which then moves on."""
