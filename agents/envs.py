@@ -180,7 +180,7 @@ class Environment:
         space: Any = self._env.action_space
         clipped = np.clip(scaled, self._low, self._high).astype(space.dtype).reshape(space.shape)
         observation, reward, terminated, truncated, _ = self._env.step(clipped)
-        if not abs(reward) <= _LARGEST:  # false for NaN as well
+        if not abs(float(reward)) <= _LARGEST:  # false for NaN as well
             raise RuntimeError(f"{self.env_id}: the environment returned the reward {reward}")
         return StepResult(
             self._flattened(observation), float(reward), bool(terminated), bool(truncated)
