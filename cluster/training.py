@@ -46,6 +46,8 @@ def train(config: TrainConfig) -> int:
     states = checkpoints.load() if config.resume is not None else None
     hosts = hosts_of(config, states)
     identity = open_run(config)
+    # Now: who is killed says nothing any more.
+    print(f"if it is cut off, go on with: {resume_command(config.run_dir)}", flush=True)
     handler = log_to(config.run_dir)
     prepare_store(config, identity.id, states)
     recorder = Recorder(config, identity, states)
