@@ -18,7 +18,7 @@ from metagenrl.objective_server.files import newest_complete
 from ray.cluster_utils import Cluster
 
 AGENTS = 3
-STEPS = 400  # of each agent, by which the goal moves on whenever it is reached
+ENDLESS, LAST = 1_000_000, 400  # steps of each agent: while it is struck, and after that
 FLAGS = (
     "--preset quickstart --hidden-units 16 --batch-size 8 --learning-starts 40 --random-steps 60 "
     "--lifetime 150 --lifetime-random-steps 50 --envs Pendulum-v1 InvertedDoublePendulum-v5 "
@@ -34,7 +34,7 @@ class Population:
     def __init__(self, run_dir: Path, seed: int) -> None:
         # A lost node is noticed after seconds, not after half a minute.
         os.environ |= {"RAY_health_check_period_ms": "1000", "RAY_worker_niceness": "0"}
-        self._run_dir, self._goal = run_dir, STEPS
+        self._run_dir, self._goal = run_dir, ENDLESS
         self.redis = RedisServer(run_dir.parent / "redis")
         self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
         for _ in range(2):
@@ -55,7 +55,7 @@ class Population:
             argv, env=self._environment, stdout=self._log, stderr=subprocess.STDOUT
         )
 
-    def wait_until_training(self, seconds: float = 300.0) -> None:
+    def wait_until_training(self, seconds: float = 900.0) -> None:
         """Until there is a first checkpoint. Raises `TimeoutError`."""
         deadline = time.monotonic() + seconds
         while newest_complete(self._run_dir / "checkpoints") is None:
@@ -76,14 +76,12 @@ class Population:
         return self._under_way
 
     def attend(self) -> None:
-        """Bring Redis back, and a driver that was killed or is at its goal, which then moves on."""
+        """Bring back a Redis and a driver that were killed."""
         self.redis.attend()
         code = self._driver.poll()
         if code is None:
             return
-        if code == 0:
-            self._goal += STEPS
-        elif code > 0:
+        if code >= 0:
             self.broken_promises.append(f"the driver ended with exit code {code}")
         self._expect_acknowledged_checkpoint()
         self.resumed += 1
@@ -99,19 +97,17 @@ class Population:
             self.broken_promises.append(f"checkpoint {acknowledged} was lost, {there} is there")
 
     def finish(self, seconds: float) -> bool:
-        """Let the run reach its goal undisturbed, and the next as well; whether it did in time."""
+        """Kill the driver once more and let the run go `LAST` steps on; whether it did in time."""
         self.redis.ensure()
-        deadline = time.monotonic() + seconds
-        reached = 0
-        while time.monotonic() < deadline:
-            code = self._driver.poll()
-            reached += code == 0
-            if reached == 2:
-                return True
-            if code is not None:
-                self.attend()
-            time.sleep(0.2)
-        return False
+        self._driver.kill()
+        self._driver.wait()
+        taken = [row.steps for row in read_metrics(self._run_dir).agents]
+        self._goal = max(taken, default=0) + LAST
+        self.attend()
+        try:
+            return self._driver.wait(seconds) == 0
+        except subprocess.TimeoutExpired:
+            return False
 
     def driver(self) -> list[int]:
         """Its process."""
