@@ -13,7 +13,6 @@ environments agree bit for bit.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +31,8 @@ __all__ = [
 ]
 
 Array = NDArray[np.float32]  # as in learner.types, whose import would bring torch along
+
+_LARGEST = float(np.finfo(np.float32).max)  # of rewards, which are stored as float32
 
 
 class EpisodeNotReproducible(RuntimeError):  # noqa: N818 - the caller goes on without the episode
@@ -179,7 +180,7 @@ class Environment:
         space: Any = self._env.action_space
         clipped = np.clip(scaled, self._low, self._high).astype(space.dtype).reshape(space.shape)
         observation, reward, terminated, truncated, _ = self._env.step(clipped)
-        if not math.isfinite(reward):
+        if not abs(float(reward)) <= _LARGEST:  # false for NaN as well
             raise RuntimeError(f"{self.env_id}: the environment returned the reward {reward}")
         return StepResult(
             self._flattened(observation), float(reward), bool(terminated), bool(truncated)

@@ -14,7 +14,7 @@ from metagenrl.learner.hyperparams import require
 if TYPE_CHECKING:
     from metagenrl.agents.member import MemberReport
 
-_LEFT = "left"
+_LEFT, _QUARANTINED = "left", "quarantined"
 _AVERAGED = ("q", "td_loss", "objective_loss", "policy_gradient_norm", "value_after")
 
 
@@ -57,10 +57,11 @@ class _Interval:
 
     def add(self, report: MemberReport, version: int) -> None:
         """Take in one round."""
+        if self.state != _QUARANTINED or report.incarnation != self.incarnation:
+            self.state = "random" if report.gradient is None else "learning"
         self.incarnation, self.steps = report.incarnation, report.steps
         self.life, self.life_steps = report.life, report.life_steps
         self.origin = report.origin
-        self.state = "random" if report.gradient is None else "learning"
         self.rounds += 1
         for episode in report.episodes:
             self.episodes += 1
@@ -111,7 +112,10 @@ class IntervalAccumulator:
         return rows
 
     def mark(self, agent: int, state: str, restarts: int | None = None) -> None:
-        """Note a state that no report tells ("restarting", "failed" ...); the next one ends it."""
+        """Note a state that no report tells ("restarting", "failed" ...); the next one ends it.
+
+        A quarantine lasts until a report of another incarnation.
+        """
         interval = self._intervals[agent]
         interval.state = state
         interval.restarts = interval.restarts if restarts is None else restarts

@@ -109,17 +109,19 @@ class Population:
 
     def welcome(self, timeout: float) -> None:
         """Let agents that came up take part; the others go on without those that have not."""
-        if not self.roster.in_condition("starting"):
+        waiting = {seat.index for seat in self.roster.in_condition("starting")}
+        if not waiting:
             return
         for result in self.engine.started(timeout):
+            waiting.discard(result.agent)
             seat = self.roster[result.agent]
             if isinstance(result, Started):
                 seat.condition = "done" if seat.progress >= self.config.steps else "idle"
             else:
                 self._lost(seat, result)
-        if timeout:
-            for seat in self.roster.in_condition("starting"):
-                self._lost(seat, Lost(seat.index, f"not up after {timeout:.0f} s"))
+        if timeout:  # those that it was given for, not who is brought back since
+            for agent in sorted(waiting):
+                self._lost(self.roster[agent], Lost(agent, f"not up after {timeout:.0f} s"))
 
     def _progress(self) -> list[int]:
         return [self.roster[agent].progress for agent in self.roster.active]

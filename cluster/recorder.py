@@ -29,7 +29,6 @@ from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 logger = logging.getLogger(__name__)
 
 _QUIET = frozenset({"checkpoint", "rebirth", "joined", "left", "paused", "resumed"})
-_UNSOUND = ("non_finite", "quarantined")
 
 
 class Recorder:
@@ -58,6 +57,7 @@ class Recorder:
         self._rate: float | None = None
         self._rows: list[MetricsRow] = []
         self._objective: ObjectiveRow | None = None
+        self._quarantined: dict[int, int] = {}  # incarnation by agent
         self._system, self._held_out_waiting = SystemMeter(), 0
         self._tracking = Tracking(config, identity.id)
         self._view = LiveView()
@@ -117,6 +117,7 @@ class Recorder:
         for gradient, receipt in zip(gradients, result.receipts, strict=True):
             self._refused(gradient, receipt)
         broadcast = result.broadcast
+        self._watch_quarantine(broadcast.quarantined)
         self._round = broadcast.round
         if broadcast.version == self._version:
             return
@@ -134,15 +135,25 @@ class Recorder:
         self._rows.append(row)
 
     def _refused(self, gradient: Gradient, receipt: Receipt) -> None:
-        """Events for what does not go away by itself: broken gradients and quarantined agents."""
+        """An event for each agent whose gradient was not finite."""
         if isinstance(gradient, AlphaGradient):
-            if receipt.status == "rejected" and receipt.reason in _UNSOUND:
-                self.event("rejected", gradient.agent, receipt.message)
-            return
-        for share in gradient.shares:
-            if share.defect in _UNSOUND:
-                message = f"gradient for round {gradient.round} left out: {share.defect}"
-                self.event("rejected", share.agent, message)
+            bad = [gradient.agent] if receipt.reason == "non_finite" else []
+        else:
+            bad = [share.agent for share in gradient.shares if share.defect == "non_finite"]
+        for agent in bad:
+            message = f"({gradient.environment}): gradient for round {gradient.round} rejected"
+            self.event("rejected", agent, f"{message}: non_finite")
+
+    def _watch_quarantine(self, quarantined: Mapping[int, int]) -> None:
+        """An event for each agent that is newly excluded; until it is restarted it is shown so."""
+        for agent, incarnation in quarantined.items():
+            if self._quarantined.get(agent) != incarnation:
+                env = self._config.envs[agent % len(self._config.envs)]
+                limit = self._config.server.quarantine_after
+                message = f"({env}): quarantined, {limit} gradients in a row were not finite"
+                self.event("quarantined", agent, message)
+            self._intervals.mark(agent, "quarantined")
+        self._quarantined = dict(quarantined)
 
     def event(
         self,

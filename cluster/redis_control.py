@@ -21,7 +21,7 @@ from metagenrl.objective_server.redis_link import Client, RedisLink, connect, on
 from metagenrl.objective_server.redis_snapshots import key
 from metagenrl.objective_server.store_address import StoreAddress
 
-STATUS_EXPIRY = 15
+STATUS_EXPIRY = 30
 """Seconds after which a run whose driver says nothing counts as gone."""
 ANSWER_EXPIRY = 3600
 POLL_INTERVAL = 0.2

@@ -153,5 +153,6 @@ class Checkpoints:
         path = newest_complete(self._folder)
         if path is None:
             return None
-        logger.info("going on from %s", path.name)
+        if parts is None:
+            logger.info("going on from %s", path.name)
         return read_folder(path, parts)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from metagenrl.cluster.config import UsageError
 from metagenrl.objective_server.store import Store
 from metagenrl.objective_server.store_address import PASSWORD_VARIABLE, StoreAddress
+
+logger = logging.getLogger(__name__)
 
 BUFFERED = "kept in the run's folder until it is back, training goes on"
 
@@ -23,10 +26,27 @@ def open_store(address: StoreAddress, run: str, run_dir: Path, *, durable: bool 
     return RedisStore(RedisLink(address, BUFFERED), run, run_dir, durable=durable)
 
 
-def check_store(address: StoreAddress, allow_redis_without_password: bool) -> None:
+def deliver_rest(address: StoreAddress, run: str, run_dir: Path) -> None:
+    """At the end of `run`: what Redis missed while it was down; what fails is only logged."""
+    if not address.is_redis:
+        return
+    from metagenrl.objective_server.redis_store import RedisStore
+
+    store = open_store(address, run, run_dir)
+    assert isinstance(store, RedisStore)
+    try:
+        store.deliver()
+    except (OSError, ValueError) as error:
+        logger.warning("store: not delivered: %s", error)
+
+
+def check_store(
+    address: StoreAddress, allow_redis_without_password: bool, resumed: bool = False
+) -> None:
     """Refuse a Redis that is open to others, that does not answer or that does not let us in.
 
-    Later it may go and come back; at the start of a run its absence is a mistake.
+    At the start of a run its absence is a mistake. Later it may go and come back: a run that is
+    `resumed` goes on without it, with what its folder has.
     """
     if not address.is_redis:
         return
@@ -36,11 +56,13 @@ def check_store(address: StoreAddress, allow_redis_without_password: bool) -> No
             f"with a password, or {PASSWORD_VARIABLE} set, or --allow-redis-without-password"
         )
     import redis
-    from metagenrl.objective_server.redis_link import connect, one_line
+    from metagenrl.objective_server.redis_link import connect, is_away, one_line
 
     try:
         connect(address).ping()
     except (redis.RedisError, OSError) as error:
+        if resumed and is_away(error):
+            return
         raise UsageError(
             f"store: got {str(address)!r} ({one_line(error)}), allowed: a Redis that answers and "
             f"accepts the password of its URL or of {PASSWORD_VARIABLE}"

@@ -20,7 +20,7 @@ from metagenrl.cluster.recorder import Recorder
 from metagenrl.cluster.roster import Roster
 from metagenrl.cluster.run_folder import Checkpoints, RunIdentity, log_to, open_run
 from metagenrl.cluster.steering import Steering
-from metagenrl.cluster.stores import open_store
+from metagenrl.cluster.stores import deliver_rest, open_store
 from metagenrl.learner.objective_net import initial_alpha
 from metagenrl.objective_server.config import ServerConfig
 from metagenrl.objective_server.optimizer import CosineDecay
@@ -46,6 +46,8 @@ def train(config: TrainConfig) -> int:
     states = checkpoints.load() if config.resume is not None else None
     hosts = hosts_of(config, states)
     identity = open_run(config)
+    # Now: who is killed says nothing any more.
+    print(f"if it is cut off, go on with: {resume_command(config.run_dir)}", flush=True)
     handler = log_to(config.run_dir)
     prepare_store(config, identity.id, states)
     recorder = Recorder(config, identity, states)
@@ -70,6 +72,7 @@ def train(config: TrainConfig) -> int:
     finally:
         held_out.close()
         recorder.close()
+        deliver_rest(config.store, identity.id, config.run_dir)
         logging.getLogger("metagenrl").removeHandler(handler)
         handler.close()
     _picture(config.run_dir)

@@ -66,8 +66,8 @@ def check_train(config: TrainConfig) -> None:
         _check_new_folder(config.run_dir, hint=", or --resume with that folder")
     else:
         check_writable("run_dir", config.run_dir)
-
-    check_store(config.store, config.allow_redis_without_password)
+    resumed = config.resume is not None
+    check_store(config.store, config.allow_redis_without_password, resumed)
 
 
 def check_test(config: MetaTestConfig) -> None:

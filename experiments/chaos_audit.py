@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +12,12 @@ import numpy as np
 from metagenrl.cluster.config import TrainConfig
 from metagenrl.cluster.config_io import build, load_mapping
 from metagenrl.cluster.metrics import Metrics, read_metrics
+from metagenrl.cluster.run_folder import IDENTITY_FILE
+from metagenrl.cluster.stores import open_store
 from metagenrl.cluster.training import learning_rate
-from metagenrl.objective_server.file_store import FileStore
+from metagenrl.objective_server.redis_store import RedisStore
 from metagenrl.objective_server.state import ServerState
+from metagenrl.objective_server.store import Store
 
 Identity = tuple[int, int, int, int]  # agent, incarnation, round, version
 
@@ -30,21 +35,24 @@ def audit(run_dir: Path, broken_promises: list[str], finished: bool) -> list[Che
     """All checks of a run that has ended."""
     metrics = read_metrics(run_dir)
     config = build(TrainConfig, load_mapping(run_dir / "config.yaml", "run"))
-    stored = FileStore(run_dir).load()
+    run = json.loads((run_dir / IDENTITY_FILE).read_text())["id"]
+    store = open_store(config.store, run, run_dir)
+    stored = store.load()
     assert stored is not None
     state = ServerState.from_dict(stored, learning_rate(config))
     broken = "; ".join(broken_promises)
-    return [
+    checks = [
         Check("the run reaches its goal", finished, "it did" if finished else "it did not"),
         Check("no checkpoint is lost, no resuming fails", not broken, broken or "as promised"),
         _versions(metrics),
         _adam(metrics, state),
         _counters(state),
-        _finite(run_dir, state),
+        _finite(store, state),
         _once(metrics),
         _of_the_round_before(metrics),
         _accepted(metrics, state),
     ]
+    return [*checks, _redis(config, run, state)] if config.store.is_redis else checks
 
 
 def history(metrics: Metrics) -> list[list[Identity]]:
@@ -82,8 +90,7 @@ def _counters(state: ServerState) -> Check:
     return Check(promise, not wrong, f"{sent} sent, wrong for agents {wrong or 'none'}")
 
 
-def _finite(run_dir: Path, state: ServerState) -> Check:
-    store = FileStore(run_dir)
+def _finite(store: Store, state: ServerState) -> Check:
     alphas = [state.alpha, *(store.snapshot(version).alpha for version in store.snapshots())]
     kept = all(bool(np.isfinite(alpha).all()) for alpha in alphas)
     return Check("every alpha is finite", kept, f"{len(alphas)} looked at")
@@ -116,3 +123,20 @@ def _accepted(metrics: Metrics, state: ServerState) -> Check:
     return Check(
         "history and server agree on each agent's gradients", dict(applied) == accepted, found
     )
+
+
+def _redis(config: TrainConfig, run: str, state: ServerState) -> Check:
+    """The store is opened with an empty folder, so that everything comes from Redis."""
+    with tempfile.TemporaryDirectory() as nothing:
+        store = open_store(config.store, run, Path(nothing))
+        assert isinstance(store, RedisStore)
+        stored = store.load()
+        assert stored is not None
+        there = ServerState.from_dict(stored, learning_rate(config))
+        versions = store.alpha_versions()
+        newest = store.alpha(versions[-1])
+        finite = all(bool(np.isfinite(store.alpha(version)).all()) for version in versions)
+    same = there.version == versions[-1] == state.version and there.adam.step == state.adam.step
+    kept = same and finite and all(np.array_equal(state.alpha, a) for a in (there.alpha, newest))
+    found = f"version {there.version}, Adam {there.adam.step}, {len(versions)} versions of alpha"
+    return Check("Redis holds the same state, and alpha by version", kept, found)

@@ -1,9 +1,10 @@
-"""The population that chaos strikes: a Ray cluster of three nodes and a resumed driver."""
+"""The population that chaos strikes: three nodes of Ray, a Redis, a driver that is resumed."""
 
 from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -11,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from metagenrl.cluster.metrics import read_metrics
+from chaos_redis import RedisServer
+from metagenrl.cluster.metrics import METRICS_FILE, read_metrics
 from metagenrl.objective_server.files import newest_complete
 from ray.cluster_utils import Cluster
 
 AGENTS = 3
-STEPS = 400  # of each agent, by which the goal moves on whenever it is reached
+ENDLESS, LAST = 1_000_000, 400  # steps of each agent: while it is struck, and after that
 FLAGS = (
     "--preset quickstart --hidden-units 16 --batch-size 8 --learning-starts 40 --random-steps 60 "
     "--lifetime 150 --lifetime-random-steps 50 --envs Pendulum-v1 InvertedDoublePendulum-v5 "
@@ -32,25 +34,28 @@ class Population:
     def __init__(self, run_dir: Path, seed: int) -> None:
         # A lost node is noticed after seconds, not after half a minute.
         os.environ |= {"RAY_health_check_period_ms": "1000", "RAY_worker_niceness": "0"}
-        self._run_dir, self._goal = run_dir, STEPS
+        self._run_dir, self._goal = run_dir, ENDLESS
+        self.redis = RedisServer(run_dir.parent / "redis")
         self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
         for _ in range(2):
-            self._cluster.add_node(num_cpus=NODE_CPUS)
+            self._add_node()
         self._environment = os.environ | {"RAY_ADDRESS": str(self._cluster.address)}
         self._log = open(run_dir.with_suffix(".log"), "wb")  # noqa: SIM115 - until close
         self.resumed = 0
         self.broken_promises: list[str] = []
         flags = ["--run-dir", str(run_dir), "--agents", str(AGENTS), "--seed", str(seed)]
+        flags += ["--store", self.redis.url]
         self._driver = self._train(*FLAGS.split(), *flags)
 
     def _train(self, *words: str) -> subprocess.Popen[bytes]:
+        self._under_way, self._seen = False, (0, 0)
         code = "from metagenrl.cluster.main import main; main()"
         argv = [sys.executable, "-c", code, "train", *words, "--steps", str(self._goal)]
         return subprocess.Popen(
             argv, env=self._environment, stdout=self._log, stderr=subprocess.STDOUT
         )
 
-    def wait_until_training(self, seconds: float = 300.0) -> None:
+    def wait_until_training(self, seconds: float = 900.0) -> None:
         """Until there is a first checkpoint. Raises `TimeoutError`."""
         deadline = time.monotonic() + seconds
         while newest_complete(self._run_dir / "checkpoints") is None:
@@ -58,14 +63,25 @@ class Population:
                 raise TimeoutError(f"the run did not begin, see {self._log.name}")
             time.sleep(0.5)
 
+    def under_way(self) -> bool:
+        """Whether the driver that is there has trained: its metrics grow.
+
+        A driver that begins replaces the file by its sound beginning, which is another file.
+        """
+        metrics = self._run_dir / METRICS_FILE
+        if not self._under_way and metrics.exists():
+            (file, size), found = self._seen, metrics.stat()
+            self._under_way = found.st_ino == file and found.st_size > size
+            self._seen = (found.st_ino, found.st_size)
+        return self._under_way
+
     def attend(self) -> None:
-        """Resume a driver that ended: killed, or at its goal, which then moves on."""
+        """Bring back a Redis and a driver that were killed."""
+        self.redis.attend()
         code = self._driver.poll()
         if code is None:
             return
-        if code == 0:
-            self._goal += STEPS
-        elif code > 0:
+        if code >= 0:
             self.broken_promises.append(f"the driver ended with exit code {code}")
         self._expect_acknowledged_checkpoint()
         self.resumed += 1
@@ -81,16 +97,17 @@ class Population:
             self.broken_promises.append(f"checkpoint {acknowledged} was lost, {there} is there")
 
     def finish(self, seconds: float) -> bool:
-        """Let the run reach its goal undisturbed; whether it did in time."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            code = self._driver.poll()
-            if code == 0:
-                return True
-            if code is not None:
-                self.attend()
-            time.sleep(0.2)
-        return False
+        """Kill the driver once more and let the run go `LAST` steps on; whether it did in time."""
+        self.redis.ensure()
+        self._driver.kill()
+        self._driver.wait()
+        taken = [row.steps for row in read_metrics(self._run_dir).agents]
+        self._goal = max(taken, default=0) + LAST
+        self.attend()
+        try:
+            return self._driver.wait(seconds) == 0
+        except subprocess.TimeoutExpired:
+            return False
 
     def driver(self) -> list[int]:
         """Its process."""
@@ -103,10 +120,30 @@ class Population:
 
     def lose_node(self, rng: random.Random) -> bool:
         """Kill all of a node's processes and put another node in its place."""
-        nodes = sorted(self._cluster.worker_nodes, key=_raylet)
-        self._cluster.remove_node(rng.choice(nodes), allow_graceful=False)
-        self._cluster.add_node(num_cpus=NODE_CPUS)
+        self._replace(rng.choice(sorted(self._cluster.worker_nodes, key=_raylet)))
         return True
+
+    def lose_raylet(self, rng: random.Random) -> bool:
+        """Kill a node's raylet only: its actors have to notice. Another node takes its place."""
+        node = rng.choice(sorted(self._cluster.worker_nodes, key=_raylet))
+        os.kill(_raylet(node), signal.SIGKILL)
+        self._replace(node)
+        return True
+
+    def _replace(self, node: Any) -> None:
+        self._cluster.remove_node(node, allow_graceful=False)
+        self._add_node()
+
+    def _add_node(self) -> None:
+        """Raises what Ray raises where a node does not come up, on a busy machine after tries."""
+        for last in (False, False, False, True):
+            try:
+                self._cluster.add_node(num_cpus=NODE_CPUS)
+                return
+            except Exception as error:  # Ray's own is of no other class
+                if last:
+                    raise
+                print(f"a node did not come up, trying again: {error}", file=sys.stderr)
 
     def facts(self) -> dict[str, int]:
         """What the run has come to."""
@@ -127,6 +164,7 @@ class Population:
         self._driver.kill()
         self._driver.wait()
         self._cluster.shutdown()
+        self.redis.close()
         self._log.close()
 
 

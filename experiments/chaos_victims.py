@@ -42,6 +42,14 @@ def _driver(population: Population, rng: random.Random) -> bool:
     return _kill_one(population.driver(), rng)
 
 
+def _redis(population: Population, rng: random.Random) -> bool:
+    return population.redis.kill(rng)
+
+
+def _raylet(population: Population, rng: random.Random) -> bool:
+    return population.lose_raylet(rng)
+
+
 def _node(population: Population, rng: random.Random) -> bool:
     return population.lose_node(rng)
 
@@ -50,5 +58,7 @@ VICTIMS = (
     Victim("agent", 14.0, _agent),
     Victim("objective server", 4.5, _server),
     Victim("driver", 1.0, _driver),
-    Victim("node", 0.4, _node),
+    Victim("redis", 1.5, _redis),
+    Victim("raylet", 0.3, _raylet),
+    Victim("node", 0.3, _node),
 )

@@ -2,10 +2,11 @@
 
     python experiments/soak.py --minutes 30 --out results/soak
 
-Every process of the run is sampled every few seconds (PSS: shared pages count once), and so is
-Ray's object store. The first third is warm-up, in which replay buffers fill; after it, a line is
-fitted to each kind of process, and what it rises by until the end must stay below 5 % of its mean
-or 8 MiB, whichever is more. Exit code 1 where it does not.
+Every process of the run is sampled every few seconds (USS, the memory that is its own: what it
+shares with others on the machine comes and goes with them), and so is Ray's object store. The first
+third is warm-up, in which replay buffers fill; after it, a line is fitted to each kind of process,
+and what it rises by until the end must stay below 5 % of its mean or 8 MiB, whichever is more. Exit
+code 1 where it does not.
 """
 
 from __future__ import annotations
@@ -53,14 +54,14 @@ class Trend:
 def sample(driver: int, raylet: int) -> list[float]:
     """MiB by kind, in the order of `KINDS`."""
     found = dict.fromkeys(KINDS, 0.0)
-    found["driver"] = _pss(psutil.Process(driver))
+    found["driver"] = _own(psutil.Process(driver))
     for process in psutil.Process(raylet).children():
         try:
             name = " ".join(process.cmdline())
             if "ray::AgentActor" in name:
-                found["agents"] += _pss(process)
+                found["agents"] += _own(process)
             elif "ray::ServerActor" in name:
-                found["objective server"] += _pss(process)
+                found["objective server"] += _own(process)
         except psutil.NoSuchProcess:
             continue
     node = ray.nodes()[0]
@@ -69,8 +70,8 @@ def sample(driver: int, raylet: int) -> list[float]:
     return list(found.values())
 
 
-def _pss(process: psutil.Process) -> float:
-    return float(process.memory_full_info().pss) / MIB
+def _own(process: psutil.Process) -> float:
+    return float(process.memory_full_info().uss) / MIB
 
 
 def trends(seconds: np.ndarray, memory: np.ndarray) -> list[Trend]:

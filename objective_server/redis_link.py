@@ -97,6 +97,15 @@ def connect(address: StoreAddress) -> Client:
     )
 
 
+def is_away(error: BaseException) -> bool:
+    """Whether nobody answered, as opposed to somebody who refuses us."""
+    import redis
+
+    refused = redis.AuthenticationError | redis.exceptions.AuthorizationError
+    absent = redis.ConnectionError | redis.TimeoutError | OSError
+    return isinstance(error, absent) and not isinstance(error, refused)
+
+
 def one_line(error: BaseException) -> str:
     """An error's message without its line breaks; its name where it has none."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -40,15 +40,15 @@ class RedisSnapshots:
     def put(self, snapshot: ObjectiveSnapshot) -> None:
         """Keep a snapshot under its version. Raises `OSError` where the folder cannot take it."""
         self._local.put_snapshot(snapshot)
-        self._send(replaced=snapshot.version)
+        self.deliver(replaced=snapshot.version)
 
     def mark_best(self, version: int, score: float, metric: str) -> None:
         """Make `version` the best. Raises `SnapshotNotFound`."""
         self._local.mark_best(version, score, metric)
-        self._send()
+        self.deliver()
 
-    def _send(self, replaced: int | None = None) -> None:
-        """Everything that Redis has not, and the one that was replaced."""
+    def deliver(self, replaced: int | None = None) -> None:
+        """Send everything that Redis has not, and the one that was replaced."""
         with contextlib.suppress(StoreUnavailable):  # the link has said so
             self._link.call(lambda client: self._deliver(client, replaced))
 

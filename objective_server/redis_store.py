@@ -71,6 +71,17 @@ class RedisStore:
                 logger.warning("not written to the folder (%s), but to redis", failure.strerror)
         self._commits = commits
 
+    def deliver(self) -> None:
+        """Send what Redis missed while it was down, as far as it is back.
+
+        For the end of a run: nothing comes after it that would take the rest along. With a link
+        that has failed lately this may be too soon, so open a store for it.
+        """
+        state = self.load()
+        if state is not None:
+            self.commit(state)
+        self._snapshots.deliver()
+
     def _newest_commit(self) -> int:
         # What cannot be read is in nobody's way: the caller comes with a state to put there.
         try:

@@ -59,7 +59,7 @@ class Probe(gymnasium.Env):
         if event == "raise":
             raise OSError("the simulator died")
         self.state[1, 1] = np.nan if event == "nan observation" else self.np_random.random()
-        reward = np.float32("nan") if event == "nan reward" else np.float32(0.5)
+        reward = {"nan reward": np.float32("nan"), "huge reward": -1e39}.get(event, np.float32(0.5))
         return self.state, reward, event == "terminate", event == "truncate", {}
 
 
@@ -179,6 +179,7 @@ def test_step_refuses_bad_actions_and_keeps_the_episode(probe):
         ("raise", OSError, "the simulator died"),
         ("nan observation", RuntimeError, "Probe-v0: the observation has 4 numbers, 3 of them fin"),
         ("nan reward", RuntimeError, "Probe-v0: the environment returned the reward nan"),
+        ("huge reward", RuntimeError, "Probe-v0: the environment returned the reward -1e\\+39"),
     ],
 )
 def test_a_failing_environment_abandons_the_episode(probe, event, error, message):

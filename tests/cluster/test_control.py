@@ -49,7 +49,7 @@ def metagenrl(*words: str) -> list[str]:
 
 def ask_elsewhere(*words: str) -> Reply:
     """A command in a process of its own."""
-    process = subprocess.run(metagenrl(*words), capture_output=True, text=True, timeout=300)
+    process = subprocess.run(metagenrl(*words), capture_output=True, text=True, timeout=500)
     return Reply(process.returncode, process.stdout, process.stderr)
 
 
@@ -95,7 +95,7 @@ def rounds(text: str) -> int:
     return int(found[1].replace(",", ""))
 
 
-def wait_for(condition, seconds: float = 300.0) -> None:
+def wait_for(condition, seconds: float = 500.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -152,7 +152,7 @@ def test_a_run_in_one_process_is_steered_through_redis(secured, tmp_path, ask, t
         secured.start()
         wait_for(lambda: ask("status", str(run_dir)).code == 0)
         assert "stopped with a checkpoint of round" in told("stop", str(run_dir))
-        assert process.wait(timeout=200) == 0
+        assert process.wait(timeout=500) == 0
     finally:
         process.kill()
     over = ask("pause", str(run_dir))
@@ -185,7 +185,7 @@ def test_redis_changes_no_bits(redis_server, tmp_path):
         redis_server.kill()
         wait_for(lambda: len(list((tmp_path / "redis").glob("checkpoints/round-*"))) > 1)
         redis_server.start()
-        assert process.wait(timeout=300) == 0
+        assert process.wait(timeout=500) == 0
     finally:
         process.kill()
     one, two = (
@@ -232,7 +232,7 @@ def test_a_run_on_ray_is_steered_and_resumed_at_its_size(tmp_path):
         wait_for(lambda: ask_elsewhere("status", str(run_dir)).code == 0)
         assert told_elsewhere("status", str(run_dir)).startswith("running   3/3 agents at work")
         assert "stopped with a checkpoint" in told_elsewhere("stop", str(run_dir))
-        assert process.wait(timeout=200) == 0
+        assert process.wait(timeout=500) == 0
     finally:
         process.kill()
     assert [path.name for path in (run_dir / "left").iterdir()] == ["agent-0003"]

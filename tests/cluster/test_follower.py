@@ -183,8 +183,8 @@ def test_a_followers_death_is_one_line_and_nothing_else(
     _follower(tracking).kill()
     writer.write([AGENT])
     tracking.take([AGENT])
-    tracking.close(timeout=60)
-    tracking.close(timeout=60)
+    tracking.close(timeout=300)
+    tracking.close(timeout=300)
     assert [record.getMessage() for record in caplog.records] == [
         f"tensorboard: ended with exit code -9, see {tmp_path}/tensorboard/follower.log"
     ]

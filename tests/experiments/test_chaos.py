@@ -30,7 +30,9 @@ def test_a_schedule_is_the_seeds_and_has_enough_kills() -> None:
     times = [when for when, _ in one]
     assert times == sorted(times)
     assert 0 <= times[0] < times[-1] <= 60
-    assert {victim.name for _, victim in one} >= {"agent", "objective server", "driver"}
+    assert {victim.name for _, victim in one} == {
+        "agent", "objective server", "driver", "redis", "raylet", "node",
+    }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -107,10 +109,11 @@ def test_a_victim_that_is_not_there_is_waited_for() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_chaos_for_a_minute(tmp_path) -> None:
-    argv = ["--minutes", "1", "--kills", "10", "--seed", "0", "--out", str(tmp_path / "chaos")]
+def test_chaos_for_half_a_minute(tmp_path) -> None:
+    argv = ["--minutes", "0.5", "--kills", "8", "--seed", "0", "--out", str(tmp_path / "chaos")]
     done = subprocess.run([sys.executable, str(SCRIPT), *argv], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((tmp_path / "chaos.json").read_text())
-    assert sum(report["killed"].values()) >= 10
+    assert sum(report["killed"].values()) >= 8
+    assert min(report["killed"].values()) >= 1, "a kind was spared"
     assert report["passed"]

@@ -214,6 +214,25 @@ def test_snapshots_that_redis_missed_follow(redis_server, tmp_path) -> None:
     assert elsewhere.snapshot(2).checksum == store.snapshot(2).checksum
 
 
+def test_at_the_end_redis_gets_the_rest_although_its_link_still_waits(
+    redis_server, tmp_path
+) -> None:
+    store = open_store(redis_server, tmp_path)  # its clock stands still: it never tries again
+    store.commit(state(1))
+    redis_server.kill()
+    store.commit(state(2))
+    redis_server.start()
+    store.commit(state(3))
+    store.put_snapshot(snapshot(3))
+    assert head(redis_server)[b"version"] == 1
+    assert redis_server.client().hkeys("metagenrl:r:snapshots") == []
+    open_store(redis_server, tmp_path).deliver()
+    elsewhere = open_store(redis_server, tmp_path / "elsewhere")
+    assert elsewhere.load() == {"version": 3, "round": 3} | {"alpha": pytest.approx(np.full(4, 3))}
+    assert elsewhere.alpha_versions() == [1, 3]
+    assert elsewhere.snapshots() == [3]
+
+
 def test_a_server_goes_on_through_an_outage(
     redis_server, tmp_path, make_server, make_gradient
 ) -> None:

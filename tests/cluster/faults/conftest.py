@@ -59,7 +59,22 @@ class Faulty(PendulumEnv):
             time.sleep(float(os.environ["DAWDLE"]))
         return reward
 
-for name in ("raises", "hangs", "stuck", "seized", "dawdles"):
+    def poisons(self, reward):
+        from metagenrl.agents import member  # of the agent's own process
+        member.scale_to_norm = lambda gradient, limit: float(gradient.fill_(float("nan")).sum())
+        return reward
+
+class Balks(PendulumEnv):
+    made = 0
+
+    def __init__(self, *arguments, **options):
+        Balks.made += 1
+        if Balks.made == 2:  # the first one was for a look at its spaces
+            raise OSError("no licence is free")
+        super().__init__(*arguments, **options)
+
+gymnasium.register("Balks-v0", Balks, max_episode_steps=200)
+for name in ("raises", "hangs", "stuck", "seized", "dawdles", "poisons"):
     kind = type(name.capitalize(), (Faulty,), {"fault": name})
     gymnasium.register(f"{name.capitalize()}-v0", kind, max_episode_steps=200)
 """

@@ -33,6 +33,14 @@ def test_one_that_always_raises_costs_its_agent_and_nobody_else(run, faulty) -> 
     assert read_metrics(run.folder).objective[-1].contributors == 2
 
 
+def test_one_that_cannot_be_made_at_first_is_one_restart(run, faulty) -> None:
+    run.start("--agents", "1", "--envs", "faulty:Balks-v0", "--steps", "100").finish()
+    (restarted,) = run.messages("restarted")
+    assert restarted.startswith("restarted (1/5) at step 0: ")
+    assert "no licence is free" in restarted
+    assert finished(run, 100) == {0}
+
+
 def test_all_that_raise_end_the_run_with_an_error(run, faulty) -> None:
     words = ["--agents", "2", "--envs", "faulty:Raises-v0", "--steps", "300"]
     run.start(*words, "--max-restarts", "0").finish(code=1)

@@ -103,10 +103,7 @@ def test_two_hosts(make_host, make_launcher, tmp_path) -> None:
     launcher = make_launcher(head, [worker])
     config = str(launcher.config)
     launcher.ray("up", "-y", config, RAY_UP_enable_autoscaler_v2="0")
-    deadline = time.monotonic() + 600
-    while "2 local.cluster.node" not in (out := launcher.ray("exec", config, "ray status")):
-        assert time.monotonic() < deadline, out + _logs(head, "monitor*")
-        time.sleep(2)
+    _wait_for_both(launcher, config)
 
     train = ["train.py", "--", *TINY.split(), "--agents", "4", "--run-dir", "runs/a"]
     launcher.ray("submit", config, *train)
@@ -115,7 +112,40 @@ def test_two_hosts(make_host, make_launcher, tmp_path) -> None:
     for host in (head, worker):
         assert ":actor_name:AgentActor" in _logs(host), f"no agent was on {host.address}"
     assert ":actor_name:ServerActor" in _logs(head)
+
+    # The head crashes, and comes back with the same command: the worker never noticed.
+    before = raylets(worker)
+    _kill(head, "gcs_server", "raylet")
+    launcher.ray("up", "-y", config, RAY_UP_enable_autoscaler_v2="0")
+    _wait_for_both(launcher, config)
+    assert raylets(worker) == before
+    launcher.ray("submit", config, "train.py", "--", "--resume", "runs/a", "--steps", "400")
+    launcher.ray("rsync-down", config, "~/runs/a/", str(tmp_path / "b"))
+    assert_trained(tmp_path / "b", agents=4)
+    assert objective(tmp_path / "b").version > objective(tmp_path / "a").version
     launcher.ray("down", "-y", config)
+
+
+def _wait_for_both(launcher, config: str) -> None:
+    deadline = time.monotonic() + 600
+    while "2 local.cluster.node" not in (out := launcher.ray("exec", config, "ray status")):
+        assert time.monotonic() < deadline, out + _logs(launcher.head, "monitor*")
+        time.sleep(2)
+
+
+def processes(host, *names: str) -> list[int]:
+    """Their numbers on the host."""
+    lines = host.run(["ps", "-eo", "pid,comm"], check=True).stdout.splitlines()
+    return [int(line.split()[0]) for line in lines if line.split()[1] in names]
+
+
+def raylets(host) -> list[int]:
+    (raylet,) = processes(host, "raylet")
+    return [raylet]
+
+
+def _kill(host, *names: str) -> None:
+    host.run(["kill", "-KILL", *map(str, processes(host, *names))], check=True)
 
 
 def _connect(one, other) -> None:
