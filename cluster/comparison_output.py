@@ -51,9 +51,11 @@ def _cells(line: Line) -> list[str]:
 
 def _score_text(score: Interval) -> str:
     """Normalised scores are near 0 and 1: two decimals."""
-    if math.isnan(score.low):
-        return f"{score.value:.2f}"
-    return f"{score.value:.2f} ({score.low:.2f} … {score.high:.2f})"
+    value, low, high = (
+        f"{round(number, 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}")
+        for number in (score.value, score.low, score.high)
+    )
+    return value if math.isnan(score.low) else f"{value} ({low} … {high})"
 
 
 def to_csv(comparison: Comparison) -> str:

@@ -9,6 +9,7 @@ The other side of `experiments/baselines.py`. Writes `evaluations.jsonl` as our 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -116,6 +117,7 @@ def main() -> None:
     torch.set_num_threads(1)
     folder = o.run_dir / "seeds"
     folder.mkdir(parents=True, exist_ok=o.resume)
+    (o.run_dir / "config.yaml").write_text(json.dumps(vars(o), default=str, indent=2) + "\n")
     paths = [folder / f"seed-{seed}.jsonl" for seed in range(o.seeds)]
     for seed, path in enumerate(paths):
         if is_finished(path, o.steps):
