@@ -43,17 +43,17 @@ PROBLEMS = (
 )
 
 
-def jobs_of(problem: Problem, seeds: int, scale: float, out: Path) -> list[Job]:
-    """td3 and ppo, each by both sides."""
+def jobs_of(problem: Problem, seeds: int, scale: float, workers: int, out: Path) -> list[Job]:
+    """td3 and ppo, each by both sides; `workers` seeds of each at the same time."""
     rollouts = max(1, round(problem.steps * scale / ROLLOUT))
     shared = (
         "--env", problem.env, "--seeds", str(seeds), "--steps", str(rollouts * ROLLOUT),
         "--eval-every", str(max(1, rollouts // 10) * ROLLOUT), "--eval-episodes", "10",
         "--hidden-units", str(problem.units), "--gamma", str(problem.gamma),
-        "--rollout-steps", str(ROLLOUT),
+        "--rollout-steps", str(ROLLOUT), "--workers", str(workers),
     )  # fmt: skip
     ours = (
-        *shared, "--preset", "small", "--workers", "1", "--action-penalty", "0",
+        *shared, "--preset", "small", "--action-penalty", "0",
         "--random-steps", "1000", "--learning-starts", "1000",
         "--ppo.learning-rate", str(problem.learning_rate),
     )  # fmt: skip
@@ -137,10 +137,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="of the steps")
     parser.add_argument("--parallel", type=int, default=2, help="commands at the same time")
+    parser.add_argument("--workers", type=int, default=1, help="seeds of each at the same time")
     parser.add_argument("--results", type=Path, default=ROOT / "results")
     parser.add_argument("--report-only", action="store_true", help="from what is there already")
     o = parser.parse_args()
-    jobs = [job for p in PROBLEMS for job in jobs_of(p, o.seeds, o.scale, o.out)]
+    jobs = [job for p in PROBLEMS for job in jobs_of(p, o.seeds, o.scale, o.workers, o.out)]
     if not o.report_only:
         run_all(jobs, o.parallel)
     command = f"python experiments/baselines.py OUT --seeds {o.seeds} --scale {o.scale:g}"
