@@ -44,7 +44,7 @@ def _padded(config: EpgTrainConfig) -> EpgConfig:
     from metagenrl.agents.padding import Padding
 
     try:
-        specs = [check_environment(env) for env in dict.fromkeys(config.envs)]
+        specs = [check_environment(env) for env in dict.fromkeys(config.environments)]
     except ValueError as error:
         raise UsageError(f"envs: {str(error).removeprefix('environment: ')}") from error
     agent = config.agent

@@ -30,14 +30,18 @@ class EpgTrainConfig:
     """The meta-learner."""
     phase: Literal["train"] = "train"
     """Meta-training; `metagenrl test --objective RUN_DIR` is the other phase."""
-    envs: tuple[str, ...]
+    envs: tuple[str, ...] = ()
     """Training environments; a generation's noise vectors are dealt to them in turn."""
+    env: str = ""
+    """A single training environment, instead of --envs."""
     run_dir: Path
     """New folder for the run, or with --resume the one to go on with."""
     resume: bool = False
     """Go on with the run in run_dir from its newest complete generation."""
+    seeds: int = 1
+    """Losses that are evolved side by side; where there are several, each in a folder seed-N."""
     seed: int = 0
-    """Seed of the whole run."""
+    """Seed of the first of them; the others take the next ones."""
     engine: Engine = "ray"
     """Inner loops in Ray actors, or all in this process."""
     workers: int = field(default_factory=lambda: available_cores())
@@ -58,8 +62,11 @@ class EpgTrainConfig:
     agent: OmitArgPrefixes[EpgConfig] = field(default_factory=EpgConfig)
 
     def __post_init__(self) -> None:
-        require(len(self.envs) > 0, "envs", self.envs, "at least one environment")
-        require_at_least(self, 1, "workers", "updates", "fitness_episodes", "snapshot_every")
+        allowed = "nothing beside --env" if self.env else "training environments, or --env for one"
+        require(bool(self.env) != bool(self.envs), "envs", self.envs, allowed)
+        require_at_least(
+            self, 1, "seeds", "workers", "updates", "fitness_episodes", "snapshot_every"
+        )
         require_at_least(self, 0, "seed", "max_restarts")
         require_positive(self, "loop_timeout")
         require(
@@ -68,13 +75,18 @@ class EpgTrainConfig:
             self.worker_cpus,
             "none or a number > 0",
         )
-        least = 2 * len(self.envs)  # fitness is ranked within an environment
+        least = 2 * len(self.environments)  # fitness is ranked within an environment
         require(
             self.evolution.noise_vectors >= least,
             "noise_vectors",
             self.evolution.noise_vectors,
             f"at least {least}, two for each environment",
         )
+
+    @property
+    def environments(self) -> tuple[str, ...]:
+        """Those that the agents train in."""
+        return self.envs or (self.env,)
 
     @property
     def loop_steps(self) -> int:
@@ -84,7 +96,7 @@ class EpgTrainConfig:
     def env_of(self, vector: int) -> str:
         """The environment of a noise vector; both signs have the same."""
         index = vector // 2 if self.evolution.antithetic else vector
-        return self.envs[index % len(self.envs)]
+        return self.environments[index % len(self.environments)]
 
 
 def epg_defaults(preset: PresetName) -> dict[str, Any]:

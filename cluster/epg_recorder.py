@@ -33,28 +33,30 @@ class Generation:
     phi_norm: float
 
 
-class EpgRecorder:
-    """A context: it owns the bar on the terminal and the file of metrics."""
+def inner_loop_bar(console: Console) -> Progress:
+    """A line for each seed in a terminal, nothing elsewhere; a context."""
+    return Progress(
+        TextColumn("seed {task.fields[seed]}, generation {task.description}"), BarColumn(),
+        MofNCompleteColumn(), TextColumn("inner loops"), console=console, transient=True,
+        disable=not console.is_terminal,
+    )  # fmt: skip
 
-    def __init__(self, config: EpgTrainConfig, console: Console) -> None:
-        self._config, self._console = config, console
+
+class EpgRecorder:
+    """A context: it owns the file of metrics, and a line of the bar."""
+
+    def __init__(self, config: EpgTrainConfig, console: Console, bar: Progress) -> None:
+        self._config, self._console, self._bar = config, console, bar
         self._writer = MetricsWriter(config.run_dir / METRICS_FILE)
         self._elapsed, self._began = 0.0, time.monotonic()
         self.agent_steps = self._failed = 0
         self._meter = RateMeter()
-        self._bar = Progress(
-            TextColumn("generation {task.description}"), BarColumn(), MofNCompleteColumn(),
-            TextColumn("inner loops"), console=console, transient=True,
-            disable=not console.is_terminal,
-        )  # fmt: skip
-        self._task = self._bar.add_task("", total=config.evolution.noise_vectors)
+        self._task = bar.add_task("", total=config.evolution.noise_vectors, seed=config.seed)
 
     def __enter__(self) -> EpgRecorder:
-        self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
         self._writer.close()
 
     @property
@@ -64,6 +66,7 @@ class EpgRecorder:
 
     def say(self, line: str) -> None:
         """One line for the user and for the log."""
+        line = f"seed {self._config.seed}: {line}"
         logger.info(line)
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -106,7 +109,7 @@ class EpgRecorder:
         return generation * self._config.evolution.noise_vectors - self._failed
 
     def _say_generation(self, done: Generation, rate: float | None) -> None:
-        returns: dict[str, list[float]] = {env: [] for env in self._config.envs}
+        returns: dict[str, list[float]] = {env: [] for env in self._config.environments}
         for end in done.ends:
             if end.result and np.isfinite(end.result.fitness):
                 returns[self._config.env_of(end.index)].append(end.result.fitness)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +24,10 @@ _COLUMNS = 3
 _PANEL = (4.4, 2.9)  # inches
 _NARROWEST = 6.5
 _TITLE_HEIGHT = 0.5
+_TITLE_LINE = 0.2
 _LEGEND_LINE = 0.25
 _LEGEND_KEY = 8  # characters that a legend's line sample is as wide as
-_CHARACTERS = 12  # of a legend in an inch
+_CHARACTERS = 12  # of a legend or of a block's title in an inch
 _DPI = 130
 TICKS = [1, 2, 2.5, 5, 10]
 STYLE: Any = {
@@ -70,10 +72,15 @@ class Block:
         longest = max(map(len, self.labels), default=1) + _LEGEND_KEY
         return max(1, min(len(self.labels), int(width * _CHARACTERS) // longest))
 
+    def title_lines(self, width: float) -> list[str]:
+        """The title, broken where a picture of `width` inches would cut it off."""
+        return textwrap.wrap(self.title, int(width * _CHARACTERS))
+
     def height(self, width: float) -> float:
         """Inches in a picture of `width` inches."""
         lines = -(-len(self.labels) // self.legend_columns(width)) if self.labels else 0
-        return self.rows * _PANEL[1] + _TITLE_HEIGHT + lines * _LEGEND_LINE
+        title = _TITLE_HEIGHT + (len(self.title_lines(width)) - 1) * _TITLE_LINE
+        return self.rows * _PANEL[1] + title + lines * _LEGEND_LINE
 
 
 def draw(title: str, blocks: Sequence[Block], out: Path) -> Path:
@@ -92,7 +99,7 @@ def draw(title: str, blocks: Sequence[Block], out: Path) -> Path:
         figure.suptitle(title, fontsize=13, fontweight="bold")
         parts = figure.subfigures(len(blocks), 1, height_ratios=heights, squeeze=False)
         for block, part in zip(blocks, parts[:, 0], strict=True):
-            _draw_block(block, part, block.legend_columns(width))
+            _draw_block(block, part, width)
         data = io.BytesIO()
         figure.savefig(data, format="png")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -100,8 +107,8 @@ def draw(title: str, blocks: Sequence[Block], out: Path) -> Path:
     return out
 
 
-def _draw_block(block: Block, part: Any, legend_columns: int) -> None:
-    part.suptitle(block.title, fontsize=11, color=NEUTRAL)
+def _draw_block(block: Block, part: Any, width: float) -> None:
+    part.suptitle("\n".join(block.title_lines(width)), fontsize=11, color=NEUTRAL)
     axes = list(part.subplots(block.rows, block.columns, squeeze=False).flat)
     for panel, axis in zip(block.panels, axes, strict=False):
         axis.xaxis.set_major_locator(MaxNLocator(5, steps=TICKS))
@@ -114,7 +121,8 @@ def _draw_block(block: Block, part: Any, legend_columns: int) -> None:
         for axis in part.axes:
             for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
                 handles.setdefault(label, handle)
-        part.legend(handles.values(), handles, loc="outside lower center", ncols=legend_columns)
+        columns = block.legend_columns(width)
+        part.legend(handles.values(), handles, loc="outside lower center", ncols=columns)
 
 
 def steps_axis(axis: Axes, label: str) -> None:

@@ -1,5 +1,7 @@
-"""The rows of a run's files: `metrics.jsonl` while meta-training, `evaluations.jsonl` of tests.
+"""Rows of a run's files, and how any row is read and written.
 
+`metrics.jsonl` is written while meta-training, `evaluations.jsonl` by tests. Here are the rows of
+agents, versions of alpha, events and evaluations; `run_records` has those about the run as a whole.
 A row is one line of JSON with its `kind`. What is not known or not finite is null there and None
 here, so that every reader of JSON can read the file.
 """

@@ -74,9 +74,11 @@ def test_config(argv: Sequence[str]) -> MetaTestConfig:
         return evolved
     if meta_learned(Path(values["objective"])) is not None:
         return _policy_test(source, values)
+    # The objective first: a folder without one may be any command's.
+    preset = build(MetaTestConfig, merge(_test_defaults(source, None), values))
+    architecture = snapshot_architecture(preset)
     run_dir = run_of(Path(values["objective"]))
     config = build(MetaTestConfig, merge(_test_defaults(source, run_dir), values))
-    architecture = snapshot_architecture(config)
     if "architecture" in values and config.architecture != architecture:
         raise UsageError(
             f"architecture: got {to_dict(config.architecture)}, allowed: that of the objective, "

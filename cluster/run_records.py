@@ -1,4 +1,7 @@
-"""Rows of `metrics.jsonl` about the run as a whole: snapshots, machine, held-out evaluation."""
+"""Rows of `metrics.jsonl` about the run as a whole: snapshots, machine, held-out evaluation.
+
+`records` has the other rows, and reads and writes them all.
+"""
 
 from __future__ import annotations
 

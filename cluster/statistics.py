@@ -106,7 +106,8 @@ def _estimate(table: Array, aggregate: Callable[[Array], Array], repetitions: in
     if len(table) == 1:
         unknown = np.full(table.shape[-1], math.nan)
         return CurveInterval(aggregate(table), unknown, unknown)
-    from rliable.library import get_interval_estimates  # pandas: a second and a half
+    # Only here: rliable imports pandas, which takes a second and a half.
+    from rliable.library import get_interval_estimates
 
     with _reproducible():
         values, intervals = get_interval_estimates(

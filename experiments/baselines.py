@@ -15,9 +15,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from jobs import Job, run_all
 from metagenrl.cluster.curves import draw_meta_test
 from metagenrl.cluster.evaluations import Estimate, mean_interval, read_curves
+from metagenrl.cluster.seed_rows import merge_evaluations
 from report import machine
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,17 +45,17 @@ PROBLEMS = (
 )
 
 
-def jobs_of(problem: Problem, seeds: int, scale: float, out: Path) -> list[Job]:
-    """td3 and ppo, each by both sides."""
+def jobs_of(problem: Problem, seeds: int, scale: float, workers: int, out: Path) -> list[Job]:
+    """td3 and ppo, each by both sides; `workers` seeds of each at the same time."""
     rollouts = max(1, round(problem.steps * scale / ROLLOUT))
     shared = (
         "--env", problem.env, "--seeds", str(seeds), "--steps", str(rollouts * ROLLOUT),
         "--eval-every", str(max(1, rollouts // 10) * ROLLOUT), "--eval-episodes", "10",
         "--hidden-units", str(problem.units), "--gamma", str(problem.gamma),
-        "--rollout-steps", str(ROLLOUT),
+        "--rollout-steps", str(ROLLOUT), "--workers", str(workers),
     )  # fmt: skip
     ours = (
-        *shared, "--preset", "small", "--workers", "1", "--action-penalty", "0",
+        *shared, "--preset", "small", "--action-penalty", "0",
         "--random-steps", "1000", "--learning-starts", "1000",
         "--ppo.learning-rate", str(problem.learning_rate),
     )  # fmt: skip
@@ -74,16 +76,25 @@ def verdict(ours: Estimate, theirs: Estimate) -> str:
 
 
 def rows_of(problem: Problem, out: Path) -> list[tuple[str, ...]]:
-    """A row for each algorithm."""
+    """A row for each algorithm, at the last step at which all agents of both were evaluated."""
     rows = []
     for algo in ("td3", "ppo"):
         curves = [read_curves([out / problem.env / name])[0] for name in (algo, f"sb3-{algo}")]
-        ours, theirs = (mean_interval(curve.final) for curve in curves)
-        seeds = " and ".join(str(len(curve.final)) for curve in curves)
-        steps = f"{curves[0].steps[-1]:,.0f}"
+        reached = [c.steps[np.isfinite(c.returns).all(axis=0)] for c in curves]
+        last = np.intersect1d(*reached)[-1]
+        returns = [c.returns[:, c.steps == last][:, 0] for c in curves]
+        ours, theirs = map(mean_interval, returns)
+        seeds = " and ".join(str(len(values)) for values in returns)
         cells = (_text(ours), _text(theirs), seeds, verdict(ours, theirs))
-        rows.append((problem.env, algo, steps, *cells))
+        rows.append((problem.env, algo, f"{last:,.0f}", *cells))
     return rows
+
+
+def collect(jobs: list[Job]) -> None:
+    """The evaluations of runs that are not finished, as far as they have come."""
+    for job in jobs:
+        if not job.done:
+            merge_evaluations(job.folder, sorted((job.folder / "seeds").glob("*.jsonl")))
 
 
 def _text(estimate: Estimate) -> str:
@@ -137,12 +148,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="of the steps")
     parser.add_argument("--parallel", type=int, default=2, help="commands at the same time")
+    parser.add_argument("--workers", type=int, default=1, help="seeds of each at the same time")
     parser.add_argument("--results", type=Path, default=ROOT / "results")
-    parser.add_argument("--report-only", action="store_true", help="from what is there already")
+    parser.add_argument("--report-only", action="store_true", help="of what there is so far")
     o = parser.parse_args()
-    jobs = [job for p in PROBLEMS for job in jobs_of(p, o.seeds, o.scale, o.out)]
+    jobs = [job for p in PROBLEMS for job in jobs_of(p, o.seeds, o.scale, o.workers, o.out)]
     if not o.report_only:
         run_all(jobs, o.parallel)
+    collect(jobs)
     command = f"python experiments/baselines.py OUT --seeds {o.seeds} --scale {o.scale:g}"
     write_report(jobs, o.out, o.results, command)
 

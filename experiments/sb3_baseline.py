@@ -9,7 +9,10 @@ The other side of `experiments/baselines.py`. Writes `evaluations.jsonl` as our 
 from __future__ import annotations
 
 import argparse
+import json
+import multiprocessing
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import gymnasium
@@ -103,29 +106,35 @@ def options() -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=float, default=3e-4, help="PPO's at its start")
     parser.add_argument("--gamma", type=float, default=0.99)
     for name, default in (
-        ("seeds", 3), ("steps", 30_720), ("eval-every", 5_120), ("eval-episodes", 10),
-        ("hidden-units", 64), ("batch", 256), ("rollout-steps", 1_024),
+        ("seeds", 3), ("workers", 1), ("steps", 30_720), ("eval-every", 5_120),
+        ("eval-episodes", 10), ("hidden-units", 64), ("batch", 256), ("rollout-steps", 1_024),
     ):  # fmt: skip
         parser.add_argument(f"--{name}", type=int, default=default)
     return parser.parse_args()
 
 
+def train(o: argparse.Namespace, seed: int, path: Path) -> None:
+    """One agent from its start, with its rows in `path`."""
+    torch.set_num_threads(1)
+    rows = RowFile(path)
+    rows.cut(0)
+    evaluations = Evaluations(o, seed, rows)
+    MAKERS[o.algo](o, seed).learn(o.steps, evaluations)
+    evaluations.evaluate()
+    rows.close()
+
+
 def main() -> None:
     """See the module's docstring."""
     o = options()
-    torch.set_num_threads(1)
     folder = o.run_dir / "seeds"
     folder.mkdir(parents=True, exist_ok=o.resume)
+    (o.run_dir / "config.yaml").write_text(json.dumps(vars(o), default=str, indent=2) + "\n")
     paths = [folder / f"seed-{seed}.jsonl" for seed in range(o.seeds)]
-    for seed, path in enumerate(paths):
-        if is_finished(path, o.steps):
-            continue
-        rows = RowFile(path)
-        rows.cut(0)
-        evaluations = Evaluations(o, seed, rows)
-        MAKERS[o.algo](o, seed).learn(o.steps, evaluations)
-        evaluations.evaluate()
-        rows.close()
+    missing = [(o, n, path) for n, path in enumerate(paths) if not is_finished(path, o.steps)]
+    with ProcessPoolExecutor(o.workers, multiprocessing.get_context("spawn")) as pool:
+        for future in [pool.submit(train, *each) for each in missing]:
+            future.result()
     merge_evaluations(o.run_dir, paths)
 
 

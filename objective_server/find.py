@@ -75,12 +75,18 @@ def find_snapshot(where: Path, version: Version = "best") -> Path:
         return _check_file(where, version)
     there = snapshot_versions(where)
     if not there:
-        what = "no such file or folder" if not where.exists() else f"no {FOLDER}/ with snapshots"
-        raise SnapshotNotFound(where, str(version), what)
+        raise SnapshotNotFound(where, str(version), _nothing_in(where))
     number = version if isinstance(version, int) else _resolve(where, version, there[-1])
     if number not in there:
         raise SnapshotNotFound(where, str(number), _listed(there))
     return snapshot_path(where, number)
+
+
+def _nothing_in(where: Path) -> str:
+    if not where.exists():
+        return "no such file or folder"
+    runs = sorted(path.parent.name for path in where.glob(f"*/{FOLDER}"))
+    return f"no {FOLDER}/ with snapshots" + (f", but {', '.join(runs)} have" if runs else "")
 
 
 def _check_file(path: Path, version: Version) -> Path:

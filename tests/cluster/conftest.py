@@ -1,8 +1,9 @@
-"""Fixtures for the command line: commands that only record, folders and files to refuse."""
+"""Fixtures for the command line: commands that run or only record, folders and files to refuse."""
 
 import json
 import os
 import struct
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,52 @@ from metagenrl.cluster.config_io import to_dict, to_yaml
 from metagenrl.cluster.main import main
 from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot, Origin
+
+
+@pytest.fixture(scope="session")
+def run() -> Callable[..., int]:
+    """Runs a command line in this process; its exit code."""
+
+    def code(*words: object) -> int:
+        try:
+            main([str(word) for word in words])
+        except SystemExit as error:
+            return int(error.code or 0)
+        return 0
+
+    return code
+
+
+@pytest.fixture(scope="session")
+def rows() -> Callable[[Path], list[dict[str, Any]]]:
+    """Reads the evaluations of a run of `test` or `baseline`."""
+
+    def read(run_dir: Path) -> list[dict[str, Any]]:
+        lines = (run_dir / "evaluations.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def start() -> Callable[..., "subprocess.Popen[bytes]"]:
+    """Runs a command line in a process of its own; gives it once a file like `sign` is there."""
+
+    def begin(words: list[str], folder: Path, sign: str) -> "subprocess.Popen[bytes]":
+        process = subprocess.Popen(
+            [sys.executable, "-m", "metagenrl.cluster.main", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 300
+        while not list(folder.glob(sign)):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        return process
+
+    return begin
 
 
 @pytest.fixture

@@ -1,17 +1,11 @@
-"""The baselines from the command line: the same folder from each, resuming, and what is refused."""
+"""The baselines from the command line: the phases of rl2, options, and what is refused."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from metagenrl.cluster.algorithms import TRAITS, Algorithm
 from metagenrl.cluster.config import BaselineConfig
 from metagenrl.cluster.main import main
@@ -19,27 +13,13 @@ from metagenrl.cluster.trainee_job import agent_for
 from metagenrl.learner.hyperparams import AgentConfig
 
 Refusal = Callable[[str], str]
+Run = Callable[..., int]
+Rows = Callable[[Path], list[dict[str, Any]]]
 
-SMALL = (
+SIZES = (
     *("--hidden-units", "8", "--eval-episodes", "1", "--rollout-steps", "100"),
-    *("--ppo.epochs", "1", "--on-policy.value-epochs", "2", "--rl2.lstm-units", "4"),
+    *("--ppo.epochs", "1", "--rl2.lstm-units", "4"),
 )
-
-
-ENV = "InvertedPendulum-v5"  # untrained policies have short episodes in it
-
-
-def run(*words: object) -> int:
-    """The command's exit code."""
-    try:
-        main([str(word) for word in words])
-    except SystemExit as error:
-        return int(error.code or 0)
-    return 0
-
-
-def rows(run_dir: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run_dir / "evaluations.jsonl").read_text().splitlines()]
 
 
 def facts(run_dir: Path) -> dict[str, Any]:
@@ -47,40 +27,17 @@ def facts(run_dir: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("algo", ["reinforce", "ppo"])
-def test_every_baseline_leaves_the_same_folder(algo: str, tmp_path: Path) -> None:
-    run_dir = tmp_path / "run"
-    line = ["baseline", "--algo", algo, "--env", "Pendulum-v1", "--run-dir", run_dir, *SMALL]
-    assert run(*line, "--seeds", 2, "--steps", 250, "--eval-every", 100) == 0
-    assert [(r["kind"], r["label"], r["env"], r["seed"], r["steps"]) for r in rows(run_dir)] == [
-        ("evaluation", algo, "Pendulum-v1", seed, steps)
-        for seed in (0, 1)
-        for steps in (0, 100, 200, 250)
-    ]
-    names = {path.name for path in run_dir.iterdir()}
-    wanted = {"config.yaml", "objective.json", "evaluations.jsonl", "run.log", "curves.png"}
-    assert names == wanted | {"seeds"}
-    assert {p.name for p in (run_dir / "seeds").iterdir()} == {"seed-0.jsonl", "seed-1.jsonl"}
-    text = (run_dir / "seeds" / "seed-1.jsonl").read_text().splitlines()
-    episodes = [json.loads(line) for line in text if json.loads(line)["kind"] == "episode"]
-    assert [(e["steps"], e["length"]) for e in episodes] == [(200, 200)]
-    assert -2_000 < episodes[0]["episode_return"] < -100  # unscaled
-    config = yaml.safe_load((run_dir / "config.yaml").read_text())
-    assert (config["algo"], config["on_policy"]["rollout_steps"]) == (algo, 100)
-    assert run(*line, "--seeds", 2, "--steps", 250, "--eval-every", 100, "--resume") == 0
-
-
 @pytest.fixture(scope="module")
-def meta_trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def meta_trained(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an rl2 run of two seeds in two environments."""
     run_dir = tmp_path_factory.mktemp("rl2") / "run"
-    words = ["--seeds", 2, "--steps", 200, "--eval-every", 200, "--phase", "train", *SMALL]
+    words = ["--seeds", 2, "--steps", 200, "--eval-every", 200, "--phase", "train", *SIZES]
     envs = ["--envs", "Pendulum-v1", "InvertedPendulum-v5"]
     assert run("baseline", "--algo", "rl2", *envs, "--run-dir", run_dir, *words) == 0
     return run_dir
 
 
-def test_rl2_trains_in_several_environments(meta_trained: Path) -> None:
+def test_rl2_trains_in_several_environments(rows: Rows, meta_trained: Path) -> None:
     envs = ["Pendulum-v1", "InvertedPendulum-v5"]
     assert [(r["env"], r["seed"], r["steps"]) for r in rows(meta_trained)] == [
         (env, seed, steps) for seed in (0, 1) for steps in (0, 200) for env in envs
@@ -91,7 +48,7 @@ def test_rl2_trains_in_several_environments(meta_trained: Path) -> None:
 
 
 def test_rl2_is_tested_in_an_environment_it_never_saw(
-    meta_trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Run, rows: Rows, meta_trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_dir = tmp_path / "test"
     line = ["test", "--objective", meta_trained, "--env", "MountainCarContinuous-v0"]
@@ -111,7 +68,7 @@ def test_rl2_is_tested_in_an_environment_it_never_saw(
 
 
 def test_what_an_rl2_run_cannot_be_tested_with_is_refused(
-    meta_trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Run, meta_trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = ["test", "--objective", meta_trained, "--run-dir", tmp_path / "t", "--env"]
     for words, complaint in [
@@ -127,36 +84,13 @@ def test_what_an_rl2_run_cannot_be_tested_with_is_refused(
 
 
 def test_an_rl2_run_that_was_never_finished_is_refused(
-    meta_trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Run, meta_trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "objective.json").write_bytes((meta_trained / "objective.json").read_bytes())
     (tmp_path / "seeds").mkdir()
     line = ["test", "--objective", tmp_path, "--env", "Pendulum-v1", "--run-dir", tmp_path / "t"]
     assert run(*line) == 2
     assert "no finished rl2 policy in it" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("algo", ["ppo", "rl2"])
-def test_a_killed_baseline_goes_on_from_its_checkpoint(algo: str, tmp_path: Path) -> None:
-    """SIGKILL to the command; its agents' processes end by themselves, and --resume goes on."""
-    run_dir = tmp_path / "run"
-    words = ["baseline", "--algo", algo, "--env", ENV, "--run-dir", str(run_dir), *SMALL]
-    words += ["--seeds", "1", "--steps", "2000", "--eval-every", "10"]
-    command = [sys.executable, "-m", "metagenrl.cluster.main", *words]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    while not list(run_dir.glob("seeds/*.checkpoints/step-*/manifest.json")):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate(timeout=30)
-    config = yaml.safe_load((run_dir / "config.yaml").read_text())
-    assert config["algo"] == algo
-    (folder,) = (run_dir / "seeds").glob("*.checkpoints")
-    steps = max(int(path.name.removeprefix("step-")) for path in folder.glob("step-*"))
-    assert steps % 100 == 0
-    assert run(*words, "--resume") == 0
-    assert f"going on from step {steps}" in (run_dir / "seeds" / "seed-0.log").read_text()
-    assert [row["steps"] for row in rows(run_dir)] == [*range(0, 2_001, 10)]
 
 
 @pytest.mark.parametrize(

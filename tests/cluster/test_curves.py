@@ -295,6 +295,6 @@ def test_nothing_is_clipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     tests = [
         evaluations(tmp_path / f"{i}", f"{label} {i}", {0: {0: -1e5, 10**6: 1.0}}) for i in range(3)
     ]
-    image = matplotlib.image.imread(draw_meta_test(tests, tmp_path / "out.png"))
+    image = matplotlib.image.imread(draw_meta_test(tests, tmp_path / "out.png", ["E"]))
     edges = (image[0], image[-1], image[:, 0], image[:, -1])
     assert all((edge == 1.0).all() for edge in edges)

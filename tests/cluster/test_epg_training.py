@@ -4,17 +4,19 @@ import json
 import os
 import signal
 import subprocess
-import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
-from metagenrl.cluster.main import main
 from metagenrl.objective_server.files import newest_complete, read_folder
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+
+Run = Callable[..., int]
+Rows = Callable[[Path], list[dict[str, Any]]]
+Start = Callable[..., "subprocess.Popen[bytes]"]
 
 GENERATIONS = 5
 SIZES = (
@@ -27,14 +29,6 @@ SIZES = (
 def line(run_dir: Path, *words: str) -> list[str]:
     return ["baseline", "--algo", "epg", "--phase", "train", "--run-dir", str(run_dir),
             "--engine", "inprocess", *SIZES, *words]  # fmt: skip
-
-
-def code(words: list[str]) -> int:
-    try:
-        main(words)
-    except SystemExit as error:
-        return int(error.code or 0)
-    return 0
 
 
 def metrics(run_dir: Path) -> list[dict[str, Any]]:
@@ -54,10 +48,10 @@ def outcome(run_dir: Path) -> tuple[bytes, bytes, list[dict[str, Any]]]:
 
 
 @pytest.fixture(scope="module")
-def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run_dir(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nothing happened to."""
     folder = tmp_path_factory.mktemp("epg") / "run"
-    assert code(line(folder)) == 0
+    assert run(*line(folder)) == 0
     return folder
 
 
@@ -87,28 +81,30 @@ def test_a_run_leaves_rows_and_losses(run_dir: Path) -> None:
     assert (run_dir / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_killed_run_goes_on_to_the_same_bits(run_dir: Path, tmp_path: Path) -> None:
+def test_killed_runs_side_by_side_go_on_to_the_same_bits(
+    run: Run, start: Start, run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "killed"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "metagenrl.cluster.main", *line(folder)], stdout=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 120
-    while not (folder / "checkpoints" / "round-000000002" / "manifest.json").exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait(30)
-    assert not (folder / "checkpoints" / f"round-{GENERATIONS:09d}").exists()
-    assert code(line(folder)) == 2  # not without --resume
-    assert code(line(folder, "--resume", "--generations", "9")) == 2
-    assert code(line(folder, "--resume")) == 0
-    assert outcome(folder) == outcome(run_dir)
+    words = line(folder, "--seeds", "2")
+    process = start(words, folder, "seed-1/checkpoints/round-000000002/manifest.json")
+    process.kill()
+    shown, _ = process.communicate(timeout=30)
+    assert b"seed 1: generation 2 of 5: returns Pendulum-v1 -" in shown
+    assert not list(folder.glob(f"*/checkpoints/round-{GENERATIONS:09d}"))
+    assert run(*words) == 2  # not without --resume
+    assert run(*words, "--resume", "--generations", "9") == 2
+    assert run(*words, "--resume") == 0
+    assert outcome(folder / "seed-0") == outcome(run_dir)
+    assert outcome(folder / "seed-1")[0] != outcome(run_dir)[0]
+    capsys.readouterr()
+    test = ["test", "--objective", str(folder), "--env", "Pendulum-v1"]
+    assert run(*test, "--run-dir", str(tmp_path / "test")) == 2
+    assert "no objectives/ with snapshots, but seed-0, seed-1 have" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_workers_on_ray_come_to_the_same_bits_also_where_one_dies(
-    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import ray
     from metagenrl.cluster import epg_ray
@@ -116,16 +112,16 @@ def test_workers_on_ray_come_to_the_same_bits_also_where_one_dies(
     killed: list[int] = []
     begin = epg_ray.RayLoops.run
 
-    def run(self: epg_ray.RayLoops, loops: Any, on_end: Any) -> None:
+    def deadly(self: epg_ray.RayLoops, loops: Any, on_end: Any) -> None:
         if not killed:
             killed.append(self.pids[0])
             os.kill(killed[0], signal.SIGKILL)
         begin(self, loops, on_end)
 
-    monkeypatch.setattr(epg_ray.RayLoops, "run", run)
+    monkeypatch.setattr(epg_ray.RayLoops, "run", deadly)
     folder = tmp_path / "ray"
     try:
-        assert code(line(folder, "--engine", "ray", "--workers", "2")) == 0
+        assert run(*line(folder, "--engine", "ray", "--workers", "2")) == 0
     finally:
         ray.shutdown()
     assert killed
@@ -134,15 +130,14 @@ def test_workers_on_ray_come_to_the_same_bits_also_where_one_dies(
 
 
 def test_the_loss_trains_new_agents_also_in_an_environment_of_another_size(
-    run_dir: Path, tmp_path: Path
+    run: Run, rows: Rows, run_dir: Path, tmp_path: Path
 ) -> None:
     sizes = ["--seeds", "1", "--steps", "60", "--eval-every", "30", "--eval-episodes", "1"]
     test = ["test", "--objective", str(run_dir), "--version", "last"]
     folder = tmp_path / "test"
     words = ["--env", "MountainCarContinuous-v0", "--run-dir", str(folder), *sizes]
-    assert code([*test, *words]) == 0
-    rows = [json.loads(text) for text in (folder / "evaluations.jsonl").read_text().splitlines()]
-    assert [(row["label"], row["steps"]) for row in rows] == [
+    assert run(*test, *words) == 0
+    assert [(row["label"], row["steps"]) for row in rows(folder)] == [
         ("EPG loss g5", steps) for steps in (0, 30, 60)
     ]
     facts = json.loads((folder / "objective.json").read_text())
@@ -163,11 +158,16 @@ def test_the_loss_trains_new_agents_also_in_an_environment_of_another_size(
     ],
 )
 def test_what_does_not_go_with_the_loss_is_refused(
-    words: str, complaint: str, run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Run,
+    words: str,
+    complaint: str,
+    run_dir: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     new = tmp_path / "new"
     line = ["test", "--objective", str(run_dir), "--version", "5", *words.format(new=new).split()]
-    assert code(line) == 2
+    assert run(*line) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: " + complaint.format())
     assert error.count("\n") == 1
@@ -183,17 +183,18 @@ BAD_LINES = [
     ("--envs Pendulum-v1 --sigma 0", "sigma: got 0.0, allowed: a number > 0"),
     ("--envs Pendulum-v1 --updates 0", "updates: got 0, allowed: a number >= 1"),
     ("--envs Pendulum-v1 --phase test", "--phase: got 'test', allowed: train"),
-    ("--seeds 3", "--seeds: unknown option"),
-    ("", "envs: missing, allowed: a list of names"),
+    ("--env Pendulum-v1 --seeds 0", "seeds: got 0, allowed: a number >= 1"),
+    ("--env Pendulum-v1 --envs Pendulum-v1", "envs: got ('Pendulum-v1',), allowed: nothing besi"),
+    ("", "envs: got (), allowed: training environments, or --env for one"),
 ]
 
 
 @pytest.mark.parametrize(("words", "complaint"), BAD_LINES)
 def test_bad_input_is_one_line_and_starts_nothing(
-    words: str, complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Run, words: str, complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     new = tmp_path / "new"
-    assert code((BASE + words).format(new=new).split()) == 2
+    assert run(*(BASE + words).format(new=new).split()) == 2
     out, error = capsys.readouterr()
     assert out == ""
     assert error.startswith(f"error: {complaint}")
@@ -212,11 +213,11 @@ class Broken(gymnasium.Env[Any, Any]):
 
 
 def test_where_all_inner_loops_fail_the_run_ends(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     gymnasium.register("EpgBroken-v0", entry_point=Broken)
     folder = tmp_path / "broken"
-    assert code([*line(folder)[:-2], "EpgBroken-v0"]) == 1
+    assert run(*line(folder)[:-2], "EpgBroken-v0") == 1
     shown = capsys.readouterr().out
     assert shown.count("inner loop failed: EnvironmentFailed") == 4
     assert "failed: all inner loops of generation 0 failed; the same command with" in shown

@@ -5,9 +5,9 @@ import os
 import re
 import signal
 import subprocess
-import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -15,10 +15,13 @@ import torch
 import yaml
 from metagenrl.cluster.config import BaselineConfig, TrainConfig
 from metagenrl.cluster.config_io import to_dict, to_yaml
-from metagenrl.cluster.main import main
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 from metagenrl.learner.objective_net import initial_alpha
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+
+Run = Callable[..., int]
+Rows = Callable[[Path], list[dict[str, Any]]]
+Start = Callable[..., "subprocess.Popen[bytes]"]
 
 ARCHITECTURE = ObjectiveConfig(lstm_units=4, hidden_units=4, input_features=2)
 AGENT = AgentConfig(
@@ -30,19 +33,6 @@ SIZES = (
     "--learning-starts 30 --replay-capacity 2000 --eval-episodes 1 --action-penalty 0"
 )
 LONG = f"{SIZES} --steps 500 --eval-every 20".split()  # a checkpoint every 200 steps
-
-
-def run(*words: object) -> int:
-    """The command's exit code."""
-    try:
-        main([str(word) for word in words])
-    except SystemExit as error:
-        return int(error.code or 0)
-    return 0
-
-
-def rows(run_dir: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in (run_dir / "evaluations.jsonl").read_text().splitlines()]
 
 
 def outcome(run_dir: Path) -> dict[str, bytes]:
@@ -68,16 +58,15 @@ def meta_trained(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def uninterrupted(run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The outcome of a random control that nothing happened to."""
     run_dir = tmp_path_factory.mktemp("uninterrupted") / "run"
-    line = ["test", "--objective", "random", "--env", "Pendulum-v1", "--run-dir", run_dir]
-    assert run(*line, *LONG) == 0
+    assert run(*control(run_dir)) == 0
     return outcome(run_dir)
 
 
 def test_a_learned_objective_trains_new_agents(
-    tmp_path: Path, meta_trained: Path, capsys: pytest.CaptureFixture[str]
+    run: Run, rows: Rows, tmp_path: Path, meta_trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_dir = tmp_path / "test"
     line = ["test", "--objective", meta_trained, "--env", "Pendulum-v1", "--run-dir", run_dir]
@@ -112,45 +101,39 @@ def test_a_learned_objective_trains_new_agents(
     assert (run_dir / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-def started(run_dir: Path, *more: str) -> tuple[list[str], "subprocess.Popen[bytes]"]:
-    """The words of a command, and its process once there is a checkpoint."""
-    words = ["test", "--objective", "random", "--env", "Pendulum-v1", "--run-dir", str(run_dir)]
-    words += [*LONG, *more]
-    parent = subprocess.Popen(
-        [sys.executable, "-m", "metagenrl.cluster.main", *words],
-        cwd=run_dir.parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 300
-    while not list(run_dir.glob("seeds/*.checkpoints/step-*/manifest.json")):
-        assert parent.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    return words, parent
+SIGN = "seeds/*.checkpoints/step-*/manifest.json"
+
+
+def control(run_dir: Path) -> list[str]:
+    """The words of a command with a random objective."""
+    return ["test", "--objective", "random", "--env", "Pendulum-v1", "--run-dir", str(run_dir),
+            *LONG]  # fmt: skip
 
 
 def test_a_killed_command_goes_on_to_the_same_bits(
-    tmp_path: Path, uninterrupted: dict[str, bytes]
+    run: Run, start: Start, tmp_path: Path, uninterrupted: dict[str, bytes]
 ) -> None:
     run_dir = tmp_path / "run"
-    words, parent = started(run_dir)
+    parent = start(control(run_dir), run_dir, SIGN)
     children = psutil.Process(parent.pid).children(recursive=True)
     assert len(children) == 2
     parent.kill()
     parent.communicate(timeout=300)
     assert psutil.wait_procs(children, timeout=300)[1] == []  # no orphan writes on
     assert not (run_dir / "evaluations.jsonl").exists()
-    assert run(*words, "--resume", "--workers", "1") == 0
+    assert run(*control(run_dir), "--resume", "--workers", "1") == 0
     logs = "".join(path.read_text() for path in run_dir.glob("seeds/*.log"))
     assert re.search("going on from step [24]00", logs)
     assert outcome(run_dir) == uninterrupted
 
 
-def test_an_interrupted_command_ends_its_processes(tmp_path: Path) -> None:
+def test_an_interrupted_command_ends_its_processes(
+    rows: Rows, start: Start, tmp_path: Path
+) -> None:
     run_dir = tmp_path / "run"
-    _, parent = started(run_dir, "--steps", "100000")  # it is not over before it is interrupted
+    parent = start(
+        [*control(run_dir), "--steps", "100000"], run_dir, SIGN
+    )  # not over before it is interrupted
     children = psutil.Process(parent.pid).children(recursive=True)
     # The terminal's Ctrl-C must not reach the agents' processes, or each would report a failure.
     assert all(os.getpgid(child.pid) != parent.pid for child in children)
@@ -202,7 +185,11 @@ gymnasium.register("Fragile-v0", entry_point=Fragile, max_episode_steps=20)
 
 
 def test_a_failing_seed_is_reported_and_the_others_finish(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run: Run,
+    rows: Rows,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "fragile.py").write_text(FRAGILE)
     (tmp_path / "faults").mkdir()
@@ -250,7 +237,7 @@ def stored_baseline(tmp_path: Path) -> Path:
     ],
 )
 def test_a_folder_of_something_else_is_refused(
-    line: str, complaint: str, stored_baseline: Path, capsys: pytest.CaptureFixture[str]
+    run: Run, line: str, complaint: str, stored_baseline: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sizes = [*SIZES.split(), "--seeds", "5", "--steps", "1000000", "--eval-episodes", "5"]
     given = ["--env", "Pendulum-v1", "--run-dir", stored_baseline]
