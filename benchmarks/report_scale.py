@@ -19,8 +19,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from metagenrl.cluster.config import BaselineConfig, TrainConfig
+from metagenrl.cluster.config import TrainConfig
 from metagenrl.cluster.config_io import to_yaml
+from metagenrl.cluster.evaluation_config import BaselineConfig
 from metagenrl.cluster.evaluations import EVALUATIONS_FILE
 from metagenrl.cluster.metrics import METRICS_FILE
 from metagenrl.cluster.records import AgentRow, EvaluationRow, EventRow, ObjectiveRow, to_line

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from metagenrl.cluster.command_line import parse_with_source
-from metagenrl.cluster.config import MetaTestConfig, UsageError
+from metagenrl.cluster.config import UsageError
 from metagenrl.cluster.config_io import build, load_mapping, merge, to_dict
 from metagenrl.cluster.epg_options import EpgTrainConfig, epg_defaults, is_epg
+from metagenrl.cluster.evaluation_config import MetaTestConfig
 from metagenrl.cluster.presets import DEFAULT_PRESET
 from metagenrl.cluster.validate import EVALUATION_RESUME_MAY_CHANGE, check_run_folder
 from metagenrl.learner.epg_config import EpgConfig

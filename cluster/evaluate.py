@@ -21,8 +21,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from metagenrl.cluster.algorithms import TRAITS
-from metagenrl.cluster.config import BaselineConfig, MetaTestConfig, UsageError
+from metagenrl.cluster.config import UsageError
 from metagenrl.cluster.config_io import to_yaml
+from metagenrl.cluster.evaluation_config import BaselineConfig, MetaTestConfig
 from metagenrl.cluster.evaluation_progress import EvaluationProgress
 from metagenrl.cluster.evaluation_summary import familiarity, summary
 from metagenrl.cluster.evaluation_tracking import track_evaluation

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from metagenrl.cluster.config import BaselineConfig, MetaTestConfig
+from metagenrl.cluster.evaluation_config import BaselineConfig, MetaTestConfig
 from metagenrl.cluster.evaluations import mean_interval
 from metagenrl.cluster.rate import duration
 from metagenrl.cluster.records import EvaluationRow

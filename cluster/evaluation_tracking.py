@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from metagenrl.cluster.config import BaselineConfig, MetaTestConfig, Wandb
+from metagenrl.cluster.config import Wandb
 from metagenrl.cluster.config_io import load_mapping
+from metagenrl.cluster.evaluation_config import BaselineConfig, MetaTestConfig
 from metagenrl.cluster.evaluations import EVALUATIONS_FILE
 from metagenrl.cluster.metrics import iter_rows
 from metagenrl.cluster.records import EvaluationRow

@@ -26,18 +26,12 @@ from metagenrl.cluster.compare_command import (
     compare_config,
     run_compare,
 )
-from metagenrl.cluster.config import (
-    BaselineConfig,
-    MetaTestConfig,
-    ShowConfig,
-    TrainConfig,
-    UsageError,
-    WorkspaceConfig,
-)
+from metagenrl.cluster.config import ShowConfig, TrainConfig, UsageError, WorkspaceConfig
 from metagenrl.cluster.config_io import unknown
 from metagenrl.cluster.control_config import CONTROL_CONFIGS, RunReference
 from metagenrl.cluster.epg_command import check_epg_train, epg_train_config
 from metagenrl.cluster.epg_options import EpgTrainConfig, epg_defaults
+from metagenrl.cluster.evaluation_config import BaselineConfig, MetaTestConfig
 from metagenrl.cluster.explain.command import (
     ExplainConfig,
     check_explain,

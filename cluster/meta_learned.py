@@ -9,7 +9,8 @@ from pathlib import Path
 from metagenrl.agents.env_spec import check_environment
 from metagenrl.agents.padding import Padding
 from metagenrl.cluster.algorithms import TRAITS
-from metagenrl.cluster.config import BaselineConfig, UsageError
+from metagenrl.cluster.config import UsageError
+from metagenrl.cluster.evaluation_config import BaselineConfig
 
 FACTS_FILE = "objective.json"
 

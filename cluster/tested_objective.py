@@ -14,13 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from metagenrl.cluster.algorithms import TRAITS
-from metagenrl.cluster.config import (
-    RANDOM_OBJECTIVE,
-    BaselineConfig,
-    MetaTestConfig,
-    UsageError,
-)
+from metagenrl.cluster.config import UsageError
 from metagenrl.cluster.epg_options import is_epg
+from metagenrl.cluster.evaluation_config import RANDOM_OBJECTIVE, BaselineConfig, MetaTestConfig
 from metagenrl.cluster.meta_learned import MetaLearned, meta_learned, padding_of
 from metagenrl.cluster.policies import policy_folders
 from metagenrl.cluster.trainee_job import ObjectiveChoice, Rule

@@ -12,16 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from metagenrl.cluster.algorithms import TRAITS
-from metagenrl.cluster.config import (
-    RANDOM_OBJECTIVE,
-    BaselineConfig,
-    MetaTestConfig,
-    ShowConfig,
-    TrainConfig,
-    UsageError,
-    WorkspaceConfig,
-)
+from metagenrl.cluster.config import ShowConfig, TrainConfig, UsageError, WorkspaceConfig
 from metagenrl.cluster.config_io import build, load_mapping, to_dict
+from metagenrl.cluster.evaluation_config import RANDOM_OBJECTIVE, BaselineConfig, MetaTestConfig
 from metagenrl.cluster.stores import check_store
 from metagenrl.learner.hyperparams import ObjectiveConfig
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from metagenrl.cluster.algorithms import TRAITS, Algorithm
-from metagenrl.cluster.config import BaselineConfig
+from metagenrl.cluster.evaluation_config import BaselineConfig
 from metagenrl.cluster.main import main
 from metagenrl.cluster.trainee_job import agent_for
 from metagenrl.learner.hyperparams import AgentConfig

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from metagenrl.cluster.config import BaselineConfig, MetaTestConfig, TrainConfig
+from metagenrl.cluster.config import TrainConfig
 from metagenrl.cluster.config_io import to_dict
+from metagenrl.cluster.evaluation_config import BaselineConfig, MetaTestConfig
 from metagenrl.cluster.main import main
 from metagenrl.cluster.presets import PRESETS
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig

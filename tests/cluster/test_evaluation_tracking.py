@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from metagenrl.cluster.config import BaselineConfig
 from metagenrl.cluster.config_io import to_yaml
+from metagenrl.cluster.evaluation_config import BaselineConfig
 from metagenrl.cluster.evaluation_tracking import (
     evaluation_values,
     log_evaluation,

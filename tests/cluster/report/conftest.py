@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from metagenrl.cluster.config import BaselineConfig, TrainConfig
+from metagenrl.cluster.config import TrainConfig
 from metagenrl.cluster.config_io import to_yaml
+from metagenrl.cluster.evaluation_config import BaselineConfig
 from metagenrl.cluster.evaluations import EVALUATIONS_FILE
 from metagenrl.cluster.metrics import METRICS_FILE, MetricsWriter
 from metagenrl.cluster.records import AgentRow, EvaluationRow, EventRow, MetricsRow, ObjectiveRow

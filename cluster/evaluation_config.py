@@ -1,0 +1,147 @@
+"""What meta-tests and baselines need to know: agents that each train alone in one environment.
+
+As in `config.py`: defaults are the paper's, construction validates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from metagenrl.cluster.algorithms import TRAITS, Algorithm
+from metagenrl.cluster.config import (
+    UsageError,
+    available_cores,
+    integer_at_least,
+    require_enough_data,
+)
+from metagenrl.learner.baseline_hyperparams import OnPolicyConfig, PpoConfig, Rl2Config
+from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig, require
+from tyro.conf import OmitArgPrefixes
+
+RANDOM_OBJECTIVE = "random"
+"""The value of `MetaTestConfig.objective` that names the untrained control."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """New agents that each train alone in one environment: meta-tests and baselines."""
+
+    env: str
+    """Environment that the agents train in."""
+    run_dir: Path
+    """New folder for the learning curves, or with --resume the one to go on with."""
+    resume: bool = False
+    """Go on with the seeds in run_dir that are not finished, each from its last checkpoint."""
+    seeds: int = 5
+    """Agents, one for each seed."""
+    first_seed: int = 0
+    """Seed of the first of them."""
+    steps: int = 1_000_000
+    """Environment steps of each agent (section 4 of the paper)."""
+    workers: int = field(default_factory=lambda: available_cores())
+    """Agents that train at the same time, each in its own process."""
+    eval_every: int = 1_000
+    """Steps between evaluations without exploration noise."""
+    eval_episodes: int = 5
+    """Episodes of one evaluation."""
+    wandb: Wandb = "disabled"
+    """Also a run at Weights & Biases, with the objective as its input, once all seeds are done."""
+    agent: OmitArgPrefixes[AgentConfig] = field(default_factory=AgentConfig)
+
+    def __post_init__(self) -> None:
+        integer_at_least(1, seeds=self.seeds, steps=self.steps, workers=self.workers)
+        integer_at_least(1, eval_every=self.eval_every, eval_episodes=self.eval_episodes)
+        integer_at_least(0, first_seed=self.first_seed)
+        require_enough_data(self.agent, minibatches=1)
+
+    @property
+    def environments(self) -> tuple[str, ...]:
+        """The environments that an agent trains in."""
+        return (self.env,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetaTestConfig(EvaluationConfig):
+    """Train new agents with a frozen objective (Algorithm 2)."""
+
+    objective: str
+    """Run folder, snapshot file, or `random` for the untrained control."""
+    version: str = "best"
+    """Version of alpha within a run folder: a number, `best` (by held-out evaluation) or `last`."""
+    architecture: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    """Of the `random` control; a trained objective has its own and refuses another."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            bool(self.objective), "objective", self.objective, "a run folder, a snapshot, random"
+        )
+        require(
+            self.version in ("best", "last") or self.version.isdecimal(),
+            "version",
+            self.version,
+            "best, last or a whole number >= 0",
+        )
+
+    @property
+    def requested_version(self) -> int | Literal["best", "last"]:
+        """`version` as the objective server's `find_snapshot` takes it."""
+        if self.version.isdecimal():
+            return int(self.version)
+        return "last" if self.version == "last" else "best"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineConfig(EvaluationConfig):
+    """Train agents with an algorithm that MetaGenRL is compared with (appendix B.3)."""
+
+    algo: Algorithm
+    """Algorithm that trains the agents; `--algo epg --help` tells of epg's own options."""
+    env: str = ""
+    """Environment that the agents train in (a meta-learner may take several: --envs)."""
+    phase: Literal["train"] | None = None
+    """Of a meta-learner (rl2): `train` in --envs; the other phase is `metagenrl test`."""
+    envs: tuple[str, ...] = ()
+    """Training environments of a meta-learner (rl2)."""
+    transitions: int = 0
+    """Single transitions in a minibatch (td3, ddpg; 256 is their standard); 0: segments."""
+    on_policy: OmitArgPrefixes[OnPolicyConfig] = field(default_factory=OnPolicyConfig)
+    ppo: PpoConfig = field(default_factory=PpoConfig)
+    rl2: Rl2Config = field(default_factory=Rl2Config)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        integer_at_least(0, transitions=self.transitions)
+        self._check_environments()
+        traits = TRAITS[self.algo]
+        require(not traits.own_options, "algo", self.algo, "as a flag: it has options of its own")
+        allowed = f"at most replay_capacity ({self.agent.replay_capacity})"
+        most = self.agent.replay_capacity if traits.single_transitions else 0
+        allowed = allowed if most else f"0 with {self.algo}; td3 and ddpg take others"
+        require(self.transitions <= most, "transitions", self.transitions, allowed)
+        if traits.on_policy:
+            rollout = self.on_policy.rollout_steps
+            require(
+                rollout <= self.steps, "rollout_steps", rollout, f"at most steps ({self.steps})"
+            )
+
+    @property
+    def environments(self) -> tuple[str, ...]:
+        """The environments that an agent trains in: of a meta-learner, all of them."""
+        return self.envs or (self.env,)
+
+    def _check_environments(self) -> None:
+        if TRAITS[self.algo].meta_learner:
+            require(
+                bool(self.env) != bool(self.envs),
+                "envs",
+                self.envs,
+                "training environments, or --env for a single one",
+            )
+            return
+        if not self.env:
+            raise UsageError("env: missing, allowed: text")
+        for name, value in (("envs", self.envs), ("phase", self.phase)):
+            require(not value, name, value, f"nothing with {self.algo}, which takes one --env")
