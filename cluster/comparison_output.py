@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import functools
 import io
 import math
@@ -15,7 +14,7 @@ from metagenrl.cluster.comparison import ALL, Comparison, Line
 from metagenrl.cluster.evaluations import markdown_table
 from metagenrl.cluster.figures import NEUTRAL, Block, Panel, draw
 from metagenrl.cluster.meta_test_panels import curves_block, line_styles
-from metagenrl.cluster.number_text import short, with_interval
+from metagenrl.cluster.number_text import score, short, with_interval
 from metagenrl.cluster.report.rules import drawable, iqm_band
 
 _HEADER = ("environment", "trained by", "steps", "mean (95 % interval)",
@@ -44,8 +43,8 @@ def _cells(line: Line) -> list[str]:
     steps = "" if line.steps is None else f"{line.steps:,}"
     agents = f"{line.agents} in each" if line.environment == ALL else str(line.agents)
     unfinished = f" (+{line.unfinished} unfinished)" if line.unfinished else ""
-    number = "{:.2f}".format if line.environment == ALL else short  # scores are near 0 and 1
-    means = [with_interval(*dataclasses.astuple(of), number) for of in (line.mean, line.iqm)]
+    number = score if line.environment == ALL else short
+    means = [with_interval(of.value, of.low, of.high, number) for of in (line.mean, line.iqm)]
     return [line.environment, line.label, steps, *means, agents + unfinished]
 
 

@@ -12,6 +12,7 @@ from typing import Literal
 from metagenrl.cluster.algorithms import TRAITS, Algorithm
 from metagenrl.cluster.config import (
     UsageError,
+    Wandb,
     available_cores,
     integer_at_least,
     require_enough_data,

@@ -14,6 +14,11 @@ def short(value: float | None) -> str:
     return text.replace("-", "\N{MINUS SIGN}")  # a hyphen would end a line
 
 
+def score(value: float) -> str:
+    """A normalised score, which is near 0 and 1: two decimals."""
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}")
+
+
 def with_interval(
     value: float, low: float, high: float, text: Callable[[float], str] = short
 ) -> str:
