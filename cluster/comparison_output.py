@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import functools
 import io
 import math
@@ -45,7 +44,7 @@ def _cells(line: Line) -> list[str]:
     agents = f"{line.agents} in each" if line.environment == ALL else str(line.agents)
     unfinished = f" (+{line.unfinished} unfinished)" if line.unfinished else ""
     number = "{:.2f}".format if line.environment == ALL else short  # scores are near 0 and 1
-    means = [with_interval(*dataclasses.astuple(of), number) for of in (line.mean, line.iqm)]
+    means = [with_interval(of.value, of.low, of.high, number) for of in (line.mean, line.iqm)]
     return [line.environment, line.label, steps, *means, agents + unfinished]
 
 
