@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -172,7 +173,8 @@ class Population:
         self._driver.wait()
         self._cluster.shutdown()
         for process in psutil.Process().children(recursive=True):  # of nodes given up
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         self.redis.close()
         self._log.close()
 
