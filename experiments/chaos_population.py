@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -25,6 +26,7 @@ FLAGS = (
     "--wandb disabled --checkpoint-every 20 --keep-checkpoints 2 --snapshot-every 20 "
     "--log-every 50 --max-restarts 100000 --round-timeout 30 --agent-cpus 1"
 )
+NODES = 2
 NODE_CPUS = AGENTS  # either of the two nodes could have all the agents
 
 
@@ -37,8 +39,9 @@ class Population:
         self._run_dir, self._goal = run_dir, ENDLESS
         self.redis = RedisServer(run_dir.parent / "redis")
         self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-        for _ in range(2):
-            self._add_node()
+        self._missing = NODES
+        for _ in range(NODES):
+            self._add_nodes()
         self._environment = os.environ | {"RAY_ADDRESS": str(self._cluster.address)}
         self._log = open(run_dir.with_suffix(".log"), "wb")  # noqa: SIM115 - until close
         self.resumed = 0
@@ -76,8 +79,9 @@ class Population:
         return self._under_way
 
     def attend(self) -> None:
-        """Bring back a Redis and a driver that were killed."""
+        """Bring back what was killed: Redis, the driver; nodes that have not come up yet."""
         self.redis.attend()
+        self._add_nodes()
         code = self._driver.poll()
         if code is None:
             return
@@ -120,11 +124,15 @@ class Population:
 
     def lose_node(self, rng: random.Random) -> bool:
         """Kill all of a node's processes and put another node in its place."""
+        if self._missing:
+            return False
         self._replace(rng.choice(sorted(self._cluster.worker_nodes, key=_raylet)))
         return True
 
     def lose_raylet(self, rng: random.Random) -> bool:
         """Kill a node's raylet only: its actors have to notice. Another node takes its place."""
+        if self._missing:
+            return False
         node = rng.choice(sorted(self._cluster.worker_nodes, key=_raylet))
         os.kill(_raylet(node), signal.SIGKILL)
         self._replace(node)
@@ -132,18 +140,18 @@ class Population:
 
     def _replace(self, node: Any) -> None:
         self._cluster.remove_node(node, allow_graceful=False)
-        self._add_node()
+        self._missing += 1
+        self._add_nodes()
 
-    def _add_node(self) -> None:
-        """Raises what Ray raises where a node does not come up, on a busy machine after tries."""
-        for last in (False, False, False, True):
+    def _add_nodes(self) -> None:
+        """Start the nodes that are missing; Ray gives one up that takes more than 30 seconds."""
+        while self._missing:
             try:
                 self._cluster.add_node(num_cpus=NODE_CPUS)
-                return
             except Exception as error:  # Ray's own is of no other class
-                if last:
-                    raise
                 print(f"a node did not come up, trying again: {error}", file=sys.stderr)
+                return
+            self._missing -= 1
 
     def facts(self) -> dict[str, int]:
         """What the run has come to."""
@@ -164,6 +172,9 @@ class Population:
         self._driver.kill()
         self._driver.wait()
         self._cluster.shutdown()
+        for process in psutil.Process().children(recursive=True):  # of nodes given up
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         self.redis.close()
         self._log.close()
 
