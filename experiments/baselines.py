@@ -118,8 +118,12 @@ def write_report(jobs: list[Job], out: Path, results: Path, command: str) -> Non
         "- return: mean of 10 episodes of the deterministic policy at the end; 95 % interval by "
         "Student's t over seeds",
         "- equal: units and layers, minibatches (256 single transitions; 64 steps of rollouts of "
-        f"{ROLLOUT:,}), step sizes, gamma, exploration. Different: ours has layer norm in td3's "
-        "networks and clips its policy's gradient to 1, as section 4 and Table 3 say",
+        f"{ROLLOUT:,}), step sizes and their schedules, gamma, exploration, actions in [-1, 1], "
+        "normalised observations and rewards (ppo)",
+        "- different: td3 of ours has layer norm in its networks and clips its policy's gradient "
+        "to 1, as the paper's section 4 and Table 3 say; ppo of ours (RLlib) starts with larger "
+        "actions, where Stable-Baselines3 makes the policy's last layer a hundredth of its usual "
+        "size",
         "",
         *lines,
         "",

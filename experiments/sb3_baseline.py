@@ -18,6 +18,7 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import torch
+from gymnasium.wrappers import RescaleAction
 from metagenrl.cluster.records import EvaluationRow
 from metagenrl.cluster.seed_rows import RowFile, is_finished, merge_evaluations
 from stable_baselines3 import PPO, TD3
@@ -25,6 +26,12 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+
+def environment(o: argparse.Namespace) -> gymnasium.Env:
+    """PPO's actions are in [-1, 1], as ours are; TD3 scales them by itself."""
+    env = gymnasium.make(o.env)
+    return env if o.algo == "td3" else RescaleAction(env, -1.0, 1.0)
 
 
 class Evaluations(BaseCallback):
@@ -48,7 +55,7 @@ class Evaluations(BaseCallback):
         if steps in self.done:
             return
         self.done.add(steps)
-        env = gymnasium.make(self.options.env)
+        env = environment(self.options)
         returns = []
         for episode in range(self.options.eval_episodes):
             observation, _ = env.reset(seed=1_000_003 * (self.seed + 1) + episode)
@@ -70,7 +77,7 @@ class Evaluations(BaseCallback):
 
 def td3(o: argparse.Namespace, seed: int) -> BaseAlgorithm:
     """TD3 with the constants of section 4 and minibatches of single transitions."""
-    env = gymnasium.make(o.env)
+    env = environment(o)
     size = env.action_space.shape
     return TD3(
         "MlpPolicy", env, learning_rate=1e-3, buffer_size=100_000, learning_starts=1_000,
@@ -83,7 +90,7 @@ def td3(o: argparse.Namespace, seed: int) -> BaseAlgorithm:
 
 def ppo(o: argparse.Namespace, seed: int) -> BaseAlgorithm:
     """PPO with normalised observations and rewards, and a step size that falls to 0."""
-    env = DummyVecEnv([lambda: gymnasium.make(o.env)])
+    env = DummyVecEnv([lambda: environment(o)])
     return PPO(
         "MlpPolicy", VecNormalize(env, gamma=o.gamma), n_steps=o.rollout_steps, batch_size=64,
         learning_rate=lambda left: left * o.learning_rate, n_epochs=10, gamma=o.gamma,

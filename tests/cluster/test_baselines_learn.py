@@ -3,6 +3,7 @@
 Agents are made as the command line makes them; only sizes and steps are smaller.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from metagenrl.learner.hyperparams import AgentConfig
 SEEDS = 3
 AGENT = AgentConfig(
     hidden_units=32, batch_size=16, random_steps=1_000, learning_starts=200,
-    replay_capacity=10_000, action_penalty=0.05,
+    replay_capacity=10_000,
 )  # fmt: skip
 
 
@@ -25,23 +26,30 @@ def score(agent: TrainedAgent, env: str) -> float:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("algo", "env", "transitions", "steps", "threshold"),
+    ("algo", "env", "transitions", "penalty", "steps", "threshold"),
     [
-        ("td3", "Pendulum-v1", 256, 5_000, -500),
-        ("ddpg", "Pendulum-v1", 256, 5_000, -400),
-        ("reinforce-off", "InvertedDoublePendulum-v5", 0, 6_000, 250),
+        ("td3", "Pendulum-v1", 256, 0.0, 5_000, -500),
+        ("ddpg", "Pendulum-v1", 256, 0.0, 5_000, -400),
+        ("reinforce-off", "InvertedDoublePendulum-v5", 0, 0.05, 6_000, 250),
     ],
 )
 def test_it_learns(
-    algo: Rule, env: str, transitions: int, steps: int, threshold: float, tmp_path: Path
+    algo: Rule,
+    env: str,
+    transitions: int,
+    penalty: float,
+    steps: int,
+    threshold: float,
+    tmp_path: Path,
 ) -> None:
     """Mean of three seeds, before and after; untrained policies have about -1 400 and 80."""
     torch.set_num_threads(1)
+    config = replace(AGENT, action_penalty=penalty)
     before, after = [], []
     for seed in range(SEEDS):
         job = TraineeJob(
             env=env, seed=seed, label=algo, steps=steps, eval_every=steps, eval_episodes=5,
-            folder=str(tmp_path), agent=agent_for(algo, AGENT, transitions),
+            folder=str(tmp_path), agent=agent_for(algo, config, transitions),
             objective=ObjectiveChoice(algo),
         )  # fmt: skip
         agent = make_agent(job)
