@@ -19,7 +19,7 @@ from metagenrl.objective_server.files import newest_complete
 from ray.cluster_utils import Cluster
 
 AGENTS = 3
-ENDLESS, LAST = 1_000_000, 400  # steps of each agent: while it is struck, and after that
+LEG, LAST = 1_000, 400  # steps of each agent, by which a goal moves on; at least, undisturbed
 FLAGS = (
     "--preset quickstart --hidden-units 16 --batch-size 8 --learning-starts 40 --random-steps 60 "
     "--lifetime 150 --lifetime-random-steps 50 --envs Pendulum-v1 InvertedDoublePendulum-v5 "
@@ -36,7 +36,7 @@ class Population:
     def __init__(self, run_dir: Path, seed: int) -> None:
         # A lost node is noticed after seconds, not after half a minute.
         os.environ |= {"RAY_health_check_period_ms": "1000", "RAY_worker_niceness": "0"}
-        self._run_dir, self._goal = run_dir, ENDLESS
+        self._run_dir, self._goal = run_dir, LEG
         self.redis = RedisServer(run_dir.parent / "redis")
         self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
         self._missing = NODES
@@ -79,13 +79,15 @@ class Population:
         return self._under_way
 
     def attend(self) -> None:
-        """Bring back what was killed: Redis, the driver; nodes that have not come up yet."""
+        """Bring back what was killed: Redis, nodes, the driver, also one that is at its goal."""
         self.redis.attend()
         self._add_nodes()
         code = self._driver.poll()
         if code is None:
             return
-        if code >= 0:
+        if code == 0:
+            self._goal += LEG
+        elif code > 0:
             self.broken_promises.append(f"the driver ended with exit code {code}")
         self._expect_acknowledged_checkpoint()
         self.resumed += 1
@@ -101,12 +103,13 @@ class Population:
             self.broken_promises.append(f"checkpoint {acknowledged} was lost, {there} is there")
 
     def finish(self, seconds: float) -> bool:
-        """Kill the driver once more and let the run go `LAST` steps on; whether it did in time."""
+        """Kill the driver once more and let the run go on to its goal, which is at least `LAST`
+        steps away; whether it did in time."""
         self.redis.ensure()
         self._driver.kill()
         self._driver.wait()
         taken = [row.steps for row in read_metrics(self._run_dir).agents]
-        self._goal = max(taken, default=0) + LAST
+        self._goal = max(self._goal, max(taken, default=0) + LAST)
         self.attend()
         try:
             return self._driver.wait(seconds) == 0
