@@ -115,8 +115,8 @@ def write_report(jobs: list[Job], out: Path, results: Path, command: str) -> Non
         "",
         f"- command: `{command}`",
         f"- machine: {machine('stable-baselines3', 'ray')}",
-        "- return: mean of 10 episodes of the deterministic policy at the end; 95 % interval by "
-        "Student's t over seeds",
+        "- return: mean of 10 deterministic episodes at the last step that all agents "
+        "of both reached; 95 % interval by Student's t over seeds",
         "- equal: units and layers, minibatches (256 single transitions; 64 steps of rollouts of "
         f"{ROLLOUT:,}), step sizes and their schedules, gamma, exploration, actions in [-1, 1], "
         "normalised observations and rewards (ppo)",

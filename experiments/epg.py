@@ -29,19 +29,19 @@ WORDS = (
 )
 
 
-def ends(run_dir: Path) -> tuple[float, float]:
-    """Mean return of the agents of the first and of the last `SPAN` generations."""
+def ends(run_dir: Path) -> tuple[int, float, float]:
+    """Generations so far; mean return of the agents of the first and of the last `SPAN`."""
     rows = [row for row in read_metrics(run_dir).agents if row.return_mean is not None]
     generations = max(row.life for row in rows) + 1
     first = [row.return_mean for row in rows if row.life < SPAN]
     last = [row.return_mean for row in rows if row.life >= generations - SPAN]
-    return float(np.mean(first)), float(np.mean(last))
+    return generations, float(np.mean(first)), float(np.mean(last))
 
 
 def report(out: Path) -> str:
     """The study in Markdown."""
-    pairs = [ends(out / f"seed-{seed}") for seed in range(SEEDS)]
-    rise = mean_interval([last - first for first, last in pairs])
+    runs = [ends(out / f"seed-{seed}") for seed in range(SEEDS)]
+    rise = mean_interval([last - first for _, first, last in runs])
     low, high = rise.mean - rise.half_width, rise.mean + rise.half_width
     return "\n".join(
         [
@@ -54,9 +54,12 @@ def report(out: Path) -> str:
             "the 16 agents that a generation's perturbed losses train from scratch for 256 steps "
             "each; PPO's loss is not mixed in",
             "",
-            f"| seed | first {SPAN} generations | last {SPAN} |",
-            "| --- | --- | --- |",
-            *(f"| {n} | {first:.1f} | {last:.1f} |" for n, (first, last) in enumerate(pairs)),
+            f"| seed | generations | first {SPAN} | last {SPAN} |",
+            "| --- | --- | --- | --- |",
+            *(
+                f"| {n} | {g} | {first:.1f} | {last:.1f} |"
+                for n, (g, first, last) in enumerate(runs)
+            ),
             "",
             f"Rise, mean and 95 % interval over seeds (Student's t): **{rise.mean:+.1f}** "
             f"({low:+.1f} … {high:+.1f}).",
