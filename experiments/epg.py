@@ -76,6 +76,7 @@ def main() -> None:
     o = parser.parse_args()
     run_all([Job(o.out, WORDS)], 1)
     text = report(o.out)
+    o.results.mkdir(parents=True, exist_ok=True)
     (o.results / "epg.md").write_text(text)
     print(text)
 
