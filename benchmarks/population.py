@@ -7,7 +7,6 @@ prints one JSON line; every configuration gets a process and a Ray of its own.
 
 from __future__ import annotations
 
-import functools
 import json
 import subprocess
 import sys
@@ -19,7 +18,6 @@ from typing import Literal
 
 import psutil
 import tyro
-from metagenrl.cluster.cohorts import cohort_plan
 from metagenrl.cluster.config import TrainConfig
 from metagenrl.cluster.engine import Engine
 from metagenrl.cluster.presets import PRESETS
@@ -76,27 +74,15 @@ def population_config(options: PopulationOptions, folder: Path) -> TrainConfig:
 
 def measure_population(options: PopulationOptions) -> PopulationResult:
     """Start a population, let it learn, and count."""
-    from metagenrl.cluster.ray_cohorts import RayCohortEngine
-    from metagenrl.cluster.ray_engine import RayEngine, actor_share, connect
-    from metagenrl.cluster.training import open_server, prepare_store, server_config
+    from metagenrl.cluster.hosts import hosts_of
+    from metagenrl.cluster.training import engine_of, prepare_store
 
     with tempfile.TemporaryDirectory() as folder:
         config = population_config(options, Path(folder))
         begin = time.monotonic()
-        cpus = connect()
-        plan = cohort_plan(config, cpus)
-        share = actor_share(len(plan), None, cpus)
+        hosts = hosts_of(config, None)
         prepare_store(config, "benchmark", None)
-        opened = functools.partial(
-            open_server, config.run_dir, "benchmark", config.meta.learning_rate,
-            server_config(config),
-        )  # fmt: skip
-        alone = config.agents_per_actor == 1
-        engine: Engine = (
-            RayEngine(opened, share, ROUND_TIMEOUT)
-            if alone
-            else RayCohortEngine(opened, share, ROUND_TIMEOUT, plan)
-        )
+        engine: Engine = engine_of(config, "benchmark", hosts)
         up = time.monotonic()
         try:
             _start(engine, config)
@@ -107,7 +93,7 @@ def measure_population(options: PopulationOptions) -> PopulationResult:
             engine.close()
     steps = rounds * config.agents * config.agent.policy_delay
     return PopulationResult(
-        options.agents, options.per_actor, options.size, len(plan), up - begin, ready - up,
+        options.agents, options.per_actor, options.size, len(hosts.plan), up - begin, ready - up,
         pss / 1e9, rounds, steps / wall if rounds else 0.0, steps / cpu if rounds else 0.0,
     )  # fmt: skip
 
@@ -176,7 +162,9 @@ def in_own_process(options: PopulationOptions) -> PopulationResult:
     run = subprocess.run(argv, capture_output=True, text=True, check=False)
     if run.returncode:
         raise RuntimeError(f"{' '.join(argv[2:])}: {run.stderr.strip()[-500:]}")
-    return PopulationResult(**json.loads(run.stdout.splitlines()[-1]))
+    # Ray may print to stdout after it.
+    line = next(line for line in reversed(run.stdout.splitlines()) if line.startswith("{"))
+    return PopulationResult(**json.loads(line))
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from metagenrl.cluster.population import Population
 from metagenrl.cluster.reach import open_mailbox
 from metagenrl.cluster.recorder import Recorder
 from metagenrl.cluster.roster import Roster
-from metagenrl.cluster.run_folder import Checkpoints, RunIdentity, log_to, open_run
+from metagenrl.cluster.run_folder import Checkpoints, log_to, open_run
 from metagenrl.cluster.steering import Steering
 from metagenrl.cluster.stores import deliver_rest, open_store
 from metagenrl.learner.objective_net import initial_alpha
@@ -51,7 +51,7 @@ def train(config: TrainConfig) -> int:
     handler = log_to(config.run_dir)
     prepare_store(config, identity.id, states)
     recorder = Recorder(config, identity, states)
-    engine = _engine(config, identity, hosts)
+    engine = engine_of(config, identity.id, hosts)
     trials = trials_of(config)
     held_out = HeldOut(config, trials, recorder.record, recorder.moment)
     desk = ControlDesk(open_mailbox(config, identity.id))
@@ -90,12 +90,13 @@ def _picture(run_dir: Path) -> None:
         logger.warning("curves.png was not drawn: %s", error)
 
 
-def _engine(config: TrainConfig, identity: RunIdentity, hosts: Hosts) -> Engine:
+def engine_of(config: TrainConfig, run: str, hosts: Hosts) -> Engine:
+    """The agents' hosts and the objective server of `run`, whose store has been prepared."""
     opened = functools.partial(
         open_server,
         config.store,
         config.run_dir.absolute(),
-        identity.id,
+        run,
         learning_rate(config),
         server_config(config),
     )

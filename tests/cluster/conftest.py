@@ -1,7 +1,9 @@
 """Fixtures for the command line: commands that run or only record, folders and files to refuse."""
 
+import functools
 import json
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -56,6 +58,8 @@ def start() -> Callable[..., "subprocess.Popen[bytes]"]:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
+            # A shell that runs the tests in the background has them ignore Ctrl-C.
+            preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )
         deadline = time.monotonic() + 300
         while not list(folder.glob(sign)):
