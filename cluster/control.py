@@ -111,8 +111,6 @@ class ControlDesk:
         self._failing = False
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="control", daemon=True)
-        if mailbox is not None:
-            self._thread.start()
 
     def requests(self) -> list[Request]:
         """What was asked since the last call."""
@@ -135,6 +133,8 @@ class ControlDesk:
             self._status = values
             self._answers += self._prepared
         self._prepared = []
+        if self._thread.ident is None:  # the first status goes out at once
+            self._thread.start()
 
     def close(self, status: Callable[[], PopulationStatus]) -> None:
         """Deliver what is left and a last status, in a few seconds at most."""
@@ -147,6 +147,7 @@ class ControlDesk:
 
     def _work(self) -> None:
         assert self._mailbox is not None
+        self._exchange(self._mailbox)
         while not self._closing.wait(FETCH_INTERVAL):
             self._exchange(self._mailbox)
         self._exchange(self._mailbox)

@@ -131,6 +131,7 @@ def test_a_run_in_one_process_is_steered_through_redis(secured, tmp_path, ask, t
     process = started(run_dir, "--engine", "inprocess", "--store", secured.url)
     try:
         run = json.loads((run_dir / "run.json").read_text())["id"]
+        wait_for(lambda: ask("status", str(run_dir)).code == 0)
         assert told("status", str(run_dir)).startswith("running   2/2 agents at work")
         assert "now 3 agents" in told("scale", run, "--agents", "3", "--store", secured.url)
         paused = told("pause", str(run_dir))
@@ -214,6 +215,7 @@ def test_a_run_on_ray_is_steered_and_resumed_at_its_size(tmp_path):
     run_dir = tmp_path / "run"
     process = started(run_dir, "--engine", "ray", "--agent-cpus", "0.1")
     try:
+        wait_for(lambda: ask_elsewhere("status", str(run_dir)).code == 0)
         assert told_elsewhere("status", str(run_dir)).startswith("running   2/2 agents at work")
         fits = os.cpu_count() * 10
         refused = ask_elsewhere("scale", str(run_dir), "--agents", str(10 * fits))

@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from metagenrl.cluster import control
 from metagenrl.cluster.control import Answer, ControlDesk, PopulationStatus, Request
 from metagenrl.cluster.main import main
 from metagenrl.cluster.redis_control import RedisMailbox, RedisRemote
@@ -88,6 +89,19 @@ def test_a_run_that_ends_without_an_answer_is_noticed(ends) -> None:
     mailbox.close()
     thread.join()
     assert replies == ["the run has ended"]
+
+
+def test_the_first_status_is_out_at_once(ends, monkeypatch) -> None:
+    """A run can be asked from its first round on."""
+    monkeypatch.setattr(control, "FETCH_INTERVAL", 1000.0)
+    mailbox, remote = ends
+    desk = ControlDesk(mailbox)
+    desk.post(lambda: STATUS)
+    deadline = time.monotonic() + 60
+    while remote.status() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    desk.close(lambda: STATUS)
 
 
 def test_the_desk_survives_an_outage_and_loses_no_answer(ends, redis_server, caplog) -> None:
