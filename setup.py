@@ -7,7 +7,10 @@ KERNELS = Extension(
     sources=["learner/kernels.c"],
     depends=[
         "learner/kernels_body.h",
+        "learner/kernels_agent.h",
         "learner/kernels_mlp.h",
+        "learner/kernels_objective.h",
+        "learner/kernels_rows.h",
         "learner/kernels_bf16.h",
         "learner/kernels_amx.h",
         "learner/kernels_amx_pack.h",

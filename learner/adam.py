@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 from typing import Any
 
 import torch
+from metagenrl.learner import kernels
 from torch import Tensor
 
 
@@ -27,11 +29,16 @@ class Adam:
         """Update the parameters in place along `gradient` (same shape)."""
         self.t += 1
         b1, b2 = self.betas
+        rate, scale = self.learning_rate / (1 - b1**self.t), math.sqrt(1 - b2**self.t)
+        if kernels.usable(self.parameters):
+            rates = (ctypes.c_double * 5)(b1, b2, self.epsilon, rate, scale)
+            n, tensors = gradient.numel(), (gradient, self.m, self.v, self.parameters)
+            kernels.call("adam", gradient.dtype, n, *tensors, rates)
+            return
         self.m.lerp_(gradient, 1 - b1)
         self.v.mul_(b2).addcmul_(gradient, gradient, value=1 - b2)
-        scale = math.sqrt(1 - b2**self.t)
         denominator = self.v.sqrt().div_(scale).add_(self.epsilon)
-        self.parameters.addcdiv_(self.m, denominator, value=-self.learning_rate / (1 - b1**self.t))
+        self.parameters.addcdiv_(self.m, denominator, value=-rate)
 
     def state_dict(self) -> dict[str, Any]:
         """Moments and step count."""

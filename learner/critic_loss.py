@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from metagenrl.learner import mlp
+from metagenrl.learner import agent_fused, mlp
 from metagenrl.learner.mlp import Views
 from metagenrl.learner.networks import AgentNetworks
 from metagenrl.learner.types import Batch
@@ -29,6 +29,8 @@ def td_target(
 
     `noise [B, T, A]`; returns `[B, T]`. Bootstrapping stops at `terminated` only (Eq. 5).
     """
+    if agent_fused.takes(nets, phi_target):
+        return agent_fused.td_target(nets, phi_target, theta_target, batch, noise, gamma)
     nets = nets.outer
     b, t, a = batch.actions.shape
     s_next = batch.observations[:, 1:].reshape(1, b * t, -1)
@@ -49,6 +51,8 @@ def td_gradient(
     nets: AgentNetworks, theta: Views, batch: Batch, y: Tensor, grads: Views
 ) -> tuple[Tensor, Tensor]:
     """Loss `[]` and mean Q `[]`; writes its gradient with respect to theta into `grads`."""
+    if agent_fused.takes(nets, theta):
+        return agent_fused.td_gradient(nets, theta, batch, y, grads)
     nets = nets.outer
     b, t, _ = batch.actions.shape
     s = batch.observations[:, :-1]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cached_property
 
 import torch
-from metagenrl.learner import mlp
+from metagenrl.learner import agent_fused, mlp
 from metagenrl.learner.mlp import Tape, Views
 from metagenrl.learner.networks import AgentNetworks
 from metagenrl.learner.types import Batch
@@ -34,6 +34,12 @@ class PolicyEvaluation:
     def __init__(self, nets: AgentNetworks, phi: Views, theta: Views, batch: Batch) -> None:
         self.nets, self.phi, self.batch = nets, phi, batch
         self.theta1 = member(theta, 0)
+        self._values: tuple[Tensor, Tensor] | None = None  # V_t, V_{t+1} where known already
+        if agent_fused.takes(nets, phi):
+            known = agent_fused.evaluate(nets, phi, self.theta1, batch)
+            self.pi, self._values = known.pi, (known.v, known.v_next)
+            self.states, self.policy_tape = known.states, known.policy_tape
+            return
         b, t, a = batch.actions.shape
         self.states = batch.observations[:, :-1].reshape(1, b * t, -1)
         pre, self.policy_tape = mlp.forward(nets.policy, phi, self.states)
@@ -47,6 +53,8 @@ class PolicyEvaluation:
     @property
     def v(self) -> Tensor:
         """V_t `[B, T]`."""
+        if self._values is not None:
+            return self._values[0]
         return self._critic[0].view(self.pi.shape[:2])
 
     @cached_property
@@ -56,6 +64,8 @@ class PolicyEvaluation:
         The row after a short segment's last valid step holds the state that step led to, so only
         full segments need the extra state.
         """
+        if self._values is not None:
+            return self._values[1]
         s = self.batch.observations[:, -1].unsqueeze(0)
         a = mlp.evaluate(self.nets.policy, self.phi, s).tanh_()
         boot = mlp.evaluate(self.nets.critic, self.theta1, torch.cat([s, a], -1))

@@ -78,12 +78,22 @@ def _aligned(x: Tensor) -> Tensor:
     return x[-x.data_ptr() % 64 // x.element_size() :]
 
 
+def scratch(like: Tensor, room: str, sizes: ctypes.Structure, parts: int = 1) -> list[Tensor]:
+    """As many tensors as kernel `room` says how long they have to be, for `sizes`."""
+    counts = (ctypes.c_long * parts)()
+    call(room, like.dtype, sizes, counts)
+    return [like.new_empty(count) for count in counts]
+
+
 def usable(x: Tensor) -> bool:
     """Whether the C kernels take `x`: on the CPU, and no graph is being recorded."""
     return _LIBRARY is not None and x.device.type == "cpu" and not torch.is_grad_enabled()
 
 
-def call(name: str, dtype: torch.dtype, *arguments: int | Tensor | ctypes.Structure | None) -> None:
+Argument = int | Tensor | ctypes.Structure | ctypes.Array[Any] | None
+
+
+def call(name: str, dtype: torch.dtype, *arguments: Argument) -> None:
     """Call kernel `name` for `dtype`: tensors by address, structures by reference.
 
     Kernels named bf16_ and amx_ take bfloat16 beside float32. Raises `ValueError` for a tensor
@@ -102,7 +112,7 @@ def call(name: str, dtype: torch.dtype, *arguments: int | Tensor | ctypes.Struct
             if argument.dtype not in allowed:
                 raise ValueError(f"{name}: got a tensor of {argument.dtype}, allowed: {allowed}")
             converted.append(ctypes.c_void_p(argument.data_ptr()))
-        elif isinstance(argument, ctypes.Structure):
+        elif isinstance(argument, (ctypes.Structure, ctypes.Array)):
             converted.append(ctypes.byref(argument))
         else:
             converted.append(ctypes.c_void_p(None) if argument is None else ctypes.c_long(argument))

@@ -10,6 +10,7 @@ typedef REAL NAME(vec) __attribute__((vector_size(VLEN), aligned(sizeof(REAL)), 
 #define LANES ((long)(VLEN / sizeof(REAL)))
 /* No two iterations touch the same element: spares the compiler dozens of aliasing checks. */
 #define INDEPENDENT _Pragma("GCC ivdep")
+#define NARROW 64 /* rows of a matrix that `last_columns` pads at a time */
 #define ROWS 16 /* rows that one block of the LSTM works on, so that its state stays in L1 */
 
 /* exp(x) - 1 in `*m1`, exp(x) returned. Cephes polynomial in float, libm in double. */
@@ -68,11 +69,14 @@ static inline void NAME(activate_grad)(long H, long relu, const REAL *restrict z
     for (long j = relu; j < H; j++) g[j] *= (REAL)2 * z[j];
 }
 
+#include "kernels_rows.h"
+
 /* z += bias (in place); y = layer_norm(act(z)) * gamma + beta; stats[row] = (mean, 1 / std). */
 void NAME(act_ln)(long E, long N, long H, long relu, REAL *restrict z, const REAL *restrict bias,
                   const REAL *restrict gamma, const REAL *restrict beta, REAL *restrict y,
                   REAL *restrict stats)
 {
+    if (FIXED_SIZES(NAME(rows_forward), z, bias, gamma, beta, y, stats)) return;
     for (long e = 0; e < E; e++)
         for (long n = 0; n < N; n++) {
             REAL *zr = z + (e * N + n) * H, *yr = y + (e * N + n) * H;
@@ -96,6 +100,7 @@ void NAME(act_ln_backward)(long E, long N, long H, long relu, const REAL *dy,
                            const REAL *restrict gamma, REAL *dz, REAL *restrict dgamma,
                            REAL *restrict dbeta, REAL *restrict dbias, REAL *restrict work)
 {
+    if (FIXED_SIZES(NAME(rows_backward), dy, z, stats, gamma, dz, dgamma, dbeta, dbias)) return;
     REAL *xhat = work, *a = work + H;
     for (long e = 0; e < E; e++)
         for (long n = 0; n < N; n++) {
@@ -131,6 +136,7 @@ void NAME(act_ln_tangent)(long E, long N, long H, long relu, const REAL *zd,
                           const REAL *restrict z, const REAL *restrict stats,
                           const REAL *restrict gamma, REAL *yd, REAL *restrict work)
 {
+    if (FIXED_SIZES(NAME(rows_tangent), zd, z, stats, gamma, yd)) return;
     REAL *xhat = work, *ud = work + H;
     for (long e = 0; e < E; e++)
         for (long n = 0; n < N; n++) {
@@ -166,6 +172,9 @@ void NAME(act_ln_dual_backward)(long E, long N, long H, long relu, const REAL *a
                                 REAL *restrict dgamma, REAL *restrict dbeta,
                                 REAL *restrict dbias, REAL *restrict work)
 {
+    if (FIXED_SIZES(NAME(rows_dual_backward), ay, ayd, z, zd, stats, gamma, az, azd, dgamma,
+                    dbeta, dbias))
+        return;
     REAL *xhat = work, *ud = work + H, *ax = work + 2 * H, *axd = work + 3 * H;
     for (long e = 0; e < E; e++)
         for (long n = 0; n < N; n++) {
@@ -240,6 +249,30 @@ NAME(block)(long R, long V, long K, long N, const REAL *restrict x, long ldx, lo
         for (long v = 0; v < V; v++) *(VEC *)(out + r * ldo + v * LANES) = acc[r][v];
 }
 
+/* out[R, :width] += x[R, K] w[K, :width] for less than a vector: w's rows are padded to one. */
+static void NAME(last_columns)(long R, long K, long N, long width, const REAL *restrict x, long ldx,
+                         long ldk, const REAL *restrict w, REAL *restrict out, long ldo)
+{
+    REAL padded[NARROW * LANES], sums[8 * LANES];
+    for (long k0 = 0; k0 < K; k0 += NARROW) {
+        long Kb = K - k0 < NARROW ? K - k0 : NARROW;
+        for (long k = 0; k < Kb; k++)
+            for (long i = 0; i < LANES; i++) padded[k * LANES + i] = i < width ? w[(k0 + k) * N + i] : 0;
+        for (long r = 0; r < R; r += 8) {
+            long Rb = R - r < 8 ? R - r : 8;
+            const REAL *xr = x + r * ldx + k0 * ldk;
+            memset(sums, 0, sizeof sums);
+            if (Rb == 8)
+                NAME(block)(8, 1, Kb, LANES, xr, ldx, ldk, padded, sums, LANES);
+            else
+                for (long q = 0; q < Rb; q++)
+                    NAME(block)(1, 1, Kb, LANES, xr + q * ldx, ldx, ldk, padded, sums + q * LANES, LANES);
+            for (long q = 0; q < Rb; q++)
+                for (long i = 0; i < width; i++) out[(r + q) * ldo + i] += sums[q * LANES + i];
+        }
+    }
+}
+
 /* out[R, N] += x[R, K] w[K, N]: panels of 4, 2 and 1 vectors, then what is left of N. */
 static inline __attribute__((always_inline)) void
 NAME(product)(long R, long K, long N, const REAL *restrict x, long ldx, long ldk,
@@ -258,10 +291,7 @@ NAME(product)(long R, long K, long N, const REAL *restrict x, long ldx, long ldk
     PANEL(8, 2)
     PANEL(8, 1)
 #undef PANEL
-    if (j == N) return;
-    for (long r = 0; r < R; r++)
-        for (long k = 0; k < K; k++)
-            for (long i = j; i < N; i++) out[r * ldo + i] += x[r * ldx + k * ldk] * w[k * N + i];
+    if (j < N) NAME(last_columns)(R, K, N, N - j, x, ldx, ldk, w + j, out + j, ldo);
 }
 
 static void NAME(gemm)(long R, long K, long N, const REAL *restrict x, long ldx,
@@ -438,8 +468,18 @@ void NAME(lstm_dual_backward)(long B, long T, long H, long reverse, const REAL *
 #include "kernels_bf16.h"
 #endif
 #include "kernels_mlp.h"
+#include "kernels_objective.h"
+#include "kernels_agent.h"
 
 #undef VEC
 #undef LANES
 #undef ROWS
+#undef NARROW
 #undef INDEPENDENT
+#undef FIXED
+#undef EACH
+#undef AT
+#undef PARAMETER
+#undef MOST
+#undef MASK
+#undef FIXED_SIZES

@@ -63,7 +63,7 @@ static void NAME(project_back)(long R, long H, long O, const REAL *restrict y,
 static void NAME(lower)(long R, long H, long width, const REAL *restrict z,
                         const REAL *restrict w, const REAL *restrict wt, REAL *restrict x)
 {
-    if (width < LANES)
+    if (width < LANES / 2)
         NAME(project)(R, H, width, z, w, x);
     else
         NAME(gemm)(R, H, width, z, H, wt, x, width);

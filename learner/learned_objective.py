@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
-from metagenrl.learner import feature_net, kernels, mlp
+from metagenrl.learner import feature_net, kernels, mlp, objective_fused
 from metagenrl.learner.kernels_torch import previous
 from metagenrl.learner.mlp import Tape, Views
+from metagenrl.learner.objective_fused import FusedObjectiveTape
 from metagenrl.learner.objective_inputs import ObjectiveInputs
 from metagenrl.learner.objective_net import ObjectiveNet
 from torch import Tensor
@@ -43,8 +44,8 @@ class Parts:
 
 
 @dataclass
-class ObjectiveTape:
-    """One evaluation of L_alpha and what its derivatives need of it."""
+class PartsTape:
+    """One evaluation of L_alpha, part by part, and what its derivatives need of it."""
 
     inputs: ObjectiveInputs
     action_tape: Tape
@@ -59,8 +60,14 @@ class ObjectiveTape:
     states: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)  # h, c, gates
 
 
+ObjectiveTape = FusedObjectiveTape | PartsTape
+
+
 class LearnedObjective:
-    """L_alpha for one alpha; parameters are read through views, so in-place updates show."""
+    """L_alpha for one alpha; parameters are read through views, so in-place updates show.
+
+    One C call for each function where there is one (`objective_fused.py`), else part by part.
+    """
 
     def __init__(self, net: ObjectiveNet, alpha: Tensor) -> None:
         self.net = net
@@ -71,6 +78,11 @@ class LearnedObjective:
 
     def forward(self, pi: Tensor, inputs: ObjectiveInputs) -> ObjectiveTape:
         """Evaluate l_t for `pi [B, T, A]`; same values as `objective_net.apply`."""
+        if objective_fused.takes(self.net, self.alpha):
+            return objective_fused.forward(self.net, self.alpha, pi, inputs)
+        return self._forward(pi, inputs)
+
+    def _forward(self, pi: Tensor, inputs: ObjectiveInputs) -> PartsTape:
         net, parts = self.net, self.parts
         b, t, a = pi.shape
         pairs = torch.stack([inputs.reflect(inputs.actions), inputs.reflect(pi)], -1)
@@ -88,7 +100,7 @@ class LearnedObjective:
         bounded = torch.tanh(x.view(b, t) / net.config.eta)
         slope = (1 - bounded.square()) * inputs.mask
         loss = net.config.eta * bounded * inputs.mask
-        return ObjectiveTape(
+        return PartsTape(
             inputs, action_tape, embedded, constant, feature_tape, observation_tape,
             head_tape, slope, bounded, loss, states,
         )  # fmt: skip
@@ -107,6 +119,8 @@ class LearnedObjective:
 
     def action_gradient(self, tape: ObjectiveTape) -> Tensor:
         """dL/d pi `[B, T, A]`, where L is the sum of l_t over valid steps."""
+        if isinstance(tape, FusedObjectiveTape):
+            return objective_fused.action_gradient(self.alpha, tape)
         b, t, a = tape.inputs.actions.shape
         rows = tape.slope.view(1, b * t, 1)
         ah = mlp.backward(self.net.head, self.parts.head, tape.head_tape, rows, None, True)
@@ -135,6 +149,8 @@ class LearnedObjective:
 
     def alpha_gradient(self, tape: ObjectiveTape, u: Tensor) -> Tensor:
         """d/d alpha <dL/d pi, u> for a fixed `u [B, T, A]`: flat `[P]` (section 6)."""
+        if isinstance(tape, FusedObjectiveTape):
+            return objective_fused.alpha_gradient(self.alpha, tape, u)
         net, parts, grads = self.net, self.parts, self._grads
         b, t, a = u.shape
         u = tape.inputs.reflect(u)
@@ -162,7 +178,7 @@ class LearnedObjective:
 
     def _recurrent_gradient(
         self,
-        tape: ObjectiveTape,
+        tape: PartsTape,
         tangents: list[tuple[Tensor, Tensor, Tensor]],
         adjoints: tuple[Tensor, Tensor],
         embedded_tangent: Tensor,
@@ -199,7 +215,7 @@ class LearnedObjective:
         )  # fmt: skip
         self._constants_gradient(tape, constant.view(n, -1), grads)
 
-    def _constants_gradient(self, tape: ObjectiveTape, dy: Tensor, grads: Parts) -> None:
+    def _constants_gradient(self, tape: PartsTape, dy: Tensor, grads: Parts) -> None:
         width = self.net.config.input_features
         part = dy[:, :width]
         feature_net.backward(

@@ -41,13 +41,14 @@ def apply(net: MLP, p: Views, x: Tensor) -> Tensor:
     return x @ p["w_out"] + p["b_out"].unsqueeze(-2) if net.outputs else x
 
 
-def _fused(net: MLP, p: Views) -> bool:
+def fused(net: MLP, p: Views) -> bool:
+    """Whether the network runs as one C call (`mlp_fused.py`)."""
     return net.hidden_layers > 0 and net.hidden_units <= FUSED_UNITS and kernels.usable(p["w0"])
 
 
 def forward(net: MLP, p: Views, x: Tensor) -> tuple[Tensor, Tape]:
     """`apply` by hand, and its tape. `x [1 or E, N, inputs]`: one input for all, or one each."""
-    if _fused(net, p):
+    if fused(net, p):
         return mlp_fused.forward(net, p, x)
     if mlp_amx.takes(net, x):
         return mlp_amx.forward(net, p, x)
@@ -58,7 +59,7 @@ def forward(net: MLP, p: Views, x: Tensor) -> tuple[Tensor, Tape]:
 
 def evaluate(net: MLP, p: Views, x: Tensor) -> Tensor:
     """`forward` for its value only, which need not be kept for derivatives."""
-    if net.outputs and not _fused(net, p) and mlp_amx.takes(net, x):
+    if net.outputs and not fused(net, p) and mlp_amx.takes(net, x):
         return mlp_amx.evaluate(net, p, x)
     return forward(net, p, x)[0]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
 
 import torch
+from metagenrl.learner import kernels
 from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.learner.types import Batch
 from torch import Tensor
@@ -100,10 +102,8 @@ def _normalized(
     config: ObjectiveConfig, batch: Batch, v: Tensor | None, v_next: Tensor | None
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Reward, V_t and V_{t+1} (or the temporal difference) as the objective sees them."""
-    if not config.use_value:
+    if not config.use_value or v is None or v_next is None:
         return normalize_rewards(batch.rewards, batch.mask), None, None
-    if v is None or v_next is None:
-        raise ValueError("values: got None, allowed: tensors [B, T] (the objective uses V)")
     v, v_next = v.detach(), v_next.detach()
     if config.normalization == "joint":
         return normalize_together(batch.rewards, v, v_next, batch.terminated, batch.mask)
@@ -115,21 +115,62 @@ def _normalized(
     return normalize_rewards(batch.rewards, batch.mask), now, following
 
 
-def objective_inputs(
+def _features(
     config: ObjectiveConfig, batch: Batch, v: Tensor | None, v_next: Tensor | None
-) -> ObjectiveInputs:
-    """The table of section 3 for one minibatch; `v, v_next [B, T]`, None where not used."""
-    mask = batch.mask
+) -> Tensor:
+    """`ObjectiveInputs.features`."""
+    mask, steps = batch.mask, batch.mask.shape[1]
     rewards, now, following = _normalized(config, batch, v, v_next)
-    columns, steps = [rewards], mask.shape[1]
+    columns = [rewards]
     if config.use_time:
         time = torch.arange(steps, dtype=mask.dtype, device=mask.device) / max(steps - 1, 1)
         columns.append(time.expand_as(mask))
     if now is not None and following is not None:
         columns += [following, now] if config.use_next_value else [now]
+    return torch.stack(columns, -1)
+
+
+_SCHEMES = ("zscore", "joint", "td")  # their numbers in kernels_objective.h
+
+
+class _Features(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_long) for name in ("B", "T", "time", "value", "next", "scheme")),
+        ("discount", ctypes.c_double),
+    ]
+
+
+def _fused_features(
+    config: ObjectiveConfig, batch: Batch, v: Tensor | None, v_next: Tensor | None
+) -> Tensor:
+    """`_features` in one C call."""
+    mask, value = batch.mask, config.use_value
+    next_value = value and config.use_next_value
+    how = _Features(
+        *mask.shape, config.use_time, value, next_value, _SCHEMES.index(config.normalization),
+        config.td_discount,
+    )  # fmt: skip
+    features = mask.new_empty(*mask.shape, feature_count(config))
+    values = (x.contiguous() if value and x is not None else None for x in (v, v_next))
+    kernels.call(
+        "objective_features", mask.dtype, how, batch.rewards.contiguous(), *values,
+        batch.terminated.contiguous(), mask.contiguous(), features, torch.empty_like(mask),
+    )  # fmt: skip
+    return features
+
+
+def objective_inputs(
+    config: ObjectiveConfig, batch: Batch, v: Tensor | None, v_next: Tensor | None
+) -> ObjectiveInputs:
+    """The table of section 3 for one minibatch; `v, v_next [B, T]`, None where not used."""
+    mask = batch.mask
+    if config.use_value and (v is None or v_next is None):
+        raise ValueError("values: got None, allowed: tensors [B, T] (the objective uses V)")
+    fused = kernels.usable(mask)
+    features = (_fused_features if fused else _features)(config, batch, v, v_next)
     observations = batch.observations[:, :-1] if config.use_observation else None
     sign = reflections(mask) if config.reflect_actions else None
-    return ObjectiveInputs(torch.stack(columns, -1), batch.actions, observations, mask, sign)
+    return ObjectiveInputs(features, batch.actions, observations, mask, sign)
 
 
 def reflections(mask: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from metagenrl.learner import kernels, mlp
+from metagenrl.learner import kernels, mlp, objective_fused
 from metagenrl.learner.evaluation import PolicyEvaluation
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 from metagenrl.learner.mlp import Views
@@ -106,10 +106,11 @@ def make_problem() -> Callable[..., Problem]:
 
 @pytest.fixture(params=["fused", "layers", "torch"])
 def each_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run a test on whole networks in C, on C kernels layer by layer, and on plain torch."""
+    """Run a test on whole updates in C, on C kernels layer by layer, and on plain torch."""
     if request.param == "torch":
         monkeypatch.setattr(kernels, "_LIBRARY", None)
     elif kernels.backend() == "torch":
         pytest.skip("the C kernels were not built")
     elif request.param == "layers":
-        monkeypatch.setattr(mlp, "FUSED_UNITS", 0)
+        monkeypatch.setattr(mlp, "FUSED_UNITS", 0)  # of agents' networks and the objective's
+        monkeypatch.setattr(objective_fused, "takes", lambda *_: False)

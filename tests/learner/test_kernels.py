@@ -25,10 +25,11 @@ def _close(a, b, dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(("h", "relu"), [(32, 16), (350, 350), (7, 3), (1, 0)])
+@pytest.mark.parametrize("e", [1, 2])
+@pytest.mark.parametrize(("h", "relu"), [(32, 16), (64, 64), (64, 32), (350, 350), (7, 3), (1, 0)])
 @torch.no_grad()
-def test_activation_and_layer_norm(dtype, h, relu):
-    e, n = 2, 13
+def test_activation_and_layer_norm(dtype, e, h, relu):
+    n = 13
     z, bias, gamma, beta = (
         _normal(*s, dtype=dtype, seed=i) for i, s in enumerate([(e, n, h), (e, h), (e, h), (e, h)])
     )

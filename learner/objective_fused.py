@@ -1,0 +1,76 @@
+"""The learned objective in one C call for each derivative: `kernels_objective.h`.
+
+Same values as the parts put together in `learned_objective.py`, to rounding. Takes the paper's
+shape of L_alpha, one LSTM and no observation among the inputs; on a CPU with the C kernels.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+
+import torch
+from metagenrl.learner import kernels
+from metagenrl.learner.objective_inputs import ObjectiveInputs
+from metagenrl.learner.objective_net import ObjectiveNet
+from torch import Tensor
+
+
+class Sizes(ctypes.Structure):
+    _fields_ = [*((name, ctypes.c_long) for name in "BTAFHUC"), ("eta", ctypes.c_double)]
+
+
+@dataclass(frozen=True)
+class FusedObjectiveTape:
+    """One evaluation of L_alpha and what its derivatives need of it."""
+
+    loss: Tensor  # [B, T], l_t, 0 on padding
+    inputs: ObjectiveInputs
+    sizes: Sizes
+    numbers: Tensor  # laid out by kernels_objective.h
+    scratch: Tensor
+
+
+def takes(net: ObjectiveNet, alpha: Tensor) -> bool:
+    """Whether the kernels have this variant."""
+    config = net.config
+    return not (config.bidirectional or config.use_observation) and kernels.usable(alpha)
+
+
+def forward(
+    net: ObjectiveNet, alpha: Tensor, pi: Tensor, inputs: ObjectiveInputs
+) -> FusedObjectiveTape:
+    """See `LearnedObjective.forward`."""
+    config = net.config
+    sizes = Sizes(
+        *pi.shape, net.features.inputs, config.hidden_units, config.lstm_units,
+        config.input_features, config.eta,
+    )  # fmt: skip
+    numbers, scratch = kernels.scratch(alpha, "objective_room", sizes, 2)
+    tape = FusedObjectiveTape(torch.empty_like(inputs.mask), inputs, sizes, numbers, scratch)
+    kernels.call(
+        "objective_forward", alpha.dtype, sizes, alpha, inputs.actions.contiguous(),
+        pi.contiguous(), inputs.sign, inputs.features, inputs.mask, tape.numbers, tape.loss,
+        tape.scratch,
+    )  # fmt: skip
+    return tape
+
+
+def action_gradient(alpha: Tensor, tape: FusedObjectiveTape) -> Tensor:
+    """See `LearnedObjective.action_gradient`."""
+    gradient, x = torch.empty_like(tape.inputs.actions), tape.inputs
+    kernels.call(
+        "objective_action_gradient", alpha.dtype, tape.sizes, alpha, x.sign, x.mask, tape.numbers,
+        gradient, tape.scratch,
+    )  # fmt: skip
+    return gradient
+
+
+def alpha_gradient(alpha: Tensor, tape: FusedObjectiveTape, u: Tensor) -> Tensor:
+    """See `LearnedObjective.alpha_gradient`."""
+    gradient, x = torch.empty_like(alpha), tape.inputs
+    kernels.call(
+        "objective_alpha_gradient", alpha.dtype, tape.sizes, alpha, x.sign, x.features, x.mask,
+        tape.numbers, u.contiguous(), gradient, tape.scratch,
+    )  # fmt: skip
+    return gradient
