@@ -35,6 +35,7 @@ class PolicyEvaluation:
         self.nets, self.phi, self.batch = nets, phi, batch
         self.theta1 = member(theta, 0)
         self._values: tuple[Tensor, Tensor] | None = None  # V_t, V_{t+1} where known already
+        self.policy_tape: Tape
         if agent_fused.takes(nets, phi):
             known = agent_fused.evaluate(nets, phi, self.theta1, batch)
             self.pi, self._values = known.pi, (known.v, known.v_next)
