@@ -22,6 +22,11 @@ class Sizes(ctypes.Structure):
     _fields_ = [(name, ctypes.c_long) for name in [*"BTOAHLE", "stride"]]
 
 
+def _rows(batch: Batch) -> Sizes:
+    """What is known of a minibatch alone."""
+    return Sizes(*batch.rewards.shape, batch.observations.shape[-1], batch.actions.shape[-1])
+
+
 def takes(nets: AgentNetworks, phi: Views) -> bool:
     """Whether both networks run fused."""
     alike = nets.policy.hidden_layers == nets.critic.hidden_layers
@@ -110,3 +115,25 @@ def value_gradient(
         held_out.observations, held_out.mask, value, gradient, scratch,
     )  # fmt: skip
     return value[0], gradient
+
+
+def through_tanh(
+    action_gradient: Tensor, pi: Tensor, batch: Batch, penalty: float, free: float, bound: float
+) -> Tensor:
+    """The adjoint of the policy's output, `[B, T, A]`; see `PolicyEvaluation.policy_gradient`.
+
+    `free` is the range of pre-activations without a penalty, `bound` the largest action taken
+    for what it is.
+    """
+    dy, numbers = torch.empty_like(pi), (ctypes.c_double * 3)(penalty, free, bound)
+    kernels.call(
+        "through_tanh", pi.dtype, _rows(batch), action_gradient.contiguous(), pi,
+        batch.mask.contiguous(), numbers, dy,
+    )  # fmt: skip
+    return dy
+
+
+def tanh_tangent(pi: Tensor, batch: Batch, tangent: Tensor) -> None:
+    """Turn the tangent of the policy's output into that of its action."""
+    mask = batch.mask.contiguous()
+    kernels.call("tanh_tangent", pi.dtype, _rows(batch), pi, mask, tangent)

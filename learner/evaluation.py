@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cached_property
 
 import torch
-from metagenrl.learner import agent_fused, mlp
+from metagenrl.learner import agent_fused, kernels, mlp
 from metagenrl.learner.mlp import Tape, Views
 from metagenrl.learner.networks import AgentNetworks
 from metagenrl.learner.types import Batch
@@ -90,19 +90,31 @@ class PolicyEvaluation:
         scale, since both Adam and the gradient's clip ignore it.
         """
         b, t, a = self.pi.shape
+        if kernels.usable(self.pi):
+            dy = agent_fused.through_tanh(
+                action_gradient, self.pi, self.batch, penalty, _FREE_RANGE, _ATANH_BOUND
+            )
+        else:
+            dy = self._through_tanh(action_gradient, penalty)
+        mlp.backward(self.nets.policy, self.phi, self.policy_tape, dy.view(1, b * t, a), grads)
+
+    def _through_tanh(self, action_gradient: Tensor, penalty: float) -> Tensor:
+        """The adjoint of the policy's output: `[B, T, A]`."""
         mask = self.batch.mask.unsqueeze(-1)
         dy = action_gradient * (1 - self.pi.square())
         if penalty:
             x = torch.atanh(self.pi.clamp(-_ATANH_BOUND, _ATANH_BOUND))
-            entries = (self.batch.mask.sum() * a).clamp(min=1)
+            entries = self.batch.mask.sum().clamp(min=1) * self.pi.shape[-1]
             rms = ((action_gradient * mask).square().sum() / entries).sqrt()
             excess = x - x.clamp(-_FREE_RANGE, _FREE_RANGE)
-            dy = dy + excess * rms * (2 * penalty / a)
-        dy = dy * mask
-        mlp.backward(self.nets.policy, self.phi, self.policy_tape, dy.view(1, b * t, a), grads)
+            dy = dy + excess * rms * (2 * penalty / self.pi.shape[-1])
+        return dy * mask
 
     def policy_tangent(self, direction: Views) -> Tensor:
         """(d pi / d phi) direction: `[B, T, A]`, 0 on padding (forward mode)."""
         tangent = mlp.parameter_tangent(self.nets.policy, self.phi, direction, self.policy_tape)
-        slope = (1 - self.pi.square()) * self.batch.mask.unsqueeze(-1)
-        return tangent.view(self.pi.shape) * slope
+        tangent = tangent.view(self.pi.shape)
+        if kernels.usable(tangent):
+            agent_fused.tanh_tangent(self.pi, self.batch, tangent)
+            return tangent
+        return tangent * (1 - self.pi.square()) * self.batch.mask.unsqueeze(-1)

@@ -217,6 +217,39 @@ void NAME(value_gradient)(const NAME(agent) *g, const REAL *restrict phi, const 
     *value = j;
 }
 
+/* The adjoint of the policy's output [n, A] for an objective whose derivative by its actions is
+ * `gradient`: evaluation.py, with its action penalty, whose free range of pre-activations is `free`. */
+void NAME(through_tanh)(const NAME(agent) *g, const REAL *restrict gradient, const REAL *restrict pi,
+                        const REAL *restrict mask, const double *restrict penalty_free_bound,
+                        REAL *restrict dy)
+{
+    long n = g->B * g->T, A = g->A;
+    double penalty = penalty_free_bound[0], square = 0, range = penalty_free_bound[1];
+    REAL bound = penalty_free_bound[2], free = tanh(range);
+    for (long i = 0; i < n; i++)
+        for (long k = i * A; k < (i + 1) * A; k++) dy[k] = gradient[k] * (1 - pi[k] * pi[k]) * mask[i];
+    if (!penalty) return;
+    for (long i = 0; i < n; i++)
+        for (long k = i * A; k < (i + 1) * A; k++) {
+            double x = gradient[k] * mask[i];
+            square += x * x;
+        }
+    double weight = sqrt(square / (NAME(count)(n, mask) * A)) * 2 * penalty / A;
+    for (long k = 0; k < n * A; k++) {
+        REAL a = pi[k] < -bound ? -bound : pi[k] > bound ? bound : pi[k];
+        if (a > free || a < -free) dy[k] += (atanh(a) - (a > 0 ? range : -range)) * weight * mask[k / A];
+    }
+}
+
+/* The action's tangent from that of the network's output, in place. */
+void NAME(tanh_tangent)(const NAME(agent) *g, const REAL *restrict pi, const REAL *restrict mask,
+                        REAL *restrict tangent)
+{
+    long n = g->B * g->T, A = g->A;
+    for (long i = 0; i < n; i++)
+        for (long k = i * A; k < (i + 1) * A; k++) tangent[k] *= (1 - pi[k] * pi[k]) * mask[i];
+}
+
 /* Adam on one vector of parameters: `rates` holds beta1, beta2, epsilon, the step size and the
  * second moment's bias correction (adam.py). */
 void NAME(adam)(long n, const REAL *restrict gradient, REAL *restrict m, REAL *restrict v,

@@ -101,7 +101,12 @@ class Updates:
         theta = self.nets.critic.layout.views(self.theta)
         value = meta_gradient.value_gradient(self.nets, self.phi, theta, self.batches)
         tangent = e.policy_tangent(self.nets.policy.layout.views(self.phi))
-        return [e.pi, e.v, e.v_next, e.action_value_gradient, tangent, *value]
+        known = [e.pi.clone(), e.v, e.v_next, e.action_value_gradient]
+        plain, penalized = torch.zeros_like(self.phi), torch.zeros_like(self.phi)
+        e.pi[0] = 1.0  # beyond the range that the penalty leaves free
+        for gradient, penalty in ((plain, 0.0), (penalized, 0.3)):
+            e.policy_gradient(self.u, self.nets.policy.layout.views(gradient), penalty)
+        return [*known, tangent, plain, penalized, *value]
 
     @torch.no_grad()
     def objective(self) -> list[Tensor]:
