@@ -94,13 +94,13 @@ def evaluate(nets: AgentNetworks, phi: Views, theta1: Views, batch: Batch) -> Ev
     n, net = sizes.B * sizes.T, nets.policy
     states = theta.new_empty(1, n, net.inputs)
     z = theta.new_empty(net.hidden_layers, 1, n, net.hidden_units)
-    a, stats = torch.empty_like(z), theta.new_empty(net.hidden_layers, 1, n, 2)
+    stats = theta.new_empty(net.hidden_layers, 1, n, 2)
     pi, values = torch.empty_like(batch.actions), batch.rewards.new_empty(2, *batch.rewards.shape)
     kernels.call(
-        "evaluate", theta.dtype, sizes, first, theta, batch.observations, states, z, a, stats, pi,
+        "evaluate", theta.dtype, sizes, first, theta, batch.observations, states, z, stats, pi,
         values[0], values[1], scratch,
     )  # fmt: skip
-    tape = FusedTape(states, z, a, stats, shape_of(net, 1, states, stride))
+    tape = FusedTape(states, z, stats, shape_of(net, 1, states, stride))
     return Evaluated(pi, values[0], values[1], states, tape)
 
 

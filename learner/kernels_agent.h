@@ -22,11 +22,16 @@ static NAME(shape) NAME(critic)(const NAME(agent) *g, long E, long N)
     return (NAME(shape)){E, N, g->O + g->A, g->H, g->L, 1, g->H, 0, g->stride};
 }
 
+/* What the calls of kernels_mlp.h need. */
+static long NAME(calls_room)(const NAME(shape) *s)
+{
+    return NAME(offset)(s, s->L) + (2 * s->H + 1) * s->O + (4 * 32 + 4) * s->H;
+}
+
 /* Scratch of `rows` rows of `E` networks: tape, output and what the calls of kernels_mlp.h need. */
 static long NAME(network_room)(const NAME(shape) *s, long E, long rows)
 {
-    return 2 * s->L * E * rows * (s->H + 1) + E * rows * (s->O + 1) + NAME(offset)(s, s->L)
-           + (2 * s->H + 1) * s->O + (4 * 32 + 4) * s->H + 16 * 8;
+    return s->L * E * rows * (s->H + 2) + E * rows * s->O + NAME(calls_room)(s) + 16 * 4;
 }
 
 /* Elements of scratch that any of the calls needs. */
@@ -39,7 +44,7 @@ void NAME(agent_room)(const NAME(agent) *g, long *room)
 }
 
 typedef struct {
-    REAL *z, *a, *stats, *y, *rest;
+    REAL *z, *stats, *y, *rest;
 } NAME(network);
 
 /* Room for a network's tape on `rows` rows, from `at` on. */
@@ -47,10 +52,9 @@ static NAME(network) NAME(carve)(REAL *work, long *at, const NAME(shape) *s, lon
 {
     NAME(network) w;
     w.z = work + NAME(take)(at, s->L * E * rows * s->H);
-    w.a = work + NAME(take)(at, s->L * E * rows * s->H);
     w.stats = work + NAME(take)(at, s->L * E * rows * 2);
     w.y = work + NAME(take)(at, E * rows * s->O);
-    w.rest = work + NAME(take)(at, NAME(offset)(s, s->L) + (2 * s->H + 1) * s->O + (4 * 32 + 4) * s->H);
+    w.rest = work + NAME(take)(at, NAME(calls_room)(s));
     return w;
 }
 
@@ -98,14 +102,14 @@ void NAME(td_target)(const NAME(agent) *g, const REAL *restrict phi, const REAL 
         p.N = q.N = R;
         for (long r = 0; r < R; r++)
             memcpy(s + r * O, NAME(seen)(g, observations, i + r, 1), O * sizeof(REAL));
-        NAME(mlp_forward)(&p, s, phi, pw.z, pw.a, pw.stats, pw.y, pw.rest);
+        NAME(mlp_forward)(&p, s, phi, pw.z, pw.stats, pw.y, pw.rest);
         NAME(squash)(R * A, pw.y);
         for (long k = 0; k < R * A; k++) {
             REAL a = pw.y[k] + noise[i * A + k];
             pw.y[k] = a < -1 ? -1 : a > 1 ? 1 : a;
         }
         NAME(beside)(R, O, A, s, pw.y, x);
-        NAME(mlp_forward)(&q, x, theta, qw.z, qw.a, qw.stats, qw.y, qw.rest);
+        NAME(mlp_forward)(&q, x, theta, qw.z, qw.stats, qw.y, qw.rest);
         for (long r = 0; r < R; r++) {
             REAL least = qw.y[r];
             for (long e = 1; e < g->E; e++) {
@@ -130,7 +134,7 @@ void NAME(td_gradient)(const NAME(agent) *g, const REAL *restrict theta,
     REAL *x = work + NAME(take)(&at, n * (O + A)), valid = NAME(count)(n, mask);
     for (long i = 0; i < n; i++)
         NAME(beside)(1, O, A, NAME(seen)(g, observations, i, 0), actions + i * A, x + i * (O + A));
-    NAME(mlp_forward)(&q, x, theta, w.z, w.a, w.stats, w.y, w.rest);
+    NAME(mlp_forward)(&q, x, theta, w.z, w.stats, w.y, w.rest);
     double loss = 0, mean = 0;
     for (long i = 0; i < n; i++) mean += w.y[i] * mask[i];
     for (long e = 0; e < g->E; e++)
@@ -139,15 +143,15 @@ void NAME(td_gradient)(const NAME(agent) *g, const REAL *restrict theta,
             loss += (double)d * d;
             w.y[e * n + i] = d * (2 / valid);
         }
-    NAME(mlp_backward)(&q, x, theta, w.z, w.a, w.stats, w.y, grads, g->stride, NULL, w.rest);
+    NAME(mlp_backward)(&q, x, theta, w.z, w.stats, w.y, grads, g->stride, NULL, w.rest);
     seen[0] = loss / valid;
     seen[1] = mean / valid;
 }
 
-/* pi [n, A] with the policy's tape (s [n, O], z, a, stats), and V_t, V_{t+1} [n] by one critic. */
+/* pi [n, A] with the policy's tape (s [n, O], z, stats), and V_t, V_{t+1} [n] by one critic. */
 void NAME(evaluate)(const NAME(agent) *g, const REAL *restrict phi, const REAL *restrict theta,
                     const REAL *restrict observations, REAL *restrict s, REAL *restrict z,
-                    REAL *restrict a, REAL *restrict stats, REAL *restrict pi, REAL *restrict v,
+                    REAL *restrict stats, REAL *restrict pi, REAL *restrict v,
                     REAL *restrict v_next, REAL *restrict work)
 {
     long n = g->B * g->T, O = g->O, A = g->A, T = g->T, at = 0;
@@ -155,12 +159,12 @@ void NAME(evaluate)(const NAME(agent) *g, const REAL *restrict phi, const REAL *
     NAME(network) pw = NAME(carve)(work, &at, &p, 1, FEW), qw = NAME(carve)(work, &at, &q, 1, FEW);
     REAL *x = work + NAME(take)(&at, FEW * (O + A)), *last = work + NAME(take)(&at, FEW * O);
     for (long i = 0; i < n; i++) memcpy(s + i * O, NAME(seen)(g, observations, i, 0), O * sizeof(REAL));
-    NAME(mlp_forward)(&p, s, phi, z, a, stats, pi, pw.rest);
+    NAME(mlp_forward)(&p, s, phi, z, stats, pi, pw.rest);
     NAME(squash)(n * A, pi);
     for (long i = 0; i < n; i += FEW) {
         q.N = n - i < FEW ? n - i : FEW;
         NAME(beside)(q.N, O, A, s + i * O, pi + i * A, x);
-        NAME(mlp_forward)(&q, x, theta, qw.z, qw.a, qw.stats, v + i, qw.rest);
+        NAME(mlp_forward)(&q, x, theta, qw.z, qw.stats, v + i, qw.rest);
     }
     for (long b = 0; b < g->B; b++) memcpy(v_next + b * T, v + b * T + 1, (T - 1) * sizeof(REAL));
     for (long b = 0; b < g->B; b += FEW) { /* the states after the segments */
@@ -168,10 +172,10 @@ void NAME(evaluate)(const NAME(agent) *g, const REAL *restrict phi, const REAL *
         p.N = q.N = R;
         for (long r = 0; r < R; r++)
             memcpy(last + r * O, NAME(seen)(g, observations, (b + r) * T + T - 1, 1), O * sizeof(REAL));
-        NAME(mlp_forward)(&p, last, phi, pw.z, pw.a, pw.stats, pw.y, pw.rest);
+        NAME(mlp_forward)(&p, last, phi, pw.z, pw.stats, pw.y, pw.rest);
         NAME(squash)(R * A, pw.y);
         NAME(beside)(R, O, A, last, pw.y, x);
-        NAME(mlp_forward)(&q, x, theta, qw.z, qw.a, qw.stats, qw.y, qw.rest);
+        NAME(mlp_forward)(&q, x, theta, qw.z, qw.stats, qw.y, qw.rest);
         for (long r = 0; r < R; r++) v_next[(b + r) * T + T - 1] = qw.y[r];
     }
 }
@@ -194,26 +198,26 @@ void NAME(value_gradient)(const NAME(agent) *g, const REAL *restrict phi, const 
         memcpy(s + i * O, NAME(seen)(g, observations, i, 0), O * sizeof(REAL));
         memcpy(s + (n + i) * O, NAME(seen)(g, others, i, 0), O * sizeof(REAL));
     }
-    NAME(mlp_forward)(&p, s, phi, pw.z, pw.a, pw.stats, pw.y, pw.rest);
+    NAME(mlp_forward)(&p, s, phi, pw.z, pw.stats, pw.y, pw.rest);
     NAME(squash)(2 * n * A, pw.y);
     for (long i = 0; i < 2 * n; i += VALUES) {
         long R = q.N = 2 * n - i < VALUES ? 2 * n - i : VALUES;
         REAL *pi = pw.y + i * A;
         NAME(beside)(R, O, A, s + i * O, pi, x);
-        NAME(mlp_forward)(&q, x, theta, qw.z, qw.a, qw.stats, qw.y, qw.rest);
+        NAME(mlp_forward)(&q, x, theta, qw.z, qw.stats, qw.y, qw.rest);
         for (long r = 0; r < R; r++) {
             REAL weight = share * (i + r < n ? mask[i + r] : others_mask[i + r - n]);
             j += (double)weight * qw.y[r];
             dq[r] = -weight;
         }
-        NAME(mlp_backward)(&q, x, theta, qw.z, qw.a, qw.stats, dq, NULL, 0, dx, qw.rest);
+        NAME(mlp_backward)(&q, x, theta, qw.z, qw.stats, dq, NULL, 0, dx, qw.rest);
         for (long r = 0; r < R; r++)
             for (long k = 0; k < A; k++) {
                 REAL a = pi[r * A + k];
                 pi[r * A + k] = dx[r * I + O + k] * (1 - a * a); /* from here on d(-J) / d x */
             }
     }
-    NAME(mlp_backward)(&p, s, phi, pw.z, pw.a, pw.stats, pw.y, grads, 0, NULL, pw.rest);
+    NAME(mlp_backward)(&p, s, phi, pw.z, pw.stats, pw.y, grads, 0, NULL, pw.rest);
     *value = j;
 }
 

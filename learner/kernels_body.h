@@ -94,6 +94,20 @@ void NAME(act_ln)(long E, long N, long H, long relu, REAL *restrict z, const REA
         }
 }
 
+/* y of act_ln once more, from its z and stats: cheaper than to keep it. */
+static void NAME(act_ln_again)(long N, long H, long relu, const REAL *restrict z,
+                               const REAL *restrict stats, const REAL *restrict gamma,
+                               const REAL *restrict beta, REAL *restrict y)
+{
+    const long E = 1;
+    if (FIXED_SIZES(NAME(rows_again), z, stats, gamma, beta, y)) return;
+    for (long n = 0; n < N; n++) {
+        REAL *yr = y + n * H, mean = stats[2 * n], rstd = stats[2 * n + 1];
+        NAME(activate)(H, relu, z + n * H, yr);
+        for (long j = 0; j < H; j++) yr[j] = (yr[j] - mean) * rstd * gamma[j] + beta[j];
+    }
+}
+
 /* Adjoint of act_ln. dz may be dy. dgamma and dbeta [E, H] are added to; NULL: not wanted. */
 void NAME(act_ln_backward)(long E, long N, long H, long relu, const REAL *dy,
                            const REAL *restrict z, const REAL *restrict stats,

@@ -20,7 +20,7 @@ typedef struct {
 
 /* Places in the tape that `objective_forward` leaves. */
 typedef struct {
-    long pairs, az, aa, astats, embedded, z0, x1, z1, x2, constant, gates, h, c, hz, ha, hstats, bounded, slope, size;
+    long pairs, az, astats, embedded, z0, x1, z1, x2, constant, gates, h, c, hz, hstats, bounded, slope, size;
 } NAME(tape);
 
 static NAME(shape) NAME(action_net)(const NAME(objective) *o)
@@ -67,7 +67,6 @@ static NAME(tape) NAME(tape_places)(const NAME(objective) *o)
     NAME(tape) t;
     t.pairs = NAME(take)(&at, m * 2);
     t.az = NAME(take)(&at, 3 * m * o->H);
-    t.aa = NAME(take)(&at, 3 * m * o->H);
     t.astats = NAME(take)(&at, 3 * m * 2);
     t.embedded = NAME(take)(&at, n * o->H);
     t.z0 = NAME(take)(&at, n * o->H);
@@ -79,7 +78,6 @@ static NAME(tape) NAME(tape_places)(const NAME(objective) *o)
     t.h = NAME(take)(&at, n * o->U);
     t.c = NAME(take)(&at, n * o->U);
     t.hz = NAME(take)(&at, 2 * n * o->H);
-    t.ha = NAME(take)(&at, 2 * n * o->H);
     t.hstats = NAME(take)(&at, 2 * n * 2);
     t.bounded = NAME(take)(&at, n);
     t.slope = NAME(take)(&at, n);
@@ -93,8 +91,8 @@ void NAME(objective_room)(const NAME(objective) *o, long *room)
     long n = o->B * o->T, m = n * o->A, H = o->H, G = 4 * o->U;
     room[0] = NAME(tape_places)(o).size;
     /* what objective_alpha_gradient takes, whose callees' own needs come last */
-    room[1] = m * (2 + 8 * H) + n * (7 * H + 3 * G + 4 * o->U + o->C + 1) + G * (H + o->U + o->C)
-              + NAME(alpha_places)(o).size + (5 * CHUNK + 8) * (H + o->U) + 16 * 32;
+    room[1] = m * (2 + 5 * H) + n * (5 * H + 3 * G + 4 * o->U + o->C + 1) + G * (H + o->U + o->C)
+              + NAME(alpha_places)(o).size + (7 * CHUNK + 8) * (H + o->U) + 16 * 32;
 }
 
 /* (a_t, pi_t), or their tangents (0, u), with each segment's sign. */
@@ -167,13 +165,13 @@ void NAME(objective_forward)(const NAME(objective) *o, const REAL *restrict alph
                              const REAL *restrict mask, REAL *restrict tape, REAL *restrict loss,
                              REAL *restrict work)
 {
-    long n = o->B * o->T, H = o->H, G = 4 * o->U;
+    long n = o->B * o->T, m = n * o->A, H = o->H, G = 4 * o->U;
     NAME(shape) action = NAME(action_net)(o), head = NAME(head_net)(o);
     NAME(alpha) p = NAME(alpha_places)(o);
     NAME(tape) t = NAME(tape_places)(o);
     NAME(pair)(o, actions, pi, sign, tape + t.pairs);
-    NAME(mlp_forward)(&action, tape + t.pairs, alpha, tape + t.az, tape + t.aa, tape + t.astats, NULL, work);
-    NAME(mean_over_actions)(n, o->A, H, tape + t.aa + 2 * n * o->A * H, tape + t.embedded);
+    NAME(mlp_forward)(&action, tape + t.pairs, alpha, tape + t.az, tape + t.astats, work, work + m * H);
+    NAME(mean_over_actions)(n, o->A, H, work, tape + t.embedded);
     NAME(linear)(n, o->F, H, features, alpha + p.w0, alpha + p.b0, tape + t.z0);
     for (long i = 0; i < n; i++) NAME(activate)(H, H / 2, tape + t.z0 + i * H, tape + t.x1 + i * H);
     NAME(linear)(n, H, H, tape + t.x1, alpha + p.w1, alpha + p.b1, tape + t.z1);
@@ -185,7 +183,7 @@ void NAME(objective_forward)(const NAME(objective) *o, const REAL *restrict alph
                    tape + t.gates + i * G, G);
     NAME(lstm)(o->B, o->T, o->U, 1, alpha + p.w_recurrent, mask, tape + t.gates, tape + t.h, tape + t.c);
     REAL *y = tape + t.bounded, *slope = tape + t.slope, eta = o->eta;
-    NAME(mlp_forward)(&head, tape + t.h, alpha + p.head, tape + t.hz, tape + t.ha, tape + t.hstats, y, work);
+    NAME(mlp_forward)(&head, tape + t.h, alpha + p.head, tape + t.hz, tape + t.hstats, y, work);
     for (long i = 0; i < n; i++) {
         y[i] = NAME(tanh)(y[i] / eta);
         slope[i] = (1 - y[i] * y[i]) * mask[i];
@@ -207,14 +205,14 @@ void NAME(objective_action_gradient)(const NAME(objective) *o, const REAL *restr
     REAL *gates = work + NAME(take)(&at, n * G), *wat = work + NAME(take)(&at, G * H);
     REAL *embedded = work + NAME(take)(&at, n * H), *spread = work + NAME(take)(&at, m * H);
     REAL *pairs = work + NAME(take)(&at, m * 2), *rest = work + at;
-    NAME(mlp_backward)(&head, tape + t.h, alpha + p.head, tape + t.hz, tape + t.ha, tape + t.hstats,
+    NAME(mlp_backward)(&head, tape + t.h, alpha + p.head, tape + t.hz, tape + t.hstats,
                        tape + t.slope, NULL, 0, dh, rest);
     NAME(transpose)(U, G, alpha + p.w_recurrent, wt);
     NAME(lstm_backward)(o->B, o->T, U, 1, wt, mask, tape + t.gates, tape + t.c, dh, gates, rest);
     NAME(transpose)(H, G, alpha + p.w_action, wat);
     NAME(linear)(n, G, H, gates, wat, NULL, embedded);
     NAME(over_actions)(n, o->A, H, embedded, spread);
-    NAME(mlp_backward)(&action, tape + t.pairs, alpha, tape + t.az, tape + t.aa, tape + t.astats, spread,
+    NAME(mlp_backward)(&action, tape + t.pairs, alpha, tape + t.az, tape + t.astats, spread,
                        NULL, 0, pairs, rest);
     long one = o->T * o->A;
     for (long b = 0; b < o->B; b++)
@@ -260,25 +258,25 @@ void NAME(objective_alpha_gradient)(const NAME(objective) *o, const REAL *restri
     NAME(alpha) p = NAME(alpha_places)(o);
     NAME(tape) t = NAME(tape_places)(o);
     REAL *pairs = work + NAME(take)(&at, m * 2), *azd = work + NAME(take)(&at, 3 * m * H);
-    REAL *aad = work + NAME(take)(&at, 3 * m * H), *embedded = work + NAME(take)(&at, n * H);
+    REAL *over = work + NAME(take)(&at, m * H), *embedded = work + NAME(take)(&at, n * H);
     REAL *zd = work + NAME(take)(&at, n * G), *hd = work + NAME(take)(&at, n * U), *cd = work + NAME(take)(&at, n * U);
     REAL *ay = work + NAME(take)(&at, n), *ah = work + NAME(take)(&at, n * U), *ahd = work + NAME(take)(&at, n * U);
     REAL *ax = work + NAME(take)(&at, n * G), *axd = work + NAME(take)(&at, n * G);
     REAL *wt = work + NAME(take)(&at, G * (H > U ? H : U)), *wct = work + NAME(take)(&at, G * C);
     REAL *de = work + NAME(take)(&at, n * H), *ded = work + NAME(take)(&at, n * H), *dc = work + NAME(take)(&at, n * C);
-    REAL *hzd = work + NAME(take)(&at, 2 * n * H), *had = work + NAME(take)(&at, 2 * n * H), *rest = work + at;
+    REAL *hzd = work + NAME(take)(&at, 2 * n * H), *rest = work + at;
     NAME(zero)(grads, p.size);
     /* tangent */
     NAME(pair)(o, NULL, u, sign, pairs);
-    NAME(mlp_input_tangent)(&action, pairs, alpha, tape + t.az, tape + t.astats, azd, aad, NULL, rest);
-    NAME(mean_over_actions)(n, o->A, H, aad + 2 * m * H, embedded);
+    NAME(mlp_input_tangent)(&action, pairs, alpha, tape + t.az, tape + t.astats, azd, over, rest);
+    NAME(mean_over_actions)(n, o->A, H, over, embedded);
     NAME(linear)(n, H, G, embedded, alpha + p.w_action, NULL, zd);
     NAME(lstm_tangent)(o->B, o->T, U, 1, alpha + p.w_recurrent, mask, tape + t.gates, tape + t.c, zd, hd, cd);
-    NAME(mlp_input_tangent)(&head, hd, alpha + p.head, tape + t.hz, tape + t.hstats, hzd, had, ay, rest);
+    NAME(mlp_input_tangent)(&head, hd, alpha + p.head, tape + t.hz, tape + t.hstats, hzd, ay, rest);
     for (long i = 0; i < n; i++) ay[i] *= tape[t.slope + i] * tape[t.bounded + i] * (REAL)(-2 / o->eta);
     /* adjoint of both */
-    NAME(mlp_dual_backward)(&head, tape + t.h, hd, alpha + p.head, tape + t.hz, tape + t.ha, tape + t.hstats,
-                            hzd, had, ay, tape + t.slope, grads + p.head, 0, ah, ahd, rest);
+    NAME(mlp_dual_backward)(&head, tape + t.h, hd, alpha + p.head, tape + t.hz, tape + t.hstats,
+                            hzd, ay, tape + t.slope, grads + p.head, 0, ah, ahd, rest);
     NAME(transpose)(U, G, alpha + p.w_recurrent, wt);
     NAME(lstm_dual_backward)(o->B, o->T, U, 1, wt, mask, tape + t.gates, tape + t.c, zd, cd, ah, ahd, ax, axd, rest);
     NAME(previous)(o, tape + t.h, ah);
@@ -299,11 +297,11 @@ void NAME(objective_alpha_gradient)(const NAME(objective) *o, const REAL *restri
         NAME(linear)(R, G, C, x, wct, NULL, dc + i * C);
     }
     NAME(features_backward)(o, alpha, features, tape, dc, grads, rest);
-    REAL *spread = rest, *spread_d = rest + m * H;
-    NAME(over_actions)(n, o->A, H, de, spread);
-    NAME(over_actions)(n, o->A, H, ded, spread_d);
-    NAME(mlp_dual_backward)(&action, tape + t.pairs, pairs, alpha, tape + t.az, tape + t.aa, tape + t.astats,
-                            azd, aad, spread, spread_d, grads, 0, NULL, NULL, rest + 2 * m * H);
+    REAL *over_d = rest;
+    NAME(over_actions)(n, o->A, H, de, over);
+    NAME(over_actions)(n, o->A, H, ded, over_d);
+    NAME(mlp_dual_backward)(&action, tape + t.pairs, pairs, alpha, tape + t.az, tape + t.astats,
+                            azd, over, over_d, grads, 0, NULL, NULL, rest + m * H);
 }
 
 typedef struct {

@@ -65,6 +65,19 @@ FIXED void NAME(rows_forward)(long V, long P, long N, REAL *restrict z, const RE
     }
 }
 
+FIXED void NAME(rows_again)(long V, long P, long N, const REAL *restrict z,
+                            const REAL *restrict stats, const REAL *restrict gamma,
+                            const REAL *restrict beta, REAL *restrict y)
+{
+    for (long n = 0; n < N; n++) {
+        REAL mean = stats[2 * n], rstd = stats[2 * n + 1];
+        EACH {
+            VEC u = NAME(activated)(AT(z, n), v < P);
+            AT(y, n) = (u - mean) * rstd * PARAMETER(gamma) + PARAMETER(beta);
+        }
+    }
+}
+
 FIXED void NAME(rows_backward)(long V, long P, long N, const REAL *dy, const REAL *restrict z,
                                const REAL *restrict stats, const REAL *restrict gamma, REAL *dz,
                                REAL *restrict dgamma, REAL *restrict dbeta, REAL *restrict dbias)

@@ -25,7 +25,6 @@ class FusedTape:
 
     x: Tensor  # [1 or E, N, inputs]
     z: Tensor  # [L, E, N, H], before the activation
-    a: Tensor  # [L, E, N, H], after layer norm
     stats: Tensor  # [L, E, N, 2]
     shape: Shape
 
@@ -36,7 +35,6 @@ class FusedTangentTape:
 
     xd: Tensor  # [E, N, inputs]
     zd: Tensor  # [L, E, N, H]
-    ad: Tensor  # [L, E, N, H]
 
 
 def flat(net: MLP, views: Views) -> tuple[Tensor, int]:
@@ -58,11 +56,10 @@ def forward(net: MLP, p: Views, x: Tensor) -> tuple[Tensor, FusedTape]:
     x = x if x.is_contiguous() else x.contiguous()
     shape = shape_of(net, first.shape[0], x, stride)
     z = x.new_empty(net.hidden_layers, shape.E, shape.N, net.hidden_units)
-    a, stats = torch.empty_like(z), x.new_empty(net.hidden_layers, shape.E, shape.N, 2)
-    y = x.new_empty(shape.E, shape.N, net.outputs) if net.outputs else a[-1]
-    work = x.new_empty(net.hidden_units * max(net.outputs, 1))
-    kernels.call("mlp_forward", x.dtype, shape, x, first, z, a, stats, y, work)
-    return y, FusedTape(x, z, a, stats, shape)
+    stats = x.new_empty(net.hidden_layers, shape.E, shape.N, 2)
+    y = x.new_empty(shape.E, shape.N, net.outputs or net.hidden_units)
+    kernels.call("mlp_forward", x.dtype, shape, x, first, z, stats, y, _work(net, x, 2))
+    return y, FusedTape(x, z, stats, shape)
 
 
 def shape_of(net: MLP, members: int, x: Tensor, stride: int) -> Shape:
@@ -90,8 +87,8 @@ def backward(
     shape = tape.shape
     dx = dy.new_empty(shape.E, shape.N, net.inputs) if want_input else None
     kernels.call(
-        "mlp_backward", dy.dtype, shape, tape.x, first, tape.z, tape.a, tape.stats,
-        dy.contiguous(), target, stride, dx, _work(net, dy, 2),
+        "mlp_backward", dy.dtype, shape, tape.x, first, tape.z, tape.stats,
+        dy.contiguous(), target, stride, dx, _work(net, dy, 3),
     )  # fmt: skip
     return dx
 
@@ -100,10 +97,10 @@ def parameter_tangent(net: MLP, p: Views, v: Views, tape: FusedTape) -> Tensor:
     """See `mlp.parameter_tangent`."""
     (first, _), (direction, stride) = flat(net, p), flat(net, v)
     yd = tape.x.new_empty(tape.shape.E, tape.shape.N, net.outputs)
-    work = _work(net, yd, 2)
+    work = _work(net, yd, 3)
     kernels.call(
         "mlp_parameter_tangent", yd.dtype, tape.shape, tape.x, first, direction, stride, tape.z,
-        tape.a, tape.stats, yd, work,
+        tape.stats, yd, work,
     )  # fmt: skip
     return yd
 
@@ -114,13 +111,13 @@ def input_tangent(
     """See `mlp.input_tangent`."""
     first, _ = flat(net, p)
     xd = xd.expand(tape.shape.E, -1, -1).contiguous()
-    zd, ad = torch.empty_like(tape.z), torch.empty_like(tape.z)
-    yd = xd.new_empty(tape.shape.E, tape.shape.N, net.outputs) if net.outputs else ad[-1]
-    work = xd.new_empty(net.hidden_units * (net.outputs + 2))
+    zd = torch.empty_like(tape.z)
+    yd = xd.new_empty(tape.shape.E, tape.shape.N, net.outputs or net.hidden_units)
+    work = _work(net, xd, 2)
     kernels.call(
-        "mlp_input_tangent", xd.dtype, tape.shape, xd, first, tape.z, tape.stats, zd, ad, yd, work
+        "mlp_input_tangent", xd.dtype, tape.shape, xd, first, tape.z, tape.stats, zd, yd, work
     )
-    return yd, FusedTangentTape(xd, zd, ad)
+    return yd, FusedTangentTape(xd, zd)
 
 
 def dual_backward(
@@ -137,9 +134,9 @@ def dual_backward(
     (first, _), (target, stride) = flat(net, p), flat(net, grads)
     pair = ayd.new_empty(2, tape.shape.E, tape.shape.N, net.inputs) if want_input else None
     kernels.call(
-        "mlp_dual_backward", ayd.dtype, tape.shape, tape.x, tangents.xd, first, tape.z, tape.a,
-        tape.stats, tangents.zd, tangents.ad, None if ay is None else ay.contiguous(),
+        "mlp_dual_backward", ayd.dtype, tape.shape, tape.x, tangents.xd, first, tape.z,
+        tape.stats, tangents.zd, None if ay is None else ay.contiguous(),
         ayd.contiguous(), target, stride, None if pair is None else pair[0],
-        None if pair is None else pair[1], _work(net, ayd, 4),
+        None if pair is None else pair[1], _work(net, ayd, 6),
     )  # fmt: skip
     return None if pair is None else (pair[0], pair[1])
