@@ -53,11 +53,12 @@ def test_the_populations_values_are_over_the_latest_rows_of_each_environment() -
     assert table.values([replace(rows[3], return_mean=None, life=2)])[f"{prefix}max"] == 4.0
 
 
-def test_an_interquartile_mean_is_that_of_rliable() -> None:
+@pytest.mark.parametrize("count", range(1, 10))
+def test_an_interquartile_mean_is_that_of_rliable(count: int) -> None:
     import numpy as np
     from rliable.metrics import aggregate_iqm
 
-    returns = [3.0, -1.0, 12.0, 5.0, 4.0, 90.0, 7.0]
+    returns = [3.0, -1.0, 12.0, 5.0, 4.0, 90.0, 7.0, -60.0, 2.0][:count]
     assert return_statistics(returns)["iqm"] == pytest.approx(
         float(aggregate_iqm(np.array(returns)[:, None]))
     )
