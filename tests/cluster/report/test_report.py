@@ -110,8 +110,22 @@ def test_a_change_within_two_standard_errors_is_no_trend(train_run, tmp_path: Pa
     assert "E: return of the population 50 → 54 (no clear change)" in page.sections["glance"]
 
 
+@pytest.mark.parametrize(("rejected", "sign"), [(10, "good"), (11, "warning")])
+def test_more_than_a_hundredth_refused_is_a_warning(
+    train_run, tmp_path: Path, rejected: int, sign: str
+) -> None:
+    run = train_run("run")
+    last = read_metrics(run).objective[-1]
+    row = replace(last, accepted=1_000 - rejected, rejected=rejected)
+    MetricsWriter(run / METRICS_FILE).write([row])
+    text = make_report([tmp_path], tmp_path / "out").read_text()
+    (line,) = [line for line in text.splitlines() if f"{rejected} refused" in line]
+    assert f'class="{sign}"' in line
+
+
 def test_faults_are_counted_and_told(page: Page) -> None:
-    assert page.row("restarted") == ["restarted", "2"]
+    counted = page.rows[page.rows.index(["what", "times"]) + 1 :]
+    assert [row for row in counted if len(row) == 2] == [["restarted", "2"]]
     told = [row for row in page.rows if len(row) == 3 and row[1] == "1"]
     assert [row[2] for row in told] == ["restarted (1/5) at step 500: <killed>"] * 2
     assert "1 checkpoints, 0 rebirths" in page.sections["training-0"]
