@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Protocol, TextIO
 
 from metagenrl.cluster.command_line import parse
-from metagenrl.cluster.config import StoreOption, TrainConfig, UsageError
-from metagenrl.cluster.config_io import build, load_mapping
+from metagenrl.cluster.config import StoreOption
+from metagenrl.cluster.config_io import build
 from metagenrl.cluster.control import Remote
 from metagenrl.cluster.control_config import RunReference
 from metagenrl.cluster.published import PublishedStatus, Sighting
 from metagenrl.cluster.rate import duration
 from metagenrl.cluster.reach import reach
 from metagenrl.cluster.status import status_line
-from metagenrl.cluster.validate import CONFIG_FILE, check_is_run
+from metagenrl.cluster.validate import training_config
 from metagenrl.learner.hyperparams import require
 from metagenrl.objective_server.store_address import StoreAddress
 from tyro.conf import Positional
@@ -72,16 +72,7 @@ def top_config(argv: Sequence[str]) -> TopConfig:
 def check_top(config: TopConfig) -> None:
     """Refuse what is neither a meta-training run's folder nor an id that can be asked for."""
     if not config.asks:
-        check_is_run("run", Path(config.run))
         training_config(Path(config.run))
-
-
-def training_config(run: Path) -> TrainConfig:
-    """The configuration of a meta-training run. Raises `UsageError` for another kind of run."""
-    values = load_mapping(run / CONFIG_FILE, "run")
-    if "envs" not in values:
-        raise UsageError(f"run: got {str(run)!r} (no meta-training), allowed: a run of `train`")
-    return build(TrainConfig, values)
 
 
 def top(config: TopConfig, stream: TextIO | None = None) -> int:

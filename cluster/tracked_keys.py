@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 AGENT_AXIS, AXIS = "agent/<agent>/steps", "steps"
 HELD_OUT_AXIS, TEST_AXIS = "heldout/steps", "test/steps"
+WAITING = "heldout/waiting"
+"""Of the run as it is now, unlike the rest of its family, which is about a version of the past."""
 OVERALL = "all"
 """Label `env` of a Prometheus metric that also exists by environment."""
 
@@ -22,10 +24,13 @@ class Key:
     template: str
     meaning: str
     wandb_only: bool = False
+    own_axis: str | None = None  # where it is not that of its family
 
     @property
     def axis(self) -> str:
         """The key that is the x axis of its plots."""
+        if self.own_axis is not None:
+            return self.own_axis
         first = self.template.split("/")[0]
         axes = {"agent": AGENT_AXIS, "heldout": HELD_OUT_AXIS, "test": TEST_AXIS}
         return axes.get(first, AXIS)
@@ -98,7 +103,7 @@ KEYS = (
     Key("heldout/score", "what versions are compared by (see `metric` in objectives/best.json)"),
     Key("heldout/best_version", "version with the highest score so far"),
     Key("heldout/best_score", "its score"),
-    Key("heldout/waiting", "tests that are not finished"),
+    Key(WAITING, "tests that are not finished", own_axis=AXIS),
     Key("heldout/given_up", "tests that failed or hung every time they were begun"),
     Key("test/steps", "of a meta-test or baseline: steps of an agent", wandb_only=True),
     Key("test/<env>/return_iqm", "interquartile mean of the agents' returns", wandb_only=True),

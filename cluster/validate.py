@@ -94,7 +94,7 @@ def check_show(config: ShowConfig) -> None:
 
 def check_workspace(config: WorkspaceConfig) -> None:
     """Refuse a folder that holds no run, and where there is nowhere to put the workspace."""
-    check_is_run("run", config.run)
+    training_config(config.run)
     if config.out is None and not config.entity:
         raise UsageError("entity: missing, allowed: an account at Weights & Biases, or --out FILE")
     if config.out is not None and not config.out.absolute().parent.is_dir():
@@ -107,6 +107,15 @@ def check_is_run(field: str, folder: Path) -> None:
         raise UsageError(
             f"{field}: got {str(folder)!r} (no {CONFIG_FILE} in it), allowed: the folder of a run"
         )
+
+
+def training_config(run: Path) -> TrainConfig:
+    """The configuration of a meta-training run. Raises `UsageError` for anything else."""
+    check_is_run("run", run)
+    values = load_mapping(run / CONFIG_FILE, "run")
+    if "envs" not in values or "algo" in values:  # a baseline of a meta-learner has both
+        raise UsageError(f"run: got {str(run)!r} (no meta-training), allowed: a run of `train`")
+    return build(TrainConfig, values)
 
 
 def check_resume(config: TrainConfig, resume: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from metagenrl.cluster.follower_job import FollowerJob
 from metagenrl.cluster.records import AgentRow, MetricsRow
 from metagenrl.cluster.run_records import ScoreRow, SnapshotRow
-from metagenrl.cluster.tracked_keys import AXIS, HELD_OUT_AXIS
+from metagenrl.cluster.tracked_keys import AXIS, HELD_OUT_AXIS, WAITING
 from metagenrl.cluster.tracked_values import Values, by_agent
 from metagenrl.cluster.wandb_account import wandb_id
 from metagenrl.cluster.wandb_run import (
@@ -118,6 +118,7 @@ class WandbLog:
         for prefix in ("population", "meta", "objective", "server", "system"):
             self._run.axis(f"{prefix}/*", AXIS)
         self._run.axis("heldout/*", HELD_OUT_AXIS)
+        self._run.axis(WAITING, AXIS)
         for index in range(self._job.agents):
             self._run.axis(f"agent/{index:02d}/*", f"agent/{index:02d}/steps")
 

@@ -119,7 +119,7 @@ def _gradients(history: RunHistory) -> list[Fact]:
     if cosines.size:
         recent = float(cosines[-max(1, cosines.size // 5) :].mean())
         word = "they hardly agree" if recent < WEAK else "they agree"
-        value = f"{recent:+.2f}".replace("-", "\N{MINUS SIGN}")
+        value = f"{round(recent, 2) + 0.0:+.2f}".replace("-", "\N{MINUS SIGN}")
         text = f"cosine between agents' meta-gradients {value} in the last fifth: {word}"
         facts.append(Fact(text, "warning" if recent < WEAK else "good"))
     return facts

@@ -187,8 +187,8 @@ class OfflineRun:
         return {row[axis]: row[key] for row in self.history() if key in row}
 
     def axes(self) -> dict[str, str]:
-        """What keys, by pattern, are drawn over."""
-        return {metric.glob_name: metric.step_metric for metric in self.of_kind("metric")}
+        """What keys, by name or pattern, are drawn over."""
+        return {m.glob_name or m.name: m.step_metric for m in self.of_kind("metric")}
 
     def artifacts(self) -> list[Any]:
         """Those that the run made or used, in order."""

@@ -5,11 +5,11 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 import pytest
-from metagenrl.cluster import line_reader
+from metagenrl.cluster import follower, line_reader
 from metagenrl.cluster.config import TrainConfig
 from metagenrl.cluster.follower import Follower
 from metagenrl.cluster.follower_job import FollowerJob
@@ -109,15 +109,15 @@ def test_steps_are_rounds_and_every_score_has_its_own(
     tmp_path: Path, writer: MetricsWriter
 ) -> None:
     shown = Shown()
-    follower = Follower(job(tmp_path), shown)
+    following = Follower(job(tmp_path), shown)
     writer.write([AGENT, replace(AGENT, agent=1), OBJECTIVE, replace(AGENT, round=15)])
-    follower.catch_up()
+    following.catch_up()
     assert shown.steps == [10, 15]
     assert shown.logged[0][1]["agent/01/return"] == -3.0
     assert shown.logged[0][1]["meta/gradient_norm"] == 0.5
     # A run's last tests end when no round is open any more: the step goes on by itself.
     writer.write([replace(SCORE, round=15), replace(SCORE, round=15, version=20)])
-    follower.catch_up()
+    following.catch_up()
     assert shown.steps == [10, 15, 16, 17]
     assert [values["heldout/version"] for _, values in shown.logged[2:]] == [10, 20]
     assert shown.scores == [10, 20]
@@ -161,6 +161,20 @@ def test_everything_written_before_the_stop_is_shown(tmp_path: Path, writer: Met
     assert (shown.steps, shown.finished) == ([10], True)
 
 
+def test_the_follower_of_a_killed_run_is_waited_for(tmp_path: Path) -> None:
+    held: list[IO[str]] = []
+    with follower._wait_for_predecessor(tmp_path):
+        successor = threading.Thread(
+            target=lambda: held.append(follower._wait_for_predecessor(tmp_path)), daemon=True
+        )
+        successor.start()
+        successor.join(1.0)
+        assert held == []
+    successor.join(60.0)
+    assert len(held) == 1
+    held[0].close()
+
+
 def _tracking(run_dir: Path, **options: Any) -> Tracking:
     config = TrainConfig(
         envs=("E",), agents=2, run_dir=run_dir, engine="inprocess", wandb="disabled",
@@ -171,9 +185,9 @@ def _tracking(run_dir: Path, **options: Any) -> Tracking:
 
 def _follower(tracking: Tracking) -> psutil.Process:
     """The process of the only tracker: not whichever is found, earlier ones may still end."""
-    (follower,) = tracking._followers
-    assert follower._process is not None
-    return psutil.Process(follower._process.pid)
+    (only,) = tracking._followers
+    assert only._process is not None
+    return psutil.Process(only._process.pid)
 
 
 def test_a_followers_death_is_one_line_and_nothing_else(

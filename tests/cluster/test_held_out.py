@@ -2,7 +2,7 @@
 
 import errno
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from metagenrl.cluster.config import TrainConfig
 from metagenrl.cluster.config_io import to_dict
 from metagenrl.cluster.held_out import HeldOut
 from metagenrl.cluster.held_out_config import HeldOutOptions
-from metagenrl.cluster.held_out_trials import FIRST_SEED, kept_candidates
+from metagenrl.cluster.held_out_trials import FIRST_SEED, NICENESS, kept_candidates, mean_return
 from metagenrl.cluster.intervals import Moment
 from metagenrl.cluster.metrics import METRICS_FILE, MetricsWriter, read_metrics
 from metagenrl.cluster.records import EvaluationRow, to_line
@@ -122,6 +122,24 @@ def test_results_enter_in_the_order_of_versions_and_the_best_is_noted(tmp_path: 
         "version": 10, "score": 7.5, "metric": "mean return in E after 200000 steps, 2 seeds",
     }  # fmt: skip
     assert find_snapshot(tmp_path, "best") == snapshot_path(tmp_path, 10)
+
+
+def test_new_agents_are_as_those_of_the_population_and_get_out_of_its_way(tmp_path: Path) -> None:
+    options = {"eval_steps": 70_000, "eval_episodes": 4, "eval_timeout": 9.0, "eval_seeds": 1}
+    run = Run(tmp_path, **options)
+    run.reach(10)
+    (job,) = run.runner.jobs
+    assert (job.env, job.steps, job.eval_episodes) == ("E", 70_000, 4)
+    assert (job.agent, job.objective.architecture) == (run.config.agent, run.config.objective)
+    assert ObjectiveSnapshot.load(Path(job.objective.snapshot)).version == 10
+    assert (job.niceness, job.timeout) == (NICENESS, 9.0)
+
+
+def test_an_agent_that_diverged_leaves_no_mean() -> None:
+    one = EvaluationRow("l", "E", 0, 10, 4.0, (4.0,))
+    assert mean_return([one, replace(one, return_mean=8.0)]) == 6.0
+    assert mean_return([one, replace(one, return_mean=None)]) is None
+    assert mean_return([]) is None
 
 
 def test_versions_are_due_when_a_multiple_is_passed(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,13 @@ from pathlib import Path
 import pytest
 from metagenrl.cluster.config import TrainConfig
 from metagenrl.cluster.config_io import to_yaml
+from metagenrl.cluster.control import Condition, PopulationStatus, Request
+from metagenrl.cluster.evaluation_config import BaselineConfig
 from metagenrl.cluster.metrics import METRICS_FILE, MetricsWriter
 from metagenrl.cluster.published import PublishedStatus, RowFollower
 from metagenrl.cluster.records import AgentRow, EventRow, ObjectiveRow
-from metagenrl.cluster.top import SILENCE, TopConfig, top
+from metagenrl.cluster.status import RunStatus
+from metagenrl.cluster.top import SILENCE, AskedStatus, TopConfig, top
 
 ENVS = ("Pendulum-v1", "Hopper-v5")
 AGENT = AgentRow(
@@ -108,6 +112,39 @@ def test_a_silent_run_is_said_to_be_silent(run: Path, publish) -> None:
     top(TopConfig(str(run), once=True), stream)
     assert "no news for" in stream.getvalue()
     assert PublishedStatus(run, CONFIG).look().silent > SILENCE
+
+
+class Asked:
+    """A population that answers as if it had said so just now, or not at all."""
+
+    def __init__(self, condition: Condition | None, run: RunStatus) -> None:
+        self._condition, self._run = condition, run
+
+    def status(self) -> PopulationStatus | None:
+        if self._condition is None:
+            return None
+        return PopulationStatus(self._condition, 2, 2, time.time(), self._run)
+
+    def ask(self, request: Request, timeout: float) -> None:
+        raise AssertionError("top only looks")
+
+
+def test_a_population_that_is_asked_says_itself_whether_it_has_ended(run: Path, publish) -> None:
+    publish(AGENT)
+    status = PublishedStatus(run, CONFIG).look().status
+    going, ended = (AskedStatus(Asked(c, status)).look() for c in ("running", "ended"))
+    assert (going.status, going.finished, ended.finished) == (status, False, True)
+    with pytest.raises(ConnectionError, match="nothing answers"):
+        AskedStatus(Asked(None, status)).look()
+
+
+def test_only_meta_training_is_watched(tmp_path: Path, refusal) -> None:
+    config = BaselineConfig(env="Pendulum-v1", algo="td3", run_dir=tmp_path)
+    (tmp_path / "config.yaml").write_text(to_yaml(config))
+    for command in ("top", "workspace --out x.json"):
+        assert refusal(f"{command} {tmp_path}") == (
+            f"run: got {str(tmp_path)!r} (no meta-training), allowed: a run of `train`"
+        )
 
 
 class Terminal(io.StringIO):

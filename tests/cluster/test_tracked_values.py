@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from metagenrl.cluster.records import AgentRow, ObjectiveRow
-from metagenrl.cluster.run_records import HeldOutRow, ScoreRow, SystemRow
+from metagenrl.cluster.records import AgentRow, EventRow, ObjectiveRow
+from metagenrl.cluster.run_records import GIVEN_UP, HeldOutRow, ScoreRow, SystemRow
 from metagenrl.cluster.tracked_keys import KEYS, find_key, markdown, prometheus_metric
 from metagenrl.cluster.tracked_values import ValueTable, by_agent, return_statistics
 
@@ -53,11 +53,12 @@ def test_the_populations_values_are_over_the_latest_rows_of_each_environment() -
     assert table.values([replace(rows[3], return_mean=None, life=2)])[f"{prefix}max"] == 4.0
 
 
-def test_an_interquartile_mean_is_that_of_rliable() -> None:
+@pytest.mark.parametrize("count", range(1, 10))
+def test_an_interquartile_mean_is_that_of_rliable(count: int) -> None:
     import numpy as np
     from rliable.metrics import aggregate_iqm
 
-    returns = [3.0, -1.0, 12.0, 5.0, 4.0, 90.0, 7.0]
+    returns = [3.0, -1.0, 12.0, 5.0, 4.0, 90.0, 7.0, -60.0, 2.0][:count]
     assert return_statistics(returns)["iqm"] == pytest.approx(
         float(aggregate_iqm(np.array(returns)[:, None]))
     )
@@ -81,6 +82,24 @@ def test_held_out_results_appear_once_a_version_is_complete() -> None:
     assert (values["heldout/F/return"], values["heldout/score"]) == (8.0, 8.0)
     assert (values["heldout/F/return_min"], values["heldout/F/return_max"]) == (7.0, 9.0)
     assert (values["heldout/steps"], values["heldout/best_version"]) == (20.0, 10)
+
+
+def test_tests_that_were_given_up_are_counted() -> None:
+    table = ValueTable(2)
+    gone = EventRow(1.0, 12, GIVEN_UP, None, "killed")
+    table.values([gone, replace(gone, what="test restarted")])
+    assert table.values([gone, SCORE])["heldout/given_up"] == 2.0
+
+
+def test_the_axis_never_goes_back() -> None:
+    """Rows of agents 0 and 1, a life's end, come after a version that the others had reached."""
+    table = ValueTable(4)
+    rows = [replace(AGENT, agent=agent, steps=100) for agent in range(4)]
+    assert table.values(rows)["steps"] == 100.0
+    assert table.values([replace(OBJECTIVE, agent_steps=480)])["steps"] == 120.0
+    ended = [replace(AGENT, agent=agent, steps=126) for agent in range(2)]
+    assert table.values(ended)["steps"] == 120.0  # not (126 + 126 + 100 + 100) / 4
+    assert table.values([replace(SYSTEM, agent_steps=520)])["steps"] == 130.0
 
 
 def test_what_is_not_known_is_left_out() -> None:

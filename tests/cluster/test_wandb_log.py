@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from metagenrl.cluster import wandb_run
+from metagenrl.cluster import wandb_log, wandb_run
 from metagenrl.cluster.follower_job import FollowerJob
 from metagenrl.cluster.records import AgentRow
 from metagenrl.cluster.run_records import ScoreRow, SnapshotRow
@@ -67,6 +67,7 @@ def test_offline_file_holds_the_values(
     axes = run.axes()
     assert axes["agent/01/*"] == "agent/01/steps"
     assert axes["heldout/*"] == "heldout/steps"
+    assert axes["heldout/waiting"] == "steps"
     names = ("population", "meta", "objective", "server", "system")
     assert {axes[f"{name}/*"] for name in names} == {"steps"}
     assert (run.run.run_id, run.run.project) == (GROUP, "metagenrl")
@@ -129,7 +130,10 @@ def test_held_out_tests_are_a_run_that_used_what_the_population_made(
     assert (used.use_after_commit, used.name) == (True, made[0].name)
     assert used.digest == made[0].digest != made[1].digest
     assert list(used.aliases) == ["version-50"]  # the latest one stays version 60
-    assert tests.shown("heldout/E/return", "heldout/steps") == {25.0: 7.0}
+    (row,) = tests.history()
+    assert {key: value for key, value in row.items() if not key.startswith("_")} == {
+        "heldout/steps": 25.0, "heldout/E/return": 7.0,
+    }  # fmt: skip
     assert runs[GROUP].shown("heldout/E/return", "heldout/steps") == {25.0: 7.0}
     assert [run.run.run_group for run in runs.values()] == [GROUP] * 2
     assert tests.axes() == {"heldout/*": "heldout/steps"}
@@ -144,6 +148,20 @@ def test_the_heat_map_is_part_of_the_run(tmp_path: Path, offline_runs: Runs) -> 
     assert row["population/heat_map/_type"] == "image-file"
     picture = run.file.parent / "files" / row["population/heat_map/path"]
     assert picture.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_heat_map_is_drawn_anew_while_the_run_goes_on(
+    tmp_path: Path, offline_runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wandb_log, "PICTURE_SECONDS", 0.0)
+    log = WandbLog(job(tmp_path))
+    log.log({"steps": 20.0}, 10)
+    log.remember([AGENT])
+    log.log({"steps": 40.0}, 20)
+    log.finish()
+    (run,) = offline_runs(tmp_path).values()
+    drawn = ["population/heat_map/path" in row for row in run.history()]
+    assert drawn == [True, True]  # W&B puts a picture beside the values of the next step
 
 
 def test_agents_have_runs_of_their_own_in_the_same_group(

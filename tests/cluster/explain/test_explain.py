@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.image
@@ -151,6 +152,29 @@ def test_the_versions_start_untrained_and_end_with_the_one_explained(
     assert versions[0] == "0"
     assert versions[-1] == str(there[-1])
     assert len(versions) == 3
+
+
+def test_versions_after_the_one_explained_are_left_out(run: Path, tmp_path: Path) -> None:
+    first, *later = snapshot_versions(run)
+    assert later
+    config = ExplainConfig(
+        run, str(first), agents=1, minibatches=1, versions=9, out=tmp_path / "out"
+    )
+    text, _ = make_explanation(config)
+    table = text.split("## How it changed")[1].strip().splitlines()[2:]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table]
+    assert [row[0] for row in rows] == ["0", str(first)]
+    assert rows[0][1:] != rows[1][1:]
+    aligned = [line for line in text.splitlines() if ADVANTAGE in line and line.startswith("| ")]
+    shown = np.mean([float(line.split("|")[3]) for line in aligned[:2]])  # one agent each
+    assert float(rows[1][1]) == pytest.approx(shown, abs=0.011)  # both rounded
+
+
+def test_stored_agents_are_as_many_as_asked_for_in_each_environment(run: Path) -> None:
+    alone = replace(from_yaml(run / "config.yaml"), envs=ENVS[:1])  # then both are of the first
+    for wanted, names in ((1, ["agent 0"]), (2, ["agent 0", "agent 1"])):
+        found = stored_samples(run, alone, agents=wanted, minibatches=1, seed=0)
+        assert [sample.name for sample in found] == names
 
 
 def test_version_0_is_what_the_run_started_from(run: Path) -> None:

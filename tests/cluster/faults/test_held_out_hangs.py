@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -53,8 +54,13 @@ def test_those_that_hang_cost_their_version_and_no_other_test(
     held_out = HeldOut(settings, pool, rows.append, lambda: Moment(1.0, 7, 7))
     alpha = first_alpha(settings).numpy()
     held_out.request(ObjectiveSnapshot(alpha, 7, to_dict(settings.objective), ("E",), 14, "r"))
+    deadline = time.monotonic() + 300.0
+
+    def bounded(left: int) -> None:
+        assert time.monotonic() < deadline, f"{left} tests never end"
+
     try:
-        held_out.finish(lambda left: None)
+        held_out.finish(bounded)
         assert pool.outstanding == 0
     finally:
         held_out.close()

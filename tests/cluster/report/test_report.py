@@ -9,7 +9,7 @@ from pathlib import Path
 
 import matplotlib.image
 import pytest
-from metagenrl.cluster.metrics import METRICS_FILE, MetricsWriter
+from metagenrl.cluster.metrics import METRICS_FILE, MetricsWriter, read_metrics
 from metagenrl.cluster.report.assemble import make_report
 from metagenrl.cluster.run_history import read_history
 from metagenrl.cluster.run_records import HeldOutRow
@@ -81,7 +81,7 @@ def test_the_table_marks_what_was_seen(page: Page) -> None:
     _, hopper, ant = page.row("MetaGenRL Pendulum & Hopper, 4 agents")
     assert hopper.startswith("11 (")
     assert hopper.endswith(")† | IQM 11, 3 agents")
-    assert ant.startswith("2 (")
+    assert ant.startswith("3 (1 … 6")  # above the control, and not known to be
     assert "†" not in ant
     assert page.row("random objective")[1] == "2 (2 … 2) | IQM 2, 2 agents"
     titles = [a["aria-label"] for tag, a in page.tags if tag == "svg" and a.get("role") == "img"]
@@ -98,8 +98,34 @@ def test_the_top_tells_what_is_known(page: Page) -> None:
     assert "cosine between agents' meta-gradients +0.25" in text
 
 
+def test_a_change_within_two_standard_errors_is_no_trend(train_run, tmp_path: Path) -> None:
+    """Two agents, at 0 and 100, rise by 4: their mean is known to 50."""
+    run = train_run("run", agents=2)
+    kept = read_metrics(run)
+    rows = [replace(r, agent=a, env="E", return_mean=100.0 * a + 4 * (r.steps > 500))
+            for r in kept.agents if r.agent == 0 for a in (0, 1)]  # fmt: skip
+    (run / METRICS_FILE).unlink()
+    MetricsWriter(run / METRICS_FILE).write(rows)
+    page = Page(make_report([tmp_path], tmp_path / "out"))
+    assert "E: return of the population 50 → 54 (no clear change)" in page.sections["glance"]
+
+
+@pytest.mark.parametrize(("rejected", "sign"), [(10, "good"), (11, "warning")])
+def test_more_than_a_hundredth_refused_is_a_warning(
+    train_run, tmp_path: Path, rejected: int, sign: str
+) -> None:
+    run = train_run("run")
+    last = read_metrics(run).objective[-1]
+    row = replace(last, accepted=1_000 - rejected, rejected=rejected)
+    MetricsWriter(run / METRICS_FILE).write([row])
+    text = make_report([tmp_path], tmp_path / "out").read_text()
+    (line,) = [line for line in text.splitlines() if f"{rejected} refused" in line]
+    assert f'class="{sign}"' in line
+
+
 def test_faults_are_counted_and_told(page: Page) -> None:
-    assert page.row("restarted") == ["restarted", "2"]
+    counted = page.rows[page.rows.index(["what", "times"]) + 1 :]
+    assert [row for row in counted if len(row) == 2] == [["restarted", "2"]]
     told = [row for row in page.rows if len(row) == 3 and row[1] == "1"]
     assert [row[2] for row in told] == ["restarted (1/5) at step 500: <killed>"] * 2
     assert "1 checkpoints, 0 rebirths" in page.sections["training-0"]
@@ -145,12 +171,14 @@ def test_progress_by_version_from_tests_and_held_out_evaluation(
     for version in (1, 9):
         curves = [{100: float(version)}] * 2
         new_agents(f"run/tests/{version}", "Ant-v5", curves, "learned", version=version, **origin)
+    new_agents("run/tests/random", "Ant-v5", [{100: 0.0}], "random")
     row = HeldOutRow(200.0, 9, 1, 100, "Walker2d-v5", 0, 50, 3.0, (3.0,))
     MetricsWriter(run / METRICS_FILE).write([row, replace(row, version=9, return_mean=4.0)])
     page = Page(make_report([run], tmp_path / "out"))
     titles = [a.get("aria-label") for tag, a in page.tags if tag == "svg"]
     assert {"Ant-v5", "Walker2d-v5"} <= set(titles)
     assert "run, held-out" in page.sections["versions"]
+    assert "Dashed: the objective that was never trained." in page.sections["versions"]
     text = (tmp_path / "out" / "report.html").read_text()
     legend = re.findall(r'style="stroke: ([^"]+)"[^<]*/></svg>(run|run, held-out)<', text)
     assert len({color for color, _ in legend}) == len(legend) == 2
