@@ -15,17 +15,17 @@ COHORTS_STAY = (
 """Why cohorts are not scaled: who works with whom is settled when a run begins."""
 
 
-def cohort_plan(config: TrainConfig, cores: float) -> Plan:
+def cohort_plan(config: TrainConfig, places: float) -> Plan:
     """The agents of each cohort, ascending; a cohort's agents share one environment.
 
-    `auto` makes as few cohorts as keep `cores` busy: at least one for each environment, because
-    what a cohort sends is one environment's gradient.
+    `auto` makes as few cohorts as keep `places` (cores, or GPUs) busy: at least one for each
+    environment, because what a cohort sends is one environment's gradient.
     """
     environments = len(config.envs)
     peers = [range(index, config.agents, environments) for index in range(environments)]
     size = config.agents_per_actor
     if size == "auto":
-        wanted = max(1, int(cores) // environments)  # cohorts of each environment
+        wanted = max(1, int(places) // environments)  # cohorts of each environment
         sizes = [-(-len(agents) // wanted) for agents in peers]
     else:
         sizes = [int(size)] * environments

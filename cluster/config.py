@@ -16,7 +16,14 @@ from typing import Annotated, Literal
 
 from metagenrl.cluster.held_out_config import HeldOutOptions
 from metagenrl.cluster.tracking_config import TrackingOptions
-from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig, require
+from metagenrl.learner.hyperparams import (
+    AgentConfig,
+    Device,
+    MetaConfig,
+    ObjectiveConfig,
+    require,
+    require_stackable,
+)
 from metagenrl.objective_server.store_address import StoreAddress
 from tyro.conf import OmitArgPrefixes, Positional
 from tyro.constructors import PrimitiveConstructorSpec
@@ -95,6 +102,11 @@ class TrainConfig:
     agents_per_actor: int | Literal["auto"] = 1
     """Agents of one environment that share an actor and answer together; auto: as many as keep
     every core busy."""
+    stacked: bool = False
+    """Compute the agents of an actor together, parameters along a leading axis; always on cuda."""
+    device: Device = "cpu"
+    """Where agents learn; on cuda those of an actor together, for all of them on one GPU take
+    --agents-per-actor auto."""
     store: StoreOption = field(default_factory=StoreAddress)
     """The server's state: `file` (run_dir alone), or redis://:PASSWORD@HOST:PORT/DB as well
     (rediss://: TLS). The password may stand in METAGENRL_REDIS_PASSWORD; it is saved nowhere."""
@@ -128,6 +140,10 @@ class TrainConfig:
             per_actor,
             "auto or a whole number >= 1",
         )
+        if self.together:
+            allowed = "auto, or 2 and more for agents computed together (stacked, or device cuda)"
+            require(per_actor != 1, "agents_per_actor", per_actor, allowed)
+            require_stackable(self.meta)
         if self.agent_cpus is not None:
             finite_positive("agent_cpus", self.agent_cpus)
         require(
@@ -144,6 +160,11 @@ class TrainConfig:
             self.meta.lifetime,
             f"0, or more than learning_starts ({self.agent.learning_starts})",
         )
+
+    @property
+    def together(self) -> bool:
+        """Whether the agents of an actor are computed together."""
+        return self.stacked or self.device == "cuda"
 
 
 @dataclass(frozen=True)

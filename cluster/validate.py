@@ -34,6 +34,8 @@ RESUME_MAY_CHANGE = frozenset(
         "round_timeout",
         "agent_cpus",
         "agents_per_actor",
+        "stacked",
+        "device",
         "held_out.eval_workers",
         "held_out.eval_timeout",
         "held_out.eval_patience",

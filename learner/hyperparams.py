@@ -14,6 +14,7 @@ InnerReduction = Literal["sum", "mean"]
 LearningRateDecay = Literal["none", "cosine"]
 GradientScaling = Literal["clip", "normalize"]
 Precision = Literal["fp32", "mixed"]
+Device = Literal["cpu", "cuda"]
 
 
 def require(condition: bool, field: str, value: Any, allowed: str) -> None:
@@ -214,3 +215,9 @@ class MetaConfig:
             require(
                 getattr(self, field) in allowed, field, getattr(self, field), ", ".join(allowed)
             )
+
+
+def require_stackable(meta: MetaConfig) -> None:
+    """Raises `ValueError` for what agents that are computed together cannot do."""
+    allowed = "1 for agents that are computed together (stacked, or device cuda)"
+    require(meta.inner_steps == 1, "inner_steps", meta.inner_steps, allowed)

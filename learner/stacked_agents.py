@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from metagenrl.learner import mlp
-from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, require
+from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, require_stackable
 from metagenrl.learner.networks import AgentNetworks
 from metagenrl.learner.stacked_adam import StackedAdam, clip_each, expand, keep, normalize_each
 from metagenrl.learner.stacked_critic import td_gradient, td_target
@@ -27,16 +27,6 @@ from metagenrl.learner.types import Batch
 from torch import Tensor
 
 _NETWORKS = ("phi", "theta", "phi_target", "theta_target")
-
-
-def require_stackable(meta: MetaConfig) -> None:
-    """Raises `ValueError` for what has no stacked form."""
-    require(
-        meta.inner_steps == 1,
-        "inner_steps",
-        meta.inner_steps,
-        "1 where the agents of a cohort are computed together (--stacked, --device cuda)",
-    )
 
 
 @dataclass(frozen=True)
