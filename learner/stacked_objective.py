@@ -144,13 +144,12 @@ class StackedObjective:
             self._grads["head"], True,
         )  # fmt: skip
         assert adjoints is not None
-        below = self._recurrent_gradient(tape, tangents, adjoints, embedded)
-        spread = (_spread(x, a) for x in below[:2])
+        below, below_d, constant = self._recurrent_gradient(tape, tangents, adjoints, embedded)
         mlp.dual_backward(
-            net.action, self._action, tape.action_tape, action_tangent, *spread,
-            self._grads["action"],
+            net.action, self._action, tape.action_tape, action_tangent,
+            _spread(below, a), _spread(below_d, a), self._grads["action"],
         )  # fmt: skip
-        self._constants_gradient(tape, below[2])
+        self._constants_gradient(tape, constant)
         return self.gradient
 
     def _recurrent_gradient(

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from metagenrl.learner import kernels
 from metagenrl.learner.adam import Adam, clip_by_norm, scale_to_norm
 from metagenrl.learner.critic_loss import td_gradient, td_target
 from metagenrl.learner.evaluation import PolicyEvaluation
@@ -13,6 +14,8 @@ from metagenrl.learner.objectives import Learned, anneal
 from metagenrl.learner.stacked_agents import StackedAgents
 from metagenrl.learner.stacked_objective import StackedObjective
 from metagenrl.learner.types import Batch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 K = 3
 VARIANTS = [
@@ -234,6 +237,51 @@ def test_a_broken_agent_spoils_nothing_but_itself(make_twins):
         assert torch.equal(sound.stacked.phi[i], broken.stacked.phi[i])
         assert torch.equal(results[0].gradient[i], results[1].gradient[i])
     assert not torch.equal(sound.stacked.phi[0], sound.phi[0])
+
+
+FACTORIES = {
+    torch.tensor, torch.zeros, torch.ones, torch.full, torch.empty, torch.arange, torch.rand,
+    torch.randn, torch.eye, torch.from_numpy,
+}  # fmt: skip
+WAITING = {"_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_select", "unique"}
+
+
+class NoneOnTheWay(TorchFunctionMode):
+    """Refuses tensors that would be made on the CPU whatever device the others are on."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        assert func not in FACTORIES or "device" in (kwargs or {}), func
+        return func(*args, **(kwargs or {}))
+
+
+class NoWaiting(TorchDispatchMode):
+    """Refuses what a GPU would have to be waited for, which a CUDA graph cannot hold."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert func.__name__.partition(".")[0] not in WAITING, func
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [{}, {"use_observation": True, "bidirectional": True},
+     {"normalization": "td", "reflect_actions": True}, {"use_value": False}],
+    ids=str,
+)  # fmt: skip
+@torch.no_grad()
+def test_nothing_waits_for_a_device_or_is_made_beside_it(make_twins, monkeypatch, variant):
+    monkeypatch.setattr(kernels, "_LIBRARY", None)
+    meta = MetaConfig(inner_reduction="mean")
+    twins = make_twins(2, AgentConfig(action_penalty=0.1), meta, **variant)
+    inner, held_out = (_stack([b[i] for b in twins.batches]) for i in range(2))
+    active, p = torch.ones(K, dtype=torch.bool), torch.full((K,), 0.5, dtype=torch.float64)
+    noise = torch.zeros_like(inner.actions)
+    with NoneOnTheWay(), NoWaiting():
+        twins.stacked.act(inner.observations[:, 0, 0])
+        twins.stacked.update_critics(inner, noise, active)
+        twins.stacked.update_policies(inner, held_out, p, active)
+    with pytest.raises(AssertionError), NoWaiting():
+        float(p[0])
 
 
 @torch.no_grad()
