@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 from metagenrl.agents.actor_critic import ActorCritic
+from metagenrl.agents.envs import Environment
 from metagenrl.agents.policy_archive import PER_LIFE, PolicyArchive
-from metagenrl.agents.rollout import Episode, Rollout
+from metagenrl.agents.rollout import EnvironmentMaker, Episode, Rollout
 from metagenrl.agents.seeding import agent_seeds
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
 from metagenrl.learner.messages import GradientShare
@@ -90,10 +91,15 @@ class Individual:
     `actor_critic` holds the networks, or is where they go to be saved and come from to be loaded.
     """
 
-    def __init__(self, config: MemberConfig, incarnation: int = 0) -> None:
+    def __init__(
+        self,
+        config: MemberConfig,
+        incarnation: int = 0,
+        make_environment: EnvironmentMaker = Environment,
+    ) -> None:
         self.config, self.incarnation = config, incarnation
         seeds = agent_seeds(config.seed, config.index, incarnation)
-        self.rollout = Rollout(config.env_id, config.agent, seeds)
+        self.rollout = Rollout(config.env_id, config.agent, seeds, make_environment)
         self.generator = torch.Generator().manual_seed(seeds.torch_seed)
         self.actor_critic = self._newborn()
         self.steps, self.life, self.life_length = 0, 0, config.first_life

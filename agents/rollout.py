@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from metagenrl.agents.envs import Environment, EpisodeNotReproducible
+from metagenrl.agents.remote_env import RemoteEnvironment
 from metagenrl.agents.replay import ReplayBuffer
 from metagenrl.agents.seeding import AgentSeeds, restore_rng, rng_state
 from metagenrl.agents.segments import Draw, Segments
@@ -23,6 +24,7 @@ SOUND_STEPS = 1_000
 """Steps of one episode after which earlier failures count no more, where episodes have no end."""
 
 Result = TypeVar("Result")
+EnvironmentMaker = Callable[[str, np.random.Generator], Environment | RemoteEnvironment]
 
 
 class EnvironmentFailed(RuntimeError):  # noqa: N818 - reads as the event it is
@@ -44,9 +46,15 @@ class Rollout:
     added to the policy's action and the sum clipped to [-1, 1].
     """
 
-    def __init__(self, env_id: str, config: AgentConfig, seeds: AgentSeeds) -> None:
+    def __init__(
+        self,
+        env_id: str,
+        config: AgentConfig,
+        seeds: AgentSeeds,
+        make_environment: EnvironmentMaker = Environment,
+    ) -> None:
         self.config = config
-        self.environment = Environment(env_id, seeds.environment)
+        self.environment = make_environment(env_id, seeds.environment)
         self.exploration, self.sampling = seeds.exploration, seeds.replay
         self.random_steps = config.random_steps
         self._begin_life()

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from metagenrl.agents.cohort import Cohort, CohortReport, Failure, together
+from metagenrl.agents.envs import Environment
 from metagenrl.agents.individual import Individual, MemberConfig
+from metagenrl.agents.remote_env import EnvWorkers
 from metagenrl.agents.stacked_learner import StackedLearner
 from metagenrl.agents.stacked_round import Seat, StackedRound
 from metagenrl.learner.device import prepare_device
@@ -22,10 +24,13 @@ class Computing:
 
     together: bool = False  # its agents stacked, instead of one after the other
     device: Device = "cpu"  # where, if together
+    env_workers: int = 0  # processes that step their environments; 0: this one
 
     def cohort(self) -> Cohort | StackedCohort:
         """A new cohort without members."""
-        return StackedCohort(self.device) if self.together else Cohort()
+        if not self.together:
+            return Cohort()
+        return StackedCohort(self.device, self.env_workers)
 
 
 class StackedCohort:
@@ -35,8 +40,10 @@ class StackedCohort:
     configuration.
     """
 
-    def __init__(self, device: Device = "cpu") -> None:
+    def __init__(self, device: Device = "cpu", env_workers: int = 0) -> None:
         self._device: Device = device
+        workers = EnvWorkers(env_workers) if env_workers else None
+        self._make_environment = Environment if workers is None else workers.environment
         self._individuals: dict[int, Individual] = {}
         self._learner: StackedLearner | None = None
         self._slots: dict[int, int] = {}  # where the learner has an agent, or had it
@@ -46,7 +53,7 @@ class StackedCohort:
         """Take in a member, new or from `state`. Raises what making the member raises."""
         require_stackable(config.meta)
         self.remove(config.index)
-        individual = Individual(config, incarnation)
+        individual = Individual(config, incarnation, self._make_environment)
         if state is not None:
             individual.load_state_dict(state, incarnation)
         self._individuals[config.index] = individual

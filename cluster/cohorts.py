@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from metagenrl.agents.cohort import CohortReport
+from metagenrl.agents.stacked_cohort import Computing
 from metagenrl.cluster.config import TrainConfig
 from metagenrl.cluster.engine import Averaged, Completed, Lost, Result
 
@@ -35,6 +36,14 @@ def cohort_plan(config: TrainConfig, places: float) -> Plan:
         for first in range(0, len(agents), size)
     ]
     return tuple(sorted(cohorts))
+
+
+def computing_of(config: TrainConfig, cores: int) -> Computing:
+    """How the cohorts of a run compute, on a machine with so many cores."""
+    workers = config.env_workers
+    if workers == "auto":
+        workers = max(1, cores - 1) if config.device == "cuda" else 0
+    return Computing(config.together, config.device, workers)
 
 
 def cohort_of(plan: Plan) -> dict[int, int]:

@@ -107,6 +107,9 @@ class TrainConfig:
     device: Device = "cpu"
     """Where agents learn; on cuda those of an actor together, for all of them on one GPU take
     --agents-per-actor auto."""
+    env_workers: int | Literal["auto"] = "auto"
+    """Processes that step the environments of an actor whose agents are computed together, beside
+    the updates; 0: none; auto: on cuda one for each core of this machine but one, on cpu none."""
     store: StoreOption = field(default_factory=StoreAddress)
     """The server's state: `file` (run_dir alone), or redis://:PASSWORD@HOST:PORT/DB as well
     (rediss://: TLS). The password may stand in METAGENRL_REDIS_PASSWORD; it is saved nowhere."""
@@ -144,6 +147,14 @@ class TrainConfig:
             allowed = "auto, or 2 and more for agents computed together (stacked, or device cuda)"
             require(per_actor != 1, "agents_per_actor", per_actor, allowed)
             require_stackable(self.meta)
+        workers, idle = self.env_workers, ("auto", 0)
+        require(workers == "auto" or workers >= 0, "env_workers", workers, "auto, or 0 and more")
+        require(
+            self.together or workers in idle,
+            "env_workers",
+            workers,
+            "auto or 0 for agents that are not computed together",
+        )
         if self.agent_cpus is not None:
             finite_positive("agent_cpus", self.agent_cpus)
         require(

@@ -7,8 +7,8 @@ import logging
 from pathlib import Path
 
 import torch
-from metagenrl.agents.stacked_cohort import Computing
-from metagenrl.cluster.config import TrainConfig
+from metagenrl.cluster.cohorts import computing_of
+from metagenrl.cluster.config import TrainConfig, available_cores
 from metagenrl.cluster.control import ControlDesk
 from metagenrl.cluster.engine import Engine, InProcessEngine
 from metagenrl.cluster.held_out import HeldOut
@@ -102,7 +102,7 @@ def engine_of(config: TrainConfig, run: str, hosts: Hosts) -> Engine:
         server_config(config),
     )
     alone = config.agents_per_actor == 1
-    computing = Computing(config.together, config.device)
+    computing = computing_of(config, available_cores())
     if config.engine == "inprocess":
         if alone:
             return InProcessEngine(opened)

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from metagenrl.cluster.cohorts import cohort_plan
+from metagenrl.agents.stacked_cohort import Computing
+from metagenrl.cluster.cohorts import cohort_plan, computing_of
 from metagenrl.cluster.config import TrainConfig
 from metagenrl.cluster.metrics import read_metrics
 from metagenrl.cluster.ray_gpus import gpu_share
@@ -106,8 +107,9 @@ def test_a_killed_stacked_run_is_resumed_with_the_same_bits(runs, tmp_path) -> N
 
 
 @pytest.mark.slow
-def test_on_ray_the_same_bits(runs, tmp_path) -> None:
-    run = _train(tmp_path / "ray", "--agents-per-actor", "3", "--stacked", "--steps", "200")
+def test_on_ray_with_workers_the_same_bits(runs, tmp_path) -> None:
+    words = ["--agents-per-actor", "3", "--stacked", "--env-workers", "2", "--steps", "200"]
+    run = _train(tmp_path / "ray", *words)
     assert np.array_equal(_alpha(run, "last"), _alpha(runs["stacked"], "last"))
 
 
@@ -116,6 +118,8 @@ def test_on_ray_the_same_bits(runs, tmp_path) -> None:
     [
         ("--stacked", "agents_per_actor: got 1"),
         ("--stacked --agents-per-actor auto --inner-steps 2", "inner_steps: got 2"),
+        ("--env-workers 2", "env_workers: got 2, allowed: auto or 0 for agents that are not"),
+        ("--stacked --agents-per-actor auto --env-workers -1", "env_workers: got -1"),
         ("--device gpu", "--device: got 'gpu', allowed: cpu, cuda"),
     ],
 )
@@ -148,6 +152,14 @@ def test_actors_share_gpus_and_none_is_split(actors, gpus, share) -> None:
 def test_a_gpu_needs_a_cluster_that_has_one() -> None:
     with pytest.raises(ValueError, match="device: got 'cuda'"):
         gpu_share(2, 0)
+
+
+def test_environments_get_workers_where_a_gpu_would_wait_for_them() -> None:
+    common = {"agents_per_actor": "auto", "stacked": True}
+    for given, device, workers in [("auto", "cuda", 7), ("auto", "cpu", 0), (3, "cpu", 3)]:
+        config = TrainConfig(device=device, env_workers=given, **common)
+        assert computing_of(config, 8) == Computing(True, device, workers)
+    assert computing_of(TrainConfig(), 8) == Computing(False, "cpu", 0)
 
 
 def test_auto_makes_one_cohort_an_environment_of_one_gpu() -> None:
