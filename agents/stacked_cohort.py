@@ -24,13 +24,14 @@ class Computing:
 
     together: bool = False  # its agents stacked, instead of one after the other
     device: Device = "cpu"  # where, if together
+    fused: bool = False  # see `metagenrl.learner.device.Replayed`
     env_workers: int = 0  # processes that step their environments; 0: this one
 
     def cohort(self) -> Cohort | StackedCohort:
         """A new cohort without members."""
         if not self.together:
             return Cohort()
-        return StackedCohort(self.device, self.env_workers)
+        return StackedCohort(self.device, self.fused, self.env_workers)
 
 
 class StackedCohort:
@@ -40,8 +41,8 @@ class StackedCohort:
     configuration.
     """
 
-    def __init__(self, device: Device = "cpu", env_workers: int = 0) -> None:
-        self._device: Device = device
+    def __init__(self, device: Device = "cpu", fused: bool = False, env_workers: int = 0) -> None:
+        self._device, self._fused = device, fused
         workers = EnvWorkers(env_workers) if env_workers else None
         self._make_environment = Environment if workers is None else workers.environment
         self._individuals: dict[int, Individual] = {}
@@ -132,7 +133,7 @@ class StackedCohort:
         first = next(iter(self._individuals.values()))
         device = prepare_device(self._device, first.config.agent.precision)
         nets = first.actor_critic.nets
-        return StackedLearner(first.config, nets, len(self._individuals), device)
+        return StackedLearner(first.config, nets, len(self._individuals), device, self._fused)
 
     def _discard(self, agent: int) -> None:
         """Drop a member that raised; its environment may not even close any more."""

@@ -7,7 +7,6 @@ done.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -41,9 +40,14 @@ class StackedLearner:
     """`slots` agents of one environment and configuration."""
 
     def __init__(
-        self, config: MemberConfig, nets: AgentNetworks, slots: int, device: torch.device
+        self,
+        config: MemberConfig,
+        nets: AgentNetworks,
+        slots: int,
+        device: torch.device,
+        fused: bool = False,
     ) -> None:
-        """Raises `ValueError` for a method that has no stacked form."""
+        """`fused`: see `Replayed`. Raises `ValueError` for a method that has no stacked form."""
         agent = self._config = config.agent
         self.slots, self._device = slots, device
         net = ObjectiveNet(config.objective)
@@ -58,10 +62,13 @@ class StackedLearner:
         self._policy_batch = self._empty_batch(2 * agent.batch_size)
         self._noise = torch.zeros_like(self._critic_batch.actions)
         self._found = torch.zeros(slots, _COLUMNS + net.layout.size, device=device)
-        self._critic_update = Replayed(self._update_critics, self._active)
+        self._critic_update = Replayed(self._update_critics, self._active, fused)
         self._policy_updates = {
-            annealed: Replayed(functools.partial(self._update_policies, annealed), self._active)
-            for annealed in (False, True)
+            annealed: Replayed(update, self._active, fused)
+            for annealed, update in (
+                (False, lambda: self._update_policies(None)),
+                (True, lambda: self._update_policies(self._p)),
+            )
         }
 
     def _empty_batch(self, segments: int) -> Batch:
@@ -133,9 +140,8 @@ class StackedLearner:
             self._found[:, column] = value
 
     @torch.no_grad()
-    def _update_policies(self, annealed: bool) -> None:
+    def _update_policies(self, p: Tensor | None) -> None:
         inner, held_out = halves(self._policy_batch)
-        p = self._p if annealed else None
         step = self._agents.update_policies(inner, held_out, p, self._active)
         values = (step.norm, step.loss, step.policy_norm, step.value_after)
         for column, value in enumerate(values, 2):

@@ -43,7 +43,7 @@ def computing_of(config: TrainConfig, cores: int) -> Computing:
     workers = config.env_workers
     if workers == "auto":
         workers = max(1, cores - 1) if config.device == "cuda" else 0
-    return Computing(config.together, config.device, workers)
+    return Computing(config.together, config.device, config.fused, workers)
 
 
 def cohort_of(plan: Plan) -> dict[int, int]:

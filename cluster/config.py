@@ -107,6 +107,9 @@ class TrainConfig:
     device: Device = "cpu"
     """Where agents learn; on cuda those of an actor together, for all of them on one GPU take
     --agents-per-actor auto."""
+    fused: bool = False
+    """On cuda, in process: let torch.compile merge what lies between matrix products into few
+    kernels, which takes minutes at the start."""
     env_workers: int | Literal["auto"] = "auto"
     """Processes that step the environments of an actor whose agents are computed together, beside
     the updates; 0: none; auto: on cuda one for each core of this machine but one, on cpu none."""
@@ -143,18 +146,7 @@ class TrainConfig:
             per_actor,
             "auto or a whole number >= 1",
         )
-        if self.together:
-            allowed = "auto, or 2 and more for agents computed together (stacked, or device cuda)"
-            require(per_actor != 1, "agents_per_actor", per_actor, allowed)
-            require_stackable(self.meta)
-        workers, idle = self.env_workers, ("auto", 0)
-        require(workers == "auto" or workers >= 0, "env_workers", workers, "auto, or 0 and more")
-        require(
-            self.together or workers in idle,
-            "env_workers",
-            workers,
-            "auto or 0 for agents that are not computed together",
-        )
+        self._check_together()
         if self.agent_cpus is not None:
             finite_positive("agent_cpus", self.agent_cpus)
         require(
@@ -171,6 +163,20 @@ class TrainConfig:
             self.meta.lifetime,
             f"0, or more than learning_starts ({self.agent.learning_starts})",
         )
+
+    def _check_together(self) -> None:
+        """What belongs to agents that are computed together, and what they cannot do."""
+        if self.together:
+            allowed = "auto, or 2 and more for agents computed together (stacked, or device cuda)"
+            require(self.agents_per_actor != 1, "agents_per_actor", 1, allowed)
+            require_stackable(self.meta)
+        compiles = self.device == "cuda" and self.engine == "inprocess"
+        allowed = "false unless device is cuda and engine is inprocess"
+        require(compiles or not self.fused, "fused", self.fused, allowed)
+        workers = self.env_workers
+        require(workers == "auto" or workers >= 0, "env_workers", workers, "auto, or 0 and more")
+        allowed = "auto or 0 for agents that are not computed together"
+        require(self.together or workers in ("auto", 0), "env_workers", workers, allowed)
 
     @property
     def together(self) -> bool:

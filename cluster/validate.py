@@ -36,6 +36,7 @@ RESUME_MAY_CHANGE = frozenset(
         "agents_per_actor",
         "stacked",
         "device",
+        "fused",
         "env_workers",
         "held_out.eval_workers",
         "held_out.eval_timeout",

@@ -42,11 +42,13 @@ class Replayed:
 
     A graph costs one launch instead of hundreds, and what the function does in Python happens only
     once. With `flags` all zero a call must have no effect but on scratch and results: so is the
-    function warmed up before it is captured. On the CPU it is called as it is.
+    function warmed up before it is captured. `fused`: torch.compile merges what lies between the
+    matrix products into few kernels, which takes minutes. On the CPU the function is called as it
+    is.
     """
 
-    def __init__(self, function: Callable[[], None], flags: Tensor) -> None:
-        self._function, self._flags = function, flags
+    def __init__(self, function: Callable[[], None], flags: Tensor, fused: bool = False) -> None:
+        self._function, self._flags, self._fused = function, flags, fused
         self._graph: Any = None
 
     def __call__(self) -> None:
@@ -61,6 +63,9 @@ class Replayed:
     def _capture(self) -> None:
         flags = self._flags.clone()
         self._flags.zero_()
+        if self._fused:
+            self._function()  # sizes and layouts that are worked out once; compilers stumble there
+            self._function = torch.compile(self._function, fullgraph=True, dynamic=False)
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):

@@ -6,8 +6,6 @@ shape depend on a value, so that a CUDA graph can hold all of it.
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import torch
 from metagenrl.learner import mlp
 from metagenrl.learner.evaluation import _ATANH_BOUND, _FREE_RANGE
@@ -41,15 +39,18 @@ class StackedEvaluation:
         self.pre, self.policy_tape = mlp.forward(nets.policy, phi, self.states)  # [K, N, A]
         self.pi = self.pre.tanh().view(batch.actions.shape)  # [K, B, T, A]
 
-    @cached_property
+        self._q: tuple[Tensor, Tape] | None = None
+
     def _critic(self) -> tuple[Tensor, Tape]:
-        rows = torch.cat([self.states, rows_of(self.pi)], -1)
-        return mlp.forward(self.nets.critic, self.theta1, rows)
+        if self._q is None:  # no `cached_property`: torch.compile cannot trace its lock
+            rows = torch.cat([self.states, rows_of(self.pi)], -1)
+            self._q = mlp.forward(self.nets.critic, self.theta1, rows)
+        return self._q
 
     @property
     def v(self) -> Tensor:
         """V_t `[K, B, T]`."""
-        return self._critic[0].view(self.batch.mask.shape)
+        return self._critic()[0].view(self.batch.mask.shape)
 
     def v_next(self) -> Tensor:
         """V_{t+1} `[K, B, T]`: the next row's V, and the last row's own evaluation."""
@@ -60,7 +61,7 @@ class StackedEvaluation:
 
     def action_value_gradient(self) -> Tensor:
         """dQ_theta1 / da at pi(s_t): `[K, B, T, A]`."""
-        out, tape = self._critic
+        out, tape = self._critic()
         dx = mlp.backward(self.nets.critic, self.theta1, tape, torch.ones_like(out), None, True)
         assert dx is not None
         return dx[..., -self.pi.shape[-1] :].reshape(self.pi.shape)

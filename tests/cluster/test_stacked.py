@@ -120,6 +120,7 @@ def test_on_ray_with_workers_the_same_bits(runs, tmp_path) -> None:
         ("--stacked --agents-per-actor auto --inner-steps 2", "inner_steps: got 2"),
         ("--env-workers 2", "env_workers: got 2, allowed: auto or 0 for agents that are not"),
         ("--stacked --agents-per-actor auto --env-workers -1", "env_workers: got -1"),
+        ("--stacked --agents-per-actor auto --fused", "fused: got True, allowed: false unless"),
         ("--device gpu", "--device: got 'gpu', allowed: cpu, cuda"),
     ],
 )
@@ -158,8 +159,8 @@ def test_environments_get_workers_where_a_gpu_would_wait_for_them() -> None:
     common = {"agents_per_actor": "auto", "stacked": True}
     for given, device, workers in [("auto", "cuda", 7), ("auto", "cpu", 0), (3, "cpu", 3)]:
         config = TrainConfig(device=device, env_workers=given, **common)
-        assert computing_of(config, 8) == Computing(True, device, workers)
-    assert computing_of(TrainConfig(), 8) == Computing(False, "cpu", 0)
+        assert computing_of(config, 8) == Computing(True, device, False, workers)
+    assert computing_of(TrainConfig(), 8) == Computing()
 
 
 def test_auto_makes_one_cohort_an_environment_of_one_gpu() -> None:
