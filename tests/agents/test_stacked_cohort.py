@@ -9,6 +9,8 @@ from metagenrl.agents.cohort import Cohort
 from metagenrl.agents.device_replay import fields
 from metagenrl.agents.individual import Individual, MemberConfig
 from metagenrl.agents.stacked_cohort import StackedCohort
+from metagenrl.learner import kernels
+from metagenrl.learner.device import Replayed
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
 from metagenrl.learner.objective_net import ObjectiveNet
 
@@ -208,6 +210,37 @@ def test_what_a_graph_reads_and_writes_stays_where_it_is():
     assert len(before) > 30
     _play(cohort, 50, first=1)
     assert addresses() == before
+
+
+class Traced(Replayed):
+    """As on a GPU with `fused`, but that the compiler's graph is carried out by plain torch."""
+
+    def __call__(self):
+        if not isinstance(self._graph, bool):
+            flags = self._flags.clone()
+            self._flags.zero_()
+            self._function()
+            self._graph = True
+            self._function = torch.compile(self._function, backend="eager", fullgraph=True)
+            self._flags.copy_(flags)
+        self._function()
+
+
+@pytest.mark.slow
+def test_updates_are_one_graph_to_a_compiler(monkeypatch):
+    """`fullgraph` raises where Python would have to come in between; a warm-up changes nothing."""
+    monkeypatch.setattr(kernels, "_LIBRARY", None)
+    plain = _cohort(StackedCohort)
+    with monkeypatch.context() as patch:
+        patch.setattr("metagenrl.agents.stacked_learner.Replayed", Traced)
+        traced = _cohort(StackedCohort)
+        reports = _play(traced, 30)
+    for got, want in zip(reports, _play(plain, 30), strict=True):
+        _close(got.reports, want.reports, 1e-6)
+    for index in ALL:
+        _close(traced.state(index), plain.state(index), 1e-6)
+    updates = [traced._learner._critic_update, *traced._learner._policy_updates.values()]
+    assert all(update._graph for update in updates)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

@@ -284,29 +284,6 @@ def test_nothing_waits_for_a_device_or_is_made_beside_it(make_twins, monkeypatch
         float(p[0])
 
 
-@pytest.mark.slow
-@torch.no_grad()
-def test_updates_are_one_graph_to_a_compiler(make_twins, monkeypatch):
-    """`fullgraph` raises where Python would have to come in between."""
-    monkeypatch.setattr(kernels, "_LIBRARY", None)
-    eager, traced = make_twins(), make_twins()
-    traced.stacked.nets, traced.stacked.objective.net = eager.nets, eager.net
-    inner, held_out = (_stack([b[i] for b in eager.batches]) for i in range(2))
-    active, p = torch.ones(K, dtype=torch.bool), torch.full((K,), 0.5, dtype=torch.float64)
-    noise = torch.zeros_like(inner.actions)
-    want = [eager.stacked.update_critics(inner, noise, active)]
-    want.append(eager.stacked.update_policies(inner, held_out, p, active).gradient)
-    options = {"backend": "eager", "fullgraph": True, "dynamic": False}
-    update = torch.compile(traced.stacked.update_critics, **options)
-    got = [update(inner, noise, active)]
-    update = torch.compile(traced.stacked.update_policies, **options)
-    got.append(update(inner, held_out, p, active).gradient)
-    torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-14)
-    for name in ("phi", "theta", "phi_target", "theta_target"):
-        mine, other = (getattr(t.stacked, name) for t in (traced, eager))
-        torch.testing.assert_close(mine, other, rtol=1e-12, atol=1e-14)
-
-
 @torch.no_grad()
 def test_step_counts_are_each_agents_own(make_twins):
     """Adam's bias correction of an agent that is younger than the others."""
