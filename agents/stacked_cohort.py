@@ -131,8 +131,7 @@ class StackedCohort:
 
     def _new_learner(self) -> StackedLearner:
         first = next(iter(self._individuals.values()))
-        device = prepare_device(self._device, first.config.agent.precision)
-        nets = first.actor_critic.nets
+        device, nets = prepare_device(self._device), first.actor_critic.nets
         return StackedLearner(first.config, nets, len(self._individuals), device, self._fused)
 
     def _discard(self, agent: int) -> None:

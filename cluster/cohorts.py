@@ -41,7 +41,7 @@ def cohort_plan(config: TrainConfig, places: float) -> Plan:
 def computing_of(config: TrainConfig, cores: int) -> Computing:
     """How the cohorts of a run compute, on a machine with so many cores."""
     workers = config.env_workers
-    if workers == "auto":
+    if not isinstance(workers, int):
         workers = max(1, cores - 1) if config.device == "cuda" else 0
     return Computing(config.together, config.device, config.fused, workers)
 

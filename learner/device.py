@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from metagenrl.learner.hyperparams import Device, Precision
+from metagenrl.learner.hyperparams import Device
 from torch import Tensor
 
 _WARM_UPS = 3  # libraries choose algorithms and workspaces in the first calls
@@ -18,15 +18,15 @@ def require_device(name: Device) -> None:
         raise ValueError("device: got 'cuda' (no GPU that CUDA can use), allowed: cpu")
 
 
-def prepare_device(name: Device, precision: Precision) -> torch.device:
-    """The device, with its float32 products set for this process.
+def prepare_device(name: Device) -> torch.device:
+    """The device, where float32 products of this process are float32 proper from now on.
 
-    On a GPU `fp32` multiplies in float32 proper, and `mixed` in TF32 (10 bits of a factor) where
-    it does not use bfloat16. Raises `ValueError` as `require_device` does.
+    Not TF32, whatever the precision: its 10 bits spoil the inner half of the meta-gradient as
+    bfloat16 does (docs/performance.md). Raises `ValueError` as `require_device` does.
     """
     require_device(name)
     if name == "cuda":
-        torch.set_float32_matmul_precision("highest" if precision == "fp32" else "high")
+        torch.set_float32_matmul_precision("highest")
     return torch.device(name)
 
 

@@ -140,8 +140,9 @@ class AgentConfig:
     """Transitions the replay buffer holds (Table 4)."""
     precision: Precision = "fp32"
     """`mixed`: bfloat16 products in the critic's update and, with one inner step, in the outer half
-    of the meta-gradient, for networks of more than 128 units, and products of 16 bits elsewhere in
-    them where the processor has a matrix unit; `fp32` everywhere (the paper)."""
+    of the meta-gradient, for networks of more than 128 units (on a GPU of any size), and products
+    of 16 bits elsewhere in them where the processor has a matrix unit; `fp32` everywhere (the
+    paper)."""
     learning_starts: int = 1_000
     """Steps collected before the first update; at least enough for its minibatches."""
 

@@ -1,4 +1,7 @@
-"""Multi-layer perceptrons layer by layer: BLAS products and fused activation kernels."""
+"""Multi-layer perceptrons layer by layer: BLAS products and fused activation kernels.
+
+Gradients are copied into their places: torch.compile cannot trace `out=` with views.
+"""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from metagenrl.learner.critic_loss import td_gradient, td_target
 from metagenrl.learner.evaluation import PolicyEvaluation
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig
 from metagenrl.learner.meta_gradient import meta_gradient
+from metagenrl.learner.networks import AgentNetworks
 from metagenrl.learner.objectives import Learned, anneal
 from metagenrl.learner.stacked_agents import StackedAgents
 from metagenrl.learner.stacked_objective import StackedObjective
@@ -65,19 +66,20 @@ class Twins:
 
 @pytest.fixture
 def make_twins(make_problem):
-    def make(action_size=2, agent=None, meta=None, seed=0, **variant):
+    def make(action_size=2, agent=None, meta=None, seed=0, dtype=torch.float64, **variant):
         problems = [make_problem(action_size, seed=seed + i, **variant) for i in range(K)]
         first = problems[0]
         agent = replace(agent or AgentConfig(), hidden_units=7)
         meta = meta or MetaConfig()
-        nets = first.nets
-        if not agent.twin_critics:
-            nets = replace(nets, critics=1)
-        objective = StackedObjective(first.net, first.alpha, K)
+        nets = AgentNetworks.of(agent, first.nets.policy.inputs, action_size)
+        alpha = first.alpha.to(dtype)
+        objective = StackedObjective(first.net, alpha, K)
         stacked = StackedAgents(nets, agent, meta, objective)
-        phi = [p.phi for p in problems]
-        theta = [p.theta[: nets.critics].contiguous() for p in problems]
-        batches = [tuple(_shortened(b, 6 - i) for b in p.batches) for i, p in enumerate(problems)]
+        phi = [p.phi.to(dtype) for p in problems]
+        theta = [p.theta[: nets.critics].to(dtype).contiguous() for p in problems]
+        batches = [
+            tuple(_shortened(b.to(dtype), 6 - i) for b in p.batches) for i, p in enumerate(problems)
+        ]
         stacked.phi.copy_(torch.stack(phi))
         stacked.theta.copy_(torch.stack(theta))
         generator = torch.Generator().manual_seed(99)
@@ -87,7 +89,7 @@ def make_twins(make_problem):
         ):
             noise = torch.randn(own.shape, generator=generator, dtype=own.dtype)
             target.copy_(own + 0.1 * noise)
-        return Twins(nets, agent, meta, first.net, first.alpha, phi, theta, batches, stacked)
+        return Twins(nets, agent, meta, first.net, alpha, phi, theta, batches, stacked)
 
     return make
 
@@ -202,6 +204,27 @@ def test_critic_updates(make_twins, action_size, twin):
         assert _error(stacked.theta[i] - before[i], twins.theta[i] - before[i]) < 1e-8
     state = stacked.networks_state(1)
     assert (state["theta_adam"]["t"], state["phi_adam"]["t"]) == (1, 0)
+
+
+@torch.no_grad()
+def test_mixed_precision_is_the_same_half_as_alone(make_twins, monkeypatch):
+    """bfloat16 in the outer half only, as it is off the CPU: apart from float32 by its rounding."""
+    monkeypatch.setattr(kernels, "_LIBRARY", None)
+    values, policies = {}, {}
+    for precision in ("fp32", "mixed"):
+        twins = make_twins(2, AgentConfig(precision=precision), dtype=torch.float32)
+        inner, held_out = (_stack([b[i] for b in twins.batches]) for i in range(2))
+        active, p = torch.ones(K, dtype=torch.bool), torch.ones(K)
+        step = twins.stacked.update_policies(inner, held_out, p, active)
+        for i in range(K):
+            want = _alone(twins, i, 1.0)
+            assert step.value_after[i].item() == pytest.approx(want[5].item(), rel=1e-3)
+            assert _error(step.gradient[i], want[1]) < 1e-2
+        values[precision], policies[precision] = step.value_after, step.policy_norm
+    apart = (values["mixed"] / values["fp32"] - 1).abs()
+    assert (apart > 1e-5).all()
+    assert (apart < 0.2).all()
+    assert torch.equal(policies["mixed"], policies["fp32"])
 
 
 @torch.no_grad()
