@@ -20,6 +20,11 @@ class Failure:
     reason: str  # one line
     detail: str  # the original traceback
 
+    @staticmethod
+    def of(agent: int, error: Exception) -> Failure:
+        """To be called where `error` is being handled."""
+        return Failure(agent, repr(error), traceback.format_exc())
+
 
 @dataclass(frozen=True)
 class CohortReport:
@@ -28,6 +33,20 @@ class CohortReport:
     reports: tuple[MemberReport, ...]
     failures: tuple[Failure, ...]
     gradient: CohortGradient | None  # None while every buffer fills
+
+
+def together(
+    reports: Sequence[MemberReport], failures: Sequence[Failure], quarantined: Mapping[int, int]
+) -> CohortReport:
+    """A round's answer: one message for the gradients of all reports."""
+    gradients = [r.gradient for r in reports if isinstance(r.gradient, AlphaGradient)]
+    mean = average(gradients, quarantined) if gradients else None
+    shares = {share.agent: share for share in mean.shares} if mean else {}
+    return CohortReport(
+        tuple(replace(report, gradient=shares.get(report.agent)) for report in reports),
+        tuple(failures),
+        mean,
+    )
 
 
 class Cohort:
@@ -69,24 +88,13 @@ class Cohort:
         """One round of Algorithm 1 for each of `agents`, with the objective `alpha [P]`."""
         reports: list[MemberReport] = []
         failures: list[Failure] = []
-        gradients: list[AlphaGradient] = []
         for agent in agents:
             try:
-                report = self._members[agent].round(alpha, version, round_index)
+                reports.append(self._members[agent].round(alpha, version, round_index))
             except Exception as error:
-                failures.append(Failure(agent, repr(error), traceback.format_exc()))
+                failures.append(Failure.of(agent, error))
                 self._discard(agent)
-                continue
-            reports.append(report)
-            if isinstance(report.gradient, AlphaGradient):
-                gradients.append(report.gradient)
-        together = average(gradients, quarantined) if gradients else None
-        shares = {share.agent: share for share in together.shares} if together else {}
-        return CohortReport(
-            tuple(replace(report, gradient=shares.get(report.agent)) for report in reports),
-            tuple(failures),
-            together,
-        )
+        return together(reports, failures, quarantined)
 
     def _discard(self, agent: int) -> None:
         """Drop a member that raised; its environment may not even close any more."""

@@ -84,6 +84,9 @@ class Environment:
         """
         return self._begin(int(self.rng.integers(2**31)))
 
+    def begin(self, action: ArrayLike) -> None:
+        """`step` with this action comes next; see `agents/remote_env.py`. Does nothing here."""
+
     def step(self, action: ArrayLike) -> StepResult:
         """Take `action` [A], scaled from [-1, 1] (clipped) to each dimension's bounds.
 

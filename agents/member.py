@@ -6,158 +6,54 @@ the objective that was broadcast, and this agent's gradient of that objective.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 import torch
-from metagenrl.agents.actor_critic import ActorCritic
-from metagenrl.agents.policy_archive import PER_LIFE, PolicyArchive
-from metagenrl.agents.rollout import Episode, Rollout
-from metagenrl.agents.seeding import agent_seeds
+from metagenrl.agents.actor_critic import CriticStep
+from metagenrl.agents.individual import (
+    Individual,
+    Learning,
+    MemberConfig,
+    MemberReport,
+    first_life,
+)
 from metagenrl.learner.adam import clip_by_norm, scale_to_norm
 from metagenrl.learner.evaluation import PolicyEvaluation
-from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
-from metagenrl.learner.messages import GradientShare
 from metagenrl.learner.meta_gradient import meta_gradient, meta_gradient_by_autograd
 from metagenrl.learner.objective_net import ObjectiveNet
-from metagenrl.learner.objectives import Learned, ObjectiveValue, anneal, annealing
-from metagenrl.learner.types import AlphaGradient, Array, Batch
+from metagenrl.learner.objectives import Learned, ObjectiveValue, anneal
+from metagenrl.learner.types import Array, Batch
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class MemberConfig:
-    """What one member needs to know; equal for all members but for the first four fields."""
-
-    run: str
-    seed: int
-    index: int
-    env_id: str
-    first_life: int  # steps of the first life, 0: endless (see `first_life`)
-    agent: AgentConfig
-    meta: MetaConfig
-    objective: ObjectiveConfig
+__all__ = ["Member", "MemberConfig", "MemberReport", "first_life"]
 
 
-@dataclass(frozen=True)
-class MemberReport:
-    """One round of one member."""
-
-    agent: int
-    env_id: str
-    incarnation: int
-    steps: int  # over all lives
-    life: int
-    life_steps: int
-    gradient: AlphaGradient | GradientShare | None  # None while the buffer fills
-    episodes: tuple[Episode, ...]
-    q: float  # mean Q_theta1 on the critic's last minibatch
-    td_loss: float
-    objective_loss: float  # mean l_t
-    policy_gradient_norm: float
-    value_after: float  # J, the critic's value of the updated policy
-    origin: int | None = None  # step of the policy that this life began with; None: a new one
-
-
-def first_life(lifetime: int, index: int, environments: int, agents: int, stagger: bool) -> int:
-    """Steps of agent `index`'s first life: L/2 ... 3L/2, evenly over an environment's agents.
-
-    Later lives take `lifetime` steps, so that at any time the agents of each environment are of
-    all ages and alpha meets every stage of learning (section 11).
-    """
-    if not lifetime or not stagger:
-        return lifetime
-    rank, peers = index // environments, -(-agents // environments)
-    return max(1, lifetime // 2 + (lifetime * rank) // peers)
-
-
-class Member:
-    """An agent with its environment, critics, policy and buffer; `round` is Algorithm 1's body."""
+class Member(Individual):
+    """An individual that computes its own updates; `round` is Algorithm 1's body."""
 
     def __init__(self, config: MemberConfig, incarnation: int = 0) -> None:
-        self.config, self.incarnation = config, incarnation
-        seeds = agent_seeds(config.seed, config.index, incarnation)
-        self.rollout = Rollout(config.env_id, config.agent, seeds)
-        self.generator = torch.Generator().manual_seed(seeds.torch_seed)
-        self.actor_critic = self._newborn()
-        self.steps, self.life, self.life_length = 0, 0, config.first_life
-        self.archive = PolicyArchive(config.meta.archive_size, seeds.archive)
-        self.origin: int | None = None  # step of the policy that this life began with
+        super().__init__(config, incarnation)
         net = ObjectiveNet(config.objective)
         self._alpha = torch.zeros(net.layout.size)
         self._objective = Learned(net, self._alpha)
 
-    def _newborn(self) -> ActorCritic:
-        environment = self.rollout.environment
-        return ActorCritic(
-            self.config.agent,
-            environment.observation_size,
-            environment.action_size,
-            self.generator,
-        )
-
     def round(self, alpha: Array, version: int, round_index: int) -> MemberReport:
         """Run one round with the objective `alpha [P]` of `version`."""
-        if self.life_length and self.rollout.life_steps >= self.life_length:
-            self._rebirth()
+        self.begin_round()
         self._alpha.copy_(torch.from_numpy(np.array(alpha, np.float32)))
-        episodes, critic = [], None
+        critic = None
         for _ in range(self.config.agent.policy_delay):
-            episode = self.rollout.step(self.actor_critic.act)
-            self.steps += 1
-            if episode is not None:
-                episodes.append(episode)
-            if self._ready():
+            self.take_step(self.actor_critic.act)
+            if self.ready:
                 batch = self.rollout.sample(self.config.agent.batch_size).batch()
                 critic = self.actor_critic.update_critic(batch)
-        nan = float("nan")
-        gradient, update = None, _Update(nan, nan, nan)
+        learning = None
         if critic is not None:
-            vector, norm, update = self._update()
-            self._archive()
-            gradient = AlphaGradient(
-                self.config.run, self.config.index, self.incarnation, round_index, version,
-                vector, norm, self.config.env_id,
-            )  # fmt: skip
-        return MemberReport(
-            self.config.index, self.config.env_id, self.incarnation, self.steps, self.life,
-            self.rollout.life_steps, gradient, tuple(episodes),
-            nan if critic is None else float(critic.q),
-            nan if critic is None else float(critic.td_loss),
-            update.loss, update.policy_gradient_norm, update.value_after, self.origin,
-        )  # fmt: skip
-
-    def _ready(self) -> bool:
-        agent, meta = self.config.agent, self.config.meta
-        needed = max(agent.learning_starts, (meta.inner_steps + 1) * agent.batch_size)
-        return len(self.rollout.buffer) >= needed
-
-    def _archive(self) -> None:
-        """Offer the policy to the archive, `PER_LIFE` times in a life of the usual length."""
-        meta, age = self.config.meta, self.rollout.life_steps
-        every = max(1, meta.lifetime // PER_LIFE)
-        if meta.older_policies and age // every > (age - self.config.agent.policy_delay) // every:
-            self.archive.offer(self.steps, self.actor_critic.networks_state)
-
-    def _rebirth(self) -> None:
-        """Networks, optimisers, targets and buffer anew, or the networks from the archive.
-
-        An earlier policy acts itself from the first step on. The random streams go on.
-        """
-        meta = self.config.meta
-        earlier = self.archive.draw(meta.older_policies) if meta.older_policies else None
-        self.life += 1
-        self.life_length = meta.lifetime
-        self.rollout.restart(meta.lifetime_random_steps if earlier is None else 0)
-        self.actor_critic = self._newborn()
-        self.origin = None
-        if earlier is not None:
-            self.actor_critic.load_networks_state(earlier.state)
-            self.origin = earlier.steps
+            learning = self._update(critic)
+            self.archive_policy(self.actor_critic.networks_state)
+        return self.report(learning, version, round_index)
 
     @torch.no_grad()
-    def _update(self) -> tuple[Array, float, _Update]:
+    def _update(self, critic: CriticStep) -> Learning:
         """Policy update and meta-gradient on the same minibatches; both start from phi."""
         meta, ac = self.config.meta, self.actor_critic
         size = self.config.agent.batch_size * (meta.inner_steps + 1)
@@ -168,7 +64,7 @@ class Member:
         g, j = self._meta_gradient(evaluation, value, batches)
         scale = scale_to_norm if meta.gradient_scaling == "normalize" else clip_by_norm
         norm = scale(g, meta.gradient_clip)
-        p = 1.0 if self.life else annealing(self.rollout.life_steps, meta.anneal_steps)
+        p = self.objective_weight
         valid = evaluation.batch.mask.sum().clamp_(min=1)
         if p < 1 or self.config.agent.action_penalty:
             policy_norm = ac.update_policy(evaluation, anneal(p, value, evaluation))
@@ -177,7 +73,8 @@ class Member:
             policy_norm = ac.apply_policy_gradient()
         ac.update_targets()
         loss = float(value.loss.sum() / valid)
-        return g.numpy(), norm, _Update(loss, policy_norm, float(j))
+        q, td_loss = float(critic.q), float(critic.td_loss)
+        return Learning(g.numpy(), norm, q, td_loss, loss, policy_norm, float(j))
 
     def _meta_gradient(
         self, evaluation: PolicyEvaluation, value: ObjectiveValue, batches: tuple[Batch, ...]
@@ -192,39 +89,3 @@ class Member:
         return meta_gradient_by_autograd(
             meta, self._objective.learned.net, ac.nets, self._alpha, ac.phi, ac.theta_views, batches
         )
-
-    def close(self) -> None:
-        """Free the environment."""
-        self.rollout.environment.close()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything: restoring it gives the same future."""
-        state = {
-            "actor_critic": self.actor_critic.state_dict(),
-            "rollout": self.rollout.state_dict(),
-            "incarnation": self.incarnation,
-            "steps": self.steps,
-            "life": self.life,
-            "life_length": self.life_length,
-        }
-        if self.config.meta.older_policies:
-            state |= {"archive": self.archive.state_dict(), "origin": self.origin}
-        return state
-
-    def load_state_dict(self, state: dict[str, Any], incarnation: int | None = None) -> None:
-        """Restore; a process that took over from a dead one passes its own incarnation."""
-        self.actor_critic.load_state_dict(state["actor_critic"])
-        self.rollout.load_state_dict(state["rollout"])
-        self.incarnation = int(state["incarnation"]) if incarnation is None else incarnation
-        self.steps, self.life = int(state["steps"]), int(state["life"])
-        self.life_length = int(state["life_length"])
-        if self.config.meta.older_policies:
-            self.archive.load_state_dict(state["archive"])
-            self.origin = state["origin"]
-
-
-@dataclass(frozen=True)
-class _Update:
-    loss: float
-    policy_gradient_norm: float
-    value_after: float

@@ -6,56 +6,13 @@ stored step, the running episode's included, is equally likely to start a segmen
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
+from metagenrl.agents.segments import Draw, Segments
 from metagenrl.learner.hyperparams import require
-from metagenrl.learner.types import Array, Batch
+from metagenrl.learner.types import Array
 from numpy.typing import ArrayLike, NDArray
-
-
-@dataclass(frozen=True, eq=False)
-class Segments:
-    """Sampled segments as numpy arrays; fields and shapes are those of `Batch`."""
-
-    observations: Array  # [B, T + 1, O], zero after the last valid step's next observation
-    actions: Array  # [B, T, A]
-    rewards: Array  # [B, T]
-    terminated: Array  # [B, T], 1 where s_{t+1} is terminal; a time limit is not
-    mask: Array  # [B, T], 1 on valid steps, a prefix of each row
-
-    def batch(self) -> Batch:
-        """The same memory as torch tensors."""
-        return Batch(
-            torch.from_numpy(self.observations),
-            torch.from_numpy(self.actions),
-            torch.from_numpy(self.rewards),
-            torch.from_numpy(self.terminated),
-            torch.from_numpy(self.mask),
-        )
-
-    def split(self, count: int) -> tuple[Batch, ...]:
-        """`count` minibatches of B / count segments each, in the same memory (section 6).
-
-        They are disjoint: no two segments of one sample start at the same step. Raises
-        `ValueError` unless `count` divides B.
-        """
-        total = len(self.mask)
-        require(count >= 1 and total % count == 0, "count", count, f"a divisor of {total}")
-        size = total // count
-        parts = (slice(i * size, (i + 1) * size) for i in range(count))
-        return tuple(
-            Segments(
-                self.observations[part],
-                self.actions[part],
-                self.rewards[part],
-                self.terminated[part],
-                self.mask[part],
-            ).batch()
-            for part in parts
-        )
 
 
 class ReplayBuffer:
@@ -129,23 +86,34 @@ class ReplayBuffer:
             self._ends[self._head - 1] = True
 
     def sample(self, rng: np.random.Generator, segments: int, length: int) -> Segments:
+        """What `draw` drew, as segments; raises as it does."""
+        return self.gather(self.draw(rng, segments, length), length)
+
+    def draw(self, rng: np.random.Generator, segments: int, length: int) -> Draw:
         """Segments of up to `length` steps whose starts are uniform, without replacement.
 
-        A segment goes on until `length` steps, its episode's end or the newest stored step, and
-        is padded with zeros from there. Time and memory are O(segments * length), whatever the
-        buffer's size. Raises `ValueError` for more segments than stored steps.
+        A segment goes on until `length` steps, its episode's end or the newest stored step. Time
+        and memory are O(segments * length), whatever the buffer's size. Raises `ValueError` for
+        more segments than stored steps.
         """
         require(1 <= segments <= self._size, "segments", segments, f"1 to {self._size} (stored)")
         require(length >= 1, "length", length, "an integer >= 1")
         # Shuffled, because without it numpy draws a uniform set in a biased order: the newest
         # steps would turn up only in the last of the minibatches.
         starts = rng.choice(self._size, segments, replace=False)
-        ages = starts[:, None] + np.arange(length)  # [B, T]
-        rows = (ages + self._oldest()) % self.capacity  # [B, T]
-        valid = ages < self._size  # [B, T]
-        ended = np.logical_or.accumulate(self._ends[rows], axis=1)  # [B, T]
-        valid[:, 1:] &= ~ended[:, :-1]
-        observations = np.empty((segments, length + 1, self.observation_size), np.float32)
+        first = (starts + self._oldest()) % self.capacity  # [B]
+        ended = np.logical_or.accumulate(self._ends[self._rows(first, length)], axis=1)  # [B, T]
+        until_end = 1 + (~ended[:, :-1]).sum(axis=1)
+        return Draw(first, np.minimum(until_end, self._size - starts))
+
+    def _rows(self, first: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+        return (first[:, None] + np.arange(length)) % self.capacity  # [B, T]
+
+    def gather(self, draw: Draw, length: int) -> Segments:
+        """The drawn steps, padded with zeros to `length`."""
+        rows = self._rows(draw.first, length)
+        valid = np.arange(length) < draw.steps[:, None]  # [B, T]
+        observations = np.empty((*rows.shape[:1], length + 1, self.observation_size), np.float32)
         observations[:, 0] = self._observations[rows[:, 0]]
         observations[:, 1:] = self._next_observations[rows]
         actions = self._actions[rows]  # [B, T, A]
@@ -159,6 +127,19 @@ class ReplayBuffer:
             (self._terminated[rows] & valid).astype(np.float32),
             valid.astype(np.float32),
         )
+
+    @property
+    def newest(self) -> int:
+        """The row of the ring that the last call of `add` wrote to."""
+        return (self._head - 1) % self.capacity
+
+    def packed(self, rows: slice) -> Array:
+        """Steps side by side, `[n, 2 O + A + 2]`: s_t, s_{t+1}, a_t, r_t, terminated_t."""
+        parts = (self._observations, self._next_observations, self._actions)
+        ends = (self._rewards, self._terminated)
+        columns = [*(x[rows] for x in parts), *(x[rows, None].astype(np.float32) for x in ends)]
+        together: Array = np.concatenate(columns, axis=1)
+        return together
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of the stored steps, oldest first, and the sizes they belong to.

@@ -10,8 +10,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 from metagenrl.agents.envs import Environment, EpisodeNotReproducible
-from metagenrl.agents.replay import ReplayBuffer, Segments
+from metagenrl.agents.remote_env import RemoteEnvironment
+from metagenrl.agents.replay import ReplayBuffer
 from metagenrl.agents.seeding import AgentSeeds, restore_rng, rng_state
+from metagenrl.agents.segments import Draw, Segments
 from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.learner.types import Array
 
@@ -22,6 +24,7 @@ SOUND_STEPS = 1_000
 """Steps of one episode after which earlier failures count no more, where episodes have no end."""
 
 Result = TypeVar("Result")
+EnvironmentMaker = Callable[[str, np.random.Generator], Environment | RemoteEnvironment]
 
 
 class EnvironmentFailed(RuntimeError):  # noqa: N818 - reads as the event it is
@@ -43,9 +46,15 @@ class Rollout:
     added to the policy's action and the sum clipped to [-1, 1].
     """
 
-    def __init__(self, env_id: str, config: AgentConfig, seeds: AgentSeeds) -> None:
+    def __init__(
+        self,
+        env_id: str,
+        config: AgentConfig,
+        seeds: AgentSeeds,
+        make_environment: EnvironmentMaker = Environment,
+    ) -> None:
         self.config = config
-        self.environment = Environment(env_id, seeds.environment)
+        self.environment = make_environment(env_id, seeds.environment)
         self.exploration, self.sampling = seeds.exploration, seeds.replay
         self.random_steps = config.random_steps
         self._begin_life()
@@ -56,6 +65,7 @@ class Rollout:
             self.config.replay_capacity, environment.observation_size, environment.action_size
         )
         self.life_steps, self.failures = 0, 0
+        self._chosen: tuple[Array, Array] | None = None  # observation, action
 
     def restart(self, random_steps: int) -> None:
         """Begin a new life: an empty buffer, a new episode, `random_steps` of random actions."""
@@ -63,8 +73,28 @@ class Rollout:
         self.random_steps = random_steps
         self._begin_life()
 
+    def observe(self) -> Array:
+        """The observation to act on, `[O]`; begins an episode where none is running.
+
+        Raises `EnvironmentFailed` as `step` does.
+        """
+        while self.environment.observation is None:
+            self._attempt(self.environment.reset)
+        return self.environment.observation
+
+    def choose(self, policy: Callable[[Array], Array]) -> None:
+        """Decide on the action that `step` takes.
+
+        An environment in another process begins with it. Raises what the policy raises, and
+        `EnvironmentFailed` as `step` does.
+        """
+        observation = self.observe()
+        action = self._explore(observation, policy)
+        self._chosen = observation, action
+        self.environment.begin(action)
+
     def step(self, policy: Callable[[Array], Array]) -> Episode | None:
-        """One environment step; the episode if it ended.
+        """One environment step, with the action that was chosen; the episode if it ended.
 
         An environment that raises loses its episode (the steps before stay usable) and gets
         another try, `MAX_ENVIRONMENT_RETRIES` in a row; then `EnvironmentFailed`. What the policy
@@ -72,12 +102,10 @@ class Rollout:
         """
         environment = self.environment
         while True:
-            observation = environment.observation
-            if observation is None:
-                observation = self._attempt(environment.reset)
-                if observation is None:
-                    continue
-            action = self._explore(observation, policy)
+            if self._chosen is None:
+                self.choose(policy)
+            assert self._chosen is not None
+            (observation, action), self._chosen = self._chosen, None
             result = self._attempt(functools.partial(environment.step, action))
             if result is not None:
                 break
@@ -123,6 +151,10 @@ class Rollout:
     def sample(self, segments: int) -> Segments:
         """`segments` distinct segments of the buffer."""
         return self.buffer.sample(self.sampling, segments, self.config.segment_length)
+
+    def draw(self, segments: int) -> Draw:
+        """`sample`, as places in the buffer."""
+        return self.buffer.draw(self.sampling, segments, self.config.segment_length)
 
     def state_dict(self) -> dict[str, Any]:
         """Environment (episode in progress included), buffer, exploration and counters."""

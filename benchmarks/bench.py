@@ -8,6 +8,7 @@ server      agents' gradients that the objective server applies in a second
 bare        agent-steps of processes that do nothing else, and of plain PyTorch as it comes
 population  agents on Ray: seconds until ready, memory, agent-steps
 tracking    rounds of a population with Weights & Biases (offline) against none; 4 minutes
+gpu         agent-steps of 20 agents at the paper's sizes, computed together on a GPU
 jax         the same step in JAX, with the Python of another environment (`--jax-python`)
 
 Exit code 1 where a section failed, 2 for bad input.
@@ -24,6 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import torch
 import tyro
 from metagenrl.cluster.command_line import parse
 from metagenrl.cluster.config import available_cores
@@ -32,6 +34,7 @@ from metagenrl.learner.hyperparams import require
 from metagenrl.learner.process import settle
 
 from benchmarks.bare import BareOptions, measure_bare
+from benchmarks.gpu import gpu_in_own_process, gpu_options
 from benchmarks.jax_rate import measure_jax
 from benchmarks.machine import contamination, this_machine
 from benchmarks.measure import SizeResult, measure
@@ -44,7 +47,9 @@ from benchmarks.server_rate import server_rates
 from benchmarks.tracking import tracking_cost
 
 ENOUGH_REPETITIONS = 10
-SectionName = Literal["updates", "precision", "server", "bare", "population", "tracking", "jax"]
+SectionName = Literal[
+    "updates", "precision", "server", "bare", "population", "tracking", "gpu", "jax"
+]
 SECTIONS: tuple[SectionName, ...] = get_args(SectionName)
 
 
@@ -130,6 +135,10 @@ def section(name: SectionName, config: BenchConfig) -> Found:
             for size in config.sizes
             for plain, processes in ((False, available_cores()), (False, 1), (True, 1))
         ]
+    elif name == "gpu":
+        if not torch.cuda.is_available():
+            return Found({}, "gpu: not measured, no GPU that CUDA can use")
+        rows = [gpu_in_own_process(options) for options in gpu_options(config.seconds)]
     else:
         if config.jax_python is None:
             return Found({}, "jax: not measured, no --jax-python")

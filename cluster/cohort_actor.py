@@ -7,19 +7,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
-from metagenrl.agents.cohort import Cohort, CohortReport
+from metagenrl.agents.cohort import CohortReport
 from metagenrl.agents.member import MemberConfig
+from metagenrl.agents.stacked_cohort import Computing
 from metagenrl.learner.process import settle
 from metagenrl.learner.types import Array
 
 
 @ray.remote(max_restarts=0, max_task_retries=0)
 class CohortActor:
-    """Owns a `Cohort`. Like `AgentActor` it is never restarted by Ray."""
+    """Owns a cohort. Like `AgentActor` it is never restarted by Ray."""
 
-    def __init__(self) -> None:
+    def __init__(self, computing: Computing) -> None:
         settle()
-        self._cohort = Cohort()
+        self._cohort = computing.cohort()
 
     def add(self, config: MemberConfig, incarnation: int, state: dict[str, Any] | None) -> int:
         """Take in a member; the process's id once it is there."""

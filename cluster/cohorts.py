@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from metagenrl.agents.cohort import CohortReport
+from metagenrl.agents.stacked_cohort import Computing
 from metagenrl.cluster.config import TrainConfig
 from metagenrl.cluster.engine import Averaged, Completed, Lost, Result
 
@@ -15,17 +16,17 @@ COHORTS_STAY = (
 """Why cohorts are not scaled: who works with whom is settled when a run begins."""
 
 
-def cohort_plan(config: TrainConfig, cores: float) -> Plan:
+def cohort_plan(config: TrainConfig, places: float) -> Plan:
     """The agents of each cohort, ascending; a cohort's agents share one environment.
 
-    `auto` makes as few cohorts as keep `cores` busy: at least one for each environment, because
-    what a cohort sends is one environment's gradient.
+    `auto` makes as few cohorts as keep `places` (cores, or GPUs) busy: at least one for each
+    environment, because what a cohort sends is one environment's gradient.
     """
     environments = len(config.envs)
     peers = [range(index, config.agents, environments) for index in range(environments)]
     size = config.agents_per_actor
     if size == "auto":
-        wanted = max(1, int(cores) // environments)  # cohorts of each environment
+        wanted = max(1, int(places) // environments)  # cohorts of each environment
         sizes = [-(-len(agents) // wanted) for agents in peers]
     else:
         sizes = [int(size)] * environments
@@ -35,6 +36,13 @@ def cohort_plan(config: TrainConfig, cores: float) -> Plan:
         for first in range(0, len(agents), size)
     ]
     return tuple(sorted(cohorts))
+
+
+def computing_of(config: TrainConfig, cores: int) -> Computing:
+    """How the cohorts of a run compute, on a machine with so many cores."""
+    auto = max(1, cores - 1) if config.device == "cuda" else 0
+    workers = auto if config.env_workers == "auto" else config.env_workers
+    return Computing(config.together, config.device, config.fused, workers)
 
 
 def cohort_of(plan: Plan) -> dict[int, int]:

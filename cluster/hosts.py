@@ -10,6 +10,7 @@ from metagenrl.cluster.cohorts import Plan, cohort_plan
 from metagenrl.cluster.config import TrainConfig, UsageError, available_cores
 from metagenrl.cluster.held_out import Runner
 from metagenrl.cluster.trainee_pool import TraineePool
+from metagenrl.learner.device import require_device
 
 States = Mapping[str, Mapping[str, Any]]
 Checked = TypeVar("Checked")
@@ -21,6 +22,7 @@ class Hosts:
 
     plan: Plan
     share: float  # CPUs
+    gpus: float = 0.0  # a part of one
 
 
 def hosts_of(config: TrainConfig, states: States | None) -> Hosts:
@@ -30,15 +32,19 @@ def hosts_of(config: TrainConfig, states: States | None) -> Hosts:
     the agents do not fit, saying how many do, before a local Ray is started.
     """
     if config.engine == "inprocess":
-        return Hosts(cohort_plan(config, cores=1), 0.0)
+        refuse(lambda: require_device(config.device))
+        return Hosts(cohort_plan(config, 1), 0.0)
     from metagenrl.cluster.ray_engine import actor_share, connect
+    from metagenrl.cluster.ray_gpus import gpu_share, gpus_here
 
     def fitting(cpus: float) -> Hosts:
-        plan = cohort_plan(config, cpus)
+        gpus = gpus_here() if config.device == "cuda" else 0
+        plan = cohort_plan(config, gpus or cpus)
         actors = len(plan)
         if states is not None and config.agents_per_actor == 1:
             actors = sum(not seat["left"] for seat in states["population"]["roster"].values())
-        return Hosts(plan, actor_share(actors, config.agent_cpus, cpus))
+        share = actor_share(actors, config.agent_cpus, cpus)
+        return Hosts(plan, share, gpu_share(actors, gpus) if config.device == "cuda" else 0.0)
 
     return refuse(lambda: fitting(connect(fitting)))
 

@@ -6,8 +6,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from metagenrl.agents.cohort import Cohort
 from metagenrl.agents.member import MemberConfig
+from metagenrl.agents.stacked_cohort import Computing
 from metagenrl.cluster.cohorts import COHORTS_STAY, Plan, cohort_of, results_of
 from metagenrl.cluster.engine import AgentLost, InProcessEngine, Lost, Result, Started
 from metagenrl.objective_server.server import ObjectiveServer
@@ -16,10 +16,12 @@ from metagenrl.objective_server.server import ObjectiveServer
 class InProcessCohortEngine(InProcessEngine):
     """See `metagenrl.cluster.engine.Engine`; one cohort of `plan` after the other."""
 
-    def __init__(self, open_server: Callable[[], ObjectiveServer], plan: Plan) -> None:
+    def __init__(
+        self, open_server: Callable[[], ObjectiveServer], plan: Plan, computing: Computing
+    ) -> None:
         super().__init__(open_server)
         self._place = cohort_of(plan)
-        self._cohorts = [Cohort() for _ in plan]
+        self._cohorts = [computing.cohort() for _ in plan]
         self._there: set[int] = set()
 
     def start_agent(

@@ -13,6 +13,7 @@ from typing import Any
 
 import ray
 from metagenrl.agents.member import MemberConfig
+from metagenrl.agents.stacked_cohort import Computing
 from metagenrl.cluster.cohort_actor import CohortActor
 from metagenrl.cluster.cohorts import COHORTS_STAY, Plan, cohort_of, results_of
 from metagenrl.cluster.engine import AgentLost, Lost, Result
@@ -41,8 +42,11 @@ class RayCohortEngine(RayEngine):
         actor_cpus: float,
         timeout: float,
         plan: Plan,
+        computing: Computing,
+        actor_gpus: float,
     ) -> None:
         super().__init__(open_server, actor_cpus, timeout, fixed=True)
+        self._computing, self._actor_gpus = computing, actor_gpus
         self._place = cohort_of(plan)
         self._current: dict[int, _Host] = {}  # by place in the plan
         self._home: dict[int, _Host] = {}  # by agent; the host may be gone
@@ -56,8 +60,9 @@ class RayCohortEngine(RayEngine):
         place = self._place[config.index]
         host = self._current.get(place)
         if host is None or host.gone:
-            options = {"num_cpus": self._agent_cpus, "scheduling_strategy": "SPREAD"}
-            host = self._current[place] = _Host(remote(CohortActor).options(**options).remote())
+            options = {"num_cpus": self._agent_cpus, "num_gpus": self._actor_gpus}
+            actor = remote(CohortActor).options(**options, scheduling_strategy="SPREAD")
+            host = self._current[place] = _Host(actor.remote(self._computing))
         self._home[config.index] = host
         self._starting[host.handle.add.remote(config, incarnation, state)] = config.index
 

@@ -7,7 +7,8 @@ import logging
 from pathlib import Path
 
 import torch
-from metagenrl.cluster.config import TrainConfig
+from metagenrl.cluster.cohorts import computing_of
+from metagenrl.cluster.config import TrainConfig, available_cores
 from metagenrl.cluster.control import ControlDesk
 from metagenrl.cluster.engine import Engine, InProcessEngine
 from metagenrl.cluster.held_out import HeldOut
@@ -101,8 +102,11 @@ def engine_of(config: TrainConfig, run: str, hosts: Hosts) -> Engine:
         server_config(config),
     )
     alone = config.agents_per_actor == 1
+    computing = computing_of(config, available_cores())
     if config.engine == "inprocess":
-        return InProcessEngine(opened) if alone else InProcessCohortEngine(opened, hosts.plan)
+        if alone:
+            return InProcessEngine(opened)
+        return InProcessCohortEngine(opened, hosts.plan, computing)
     if alone:
         from metagenrl.cluster.ray_engine import RayEngine
 
@@ -110,7 +114,9 @@ def engine_of(config: TrainConfig, run: str, hosts: Hosts) -> Engine:
         return RayEngine(opened, hosts.share, config.round_timeout, fixed)
     from metagenrl.cluster.ray_cohorts import RayCohortEngine
 
-    return RayCohortEngine(opened, hosts.share, config.round_timeout, hosts.plan)
+    return RayCohortEngine(
+        opened, hosts.share, config.round_timeout, hosts.plan, computing, hosts.gpus
+    )
 
 
 def first_alpha(config: TrainConfig) -> torch.Tensor:

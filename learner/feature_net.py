@@ -53,3 +53,17 @@ def backward(net: FeatureNet, p: Views, tape: list[Tensor], dy: Tensor, grads: V
         torch.sum(dy, 0, out=grads[f"b{i}"])
         if i:
             dy = (dy @ p[f"w{i}"].mT) * activation_slope(tape[2 * i - 1], net.hidden_units // 2)
+
+
+def backward_each(net: FeatureNet, p: Views, tape: list[Tensor], dy: Tensor, grads: Views) -> None:
+    """`backward` for K groups of rows that share the parameters but not the gradient.
+
+    `tape` is that of all rows together, `dy [K, N, outputs]`; `grads` carry a leading axis K.
+    """
+    k, relu_units = dy.shape[0], net.hidden_units // 2
+    for i in (2, 1, 0):
+        grads[f"w{i}"].copy_(tape[2 * i].view(k, dy.shape[1], -1).mT @ dy)
+        grads[f"b{i}"].copy_(dy.sum(1))
+        if i:
+            z = tape[2 * i - 1].view(k, dy.shape[1], -1)
+            dy = (dy @ p[f"w{i}"].mT) * activation_slope(z, relu_units)

@@ -14,6 +14,7 @@ InnerReduction = Literal["sum", "mean"]
 LearningRateDecay = Literal["none", "cosine"]
 GradientScaling = Literal["clip", "normalize"]
 Precision = Literal["fp32", "mixed"]
+Device = Literal["cpu", "cuda"]
 
 
 def require(condition: bool, field: str, value: Any, allowed: str) -> None:
@@ -139,8 +140,9 @@ class AgentConfig:
     """Transitions the replay buffer holds (Table 4)."""
     precision: Precision = "fp32"
     """`mixed`: bfloat16 products in the critic's update and, with one inner step, in the outer half
-    of the meta-gradient, for networks of more than 128 units, and products of 16 bits elsewhere in
-    them where the processor has a matrix unit; `fp32` everywhere (the paper)."""
+    of the meta-gradient, for networks of more than 128 units (on a GPU of any size), and products
+    of 16 bits elsewhere in them where the processor has a matrix unit; `fp32` everywhere (the
+    paper)."""
     learning_starts: int = 1_000
     """Steps collected before the first update; at least enough for its minibatches."""
 
@@ -214,3 +216,9 @@ class MetaConfig:
             require(
                 getattr(self, field) in allowed, field, getattr(self, field), ", ".join(allowed)
             )
+
+
+def require_stackable(meta: MetaConfig) -> None:
+    """Raises `ValueError` for what agents that are computed together cannot do."""
+    allowed = "1 for agents that are computed together (stacked, or device cuda)"
+    require(meta.inner_steps == 1, "inner_steps", meta.inner_steps, allowed)

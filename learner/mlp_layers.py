@@ -1,4 +1,7 @@
-"""Multi-layer perceptrons layer by layer: BLAS products and fused activation kernels."""
+"""Multi-layer perceptrons layer by layer: BLAS products and fused activation kernels.
+
+Gradients are copied into their places: torch.compile cannot trace `out=` with views.
+"""
 
 from __future__ import annotations
 
@@ -48,8 +51,8 @@ def backward(
     """
     if net.outputs:
         if grads is not None:
-            torch.bmm(tape.inputs[-1].mT, dy, out=grads["w_out"])
-            torch.sum(dy, -2, out=grads["b_out"])
+            grads["w_out"].copy_(torch.bmm(tape.inputs[-1].mT, dy))
+            grads["b_out"].copy_(dy.sum(-2))
         dy = torch.bmm(dy, p["w_out"].mT)
     for i in reversed(range(net.hidden_layers)):
         sums = None
@@ -58,7 +61,7 @@ def backward(
         stats, gamma = tape.stats[i], p[f"gamma{i}"]
         dz = kernels.act_ln_backward(dy, tape.pre[i], stats, gamma, net.relu_units, sums)
         if grads is not None:
-            torch.bmm(tape.inputs[i].mT, dz, out=grads[f"w{i}"])
+            grads[f"w{i}"].copy_(torch.bmm(tape.inputs[i].mT, dz))
         if i or want_input:
             dy = torch.bmm(dz, p[f"w{i}"].mT)
     return dy if want_input else None
@@ -127,13 +130,13 @@ def dual_backward(
     """
     if net.outputs:
         x, xd = tape.inputs[-1], tangents.inputs[-1]
-        torch.bmm(xd.mT, ayd, out=grads["w_out"])
+        grads["w_out"].copy_(torch.bmm(xd.mT, ayd))
         if ay is None:
             grads["b_out"].zero_()
             ay = torch.zeros_like(x)
         else:
             grads["w_out"].baddbmm_(x.mT, ay)
-            torch.sum(ay, -2, out=grads["b_out"])
+            grads["b_out"].copy_(ay.sum(-2))
             ay = torch.bmm(ay, p["w_out"].mT)
         ayd = torch.bmm(ayd, p["w_out"].mT)
     assert ay is not None
@@ -143,7 +146,7 @@ def dual_backward(
         az, azd = kernels.act_ln_dual_backward(
             ay, ayd, tape.pre[i], tangents.pre[i], tape.stats[i], gamma, net.relu_units, sums
         )
-        torch.bmm(tape.inputs[i].mT, az, out=grads[f"w{i}"])
+        grads[f"w{i}"].copy_(torch.bmm(tape.inputs[i].mT, az))
         grads[f"w{i}"].baddbmm_(tangents.inputs[i].mT, azd)
         if i or want_input:
             ay, ayd = torch.bmm(az, p[f"w{i}"].mT), torch.bmm(azd, p[f"w{i}"].mT)

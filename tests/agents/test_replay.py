@@ -15,7 +15,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metagenrl.agents.replay import ReplayBuffer, Segments
+from metagenrl.agents.replay import ReplayBuffer
+from metagenrl.agents.segments import Segments
 from metagenrl.learner.types import Batch
 
 TERMINATED, TRUNCATED, DROPPED, RUNNING = "terminated", "truncated", "dropped", "running"

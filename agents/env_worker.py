@@ -1,0 +1,111 @@
+"""A process that owns environments and steps them for another one; see `remote_env.py`.
+
+It needs no torch, so that many of them take little memory. It ends when its pipe closes, or with
+the process that started it, even while an environment hangs.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, Literal
+
+from metagenrl.agents.env_spec import EnvironmentSpec
+from metagenrl.agents.envs import Array, Environment
+from metagenrl.agents.seeding import restore_rng
+
+Method = Literal["make", "reset", "step", "abandon", "close", "state", "load"]
+
+_METHODS: dict[Method, Callable[..., Any]] = {
+    "reset": Environment.reset,
+    "step": Environment.step,
+    "abandon": Environment.abandon_episode,
+    "close": Environment.close,
+    "state": Environment.state_dict,
+    "load": Environment.load_state_dict,
+}
+_PARENT_GONE_EXIT = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """What is to be done with the environment of this number."""
+
+    environment: int
+    method: Method
+    arguments: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What came of a call, and where the environment stands now."""
+
+    environment: int
+    result: Any
+    error: Exception | None = None  # which the environment raised
+    spec: EnvironmentSpec | None = None  # None: there is no such environment
+    observation: Array | None = None
+    episode_return: float = 0.0
+    episode_length: int = 0
+
+
+def answer(environments: dict[int, Environment], call: Call) -> Answer:
+    """Carry out a call; what it raises goes into the answer."""
+    number, result, error = call.environment, None, None
+    try:
+        if call.method == "make":
+            env_id, rng = call.arguments
+            environments[number] = Environment(env_id, restore_rng(rng))
+        else:
+            result = _METHODS[call.method](environments[number], *call.arguments)
+    except Exception as raised:
+        error = _portable(raised)
+    environment = environments.get(number)
+    if environment is None:
+        return Answer(number, result, error)
+    if call.method == "close":
+        del environments[number]
+    return Answer(
+        number, result, error, environment.spec, environment.observation,
+        environment.episode_return, environment.episode_length,
+    )  # fmt: skip
+
+
+def _portable(error: Exception) -> Exception:
+    """The error with its traceback as a note; one that cannot travel is told in words."""
+    error.add_note("in the environment's process:\n" + "".join(traceback.format_exception(error)))
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        told = RuntimeError(repr(error))
+        told.add_note(error.__notes__[-1])
+        return told
+    return error
+
+
+def serve(pipe: Connection) -> None:
+    """Answer calls in the order in which they come, until the pipe closes."""
+    environments: dict[int, Environment] = {}
+    while True:
+        try:
+            call = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(answer(environments, call))
+
+
+def _end_with_parent() -> None:
+    sys.stdin.read()  # until our parent's end of it closes
+    os._exit(_PARENT_GONE_EXIT)
+
+
+def main() -> None:
+    """The process; its argument is the number of the pipe's file descriptor."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    serve(Connection(int(sys.argv[1])))

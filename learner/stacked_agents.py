@@ -1,0 +1,152 @@
+"""Parameters, targets and optimisers of K agents along a leading axis, and their two updates.
+
+The equations of `agents/actor_critic.py` and of a member's update, for all agents in one go and on
+any device. No function here waits for the device: what an agent may not do is decided by flags,
+`active [K]`, under which a tensor keeps what it had.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from metagenrl.learner import mlp
+from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, require_stackable
+from metagenrl.learner.networks import AgentNetworks
+from metagenrl.learner.stacked_adam import StackedAdam, clip_each, expand, keep, normalize_each
+from metagenrl.learner.stacked_critic import td_gradient, td_target
+from metagenrl.learner.stacked_evaluation import (
+    StackedEvaluation,
+    stacked_inputs,
+    valid_steps,
+    value_gradient,
+)
+from metagenrl.learner.stacked_objective import StackedObjective
+from metagenrl.learner.types import Batch
+from torch import Tensor
+
+_NETWORKS = ("phi", "theta", "phi_target", "theta_target")
+
+
+@dataclass(frozen=True)
+class PolicyStep:
+    """What an update of policies and objective found, `[K]` but for `gradient`."""
+
+    gradient: Tensor  # [K, P_alpha], clipped or normalised
+    norm: Tensor  # of the gradient before that
+    loss: Tensor  # mean l_t
+    policy_norm: Tensor  # of the policy's gradient before its clip; not finite: it was not taken
+    value_after: Tensor  # J
+
+
+class StackedAgents:
+    """phi `[K, 1, P]`, theta `[K, C, P]`, their targets and Adam states."""
+
+    def __init__(
+        self, nets: AgentNetworks, agent: AgentConfig, meta: MetaConfig, objective: StackedObjective
+    ) -> None:
+        """As many agents as `objective` has, on its device and in its type. All are 0 at first.
+
+        Raises `ValueError` as `require_stackable` does.
+        """
+        require_stackable(meta)
+        self.nets, self.agent, self.meta, self.objective = nets, agent, meta, objective
+        k, new = objective.agents, objective.alpha.new_zeros
+        policy, critic = nets.policy.layout, nets.critic.layout
+        self.phi, self.phi_target, self._phi_gradient = (new(k, 1, policy.size) for _ in range(3))
+        self.theta, self.theta_target, self._theta_gradient = (
+            new(k, nets.critics, critic.size) for _ in range(3)
+        )
+        self._phi_adam = StackedAdam(self.phi, agent.policy_learning_rate)
+        self._theta_adam = StackedAdam(self.theta, agent.critic_learning_rate)
+        self._phi, self._phi_target, self._phi_gradients = (
+            policy.views(x.view(k, -1)) for x in (self.phi, self.phi_target, self._phi_gradient)
+        )
+        self._theta1 = critic.views(self.theta[:, 0])
+        self._theta, self._theta_target, self._theta_gradients = (
+            critic.views(x.view(k * nets.critics, -1))
+            for x in (self.theta, self.theta_target, self._theta_gradient)
+        )
+
+    def act(self, observations: Tensor) -> Tensor:
+        """pi_phi(s) of every agent: `[K, O] -> [K, A]`."""
+        pre = mlp.evaluate(self.nets.policy, self._phi, observations.unsqueeze(1))
+        return pre.tanh().squeeze(1)
+
+    def update_critics(self, batch: Batch, noise: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
+        """One Adam step on each agent's TD loss (Eq. 5): losses and mean Q, `[K]`.
+
+        `noise [K, B, T, A]`: the target policies' smoothing.
+        """
+        y = td_target(
+            self.nets, self._phi_target, self._theta_target, batch, noise,
+            self.agent.gamma,
+        )  # fmt: skip
+        found = td_gradient(self.nets, self._theta, batch, y, self._theta_gradients)
+        self._theta_adam.step(self._theta_gradient, active)
+        return found
+
+    def update_policies(
+        self, inner: Batch, held_out: Batch, p: Tensor | None, active: Tensor
+    ) -> PolicyStep:
+        """Policy updates, targets and meta-gradients (Eq. 6), all starting from the same phi.
+
+        `p [K]` is each agent's weight of the objective while it is annealed (B.2), None where
+        all are 1. An agent whose policy's gradient is not finite keeps its policy and targets.
+        """
+        evaluation = StackedEvaluation(self.nets, self._phi, self._theta1, inner)
+        tape = self.objective.forward(
+            evaluation.pi, stacked_inputs(self.objective.net.config, evaluation)
+        )
+        action_gradient = self.objective.action_gradient(tape)
+        evaluation.policy_gradient(action_gradient, self._phi_gradients)
+        valid = valid_steps(inner)
+        rate = torch.full_like(valid, self.meta.inner_step_size)
+        rate = rate / valid if self.meta.inner_reduction == "mean" else rate
+        phi_prime = (self.phi - expand(rate, self.phi) * self._phi_gradient).squeeze(1)
+        j, v = value_gradient(self.nets, phi_prime, self._theta1, (inner, held_out))
+        tangent = evaluation.policy_tangent(self.nets.policy.layout.views(v))
+        g = self.objective.alpha_gradient(tape, tangent * -expand(rate, tangent))
+        scale = normalize_each if self.meta.gradient_scaling == "normalize" else clip_each
+        g, norm = scale(g, self.meta.gradient_clip)
+        policy_norm = self._step(evaluation, action_gradient, p, active)
+        return PolicyStep(g, norm, tape.loss.sum((1, 2)) / valid, policy_norm, j)
+
+    def _step(
+        self,
+        evaluation: StackedEvaluation,
+        action_gradient: Tensor,
+        p: Tensor | None,
+        active: Tensor,
+    ) -> Tensor:
+        """Adam and Polyak from the gradient of the summed objective; the norms before the clip."""
+        if p is not None:
+            critic = -evaluation.action_value_gradient() * evaluation.batch.mask.unsqueeze(-1)
+            action_gradient = torch.lerp(critic, action_gradient, expand(p, critic))
+        if p is not None or self.agent.action_penalty:
+            evaluation.policy_gradient(
+                action_gradient, self._phi_gradients, self.agent.action_penalty
+            )
+        mean = self._phi_gradient.squeeze(1) / valid_steps(evaluation.batch).unsqueeze(-1)
+        clipped, norm = clip_each(mean, self.agent.policy_gradient_clip)
+        taken = active & torch.isfinite(norm)
+        self._phi_adam.step(clipped.unsqueeze(1), taken)
+        for target, own in ((self.phi_target, self.phi), (self.theta_target, self.theta)):
+            keep(target, torch.lerp(target, own, self.agent.polyak), expand(taken, own))
+        return norm
+
+    def networks_state(self, agent: int) -> dict[str, Any]:
+        """What `ActorCritic.networks_state` gives, for one agent."""
+        state: dict[str, Any] = {n: getattr(self, n)[agent].cpu().numpy().copy() for n in _NETWORKS}
+        state["phi_adam"] = self._phi_adam.state_dict(agent)
+        state["theta_adam"] = self._theta_adam.state_dict(agent)
+        return state
+
+    def load_networks_state(self, agent: int, state: dict[str, Any]) -> None:
+        """Restore what `ActorCritic.networks_state` gave; raises where a shape differs."""
+        for name in _NETWORKS:
+            own = getattr(self, name)[agent]
+            own.copy_(torch.tensor(state[name]).view_as(own))
+        self._phi_adam.load_state_dict(agent, state["phi_adam"])
+        self._theta_adam.load_state_dict(agent, state["theta_adam"])

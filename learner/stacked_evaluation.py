@@ -1,0 +1,126 @@
+"""K policies and their critics evaluated on a minibatch each, agents along a leading axis.
+
+`evaluation.py` for one agent, with the same equations. Nothing here waits for a device or makes a
+shape depend on a value, so that a CUDA graph can hold all of it.
+"""
+
+from __future__ import annotations
+
+import torch
+from metagenrl.learner import mlp
+from metagenrl.learner.evaluation import _ATANH_BOUND, _FREE_RANGE
+from metagenrl.learner.hyperparams import ObjectiveConfig
+from metagenrl.learner.mlp import Tape, Views
+from metagenrl.learner.networks import AgentNetworks
+from metagenrl.learner.objective_inputs import ObjectiveInputs, objective_inputs, reflections
+from metagenrl.learner.types import Batch
+from torch import Tensor
+
+
+def rows_of(x: Tensor) -> Tensor:
+    """`[K, B, T, ...] -> [K, B * T, ...]`."""
+    return x.flatten(1, 2)
+
+
+def valid_steps(batch: Batch) -> Tensor:
+    """Valid steps of each agent's minibatch, at least 1: `[K]`."""
+    return batch.mask.sum((1, 2)).clamp(min=1)
+
+
+class StackedEvaluation:
+    """`PolicyEvaluation` of K agents; `batch`'s tensors have a leading axis K.
+
+    `phi` are views of `[K, P]`, `theta1` those of each agent's first critic.
+    """
+
+    def __init__(self, nets: AgentNetworks, phi: Views, theta1: Views, batch: Batch) -> None:
+        self.nets, self.phi, self.theta1, self.batch = nets, phi, theta1, batch
+        self.states = rows_of(batch.observations[:, :, :-1])  # [K, N, O]
+        self.pre, self.policy_tape = mlp.forward(nets.policy, phi, self.states)  # [K, N, A]
+        self.pi = self.pre.tanh().view(batch.actions.shape)  # [K, B, T, A]
+
+        self._q: tuple[Tensor, Tape] | None = None
+
+    def _critic(self) -> tuple[Tensor, Tape]:
+        if self._q is None:  # no `cached_property`: torch.compile cannot trace its lock
+            rows = torch.cat([self.states, rows_of(self.pi)], -1)
+            self._q = mlp.forward(self.nets.critic, self.theta1, rows)
+        return self._q
+
+    @property
+    def v(self) -> Tensor:
+        """V_t `[K, B, T]`."""
+        return self._critic()[0].view(self.batch.mask.shape)
+
+    def v_next(self) -> Tensor:
+        """V_{t+1} `[K, B, T]`: the next row's V, and the last row's own evaluation."""
+        s = self.batch.observations[:, :, -1].contiguous()  # [K, B, O]
+        a = mlp.evaluate(self.nets.policy, self.phi, s).tanh()
+        boot = mlp.evaluate(self.nets.critic, self.theta1, torch.cat([s, a], -1))
+        return torch.cat([self.v[..., 1:], boot], -1)
+
+    def action_value_gradient(self) -> Tensor:
+        """dQ_theta1 / da at pi(s_t): `[K, B, T, A]`."""
+        out, tape = self._critic()
+        dx = mlp.backward(self.nets.critic, self.theta1, tape, torch.ones_like(out), None, True)
+        assert dx is not None
+        return dx[..., -self.pi.shape[-1] :].reshape(self.pi.shape)
+
+    def policy_gradient(self, action_gradient: Tensor, grads: Views, penalty: float = 0.0) -> None:
+        """Write sum_t (d pi_t / d phi)^T action_gradient_t to `grads`; see `PolicyEvaluation`."""
+        mask = self.batch.mask.unsqueeze(-1)
+        dy = action_gradient * (1 - self.pi.square())
+        if penalty:
+            a = self.pi.shape[-1]
+            x = torch.atanh(self.pi.clamp(-_ATANH_BOUND, _ATANH_BOUND))
+            squares = (action_gradient * mask).square().sum((1, 2, 3))  # [K]
+            rms = (squares / (valid_steps(self.batch) * a)).sqrt().view(-1, 1, 1, 1)
+            excess = x - x.clamp(-_FREE_RANGE, _FREE_RANGE)
+            dy = dy + excess * rms * (2 * penalty / a)
+        mlp.backward(self.nets.policy, self.phi, self.policy_tape, rows_of(dy * mask), grads)
+
+    def policy_tangent(self, direction: Views) -> Tensor:
+        """(d pi / d phi) direction: `[K, B, T, A]`, 0 on padding (forward mode)."""
+        tangent = mlp.parameter_tangent(self.nets.policy, self.phi, direction, self.policy_tape)
+        slope = (1 - self.pi.square()) * self.batch.mask.unsqueeze(-1)
+        return tangent.view(self.pi.shape) * slope
+
+
+def stacked_inputs(config: ObjectiveConfig, evaluation: StackedEvaluation) -> ObjectiveInputs:
+    """The table of section 3 for every agent: statistics are those of its own minibatch."""
+    batch = evaluation.batch
+
+    def features(
+        rewards: Tensor, terminated: Tensor, mask: Tensor, v: Tensor | None, v_next: Tensor | None
+    ) -> Tensor:
+        one = Batch(batch.observations[0], batch.actions[0], rewards, terminated, mask)
+        return objective_inputs(config, one, v, v_next).features
+
+    values = (evaluation.v, evaluation.v_next()) if config.use_value else (None, None)
+    dims = (0, 0, 0, *(None if x is None else 0 for x in values))
+    stacked = torch.vmap(features, in_dims=dims)(
+        batch.rewards, batch.terminated, batch.mask, *values
+    )
+    observations = batch.observations[:, :, :-1] if config.use_observation else None
+    sign = reflections(batch.mask[0]).unsqueeze(0) if config.reflect_actions else None
+    return ObjectiveInputs(stacked, batch.actions, observations, batch.mask, sign)
+
+
+def value_gradient(
+    nets: AgentNetworks, phi: Tensor, theta1: Views, batches: tuple[Batch, ...]
+) -> tuple[Tensor, Tensor]:
+    """J `[K]` and d(-J)/d phi `[K, P]` of each agent; `phi [K, P]`, see `meta_gradient.py`."""
+    nets = nets.outer
+    views = nets.policy.layout.views(phi)
+    s = torch.cat([rows_of(x.observations[:, :, :-1]) for x in batches], 1)
+    mask = torch.cat([rows_of(x.mask) for x in batches], 1).unsqueeze(-1)
+    weight = mask / mask.sum((1, 2), keepdim=True).clamp(min=1)
+    pre, policy_tape = mlp.forward(nets.policy, views, s)
+    a = pre.tanh()
+    q, critic_tape = mlp.forward(nets.critic, theta1, torch.cat([s, a], -1))
+    dx = mlp.backward(nets.critic, theta1, critic_tape, -weight, None, True)
+    assert dx is not None
+    gradient = torch.empty_like(phi)
+    dy = dx[..., -nets.policy.outputs :] * (1 - a.square())
+    mlp.backward(nets.policy, views, policy_tape, dy, nets.policy.layout.views(gradient))
+    return (q * weight).sum((1, 2)), gradient
