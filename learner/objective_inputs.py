@@ -115,10 +115,10 @@ def _normalized(
     return normalize_rewards(batch.rewards, batch.mask), now, following
 
 
-def _features(
+def input_features(
     config: ObjectiveConfig, batch: Batch, v: Tensor | None, v_next: Tensor | None
 ) -> Tensor:
-    """`ObjectiveInputs.features`."""
+    """`ObjectiveInputs.features` in plain torch, which can be mapped over agents."""
     mask, steps = batch.mask, batch.mask.shape[1]
     rewards, now, following = _normalized(config, batch, v, v_next)
     columns = [rewards]
@@ -143,7 +143,7 @@ class _Features(ctypes.Structure):
 def _fused_features(
     config: ObjectiveConfig, batch: Batch, v: Tensor | None, v_next: Tensor | None
 ) -> Tensor:
-    """`_features` in one C call."""
+    """`input_features` in one C call."""
     mask, value = batch.mask, config.use_value
     next_value = value and config.use_next_value
     how = _Features(
@@ -167,7 +167,7 @@ def objective_inputs(
     if config.use_value and (v is None or v_next is None):
         raise ValueError("values: got None, allowed: tensors [B, T] (the objective uses V)")
     fused = kernels.usable(mask)
-    features = (_fused_features if fused else _features)(config, batch, v, v_next)
+    features = (_fused_features if fused else input_features)(config, batch, v, v_next)
     observations = batch.observations[:, :-1] if config.use_observation else None
     sign = reflections(mask) if config.reflect_actions else None
     return ObjectiveInputs(features, batch.actions, observations, mask, sign)

@@ -12,7 +12,7 @@ from metagenrl.learner.evaluation import _ATANH_BOUND, _FREE_RANGE
 from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.learner.mlp import Tape, Views
 from metagenrl.learner.networks import AgentNetworks
-from metagenrl.learner.objective_inputs import ObjectiveInputs, objective_inputs, reflections
+from metagenrl.learner.objective_inputs import ObjectiveInputs, input_features, reflections
 from metagenrl.learner.types import Batch
 from torch import Tensor
 
@@ -94,7 +94,7 @@ def stacked_inputs(config: ObjectiveConfig, evaluation: StackedEvaluation) -> Ob
         rewards: Tensor, terminated: Tensor, mask: Tensor, v: Tensor | None, v_next: Tensor | None
     ) -> Tensor:
         one = Batch(batch.observations[0], batch.actions[0], rewards, terminated, mask)
-        return objective_inputs(config, one, v, v_next).features
+        return input_features(config, one, v, v_next)
 
     values = (evaluation.v, evaluation.v_next()) if config.use_value else (None, None)
     dims = (0, 0, 0, *(None if x is None else 0 for x in values))
