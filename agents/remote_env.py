@@ -102,8 +102,7 @@ class EnvWorkers:
     def environment(self, env_id: str, rng: np.random.Generator) -> RemoteEnvironment:
         """A new environment in the process that has the fewest; raises as `Environment` does."""
         self._workers = [worker for worker in self._workers if worker.alive]
-        idle = len(self._workers) < self._count
-        if idle:
+        if len(self._workers) < self._count:
             self._workers.append(_Worker())
         worker = min(self._workers, key=lambda worker: len(worker.environments))
         self._made += 1

@@ -101,7 +101,7 @@ class TrainConfig:
     """CPUs that Ray reserves for an actor; None: what the machine has, shared evenly."""
     agents_per_actor: int | Literal["auto"] = 1
     """Agents of one environment that share an actor and answer together; auto: as many as keep
-    every core busy."""
+    every core, or with device cuda every GPU, busy."""
     stacked: bool = False
     """Compute the agents of an actor together, parameters along a leading axis; always on cuda."""
     device: Device = "cpu"

@@ -7,7 +7,6 @@ is averaged, so every weight's gradient is a batched product that keeps the agen
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -161,17 +160,17 @@ class StackedObjective:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Through every LSTM: adjoints of the embedding, of its tangent and of the constants."""
         k, b, t = tape.inputs.mask.shape
-        rows: Callable[[Tensor], Tensor] = lambda x: x.reshape(k, b * t, -1)  # noqa: E731
         mask = tape.inputs.mask.reshape(k * b, t)
         ah, ahd = (self._pieces(x, tape.inputs) for x in adjoints)
         below = [torch.zeros_like(x) for x in (tape.embedded, tape.embedded, tape.constant)]
         for i, (reverse, p) in enumerate(self._lstms):
             (h, c, gates), (hd, cd, zd) = tape.states[i], tangents[i]
-            ax, axd = map(rows, kernels.lstm_dual_backward(
+            adjoint = kernels.lstm_dual_backward(
                 ah[i], ahd[i], p["w_recurrent"], mask, gates, c, zd, cd, reverse
-            ))  # fmt: skip
+            )
+            found = (*adjoint, previous(h, reverse), previous(hd, reverse))
+            ax, axd, before, before_d = (x.reshape(k, b * t, -1) for x in found)
             g = self._grads[self.net.lstm_names[i][0]]
-            before, before_d = rows(previous(h, reverse)), rows(previous(hd, reverse))
             g["b"].copy_(ax.sum(1))
             g["w_constant"].copy_(tape.constant.mT @ ax)
             g["w_action"].copy_(tape.embedded.mT @ ax + embedded_tangent.mT @ axd)

@@ -149,15 +149,21 @@ def test_a_process_ends_with_its_last_environment():
     assert not psutil.pid_exists(_pid(second))
 
 
-def test_processes_end_with_who_started_them():
+@pytest.mark.usefixtures("flawed")
+def test_processes_end_with_who_started_them(tmp_path):
+    """Even while an environment hangs."""
     script = (
         "import numpy as np, sys, time\n"
+        "sys.path.insert(0, sys.argv[1])\n"
         "from metagenrl.agents.remote_env import EnvWorkers\n"
-        "e = EnvWorkers(1).environment('Pendulum-v1', np.random.default_rng(0))\n"
+        "e = EnvWorkers(1).environment('flawed:Hangs-v0', np.random.default_rng(0))\n"
+        "e.reset()\n"
+        "e.begin([0.0])\n"
         "print(e._worker._process.pid, flush=True)\n"
         "time.sleep(600)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
+    argv = [sys.executable, "-c", script, str(tmp_path)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
         worker = psutil.Process(int(process.stdout.readline()))
         process.kill()
     assert psutil.wait_procs([worker], timeout=30)[1] == []
