@@ -1,7 +1,8 @@
 """One member of the population: the inner body of Algorithm 1, with lifetimes.
 
-A round is `policy_delay` environment steps with a critic update each, then one policy update by
-the objective that was broadcast, and this agent's gradient of that objective.
+A round is `policy_delay` environment steps with a critic update each, which can be done ahead,
+then one policy update by the objective that was broadcast, and this agent's gradient of that
+objective.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from metagenrl.agents.actor_critic import ActorCritic
 from metagenrl.agents.policy_archive import PER_LIFE, PolicyArchive
+from metagenrl.agents.preparation import Preparation
 from metagenrl.agents.rollout import Episode, Rollout
 from metagenrl.agents.seeding import agent_seeds
 from metagenrl.learner.adam import clip_by_norm, scale_to_norm
@@ -84,6 +86,8 @@ class Member:
         self.steps, self.life, self.life_length = 0, 0, config.first_life
         self.archive = PolicyArchive(config.meta.archive_size, seeds.archive)
         self.origin: int | None = None  # step of the policy that this life began with
+        self._prepared: Preparation | None = None  # of the next round
+        self._failure: Exception | None = None  # of `prepare`
         net = ObjectiveNet(config.objective)
         self._alpha = torch.zeros(net.layout.size)
         self._objective = Learned(net, self._alpha)
@@ -97,23 +101,29 @@ class Member:
             self.generator,
         )
 
+    def prepare(self) -> None:
+        """Do now what the next `round` can do without alpha; that gives the same round.
+
+        Nothing where the next round begins a life: who is saved or leaves now is still in its
+        present one. What goes wrong here is raised by the next `round` or `state_dict`, since
+        nobody waits for this.
+        """
+        if self._prepared is not None or self._failure is not None or self._life_is_over():
+            return
+        try:
+            self._prepared = self._prepare()
+        except Exception as error:
+            self._failure = error
+
     def round(self, alpha: Array, version: int, round_index: int) -> MemberReport:
         """Run one round with the objective `alpha [P]` of `version`."""
-        if self.life_length and self.rollout.life_steps >= self.life_length:
-            self._rebirth()
+        prepared = self._take_preparation()
+        self.steps += self.config.agent.policy_delay
         self._alpha.copy_(torch.from_numpy(np.array(alpha, np.float32)))
-        episodes, critic = [], None
-        for _ in range(self.config.agent.policy_delay):
-            episode = self.rollout.step(self.actor_critic.act)
-            self.steps += 1
-            if episode is not None:
-                episodes.append(episode)
-            if self._ready():
-                batch = self.rollout.sample(self.config.agent.batch_size).batch()
-                critic = self.actor_critic.update_critic(batch)
         nan = float("nan")
         gradient, update = None, _Update(nan, nan, nan)
-        if critic is not None:
+        td_loss, q = prepared.critic or (nan, nan)
+        if prepared.critic is not None:
             vector, norm, update = self._update()
             self._archive()
             gradient = AlphaGradient(
@@ -122,11 +132,35 @@ class Member:
             )  # fmt: skip
         return MemberReport(
             self.config.index, self.config.env_id, self.incarnation, self.steps, self.life,
-            self.rollout.life_steps, gradient, tuple(episodes),
-            nan if critic is None else float(critic.q),
-            nan if critic is None else float(critic.td_loss),
+            self.rollout.life_steps, gradient, prepared.episodes, q, td_loss,
             update.loss, update.policy_gradient_norm, update.value_after, self.origin,
         )  # fmt: skip
+
+    def _life_is_over(self) -> bool:
+        return bool(self.life_length) and self.rollout.life_steps >= self.life_length
+
+    def _take_preparation(self) -> Preparation:
+        """Of the round that begins: made ahead, or now."""
+        if self._failure is not None:
+            raise self._failure
+        if self._prepared is None:
+            if self._life_is_over():
+                self._rebirth()
+            return self._prepare()
+        prepared, self._prepared = self._prepared, None
+        return prepared
+
+    def _prepare(self) -> Preparation:
+        episodes, critic = [], None
+        for _ in range(self.config.agent.policy_delay):
+            episode = self.rollout.step(self.actor_critic.act)
+            if episode is not None:
+                episodes.append(episode)
+            if self._ready():
+                batch = self.rollout.sample(self.config.agent.batch_size).batch()
+                critic = self.actor_critic.update_critic(batch)
+        numbers = None if critic is None else (float(critic.td_loss), float(critic.q))
+        return Preparation(tuple(episodes), numbers)
 
     def _ready(self) -> bool:
         agent, meta = self.config.agent, self.config.meta
@@ -198,7 +232,9 @@ class Member:
         self.rollout.environment.close()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything: restoring it gives the same future."""
+        """Everything: restoring it gives the same future. Raises what `prepare` met with."""
+        if self._failure is not None:
+            raise self._failure
         state = {
             "actor_critic": self.actor_critic.state_dict(),
             "rollout": self.rollout.state_dict(),
@@ -206,6 +242,7 @@ class Member:
             "steps": self.steps,
             "life": self.life,
             "life_length": self.life_length,
+            "prepared": None if self._prepared is None else self._prepared.state_dict(),
         }
         if self.config.meta.older_policies:
             state |= {"archive": self.archive.state_dict(), "origin": self.origin}
@@ -218,6 +255,9 @@ class Member:
         self.incarnation = int(state["incarnation"]) if incarnation is None else incarnation
         self.steps, self.life = int(state["steps"]), int(state["life"])
         self.life_length = int(state["life_length"])
+        prepared = state.get("prepared")  # not there in older checkpoints
+        self._prepared = None if prepared is None else Preparation.from_state(prepared)
+        self._failure = None
         if self.config.meta.older_policies:
             self.archive.load_state_dict(state["archive"])
             self.origin = state["origin"]

@@ -31,6 +31,11 @@ class AgentActor:
         """One round of Algorithm 1."""
         return self._member.round(alpha, version, round_index)
 
+    @ray.method(num_returns=0)
+    def prepare(self) -> None:
+        """What the next round can do without alpha; nobody waits for it."""
+        self._member.prepare()
+
     def state(self) -> dict[str, Any]:
         """The member's complete state."""
         return self._member.state_dict()

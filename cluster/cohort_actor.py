@@ -41,6 +41,11 @@ class CohortActor:
         """One round of Algorithm 1 for each of `agents`."""
         return self._cohort.round(agents, alpha, version, round_index, quarantined)
 
+    @ray.method(num_returns=0)
+    def prepare(self, agents: Sequence[int]) -> None:
+        """What the next round of `agents` can do without alpha; nobody waits for it."""
+        self._cohort.prepare(agents)
+
     def state(self, agent: int) -> dict[str, Any]:
         """A member's complete state."""
         return self._cohort.state(agent)

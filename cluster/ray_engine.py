@@ -194,10 +194,12 @@ class RayEngine:
         self._pending = {ref: a for ref, a in self._pending.items() if a != agent}
         self._starting = {ref: a for ref, a in self._starting.items() if a != agent}
 
-    def begin_round(self, agent: int, broadcast: Broadcast) -> None:
-        """See `Engine`."""
-        b = broadcast
-        self._pending[self._agents[agent].round.remote(b.alpha, b.version, b.round)] = agent
+    def begin_round(self, agent: int, broadcast: Broadcast, ahead: bool) -> None:
+        """See `Engine`; an actor takes its calls in order."""
+        b, actor = broadcast, self._agents[agent]
+        self._pending[actor.round.remote(b.alpha, b.version, b.round)] = agent
+        if ahead:
+            actor.prepare.remote()
 
     def poll(self, timeout: float, everyone: bool) -> list[Result]:
         """See `Engine`."""
@@ -234,8 +236,8 @@ class RayEngine:
         self, gradients: Sequence[Gradient], expected: Sequence[int], close: bool
     ) -> Exchange:
         """See `Engine`; the server is brought back and asked again where it died."""
-        arguments = (list(gradients), list(expected), self._round, close)
-        result: Exchange = self._ask("exchange", *arguments)
+        # Each gradient an argument of its own: together they would go through the object store.
+        result: Exchange = self._ask("exchange", list(expected), self._round, close, *gradients)
         self._round = result.broadcast.round
         return result
 
