@@ -16,7 +16,7 @@ from metagenrl.agents.member import MemberConfig
 from metagenrl.cluster.cohort_actor import CohortActor
 from metagenrl.cluster.cohorts import COHORTS_STAY, Plan, cohort_of, results_of
 from metagenrl.cluster.engine import AgentLost, Lost, Result
-from metagenrl.cluster.ray_engine import RayEngine, first_line, remote
+from metagenrl.cluster.ray_engine import RayEngine, first_line, has_a_core, remote
 from metagenrl.objective_server.messages import Broadcast
 from metagenrl.objective_server.server import ObjectiveServer
 from ray import ObjectRef
@@ -100,7 +100,7 @@ class RayCohortEngine(RayEngine):
             arguments = (list(asked), b.alpha, b.version, b.round, dict(b.quarantined))
             self._rounds[host.handle.round.remote(*arguments)] = (host, list(asked))
             ahead = [agent for agent, more in asked.items() if more]
-            if ahead:
+            if ahead and has_a_core(self._agent_cpus):
                 host.handle.prepare.remote(ahead)
 
     def poll(self, timeout: float, everyone: bool) -> list[Result]:

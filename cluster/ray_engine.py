@@ -100,6 +100,15 @@ def actor_share(actors: int, actor_cpus: float | None, cpus: float) -> float:
     return share
 
 
+def has_a_core(share: float) -> bool:
+    """Whether an actor that goes on ahead uses a core that nobody else would.
+
+    Where several actors share one, another works while this one waits, and the message that asks
+    it to go on costs more than that gains.
+    """
+    return share >= 1.0
+
+
 class RayEngine:
     """See `metagenrl.cluster.engine.Engine`."""
 
@@ -198,7 +207,7 @@ class RayEngine:
         """See `Engine`; an actor takes its calls in order."""
         b, actor = broadcast, self._agents[agent]
         self._pending[actor.round.remote(b.alpha, b.version, b.round)] = agent
-        if ahead:
+        if ahead and has_a_core(self._shares[agent]):
             actor.prepare.remote()
 
     def poll(self, timeout: float, everyone: bool) -> list[Result]:
