@@ -97,11 +97,10 @@ class RayCohortEngine(RayEngine):
         for host in {id(host): host for host in self._home.values() if host.asked}.values():
             assert b is not None
             asked, host.asked = host.asked, {}
-            arguments = (list(asked), b.alpha, b.version, b.round, dict(b.quarantined))
+            own = has_a_core(self._agent_cpus)
+            ahead = [agent for agent, more in asked.items() if more and own]
+            arguments = (list(asked), b.alpha, b.version, b.round, dict(b.quarantined), ahead)
             self._rounds[host.handle.round.remote(*arguments)] = (host, list(asked))
-            ahead = [agent for agent, more in asked.items() if more]
-            if ahead and has_a_core(self._agent_cpus):
-                host.handle.prepare.remote(ahead)
 
     def poll(self, timeout: float, everyone: bool) -> list[Result]:
         """See `Engine`."""

