@@ -77,6 +77,12 @@ class Cohort:
         """A member's complete state. Raises `KeyError` where it is not there."""
         return self._members[agent].state_dict()
 
+    def prepare(self, agents: Sequence[int]) -> None:
+        """Do ahead what the next round of `agents` can do without alpha; see `Member.prepare`."""
+        for agent in agents:
+            if agent in self._members:  # not lost in the round before
+                self._members[agent].prepare()
+
     def round(
         self,
         agents: Sequence[int],

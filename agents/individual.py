@@ -15,6 +15,7 @@ import torch
 from metagenrl.agents.actor_critic import ActorCritic
 from metagenrl.agents.envs import Environment
 from metagenrl.agents.policy_archive import PER_LIFE, PolicyArchive
+from metagenrl.agents.preparation import Preparation
 from metagenrl.agents.rollout import EnvironmentMaker, Episode, Rollout
 from metagenrl.agents.seeding import agent_seeds
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
@@ -105,7 +106,8 @@ class Individual:
         self.steps, self.life, self.life_length = 0, 0, config.first_life
         self.archive = PolicyArchive(config.meta.archive_size, seeds.archive)
         self.origin: int | None = None  # step of the policy that this life began with
-        self._episodes: list[Episode] = []  # of the round
+        self._episodes: tuple[Episode, ...] = ()  # of the round
+        self._prepared: Preparation | None = None  # of the next round
 
     def _newborn(self) -> ActorCritic:
         environment = self.rollout.environment
@@ -118,18 +120,30 @@ class Individual:
 
     def begin_round(self) -> bool:
         """Begin a new life where the last one is over; whether one began."""
-        self._episodes = []
-        over = self.life_length > 0 and self.rollout.life_steps >= self.life_length
+        self.steps += self.config.agent.policy_delay
+        self._episodes = ()
+        over = self._prepared is None and self.life_is_over
         if over:
             self._rebirth()
         return over
 
+    @property
+    def life_is_over(self) -> bool:
+        """Whether the next step is a new life's first one."""
+        return 0 < self.life_length <= self.rollout.life_steps
+
+    def take_preparation(self) -> Preparation | None:
+        """What was done ahead of the round that has begun; its steps are taken."""
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None:
+            self._episodes = prepared.episodes
+        return prepared
+
     def take_step(self, policy: Callable[[Array], Array]) -> None:
         """One environment step; raises as `Rollout.step` does."""
         episode = self.rollout.step(policy)
-        self.steps += 1
         if episode is not None:
-            self._episodes.append(episode)
+            self._episodes += (episode,)
 
     def report(self, learning: Learning | None, version: int, round_index: int) -> MemberReport:
         """The round that is over; `learning` is None while the buffer fills."""
@@ -141,7 +155,7 @@ class Individual:
             )  # fmt: skip
         return MemberReport(
             c.index, c.env_id, self.incarnation, self.steps, self.life, self.rollout.life_steps,
-            gradient, tuple(self._episodes), found.q, found.td_loss, found.objective_loss,
+            gradient, self._episodes, found.q, found.td_loss, found.objective_loss,
             found.policy_gradient_norm, found.value_after, self.origin,
         )  # fmt: skip
 
@@ -195,6 +209,7 @@ class Individual:
             "steps": self.steps,
             "life": self.life,
             "life_length": self.life_length,
+            "prepared": None if self._prepared is None else self._prepared.state_dict(),
         }
         if self.config.meta.older_policies:
             state |= {"archive": self.archive.state_dict(), "origin": self.origin}
@@ -207,6 +222,8 @@ class Individual:
         self.incarnation = int(state["incarnation"]) if incarnation is None else incarnation
         self.steps, self.life = int(state["steps"]), int(state["life"])
         self.life_length = int(state["life_length"])
+        prepared = state.get("prepared")  # not there in older checkpoints
+        self._prepared = None if prepared is None else Preparation.from_state(prepared)
         if self.config.meta.older_policies:
             self.archive.load_state_dict(state["archive"])
             self.origin = state["origin"]

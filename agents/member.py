@@ -1,14 +1,16 @@
 """One member of the population: the inner body of Algorithm 1, with lifetimes.
 
-A round is `policy_delay` environment steps with a critic update each, then one policy update by
-the objective that was broadcast, and this agent's gradient of that objective.
+A round is `policy_delay` environment steps with a critic update each, which can be done ahead,
+then one policy update by the objective that was broadcast, and this agent's gradient of that
+objective.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
-from metagenrl.agents.actor_critic import CriticStep
 from metagenrl.agents.individual import (
     Individual,
     Learning,
@@ -16,6 +18,7 @@ from metagenrl.agents.individual import (
     MemberReport,
     first_life,
 )
+from metagenrl.agents.preparation import Preparation
 from metagenrl.learner.adam import clip_by_norm, scale_to_norm
 from metagenrl.learner.evaluation import PolicyEvaluation
 from metagenrl.learner.meta_gradient import meta_gradient, meta_gradient_by_autograd
@@ -32,28 +35,61 @@ class Member(Individual):
 
     def __init__(self, config: MemberConfig, incarnation: int = 0) -> None:
         super().__init__(config, incarnation)
+        self._failure: Exception | None = None  # of `prepare`
         net = ObjectiveNet(config.objective)
         self._alpha = torch.zeros(net.layout.size)
         self._objective = Learned(net, self._alpha)
 
+    def prepare(self) -> None:
+        """Do now what the next `round` can do without alpha; that gives the same round.
+
+        Nothing where the next round begins a life: who is saved or leaves now is still in its
+        present one. What goes wrong here is raised by the next `round` or `state_dict`, since
+        nobody waits for this.
+        """
+        if self._prepared is not None or self._failure is not None or self.life_is_over:
+            return
+        try:
+            self._prepared = self._prepare()
+        except Exception as error:
+            self._failure = error
+
     def round(self, alpha: Array, version: int, round_index: int) -> MemberReport:
         """Run one round with the objective `alpha [P]` of `version`."""
+        if self._failure is not None:
+            raise self._failure
         self.begin_round()
+        prepared = self.take_preparation() or self._prepare()
         self._alpha.copy_(torch.from_numpy(np.array(alpha, np.float32)))
-        critic = None
+        learning = None
+        if prepared.critic is not None:
+            learning = self._update(*prepared.critic)
+            self.archive_policy(self.actor_critic.networks_state)
+        return self.report(learning, version, round_index)
+
+    def _prepare(self) -> Preparation:
+        self._episodes, critic = (), None
         for _ in range(self.config.agent.policy_delay):
             self.take_step(self.actor_critic.act)
             if self.ready:
                 batch = self.rollout.sample(self.config.agent.batch_size).batch()
                 critic = self.actor_critic.update_critic(batch)
-        learning = None
-        if critic is not None:
-            learning = self._update(critic)
-            self.archive_policy(self.actor_critic.networks_state)
-        return self.report(learning, version, round_index)
+        numbers = None if critic is None else (float(critic.td_loss), float(critic.q))
+        return Preparation(self._episodes, numbers)
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `Individual`. Raises what `prepare` met with."""
+        if self._failure is not None:
+            raise self._failure
+        return super().state_dict()
+
+    def load_state_dict(self, state: dict[str, Any], incarnation: int | None = None) -> None:
+        """See `Individual`."""
+        super().load_state_dict(state, incarnation)
+        self._failure = None
 
     @torch.no_grad()
-    def _update(self, critic: CriticStep) -> Learning:
+    def _update(self, td_loss: float, q: float) -> Learning:
         """Policy update and meta-gradient on the same minibatches; both start from phi."""
         meta, ac = self.config.meta, self.actor_critic
         size = self.config.agent.batch_size * (meta.inner_steps + 1)
@@ -73,7 +109,6 @@ class Member(Individual):
             policy_norm = ac.apply_policy_gradient()
         ac.update_targets()
         loss = float(value.loss.sum() / valid)
-        q, td_loss = float(critic.q), float(critic.td_loss)
         return Learning(g.numpy(), norm, q, td_loss, loss, policy_norm, float(j))
 
     def _meta_gradient(

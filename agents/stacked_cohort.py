@@ -79,6 +79,12 @@ class StackedCohort:
             networks = self._learner.networks_state(self._slots[agent])
             self._individuals[agent].actor_critic.load_networks_state(networks)
 
+    def prepare(self, agents: Sequence[int]) -> None:
+        """See `Cohort`, which does the same round without: here nothing is done ahead.
+
+        Environments step while the critics learn, and a round's end waits for the device anyway.
+        """
+
     def round(
         self,
         agents: Sequence[int],

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from metagenrl.agents.cohort import Failure
 from metagenrl.agents.individual import Individual, Learning, MemberReport
+from metagenrl.agents.preparation import Preparation
 from metagenrl.agents.segments import Draw
 from metagenrl.agents.stacked_learner import CriticDraw, StackedLearner
 from metagenrl.learner.critic_loss import smoothing_noise
@@ -35,7 +36,9 @@ class StackedRound:
 
     def __init__(self, learner: StackedLearner, seats: Mapping[int, Seat]) -> None:
         self._learner, self._playing = learner, dict(seats)
-        self._learning: set[int] = set()  # slots whose critics learned in this round
+        self._ahead = _preparations(seats.values())  # by slot, of agents that did their steps
+        self._learning = {s for s, done in self._ahead.items() if done.critic is not None}
+        """Slots whose critics learned in this round."""
         self.failures: list[Failure] = []
 
     def run(self, version: int, round_index: int) -> list[MemberReport]:
@@ -51,10 +54,15 @@ class StackedRound:
         reports = self._each(lambda seat: self._report(seat, found, version, round_index))
         return list(reports.values())
 
-    def _each(self, phase: Callable[[Seat], Result]) -> dict[int, Result]:
-        """What `phase` gives for every agent still in the round, by slot."""
+    def _each(self, phase: Callable[[Seat], Result], stepping: bool = False) -> dict[int, Result]:
+        """What `phase` gives for every agent still in the round, by slot.
+
+        `stepping`: only for those whose steps were not done ahead.
+        """
         results = {}
         for agent, seat in list(self._playing.items()):
+            if stepping and seat.slot in self._ahead:
+                continue
             try:
                 results[seat.slot] = phase(seat)
             except Exception as error:
@@ -63,12 +71,17 @@ class StackedRound:
         return results
 
     def _choose_actions(self) -> None:
-        actions = self._learner.act(self._each(lambda seat: seat.individual.rollout.observe()))
-        self._each(lambda seat: seat.individual.rollout.choose(lambda _: actions[seat.slot]))
+        seen = self._each(lambda seat: seat.individual.rollout.observe(), stepping=True)
+        if not seen:
+            return
+        actions = self._learner.act(seen)
+        self._each(lambda seat: seat.individual.rollout.choose(lambda _: actions[seat.slot]), True)
 
     def _take_steps(self) -> None:
-        self._each(lambda seat: seat.individual.take_step(lambda s: self._act_alone(seat.slot, s)))
-        buffers = self._each(lambda seat: seat.individual.rollout.buffer)
+        self._each(
+            lambda seat: seat.individual.take_step(lambda s: self._act_alone(seat.slot, s)), True
+        )
+        buffers = self._each(lambda seat: seat.individual.rollout.buffer, stepping=True)
         if buffers:
             self._learner.remember(buffers)
 
@@ -78,7 +91,8 @@ class StackedRound:
         return action
 
     def _update_critics(self) -> None:
-        draws = {s: draw for s, draw in self._each(_critic_draw).items() if draw is not None}
+        drawn = self._each(_critic_draw, stepping=True)
+        draws = {slot: draw for slot, draw in drawn.items() if draw is not None}
         if draws:
             self._learner.update_critics(draws)
             self._learning |= draws.keys()
@@ -107,8 +121,18 @@ class StackedRound:
         norm = learning.policy_gradient_norm
         if not math.isfinite(norm):
             raise FloatingPointError(f"the policy's gradient has norm {norm}")
+        done = self._ahead.get(seat.slot)
+        if done is not None and done.critic is not None:
+            td_loss, q = done.critic
+            learning = replace(learning, td_loss=td_loss, q=q)
         individual.archive_policy(lambda: self._learner.networks_state(seat.slot))
         return individual.report(learning, version, round_index)
+
+
+def _preparations(seats: Iterable[Seat]) -> dict[int, Preparation]:
+    """What agents did ahead before they came here."""
+    found = ((seat.slot, seat.individual.take_preparation()) for seat in seats)
+    return {slot: done for slot, done in found if done is not None}
 
 
 def _critic_draw(seat: Seat) -> CriticDraw | None:

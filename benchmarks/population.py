@@ -125,7 +125,7 @@ def _rounds(engine: Engine, config: TrainConfig, seconds: float) -> tuple[int, f
 def _round(engine: Engine, config: TrainConfig, broadcast: Broadcast) -> Broadcast:
     """One synchronous round, as the population does it."""
     for agent in range(config.agents):
-        engine.begin_round(agent, broadcast)
+        engine.begin_round(agent, broadcast, ahead=True)
     gradients, left = [], config.agents
     while left:
         results = engine.poll(ROUND_TIMEOUT, everyone=True)

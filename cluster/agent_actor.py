@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import ray
@@ -13,24 +14,31 @@ from metagenrl.learner.types import Array
 
 @ray.remote(max_restarts=0, max_task_retries=0)
 class AgentActor:
-    """Owns one `Member`. It is never restarted by Ray: only the driver knows its last state."""
+    """Owns one `Member`. It is never restarted by Ray: only the driver knows its last state.
+
+    The member works in a thread of its own, in the order of the calls, so that it can go on when
+    a call has been answered. A call to Ray for that would cost more than it gains.
+    """
 
     def __init__(
         self, config: MemberConfig, incarnation: int, state: dict[str, Any] | None
     ) -> None:
-        settle()
-        self._member = Member(config, incarnation)
+        self._thread = ThreadPoolExecutor(1, initializer=settle)
+        self._member = self._thread.submit(Member, config, incarnation).result()
         if state is not None:
-            self._member.load_state_dict(state, incarnation)
+            self._thread.submit(self._member.load_state_dict, state, incarnation).result()
 
     def ready(self) -> int:
         """The process's id, once the member is there."""
         return os.getpid()
 
-    def round(self, alpha: Array, version: int, round_index: int) -> MemberReport:
-        """One round of Algorithm 1."""
-        return self._member.round(alpha, version, round_index)
+    def round(self, alpha: Array, version: int, round_index: int, ahead: bool) -> MemberReport:
+        """One round of Algorithm 1; `ahead`: then on with what the next can do without alpha."""
+        report = self._thread.submit(self._member.round, alpha, version, round_index).result()
+        if ahead:
+            self._thread.submit(self._member.prepare)
+        return report
 
     def state(self) -> dict[str, Any]:
         """The member's complete state."""
-        return self._member.state_dict()
+        return self._thread.submit(self._member.state_dict).result()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import ray
@@ -16,20 +17,20 @@ from metagenrl.learner.types import Array
 
 @ray.remote(max_restarts=0, max_task_retries=0)
 class CohortActor:
-    """Owns a cohort. Like `AgentActor` it is never restarted by Ray."""
+    """Owns a cohort, which works in a thread of its own. Like `AgentActor` in all of this."""
 
     def __init__(self, computing: Computing) -> None:
-        settle()
-        self._cohort = computing.cohort()
+        self._thread = ThreadPoolExecutor(1, initializer=settle)
+        self._cohort = self._thread.submit(computing.cohort).result()
 
     def add(self, config: MemberConfig, incarnation: int, state: dict[str, Any] | None) -> int:
         """Take in a member; the process's id once it is there."""
-        self._cohort.add(config, incarnation, state)
+        self._thread.submit(self._cohort.add, config, incarnation, state).result()
         return os.getpid()
 
     def remove(self, agent: int) -> None:
         """Let a member go."""
-        self._cohort.remove(agent)
+        self._thread.submit(self._cohort.remove, agent).result()
 
     def round(
         self,
@@ -38,10 +39,16 @@ class CohortActor:
         version: int,
         round_index: int,
         quarantined: Mapping[int, int],
+        ahead: Sequence[int],
     ) -> CohortReport:
-        """One round of Algorithm 1 for each of `agents`."""
-        return self._cohort.round(agents, alpha, version, round_index, quarantined)
+        """One round of Algorithm 1 for each of `agents`; then those `ahead` go on, see there."""
+        job = self._thread.submit(
+            self._cohort.round, agents, alpha, version, round_index, quarantined
+        )
+        report = job.result()
+        self._thread.submit(self._cohort.prepare, ahead)
+        return report
 
     def state(self, agent: int) -> dict[str, Any]:
         """A member's complete state."""
-        return self._cohort.state(agent)
+        return self._thread.submit(self._cohort.state, agent).result()

@@ -88,8 +88,12 @@ class Engine(Protocol):
         """End an agent; what it was doing is forgotten."""
         ...
 
-    def begin_round(self, agent: int, broadcast: Broadcast) -> None:
-        """Let an idle agent compute its next round."""
+    def begin_round(self, agent: int, broadcast: Broadcast, ahead: bool) -> None:
+        """Let an idle agent compute its next round.
+
+        `ahead`: another one follows, and what that can do without alpha may be done before it is
+        asked for. Nothing that is computed depends on it.
+        """
         ...
 
     def poll(self, timeout: float, everyone: bool) -> list[Result]:
@@ -171,8 +175,8 @@ class InProcessEngine:
         if member is not None:
             member.close()
 
-    def begin_round(self, agent: int, broadcast: Broadcast) -> None:
-        """See `Engine`."""
+    def begin_round(self, agent: int, broadcast: Broadcast, ahead: bool) -> None:
+        """See `Engine`; nobody would gain by anything done ahead."""
         self._pending[agent] = broadcast
 
     def poll(self, timeout: float, everyone: bool) -> list[Result]:

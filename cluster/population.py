@@ -132,7 +132,10 @@ class Population:
         return self._broadcast
 
     def _begin(self, seat: Seat) -> None:
-        self.engine.begin_round(seat.index, self._broadcast)
+        after = seat.progress + self.config.agent.policy_delay
+        # None of it beyond the agent's last step, nor beyond one that a checkpoint is due at.
+        ahead = after < min(self.config.steps, self._checkpoint_due)
+        self.engine.begin_round(seat.index, self._broadcast, ahead)
         seat.condition, seat.begun, seat.late = "busy", time.monotonic(), False
 
     def _synchronous_round(self) -> None:

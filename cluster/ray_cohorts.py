@@ -17,7 +17,7 @@ from metagenrl.agents.stacked_cohort import Computing
 from metagenrl.cluster.cohort_actor import CohortActor
 from metagenrl.cluster.cohorts import COHORTS_STAY, Plan, cohort_of, results_of
 from metagenrl.cluster.engine import AgentLost, Lost, Result
-from metagenrl.cluster.ray_engine import RayEngine, first_line, remote
+from metagenrl.cluster.ray_engine import RayEngine, first_line, has_a_core, remote
 from metagenrl.objective_server.messages import Broadcast
 from metagenrl.objective_server.server import ObjectiveServer
 from ray import ObjectRef
@@ -30,7 +30,7 @@ class _Host:
 
     handle: Any
     gone: bool = False
-    asked: list[int] = field(default_factory=list)  # of the round to be sent
+    asked: dict[int, bool] = field(default_factory=dict)  # of the round to be sent: go on ahead?
 
 
 class RayCohortEngine(RayEngine):
@@ -79,8 +79,7 @@ class RayCohortEngine(RayEngine):
             owner is host and agent in agents for owner, agents in self._rounds.values()
         )
         self._starting = {ref: a for ref, a in self._starting.items() if a != agent}
-        if agent in host.asked:
-            host.asked.remove(agent)
+        host.asked.pop(agent, None)
         if host.gone:
             return
         if unanswered or host not in self._home.values():
@@ -93,18 +92,20 @@ class RayCohortEngine(RayEngine):
         ray.kill(host.handle)
         self._rounds = {ref: item for ref, item in self._rounds.items() if item[0] is not host}
 
-    def begin_round(self, agent: int, broadcast: Broadcast) -> None:
+    def begin_round(self, agent: int, broadcast: Broadcast, ahead: bool) -> None:
         """See `Engine`; `poll` sends what was asked of a cohort in one message."""
-        self._home[agent].asked.append(agent)
+        self._home[agent].asked[agent] = ahead
         self._broadcast = broadcast
 
     def _send(self) -> None:
         b = self._broadcast
         for host in {id(host): host for host in self._home.values() if host.asked}.values():
             assert b is not None
-            agents, host.asked = host.asked, []
-            arguments = (agents, b.alpha, b.version, b.round, dict(b.quarantined))
-            self._rounds[host.handle.round.remote(*arguments)] = (host, agents)
+            asked, host.asked = host.asked, {}
+            own = has_a_core(self._agent_cpus)
+            ahead = [agent for agent, more in asked.items() if more and own]
+            arguments = (list(asked), b.alpha, b.version, b.round, dict(b.quarantined), ahead)
+            self._rounds[host.handle.round.remote(*arguments)] = (host, list(asked))
 
     def poll(self, timeout: float, everyone: bool) -> list[Result]:
         """See `Engine`."""

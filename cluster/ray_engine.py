@@ -100,6 +100,15 @@ def actor_share(actors: int, actor_cpus: float | None, cpus: float) -> float:
     return share
 
 
+def has_a_core(share: float) -> bool:
+    """Whether an actor that goes on ahead uses a core that nobody else would.
+
+    Where several actors share one, another works while this one waits; that they also go on ahead
+    only makes them take turns more often (20 on 2 cores: 8 % more CPU time a round).
+    """
+    return share >= 1.0
+
+
 class RayEngine:
     """See `metagenrl.cluster.engine.Engine`."""
 
@@ -194,10 +203,11 @@ class RayEngine:
         self._pending = {ref: a for ref, a in self._pending.items() if a != agent}
         self._starting = {ref: a for ref, a in self._starting.items() if a != agent}
 
-    def begin_round(self, agent: int, broadcast: Broadcast) -> None:
+    def begin_round(self, agent: int, broadcast: Broadcast, ahead: bool) -> None:
         """See `Engine`."""
-        b = broadcast
-        self._pending[self._agents[agent].round.remote(b.alpha, b.version, b.round)] = agent
+        b, actor = broadcast, self._agents[agent]
+        ahead = ahead and has_a_core(self._shares[agent])
+        self._pending[actor.round.remote(b.alpha, b.version, b.round, ahead)] = agent
 
     def poll(self, timeout: float, everyone: bool) -> list[Result]:
         """See `Engine`."""
@@ -234,8 +244,8 @@ class RayEngine:
         self, gradients: Sequence[Gradient], expected: Sequence[int], close: bool
     ) -> Exchange:
         """See `Engine`; the server is brought back and asked again where it died."""
-        arguments = (list(gradients), list(expected), self._round, close)
-        result: Exchange = self._ask("exchange", *arguments)
+        # Each gradient an argument of its own: together they would go through the object store.
+        result: Exchange = self._ask("exchange", list(expected), self._round, close, *gradients)
         self._round = result.broadcast.round
         return result
 

@@ -23,11 +23,7 @@ class ServerActor:
         return os.getpid(), self._server.round, self._server.version
 
     def exchange(
-        self,
-        gradients: Sequence[Gradient],
-        expected: Sequence[int],
-        round_index: int,
-        close: bool,
+        self, expected: Sequence[int], round_index: int, close: bool, *gradients: Gradient
     ) -> Exchange:
         """See `metagenrl.cluster.engine.exchange`."""
         return exchange(self._server, gradients, expected, round_index, close)

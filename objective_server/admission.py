@@ -46,12 +46,13 @@ def admit(
         agent = share.agent
         reason = refusal if share.defect is None else reasons[agent]
         if reason is None:
-            records[agent] = replace(records[agent], bad_in_a_row=0)
+            if records[agent].bad_in_a_row:
+                records[agent] = replace(records[agent], bad_in_a_row=0)
             continue
         records[agent] = records[agent].reject(reason)
         if reason == "non_finite":
             # Remembered, so that a retry does not count towards the quarantine.
-            remembered = remembered | {_key(share, message.round)}
+            remembered = remembered.including([_key(share, message.round)])
             records[agent] = _after_bad(records[agent], share, message, reason, config)
     after = replace(
         state,

@@ -60,6 +60,29 @@ def write_atomic(
     return FileRecord(digest.hexdigest(), size)
 
 
+def remove_temporary(folder: Path) -> None:
+    """Remove what killed writers of `write_atomic` left; call it from the one writer."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink()
+
+
+def write_over(path: Path, chunks: Iterable[bytes | memoryview]) -> FileRecord:
+    """Write `chunks` over what `path` holds, which must be there already.
+
+    For one of two copies: killed here, or on a full disk (`OSError`), it is neither the former
+    file nor the new one. A rename over a file makes ext4 begin to write to the disk at once,
+    which costs more than all the rest of a small commit; this does not.
+    """
+    digest, size = hashlib.sha256(), 0
+    with open(path, "r+b") as file:
+        for chunk in chunks:
+            file.write(chunk)
+            digest.update(chunk)
+            size += len(chunk)
+        file.truncate()
+    return FileRecord(digest.hexdigest(), size)
+
+
 def sync_folder(folder: Path) -> None:
     """Put a folder's entries (names, renames) on the disk."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from metagenrl.objective_server.atomic import remove_temporary
 from metagenrl.objective_server.errors import CorruptFile
 from metagenrl.objective_server.files import read_state, write_state
 from metagenrl.objective_server.find import (
@@ -18,6 +19,7 @@ from metagenrl.objective_server.find import (
     snapshot_versions,
 )
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.state_file import document_name
 
 SLOTS = ("state-0", "state-1")
 
@@ -25,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class FileStore:
-    """`Store` on files. A commit goes to the older of two slots, so that the newer one stays.
+    """`Store` on files. A commit goes over the older of two slots, so that the newer one stays.
 
     Without `durable` a commit survives any process being killed, and costs no disk flush; with
     it, it also survives the machine losing power. Every file read back is checked by sha256.
@@ -43,10 +45,13 @@ class FileStore:
             # What cannot be read is in nobody's way: the caller comes with a state to put there.
             with contextlib.suppress(CorruptFile):
                 self.load()
+            remove_temporary(self._folder)
         sequence = (self._sequence or 0) + 1
         self._folder.mkdir(parents=True, exist_ok=True)
         content = {"sequence": sequence, "state": dict(state)}
-        write_state(self._folder, SLOTS[sequence % 2], content, durable=self._durable)
+        slot = SLOTS[sequence % 2]
+        in_place = not self._durable and (self._folder / document_name(slot)).exists()
+        write_state(self._folder, slot, content, durable=self._durable, in_place=in_place)
         self._sequence = sequence
 
     def load(self) -> dict[str, Any] | None:
@@ -58,7 +63,7 @@ class FileStore:
         damage: CorruptFile | None = None
         for slot in SLOTS:
             # A slot exists from its JSON on, which a first commit writes last.
-            if not (self._folder / f"{slot}.json").exists():
+            if not (self._folder / document_name(slot)).exists():
                 continue
             try:
                 found.append(read_state(self._folder, slot))

@@ -14,6 +14,7 @@ from metagenrl.objective_server.errors import WrongArchitecture
 from metagenrl.objective_server.messages import AgentCounters, AgentRecord
 from metagenrl.objective_server.optimizer import Adam, CosineDecay
 from metagenrl.objective_server.pending import Key, Pending
+from metagenrl.objective_server.seen import SeenGradients
 
 FORMAT = 1
 
@@ -30,7 +31,7 @@ class ServerState:
     agents: Mapping[int, AgentRecord] = field(default_factory=dict)
     pending: Mapping[int, Pending] = field(default_factory=dict)  # by first agent
     in_round: Mapping[int, Key] = field(default_factory=dict)  # members of `pending`, by agent
-    remembered: frozenset[Key] = frozenset()  # applied or found bad, of the last rounds
+    remembered: SeenGradients = field(default_factory=SeenGradients)  # applied, or found bad
 
     def __post_init__(self) -> None:
         if not self.alpha.flags.writeable:
@@ -74,9 +75,8 @@ class ServerState:
         for agent in self.in_round:
             agents[agent] = replace(agents[agent], accepted=agents[agent].accepted + 1)
         # A gradient of a round before these is refused by its age; no need to know it.
-        oldest = self.round + 1 - history
-        seen = self.remembered | set(self.in_round.values())
-        remembered = frozenset(key for key in seen if key[2] >= oldest)
+        remembered = self.remembered.including(self.in_round.values())
+        remembered = remembered.since(self.round + 1 - history)
         return ServerState(
             self.run, alpha, adam, version, self.round + 1, agents, remembered=remembered
         )
@@ -121,7 +121,7 @@ class ServerState:
             "round": self.round,
             "agents": {str(agent): vars(record).copy() for agent, record in self.agents.items()},
             "pending": {str(agent): item.to_dict() for agent, item in self.pending.items()},
-            "remembered": np.array(sorted(self.remembered), np.int64).reshape(-1, 4),
+            "remembered": self.remembered.to_rows(),
         }
 
     @classmethod
@@ -138,7 +138,5 @@ class ServerState:
             agents={int(agent): AgentRecord(**r) for agent, r in state["agents"].items()},
             pending=pending,
             in_round={key[0]: key for item in pending.values() for key in item.members},
-            remembered=frozenset(
-                (int(a), int(i), int(r), int(v)) for a, i, r, v in state["remembered"]
-            ),
+            remembered=SeenGradients.from_rows(state["remembered"]),
         )

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from metagenrl.objective_server.atomic import FileRecord, read_bytes, record_of, write_atomic
+from metagenrl.objective_server.atomic import (
+    FileRecord,
+    read_bytes,
+    record_of,
+    write_atomic,
+    write_over,
+)
 from metagenrl.objective_server.encoding import join, parse_document, render_document, split
 from metagenrl.objective_server.errors import CorruptFile
 from metagenrl.objective_server.tensor_file import read_tensors, tensor_chunks
@@ -28,22 +35,29 @@ def document_name(name: str) -> str:
 
 
 def write_state(
-    folder: Path, name: str, state: Mapping[str, Any], *, durable: bool = False
+    folder: Path,
+    name: str,
+    state: Mapping[str, Any],
+    *,
+    durable: bool = False,
+    in_place: bool = False,
 ) -> Records:
     """Write a state below `folder` and return the hash and size of both files, by file name.
 
     The JSON comes last and holds the hash of the arrays, so a pair of which only one file was
     replaced is refused by `read_state`. Values that cannot be written raise `ValueError` with
-    the key named; a full disk raises `OSError` and leaves no part of a file.
+    the key named; a full disk raises `OSError` and leaves no part of a file. `in_place` goes
+    over files that are there, as `write_over`: only where another state is to fall back to.
     """
     tree, arrays = split(state)
-    tensors = write_atomic(folder / tensors_name(name), tensor_chunks(arrays), durable)
+    write = write_over if in_place else functools.partial(write_atomic, durable=durable)
+    tensors = write(folder / tensors_name(name), tensor_chunks(arrays))
     body = {
         "format": FORMAT,
         "tensors": {"sha256": tensors.sha256, "size": tensors.size, "names": sorted(arrays)},
         "state": tree,
     }
-    document = write_atomic(folder / document_name(name), [render_document(body)], durable)
+    document = write(folder / document_name(name), [render_document(body)])
     return {tensors_name(name): tensors, document_name(name): document}
 
 

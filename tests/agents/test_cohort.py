@@ -1,6 +1,7 @@
 """Members in a cohort compute what they would compute alone."""
 
 import numpy as np
+import pytest
 from metagenrl.agents.cohort import Cohort
 from metagenrl.agents.member import Member, MemberConfig
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
@@ -74,3 +75,43 @@ def test_a_member_that_raises_is_lost_alone_and_comes_back_from_its_state(monkey
     cohort.add(_config(1), 1, saved)
     again = cohort.round([0, 1], alpha, 0, 9, {})
     assert [(r.agent, r.incarnation, r.steps) for r in again.reports] == [(0, 0, 20), (1, 1, 18)]
+
+
+def test_a_cohort_that_prepares_reports_the_same() -> None:
+    cohort, plain, alpha = Cohort(), Cohort(), _alpha()
+    for index in (0, 1):
+        cohort.add(_config(index), 0, None)
+        plain.add(_config(index), 0, None)
+    for round_index in range(20):
+        cohort.prepare([0, 1])
+        report, wanted = (c.round([0, 1], alpha, 0, round_index, {}) for c in (cohort, plain))
+        for mine, other in zip(report.reports, wanted.reports, strict=True):
+            np.testing.assert_equal(mine.td_loss, other.td_loss)
+    assert report.gradient is not None
+    np.testing.assert_array_equal(report.gradient.gradient, wanted.gradient.gradient)
+
+
+def test_a_member_that_raises_while_it_prepares_is_lost_in_the_next_round(monkeypatch) -> None:
+    cohort, alpha = Cohort(), _alpha()
+    for index in (0, 1):
+        cohort.add(_config(index), 0, None)
+    cohort.round([0, 1], alpha, 0, 0, {})
+    saved = cohort.state(1)
+
+    def broken(policy):
+        raise RuntimeError("the wheel came off")
+
+    monkeypatch.setattr(cohort._members[1].rollout, "step", broken)
+    cohort.prepare([0, 1])
+    with pytest.raises(RuntimeError, match="wheel"):
+        cohort.state(1)
+    report = cohort.round([0, 1], alpha, 0, 1, {})
+    assert [item.agent for item in report.reports] == [0]
+    assert [(f.agent, f.reason) for f in report.failures] == [
+        (1, "RuntimeError('the wheel came off')")
+    ]
+    assert "in broken" in report.failures[0].detail, "the original traceback"
+    cohort.prepare([0, 1])  # asked for both before that was known
+    cohort.add(_config(1), 1, saved)
+    again = cohort.round([0, 1], alpha, 0, 2, {})
+    assert [(r.agent, r.steps) for r in again.reports] == [(0, 6), (1, 4)]

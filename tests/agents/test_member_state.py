@@ -146,3 +146,55 @@ def test_new_lives_act_randomly_for_their_own_number_of_steps(member_config, alp
     )
     _run(member, alphas, 5, start=10)
     assert asked == [6, 7, 8, 9]
+
+
+@pytest.mark.parametrize("inner_steps", [1, 2])
+def test_prepared_rounds_are_the_same_rounds(member_config, alphas, inner_steps):
+    """While the buffer fills, learning, and over the end of lives; also prepared twice."""
+    config = member_config(inner_steps=inner_steps, **LIVES)
+    first, second = Member(config), Member(config)
+    reports = []
+    for i in range(40):
+        for _ in range(i % 3):
+            second.prepare()
+        reports += _run(second, alphas, 1, start=i)
+    assert _plain(reports) == _plain(_run(first, alphas, 40))
+    assert _plain(second.state_dict()) == _plain(first.state_dict())
+
+
+@pytest.mark.parametrize("rounds", [0, 3, 9, 12, 35])
+def test_a_member_saved_when_prepared_goes_on_bit_for_bit(member_config, alphas, rounds):
+    config = member_config(**LIVES)
+    first, second, saved = Member(config), Member(config), Member(config, incarnation=4)
+    _run(first, alphas, rounds)
+    _run(second, alphas, rounds)
+    second.prepare()
+    state = _through_json(second.state_dict())
+    assert state["steps"] == first.steps, "only whole rounds count"
+    assert len(second.rollout.buffer) != len(first.rollout.buffer)
+    saved.prepare()  # of another future
+    saved.load_state_dict(state, incarnation=0)
+    assert _plain(saved.state_dict()) == _plain(second.state_dict())
+    future = _plain(_run(first, alphas, 25, start=rounds))
+    assert _plain(_run(saved, alphas, 25, start=rounds)) == future
+    assert _plain(_run(second, alphas, 25, start=rounds)) == future
+
+
+def test_nothing_is_prepared_beyond_the_end_of_a_life(member_config, alphas):
+    member = Member(member_config(**LIVES))
+    _run(member, alphas, 10)
+    before = _plain(member.state_dict())
+    member.prepare()
+    assert _plain(member.state_dict()) == before
+    assert _run(member, alphas, 1, start=10)[0].life == 1
+
+
+def test_a_state_of_before_there_was_preparing_is_restored(member_config, alphas):
+    first, second = Member(member_config()), Member(member_config())
+    _run(first, alphas, 9)
+    state = first.state_dict()
+    del state["prepared"]
+    second.prepare()
+    second.load_state_dict(state)
+    futures = [_plain(_run(member, alphas, 5, start=9)) for member in (first, second)]
+    assert futures[0] == futures[1]

@@ -101,6 +101,20 @@ def test_states_are_interchangeable(first, second):
         _close(handed_over.state(index), whole.state(index), 1e-3)
 
 
+@pytest.mark.parametrize("rounds", [2, 15])
+def test_what_members_did_ahead_counts(rounds):
+    """Saved after some had prepared their next round, while buffers fill and when they learn."""
+    apart = _cohort(Cohort)
+    _play(apart, rounds)
+    apart.prepare(ALL[:2])
+    states = {agent: apart.state(agent) for agent in ALL}
+    assert [states[agent]["prepared"] is None for agent in ALL] == [False, False, True]
+    stacked = _cohort(StackedCohort, states)
+    want, got = (_play(cohort, 3, first=rounds) for cohort in (apart, stacked))
+    _close([r.reports for r in got], [r.reports for r in want], 1e-3)
+    _close(stacked.state(4), apart.state(4), 1e-3)
+
+
 def test_a_restored_cohort_goes_on_with_the_same_bits():
     whole = _cohort(StackedCohort)
     _play(whole, 20)

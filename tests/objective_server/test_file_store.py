@@ -58,6 +58,7 @@ def test_temporary_files_do_not_pile_up(tmp_path: Path) -> None:
     wanted = {f"state-{slot}.{kind}" for slot in (0, 1) for kind in ("json", "safetensors")}
     assert {path.name for path in folder.iterdir()} == wanted
     shutil.copy(folder / "state-0.json", folder / ".state-0.json.tmp")  # a killed writer's
+    store = FileStore(tmp_path)
     store.commit({"k": 6})
     store.commit({"k": 7})
     assert {path.name for path in folder.iterdir()} == wanted

@@ -110,6 +110,18 @@ def test_full_disk_keeps_the_committed_state(small_disk: Path) -> None:
     assert FileStore(small_disk).load()["version"] == 3
 
 
+def test_full_disk_keeps_the_state_beside_the_slot_that_is_written_over(small_disk: Path) -> None:
+    store = FileStore(small_disk)
+    for k in (1, 2):
+        store.commit(_state(k, 10_000))
+    for _ in range(3):
+        with pytest.raises(OSError, match="No space left"):
+            store.commit(_state(3, 80_000))
+        assert FileStore(small_disk).load()["version"] == 2
+    store.commit(_state(3, 10_000))
+    assert FileStore(small_disk).load()["version"] == 3
+
+
 def _fill(ballast: Path) -> None:
     with contextlib.suppress(OSError), open(ballast, "wb", buffering=0) as file:
         while True:
