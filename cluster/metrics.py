@@ -1,6 +1,7 @@
 """`metrics.jsonl`: append-only while a run lasts, cut back where it is resumed.
 
-A failure to write is logged and swallowed: training goes on, and the next rows are tried again.
+A failure to write is logged and swallowed: training goes on, and the rows are tried again with the
+next ones.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import contextlib
 import io
 import logging
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +30,9 @@ from metagenrl.objective_server.atomic import write_atomic
 
 METRICS_FILE = "metrics.jsonl"
 
+WAITING_BYTES = 16 << 20
+"""Rows that wait for a disk to have room again; beyond it the oldest are given up."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -36,7 +41,8 @@ class MetricsWriter:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.lost = 0  # rows that could not be written
+        self.lost = 0  # rows that were given up
+        self._waiting: deque[bytes] = deque()  # lines that could not be written yet
         self._file: io.FileIO | None = None
         self._end = 0  # bytes of complete lines
         self._failing = False
@@ -44,19 +50,32 @@ class MetricsWriter:
     def write(self, rows: Sequence[Row]) -> None:
         """Append `rows`; on return the operating system has them, so that a kill loses none.
 
-        Either all of them are in the file or none is. The first of several failures in a row is
-        logged, and so is the end of the failing.
+        Either all of them are in the file or none is: then they wait for the next call or for
+        `close`. The first of several failures in a row is logged, and so is their end.
         """
         if not rows:
             return
+        self._waiting.extend(to_line(row).encode() for row in rows)
+        self._write_waiting()
+
+    def _write_waiting(self) -> None:
         try:
-            self._append("".join(map(to_line, rows)).encode())
+            self._append(b"".join(self._waiting))
         except Exception as error:
-            self._failed(error, len(rows))
-        else:
-            if self._failing:
-                logger.warning("%s: written again, %d rows are missing", self.path, self.lost)
-            self._failing = False
+            self._failed(error)
+            self._give_up_oldest()
+            return
+        if self._failing:
+            missing = f", {self.lost} rows are missing" if self.lost else ", no row is missing"
+            logger.warning("%s: written again%s", self.path, missing)
+        self._failing = False
+        self._waiting.clear()
+
+    def _give_up_oldest(self) -> None:
+        size = sum(map(len, self._waiting))
+        while size > WAITING_BYTES:
+            size -= len(self._waiting.popleft())
+            self.lost += 1
 
     def truncate_after(self, round: int) -> None:
         """Remove the rows of later rounds, which a resumed run will write again.
@@ -71,10 +90,15 @@ class MetricsWriter:
         try:
             write_atomic(self.path, [line for line in _lines(self.path) if _round(line) <= round])
         except Exception as error:
-            self._failed(error, 0)
+            self._failed(error)
 
     def close(self) -> None:
-        """Close the file; a later `write` opens it again."""
+        """Write what waits, and close the file; a later `write` opens it again."""
+        if self._waiting:
+            self._write_waiting()
+        self._close_file()
+
+    def _close_file(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -88,7 +112,7 @@ class MetricsWriter:
         except BaseException:
             with contextlib.suppress(OSError):
                 file.truncate(self._end)
-            self.close()
+            self._close_file()
             raise
         self._end += len(data)
 
@@ -103,8 +127,7 @@ class MetricsWriter:
             raise
         return file
 
-    def _failed(self, error: Exception, rows: int) -> None:
-        self.lost += rows
+    def _failed(self, error: Exception) -> None:
         if not self._failing:
             reason = error.strerror if isinstance(error, OSError) else repr(error)
             logger.warning("%s: not written (%s), training goes on", self.path, reason)

@@ -11,5 +11,5 @@ def test_mixed_precision_keeps_the_direction(monkeypatch) -> None:
     problem = preset_problem("paper")
     agent = replace(problem.agent, hidden_units=160, batch_size=16)
     found = nearness(replace(problem, agent=agent))
-    assert found.fp32 > 0.9999
+    assert found.fp32 > 0.999  # a ReLU whose input rounds to its other side costs 6e-4 of a pair
     assert 0.98 < found.mixed < 0.999999  # below 1: bfloat16 was used

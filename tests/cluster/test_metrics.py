@@ -150,11 +150,11 @@ def test_a_disk_that_is_full_for_a_while(
         room[0] = 10_000
         writer.write([event(4)])
         writer.write([event(5)])
-    assert rounds(path) == [1, 4, 5]
+    assert rounds(path) == [1, 2, 1, 3, 1, 4, 5]
     messages = [record.getMessage() for record in caplog.records]
     assert len(messages) == 2
     assert "No space left on device" in messages[0]
-    assert "4 rows are missing" in messages[1]
+    assert "no row is missing" in messages[1]
 
 
 def test_a_folder_in_the_way_stops_nothing(path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -162,5 +162,22 @@ def test_a_folder_in_the_way_stops_nothing(path: Path, caplog: pytest.LogCapture
     writer = MetricsWriter(path)
     writer.write([event(1)])
     writer.write([event(2)])
-    assert writer.lost == 2
     assert len(caplog.records) == 1
+    path.rmdir()
+    writer.close()
+    assert rounds(path) == [1, 2]
+    assert writer.lost == 0
+
+
+def test_rows_that_wait_are_bounded(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(metrics_module, "WAITING_BYTES", 3 * len(to_line(event(1))))
+    path.mkdir()
+    writer = MetricsWriter(path)
+    for number in range(1, 6):
+        writer.write([event(number)])
+    path.rmdir()
+    writer.write([event(6)])
+    assert rounds(path) == [3, 4, 5, 6]
+    assert "2 rows are missing" in caplog.records[-1].getMessage()
