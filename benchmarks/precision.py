@@ -31,6 +31,12 @@ def with_precision(problem: Problem, precision: Precision) -> Problem:
 
 def nearness(problem: Problem) -> Nearness:
     """Train an agent and alpha on synthetic minibatches, then compare gradients there."""
+    means = {name: sum(values) / SAMPLES for name, values in cosines(problem).items()}
+    return Nearness(means["fp32"], means["mixed"])
+
+
+def cosines(problem: Problem) -> dict[Precision, list[float]]:
+    """The cosines that `nearness` averages, one for each pair of minibatches."""
     trained = _warm(problem)
     generator = torch.Generator().manual_seed(9)
     pairs = [[synthetic_batch(problem, generator) for _ in range(2)] for _ in range(SAMPLES)]
@@ -39,12 +45,11 @@ def nearness(problem: Problem) -> Nearness:
         with float64():
             exact_agent = _copy(trained, problem)
             exact = exact_agent.meta_gradient(inner.to(torch.float64), held_out.to(torch.float64))
-        for precision, cosines in found.items():
+        for precision, values in found.items():
             agent = _copy(trained, with_precision(problem, precision))
             gradient = agent.meta_gradient(inner, held_out).double()
-            cosines.append(float(torch.cosine_similarity(gradient, exact, dim=0)))
-    means = {name: sum(cosines) / SAMPLES for name, cosines in found.items()}
-    return Nearness(means["fp32"], means["mixed"])
+            values.append(float(torch.cosine_similarity(gradient, exact, dim=0)))
+    return found
 
 
 def _warm(problem: Problem) -> ProjectAgent:
