@@ -6,7 +6,7 @@ updates     milliseconds of each update: project, plain PyTorch, GEMM limit, in 
 precision   cosine of float32 and mixed precision to the float64 meta-gradient
 server      agents' gradients that the objective server applies in a second
 bare        agent-steps of processes that do nothing else, and of plain PyTorch as it comes
-population  agents on Ray: seconds until ready, memory, agent-steps
+population  agents on Ray: seconds until ready, memory, agent-steps in turns with bare processes
 tracking    rounds of a population with Weights & Biases (offline) against none; 4 minutes
 gpu         agent-steps of 20 agents at the paper's sizes, computed together on a GPU
 jax         the same step in JAX, with the Python of another environment (`--jax-python`)
@@ -64,7 +64,7 @@ class BenchConfig:
     repetitions: int = 20
     """Samples of each timing."""
     seconds: float = 20.0
-    """Time that rounds of populations and of bare processes are counted for."""
+    """Time that rounds are counted for, by sections other than `population`."""
     out: Path = Path("results/benchmarks.json")
     """File for the complete results; a picture goes beside it."""
     jax_python: Path | None = None
@@ -152,16 +152,25 @@ def section(name: SectionName, config: BenchConfig) -> Found:
 
 
 def _line(row: Any) -> str:
-    shown = (f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in vars(row).items())
-    return ", ".join(shown)
+    return ", ".join(f"{name} {_shown(value)}" for name, value in vars(row).items())
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"{min(value):.4g} to {max(value):.4g}" if value else "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _populations(config: BenchConfig) -> list[PopulationOptions]:
     """20 agents at every size, and 40 for start-up and memory, one an actor and in cohorts."""
     kinds: tuple[int | Literal["auto"], ...] = ("auto", 1)
     return [
-        *(PopulationOptions(20, k, size, config.seconds) for size in config.sizes for k in kinds),
-        *(PopulationOptions(40, k, "paper", 0) for k in kinds),
+        *(
+            PopulationOptions(20, k, size, config.repetitions)
+            for size in config.sizes
+            for k in kinds
+        ),
+        *(PopulationOptions(40, k, "paper", pairs=0) for k in kinds),
     ]
 
 

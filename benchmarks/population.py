@@ -1,33 +1,41 @@
 """A population on Ray: seconds until it is ready, memory, and agent-steps against bare processes.
 
-    python -m benchmarks.population --agents 20 --per-actor auto --size small --seconds 10
+    python -m benchmarks.population --agents 20 --per-actor auto --size small --pairs 10
 
-prints one JSON line; every configuration gets a process and a Ray of its own.
+prints one JSON line; every configuration gets a process and a Ray of its own. Population and bare
+processes, one a core, work in turns: while the bare ones do, all of the population's and Ray's are
+stopped, so that neither takes time from the other and both meet the machine as it is.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import psutil
 import tyro
-from metagenrl.cluster.config import TrainConfig
+from metagenrl.cluster.config import TrainConfig, available_cores
 from metagenrl.cluster.engine import Engine
 from metagenrl.cluster.presets import PRESETS
 from metagenrl.cluster.roster import Roster
 from metagenrl.objective_server.messages import Broadcast
 
+from benchmarks.bare import BareOptions, BareProcesses, BareResult
 from benchmarks.problem import ENVIRONMENT, SizeName
 
 START_TIMEOUT = 300.0
 ROUND_TIMEOUT = 300.0
+WARM_UP_ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -40,8 +48,10 @@ class PopulationOptions:
     """Agents of an actor, as `--agents-per-actor`."""
     size: SizeName = "paper"
     """Preset whose sizes are taken."""
-    seconds: float = 10.0
-    """Time that rounds are counted for; 0: only start-up and memory."""
+    pairs: int = 10
+    """Times that population and bare processes are measured; 0: only start-up and memory."""
+    seconds: float = 2.0
+    """Time of each of these measurements, and at least two rounds."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +65,11 @@ class PopulationResult:
     ray_up_s: float  # until Ray and the objective server answer
     ready_s: float  # from there until every agent has answered
     pss_gb: float  # all processes together, after the last round
-    rounds: int
-    steps_per_s: float  # agent-steps
+    steps_per_s: float  # agent-steps, median
     steps_per_cpu_s: float  # of all processes together
+    bare_steps_per_s: float
+    percent_of_bare: float  # median over the pairs
+    percents: tuple[float, ...]  # of all pairs
 
 
 def population_config(options: PopulationOptions, folder: Path) -> TrainConfig:
@@ -87,15 +99,21 @@ def measure_population(options: PopulationOptions) -> PopulationResult:
         try:
             _start(engine, config)
             ready = time.monotonic()
-            rounds, wall, cpu = _rounds(engine, config, options.seconds)
+            pairs = _pairs(engine, config, options)
             pss = sum(process.memory_full_info().pss for process in _processes())
         finally:
             engine.close()
-    steps = rounds * config.agents * config.agent.policy_delay
+    percents = tuple(100 * here.steps_per_s / bare.steps_per_s for here, bare in pairs)
     return PopulationResult(
         options.agents, options.per_actor, options.size, len(hosts.plan), up - begin, ready - up,
-        pss / 1e9, rounds, steps / wall if rounds else 0.0, steps / cpu if rounds else 0.0,
+        pss / 1e9, _median(here.steps_per_s for here, _ in pairs),
+        _median(here.steps_per_cpu_s for here, _ in pairs),
+        _median(bare.steps_per_s for _, bare in pairs), _median(percents), percents,
     )  # fmt: skip
+
+
+def _median(values: Iterable[float]) -> float:
+    return statistics.median([*values] or [0.0])
 
 
 def _start(engine: Engine, config: TrainConfig) -> None:
@@ -110,16 +128,52 @@ def _start(engine: Engine, config: TrainConfig) -> None:
         up += len(results)
 
 
-def _rounds(engine: Engine, config: TrainConfig, seconds: float) -> tuple[int, float, float]:
-    """Rounds, seconds and CPU seconds of all processes, once every agent learns."""
+def _pairs(
+    engine: Engine, config: TrainConfig, options: PopulationOptions
+) -> list[tuple[BareResult, BareResult]]:
+    """The population's agent-steps and those of bare processes, in turns."""
     broadcast = engine.exchange([], [], close=False).broadcast
-    while broadcast.version < 1:
+    while broadcast.version < WARM_UP_ROUNDS:  # every agent learns from the first version on
         broadcast = _round(engine, config, broadcast)
-    rounds, begin, cpu = 0, time.monotonic(), _cpu_seconds()
-    while seconds and (rounds < 2 or time.monotonic() - begin < seconds):
+    if not options.pairs:
+        return []
+    population, pairs = _processes(), []
+    bare = BareProcesses(BareOptions(options.size), available_cores())
+    with contextlib.closing(bare):
+        for _ in range(options.pairs):
+            here, broadcast = _measure(engine, config, broadcast, population, options.seconds)
+            with _stopped(population):
+                pairs.append((here, bare.measure(options.seconds)))
+    return pairs
+
+
+def _measure(
+    engine: Engine,
+    config: TrainConfig,
+    broadcast: Broadcast,
+    processes: Sequence[psutil.Process],
+    seconds: float,
+) -> tuple[BareResult, Broadcast]:
+    rounds, begin, cpu = 0, time.monotonic(), _cpu_seconds(processes)
+    while rounds < 2 or time.monotonic() - begin < seconds:
         broadcast = _round(engine, config, broadcast)
         rounds += 1
-    return rounds, time.monotonic() - begin, _cpu_seconds() - cpu
+    wall, busy = time.monotonic() - begin, _cpu_seconds(processes) - cpu
+    steps = rounds * config.agents * config.agent.policy_delay
+    return BareResult("population", len(processes), steps / wall, steps / busy), broadcast
+
+
+@contextlib.contextmanager
+def _stopped(processes: Sequence[psutil.Process]) -> Iterator[None]:
+    """All but this process wait."""
+    others = [process for process in processes if process.pid != os.getpid()]
+    for process in others:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in others:
+            process.resume()
 
 
 def _round(engine: Engine, config: TrainConfig, broadcast: Broadcast) -> Broadcast:
@@ -146,12 +200,9 @@ def _processes() -> list[psutil.Process]:
     return [own, *own.children(recursive=True)]
 
 
-def _cpu_seconds() -> float:
-    total = 0.0
-    for process in _processes():
-        times = process.cpu_times()
-        total += times.user + times.system
-    return total
+def _cpu_seconds(processes: Sequence[psutil.Process]) -> float:
+    times = [process.cpu_times() for process in processes]
+    return sum(time.user + time.system for time in times)
 
 
 def in_own_process(options: PopulationOptions) -> PopulationResult:

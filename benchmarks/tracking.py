@@ -34,9 +34,10 @@ from metagenrl.cluster.presets import PRESETS
 from metagenrl.cluster.recorder import Recorder
 from metagenrl.cluster.roster import Roster
 from metagenrl.cluster.run_folder import Checkpoints, open_run
+from metagenrl.cluster.stores import open_server
 from metagenrl.cluster.tracking import Tracking
 from metagenrl.cluster.trainee_pool import TraineePool
-from metagenrl.cluster.training import open_server, prepare_store, server_config
+from metagenrl.cluster.training import prepare_store, server_config
 from metagenrl.learner.process import settle
 
 PAIRS = 4

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 from metagenrl.agents.member import Member, MemberConfig, MemberReport
 from metagenrl.learner.process import settle
 from metagenrl.learner.types import Array
+
+
+class RoundOrder(NamedTuple):
+    """What an actor is asked for. One argument, because Ray takes time for each of a call's."""
+
+    alpha: Array  # [P_alpha]
+    version: int
+    round: int
+    ahead: bool  # then on with what the next round can do without alpha
 
 
 @ray.remote(max_restarts=0, max_task_retries=0)
@@ -32,10 +41,11 @@ class AgentActor:
         """The process's id, once the member is there."""
         return os.getpid()
 
-    def round(self, alpha: Array, version: int, round_index: int, ahead: bool) -> MemberReport:
-        """One round of Algorithm 1; `ahead`: then on with what the next can do without alpha."""
-        report = self._thread.submit(self._member.round, alpha, version, round_index).result()
-        if ahead:
+    def round(self, order: RoundOrder) -> MemberReport:
+        """One round of Algorithm 1."""
+        job = self._thread.submit(self._member.round, order.alpha, order.version, order.round)
+        report = job.result()
+        if order.ahead:
             self._thread.submit(self._member.prepare)
         return report
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 from metagenrl.agents.cohort import CohortReport
@@ -13,6 +13,17 @@ from metagenrl.agents.member import MemberConfig
 from metagenrl.agents.stacked_cohort import Computing
 from metagenrl.learner.process import settle
 from metagenrl.learner.types import Array
+
+
+class CohortOrder(NamedTuple):
+    """What a cohort is asked for. One argument, see `RoundOrder`."""
+
+    agents: tuple[int, ...]
+    alpha: Array  # [P_alpha]
+    version: int
+    round: int
+    quarantined: Mapping[int, int]  # agents, with the incarnation that it was imposed on
+    ahead: tuple[int, ...]  # agents that then go on with what the next round can do without alpha
 
 
 @ray.remote(max_restarts=0, max_task_retries=0)
@@ -32,21 +43,11 @@ class CohortActor:
         """Let a member go."""
         self._thread.submit(self._cohort.remove, agent).result()
 
-    def round(
-        self,
-        agents: Sequence[int],
-        alpha: Array,
-        version: int,
-        round_index: int,
-        quarantined: Mapping[int, int],
-        ahead: Sequence[int],
-    ) -> CohortReport:
-        """One round of Algorithm 1 for each of `agents`; then those `ahead` go on, see there."""
-        job = self._thread.submit(
-            self._cohort.round, agents, alpha, version, round_index, quarantined
-        )
+    def round(self, order: CohortOrder) -> CohortReport:
+        """One round of Algorithm 1 for each of the agents; then those `ahead` go on."""
+        job = self._thread.submit(self._cohort.round, *order[:-1])
         report = job.result()
-        self._thread.submit(self._cohort.prepare, ahead)
+        self._thread.submit(self._cohort.prepare, order.ahead)
         return report
 
     def state(self, agent: int) -> dict[str, Any]:

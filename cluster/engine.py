@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from metagenrl.agents.member import Member, MemberConfig, MemberReport
-from metagenrl.learner.messages import AlphaGradient, CohortGradient
+from metagenrl.cluster.exchange import Exchange, Gradient, exchange
+from metagenrl.learner.messages import CohortGradient
 from metagenrl.learner.process import settle
-from metagenrl.objective_server.messages import AgentCounters, Broadcast, Receipt
+from metagenrl.objective_server.messages import Broadcast
 from metagenrl.objective_server.server import ObjectiveServer
 
 
@@ -49,18 +50,7 @@ class Lost:
     detail: str = ""  # the original traceback where there is one
 
 
-@dataclass(frozen=True)
-class Exchange:
-    """What the server made of some gradients."""
-
-    receipts: tuple[Receipt, ...]
-    broadcast: Broadcast
-    closed: bool  # whether the open round was closed
-    counters: tuple[AgentCounters, ...]  # of every agent heard of
-
-
 Result = Completed | Averaged | Lost
-Gradient = AlphaGradient | CohortGradient
 
 
 class AgentLost(RuntimeError):  # noqa: N818 - reads as the event it is
@@ -117,23 +107,6 @@ class Engine(Protocol):
     def close(self) -> None:
         """End every process that the engine started."""
         ...
-
-
-def exchange(
-    server: ObjectiveServer,
-    gradients: Sequence[Gradient],
-    expected: Sequence[int],
-    round_index: int,
-    close: bool,
-) -> Exchange:
-    """`Engine.exchange` on the server itself; safe to repeat when the answer was lost."""
-    receipts = tuple(server.submit(gradient) for gradient in gradients)
-    if close or (server.round == round_index and server.ready(expected)):
-        broadcast = server.close_round(round_index, expected)
-    else:
-        broadcast = server.broadcast()
-    closed = broadcast.round > round_index
-    return Exchange(receipts, broadcast, closed, tuple(server.counters().values()))
 
 
 class InProcessEngine:

@@ -19,11 +19,11 @@ from metagenrl.cluster.engine import (
     AgentLost,
     Averaged,
     Engine,
-    Gradient,
     Lost,
     Result,
     Started,
 )
+from metagenrl.cluster.exchange import Gradient
 from metagenrl.cluster.held_out import HeldOut
 from metagenrl.cluster.patience import patiently
 from metagenrl.cluster.recorder import Recorder

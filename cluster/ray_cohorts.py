@@ -14,7 +14,7 @@ from typing import Any
 import ray
 from metagenrl.agents.member import MemberConfig
 from metagenrl.agents.stacked_cohort import Computing
-from metagenrl.cluster.cohort_actor import CohortActor
+from metagenrl.cluster.cohort_actor import CohortActor, CohortOrder
 from metagenrl.cluster.cohorts import COHORTS_STAY, Plan, cohort_of, results_of
 from metagenrl.cluster.engine import AgentLost, Lost, Result
 from metagenrl.cluster.ray_engine import RayEngine, first_line, has_a_core, remote
@@ -103,9 +103,9 @@ class RayCohortEngine(RayEngine):
             assert b is not None
             asked, host.asked = host.asked, {}
             own = has_a_core(self._agent_cpus)
-            ahead = [agent for agent, more in asked.items() if more and own]
-            arguments = (list(asked), b.alpha, b.version, b.round, dict(b.quarantined), ahead)
-            self._rounds[host.handle.round.remote(*arguments)] = (host, list(asked))
+            ahead = tuple(agent for agent, more in asked.items() if more and own)
+            order = CohortOrder(tuple(asked), b.alpha, b.version, b.round, b.quarantined, ahead)
+            self._rounds[host.handle.round.remote(order)] = (host, list(asked))
 
     def poll(self, timeout: float, everyone: bool) -> list[Result]:
         """See `Engine`."""

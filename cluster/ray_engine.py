@@ -16,18 +16,17 @@ from typing import Any
 
 import ray
 from metagenrl.agents.member import MemberConfig
-from metagenrl.cluster.agent_actor import AgentActor
+from metagenrl.cluster.agent_actor import AgentActor, RoundOrder
 from metagenrl.cluster.config import available_cores
 from metagenrl.cluster.engine import (
     AgentLost,
     Completed,
-    Exchange,
-    Gradient,
     Lost,
     Result,
     Started,
 )
-from metagenrl.cluster.server_actor import ServerActor
+from metagenrl.cluster.exchange import Exchange, Gradient
+from metagenrl.cluster.server_actor import Closing, ServerActor
 from metagenrl.objective_server.messages import Broadcast
 from metagenrl.objective_server.server import ObjectiveServer
 from ray import ObjectRef
@@ -207,7 +206,7 @@ class RayEngine:
         """See `Engine`."""
         b, actor = broadcast, self._agents[agent]
         ahead = ahead and has_a_core(self._shares[agent])
-        self._pending[actor.round.remote(b.alpha, b.version, b.round, ahead)] = agent
+        self._pending[actor.round.remote(RoundOrder(b.alpha, b.version, b.round, ahead))] = agent
 
     def poll(self, timeout: float, everyone: bool) -> list[Result]:
         """See `Engine`."""
@@ -245,7 +244,8 @@ class RayEngine:
     ) -> Exchange:
         """See `Engine`; the server is brought back and asked again where it died."""
         # Each gradient an argument of its own: together they would go through the object store.
-        result: Exchange = self._ask("exchange", list(expected), self._round, close, *gradients)
+        closing = Closing(tuple(expected), self._round, close)
+        result: Exchange = self._ask("exchange", closing, *gradients)
         self._round = result.broadcast.round
         return result
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from metagenrl.agents.member import MemberReport
 from metagenrl.cluster.config import TrainConfig
-from metagenrl.cluster.engine import Exchange, Gradient
+from metagenrl.cluster.exchange import Exchange, Gradient
 from metagenrl.cluster.intervals import IntervalAccumulator, Moment
 from metagenrl.cluster.live import LiveView
 from metagenrl.cluster.metrics import METRICS_FILE, MetricsWriter
@@ -124,7 +124,7 @@ class Recorder:
         self._version = broadcast.version
         row = objective_row(
             broadcast.report or report_of(gradients, broadcast),
-            result.counters,
+            result.totals,
             version=broadcast.version,
             alpha_norm=float(np.linalg.norm(broadcast.alpha)),
             time=self.seconds,

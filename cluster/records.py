@@ -11,14 +11,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from metagenrl.cluster.run_records import HeldOutRow, ScoreRow, SnapshotRow, SystemRow
 
 if TYPE_CHECKING:  # the logs are read without numpy and torch
-    from metagenrl.objective_server.messages import AgentCounters, RoundReport
+    from metagenrl.objective_server.messages import RoundReport, Totals
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def from_line(line: str | bytes, kind: str | None = None) -> Row:
 
 def objective_row(
     report: RoundReport,
-    counters: Iterable[AgentCounters],
+    totals: Totals,
     *,
     version: int,
     alpha_norm: float,
@@ -162,8 +162,6 @@ def objective_row(
     agent_steps_per_s: float | None,
 ) -> ObjectiveRow:
     """The row of a closed round; `version` is the one that the round led to."""
-    counters = list(counters)
-    rejected = [counter.rejected for counter in counters]
     return ObjectiveRow(
         time=time,
         round=report.round,
@@ -174,10 +172,10 @@ def objective_row(
         alpha_norm=_finite(alpha_norm),
         cosine=_finite(report.cosines.overall),
         cosine_by_env=_finite(report.cosines.by_environment),
-        accepted=sum(counter.accepted for counter in counters),
-        rejected=sum(sum(reasons.values()) for reasons in rejected),
-        stale=sum(reasons.get("stale", 0) for reasons in rejected),
-        duplicate=sum(reasons.get("duplicate", 0) for reasons in rejected),
+        accepted=totals.accepted,
+        rejected=totals.rejected,
+        stale=totals.stale,
+        duplicate=totals.duplicate,
         agent_steps=agent_steps,
         agent_steps_per_s=agent_steps_per_s,
         applied=tuple(".".join(map(str, key)) for key in report.applied_gradients),

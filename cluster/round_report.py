@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from metagenrl.cluster.engine import Gradient
+from metagenrl.cluster.exchange import Gradient
 from metagenrl.objective_server.aggregate import euclidean, gradient_cosines, weighted_mean
 from metagenrl.objective_server.messages import Broadcast, RoundReport
 

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import ray
-from metagenrl.cluster.engine import Exchange, Gradient, exchange
+from metagenrl.cluster.exchange import Exchange, Gradient, exchange
 from metagenrl.objective_server.server import ObjectiveServer
+
+
+class Closing(NamedTuple):
+    """Whether to close the open round. One argument, see `RoundOrder`."""
+
+    expected: tuple[int, ...]  # agents
+    round: int
+    close: bool
 
 
 @ray.remote(max_restarts=0, max_task_retries=0, num_cpus=0)
@@ -22,11 +30,9 @@ class ServerActor:
         """Process id, round and version."""
         return os.getpid(), self._server.round, self._server.version
 
-    def exchange(
-        self, expected: Sequence[int], round_index: int, close: bool, *gradients: Gradient
-    ) -> Exchange:
-        """See `metagenrl.cluster.engine.exchange`."""
-        return exchange(self._server, gradients, expected, round_index, close)
+    def exchange(self, closing: Closing, *gradients: Gradient) -> Exchange:
+        """See `metagenrl.cluster.exchange.exchange`."""
+        return exchange(self._server, gradients, *closing)
 
     def state(self) -> dict[str, Any]:
         """The server's complete state."""

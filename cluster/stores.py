@@ -6,6 +6,9 @@ import logging
 from pathlib import Path
 
 from metagenrl.cluster.config import UsageError
+from metagenrl.objective_server.config import ServerConfig
+from metagenrl.objective_server.optimizer import CosineDecay
+from metagenrl.objective_server.server import ObjectiveServer
 from metagenrl.objective_server.store import Store
 from metagenrl.objective_server.store_address import PASSWORD_VARIABLE, StoreAddress
 
@@ -67,3 +70,21 @@ def check_store(
             f"store: got {str(address)!r} ({one_line(error)}), allowed: a Redis that answers and "
             f"accepts the password of its URL or of {PASSWORD_VARIABLE}"
         ) from None
+
+
+def open_server(
+    address: StoreAddress,
+    run_dir: Path,
+    run: str,
+    learning_rate: float | CosineDecay,
+    config: ServerConfig,
+) -> ObjectiveServer:
+    """The server as the store has it; the driver has prepared the store."""
+    store = open_store(address, run, run_dir)
+    state = store.load()
+    if state is None:
+        raise RuntimeError(f"{run_dir}: the objective server's state is gone")
+    server = ObjectiveServer.from_state(state, learning_rate, store, config)
+    if state["run"] != run:
+        raise RuntimeError(f"{run_dir}: holds the objective of run {state['run']}, not {run}")
+    return server

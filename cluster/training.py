@@ -21,13 +21,11 @@ from metagenrl.cluster.recorder import Recorder
 from metagenrl.cluster.roster import Roster
 from metagenrl.cluster.run_folder import Checkpoints, log_to, open_run
 from metagenrl.cluster.steering import Steering
-from metagenrl.cluster.stores import deliver_rest, open_store
+from metagenrl.cluster.stores import deliver_rest, open_server, open_store
 from metagenrl.learner.objective_net import initial_alpha
 from metagenrl.objective_server.config import ServerConfig
 from metagenrl.objective_server.optimizer import CosineDecay
-from metagenrl.objective_server.server import ObjectiveServer
 from metagenrl.objective_server.state import ServerState
-from metagenrl.objective_server.store_address import StoreAddress
 
 logger = logging.getLogger(__name__)
 
@@ -137,24 +135,6 @@ def server_config(config: TrainConfig) -> ServerConfig:
     """The server's part of the configuration."""
     options = config.server
     return ServerConfig(options.staleness_bound, options.quorum, options.quarantine_after)
-
-
-def open_server(
-    address: StoreAddress,
-    run_dir: Path,
-    run: str,
-    learning_rate: float | CosineDecay,
-    config: ServerConfig,
-) -> ObjectiveServer:
-    """The server as the store has it; the driver has prepared the store."""
-    store = open_store(address, run, run_dir)
-    state = store.load()
-    if state is None:
-        raise RuntimeError(f"{run_dir}: the objective server's state is gone")
-    server = ObjectiveServer.from_state(state, learning_rate, store, config)
-    if state["run"] != run:
-        raise RuntimeError(f"{run_dir}: holds the objective of run {state['run']}, not {run}")
-    return server
 
 
 def prepare_store(config: TrainConfig, run: str, states: States | None) -> None:

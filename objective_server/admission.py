@@ -47,7 +47,7 @@ def admit(
         reason = refusal if share.defect is None else reasons[agent]
         if reason is None:
             if records[agent].bad_in_a_row:
-                records[agent] = replace(records[agent], bad_in_a_row=0)
+                records[agent] = records[agent]._replace(bad_in_a_row=0)
             continue
         records[agent] = records[agent].reject(reason)
         if reason == "non_finite":
@@ -67,9 +67,9 @@ def admit(
 def _arrival(state: ServerState, share: GradientShare) -> AgentRecord:
     """The agent's record with one more gradient; a new incarnation ends a quarantine."""
     record = state.agents.get(share.agent, AgentRecord())
-    record = replace(record, sent=record.sent + 1)
+    record = record._replace(sent=record.sent + 1)
     if record.quarantine is not None and share.incarnation > record.quarantine:
-        record = replace(record, quarantine=None, bad_in_a_row=0)
+        record = record._replace(quarantine=None, bad_in_a_row=0)
     return record
 
 
@@ -114,10 +114,10 @@ def _after_bad(
     reason: Reason,
     config: ServerConfig,
 ) -> AgentRecord:
-    record = replace(record, bad_in_a_row=record.bad_in_a_row + 1)
+    record = record._replace(bad_in_a_row=record.bad_in_a_row + 1)
     who = f"agent {share.agent} ({message.environment})"
     logger.warning("%s: %s gradient rejected in round %d", who, reason, message.round)
     if record.bad_in_a_row >= config.quarantine_after:
         logger.warning("%s: quarantined after %d bad gradients", who, record.bad_in_a_row)
-        record = replace(record, quarantine=share.incarnation)
+        record = record._replace(quarantine=share.incarnation)
     return record

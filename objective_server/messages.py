@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from metagenrl.objective_server.aggregate import Cosines
@@ -62,8 +62,16 @@ class AgentCounters:
     quarantined: bool
 
 
-@dataclass(frozen=True)
-class AgentRecord:
+class Totals(NamedTuple):
+    """What became of all agents' gradients together."""
+
+    accepted: int  # applied
+    rejected: int  # for any reason
+    stale: int
+    duplicate: int
+
+
+class AgentRecord(NamedTuple):
     """The part of an agent's counters that is state. A change makes a new record."""
 
     sent: int = 0
@@ -92,4 +100,4 @@ class AgentRecord:
     def reject(self, reason: Reason) -> AgentRecord:
         """The record with one more rejection."""
         counts: dict[str, Any] = {reason: self.rejected[reason] + 1}
-        return replace(self, **counts)
+        return self._replace(**counts)

@@ -19,6 +19,7 @@ from metagenrl.objective_server.messages import (
     Reason,
     Receipt,
     RoundReport,
+    Totals,
 )
 from metagenrl.objective_server.optimizer import CosineDecay
 from metagenrl.objective_server.state import ServerState
@@ -174,13 +175,18 @@ class ObjectiveServer:
         with self._lock:
             agents = self._state.agents
             require(agent in agents, "agent", agent, f"one of {sorted(agents)}")
-            free = replace(agents[agent], quarantine=None, bad_in_a_row=0)
+            free = agents[agent]._replace(quarantine=None, bad_in_a_row=0)
             self._state = replace(self._state, agents={**agents, agent: free})
 
     def counters(self) -> dict[int, AgentCounters]:
         """What became of each agent's gradients."""
         with self._lock:
             return self._state.counters()
+
+    def totals(self) -> Totals:
+        """What became of all agents' gradients together."""
+        with self._lock:
+            return self._state.totals()
 
     def check_invariants(self) -> None:
         """Raise `AssertionError` where the state contradicts itself (see `ServerState.check`)."""

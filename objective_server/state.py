@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from metagenrl.learner.hyperparams import require
+from metagenrl.objective_server.agent_table import agents_of, table_of
 from metagenrl.objective_server.aggregate import Array
 from metagenrl.objective_server.errors import WrongArchitecture
-from metagenrl.objective_server.messages import AgentCounters, AgentRecord
+from metagenrl.objective_server.messages import AgentCounters, AgentRecord, Totals
 from metagenrl.objective_server.optimizer import Adam, CosineDecay
 from metagenrl.objective_server.pending import Key, Pending
 from metagenrl.objective_server.seen import SeenGradients
 
-FORMAT = 1
+FORMATS = (1, 2)  # that are read; the last one is written
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +74,7 @@ class ServerState:
             version = self.version + 1
         agents = dict(self.agents)
         for agent in self.in_round:
-            agents[agent] = replace(agents[agent], accepted=agents[agent].accepted + 1)
+            agents[agent] = agents[agent]._replace(accepted=agents[agent].accepted + 1)
         # A gradient of a round before these is refused by its age; no need to know it.
         remembered = self.remembered.including(self.in_round.values())
         remembered = remembered.since(self.round + 1 - history)
@@ -94,6 +95,16 @@ class ServerState:
             for agent, record in sorted(self.agents.items())
         }
 
+    def totals(self) -> Totals:
+        """What became of all agents' gradients together."""
+        records = self.agents.values()
+        return Totals(
+            sum(record.accepted for record in records),
+            sum(sum(record.rejected.values()) for record in records),
+            sum(record.stale for record in records),
+            sum(record.duplicate for record in records),
+        )
+
     def check(self) -> None:
         """Raise `AssertionError` naming the first invariant that does not hold.
 
@@ -113,13 +124,13 @@ class ServerState:
     def to_dict(self) -> dict[str, Any]:
         """The state as nested dicts of arrays and JSON values."""
         return {
-            "format": FORMAT,
+            "format": FORMATS[-1],
             "run": self.run,
             "alpha": self.alpha.copy(),
             "adam": self.adam.state_dict(),
             "version": self.version,
             "round": self.round,
-            "agents": {str(agent): vars(record).copy() for agent, record in self.agents.items()},
+            "agents": table_of(self.agents),
             "pending": {str(agent): item.to_dict() for agent, item in self.pending.items()},
             "remembered": self.remembered.to_rows(),
         }
@@ -127,7 +138,8 @@ class ServerState:
     @classmethod
     def from_dict(cls, state: Mapping[str, Any], learning_rate: float | CosineDecay) -> ServerState:
         """Undo `to_dict`. Raises `ValueError` for another format or sizes that do not agree."""
-        require(state["format"] == FORMAT, "server state's format", state["format"], str(FORMAT))
+        found, known = state["format"], " or ".join(map(str, FORMATS))
+        require(found in FORMATS, "server state's format", found, known)
         pending = {int(a): Pending.from_dict(item) for a, item in state["pending"].items()}
         return cls(
             run=state["run"],
@@ -135,7 +147,7 @@ class ServerState:
             adam=Adam.from_state(state["adam"], learning_rate),
             version=state["version"],
             round=state["round"],
-            agents={int(agent): AgentRecord(**r) for agent, r in state["agents"].items()},
+            agents=agents_of(state["agents"]),
             pending=pending,
             in_round={key[0]: key for item in pending.values() for key in item.members},
             remembered=SeenGradients.from_rows(state["remembered"]),

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from metagenrl.cluster.presets import PRESETS
 
+from benchmarks import population
 from benchmarks.population import PopulationOptions, in_own_process, population_config
 
 
@@ -20,17 +25,25 @@ def test_its_agents_learn_from_the_start(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("per_actor", "actors"), [(2, 1), (1, 2)])
-def test_rounds_of_a_population_are_counted(per_actor: int, actors: int) -> None:
-    options = PopulationOptions(agents=2, per_actor=per_actor, size="small", seconds=0.5)
+def test_a_population_and_bare_processes_work_in_turns(per_actor: int, actors: int) -> None:
+    options = PopulationOptions(2, per_actor, "small", pairs=2, seconds=0.3)
     result = in_own_process(options)
     assert (result.agents, result.actors, result.size) == (2, actors, "small")
-    assert result.rounds >= 2
-    assert result.steps_per_s > 0
-    assert result.steps_per_cpu_s > 0
+    assert min(result.steps_per_s, result.steps_per_cpu_s, result.bare_steps_per_s) > 0
+    assert len(result.percents) == 2
+    assert min(result.percents) <= result.percent_of_bare <= max(result.percents)
     assert result.ready_s > 0
     assert 0.1 < result.pss_gb < 20
 
 
+def test_the_population_waits_while_bare_processes_are_measured() -> None:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+        with population._stopped([psutil.Process(), psutil.Process(process.pid)]):
+            assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
+        assert os.WIFCONTINUED(os.waitpid(process.pid, os.WCONTINUED)[1])
+        process.kill()
+
+
 def test_a_measurement_that_fails_says_why() -> None:
     with pytest.raises(RuntimeError, match="agents: got 0"):
-        in_own_process(PopulationOptions(agents=0, size="small", seconds=0))
+        in_own_process(PopulationOptions(agents=0, size="small", pairs=0))

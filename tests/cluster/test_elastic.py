@@ -15,6 +15,7 @@ from metagenrl.cluster.control import Answer, ControlDesk, Request
 from metagenrl.cluster.metrics import Metrics, read_metrics
 from metagenrl.cluster.presets import PRESETS
 from metagenrl.cluster.run_folder import Checkpoints
+from metagenrl.objective_server.agent_table import agents_of
 from metagenrl.objective_server.files import read_folder
 from metagenrl.objective_server.find import find_snapshot
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
@@ -238,7 +239,7 @@ def test_asynchronous_agents_deliver_before_they_leave(run, tmp_path, config) ->
     assert answers[leave.id].message == "now 2 agents"
     newest = max((tmp_path / "run" / "checkpoints").iterdir())
     agents = read_folder(newest, ["server"])["server"]["agents"]
-    record = agents["2"]
+    record = agents_of(agents)[2]._asdict()
     refused = ("stale", "duplicate", "future", "non_finite", "zero", "quarantined")
     assert record["sent"] == record["accepted"] + sum(record[reason] for reason in refused)
     (left,) = (tmp_path / "run" / "left" / "agent-0002").iterdir()

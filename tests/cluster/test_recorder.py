@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from metagenrl.cluster.config import TrainConfig
-from metagenrl.cluster.engine import Exchange
+from metagenrl.cluster.exchange import Exchange
 from metagenrl.cluster.metrics import read_metrics
 from metagenrl.cluster.recorder import Recorder
 from metagenrl.cluster.run_folder import RunIdentity
 from metagenrl.learner.types import AlphaGradient
-from metagenrl.objective_server.messages import Broadcast, Receipt
+from metagenrl.objective_server.messages import Broadcast, Receipt, Totals
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 
 
@@ -33,13 +33,14 @@ def test_a_version_has_its_row_also_when_the_server_died_after_it(recorder, tmp_
     receipts = tuple(Receipt("rejected", "duplicate", "", 4, 5) for _ in gradients)
     broadcast = Broadcast(4, 5, np.array([3.0, 4.0], np.float32), None)
     for _ in range(2):  # the same news twice is one row
-        recorder.exchange(gradients, Exchange(receipts, broadcast, True, ()))
+        recorder.exchange(gradients, Exchange(receipts, broadcast, True, Totals(8, 3, 2, 1)))
     recorder.tick(0)
     (row,) = read_metrics(tmp_path).objective
     assert (row.version, row.round, row.contributors, row.alpha_norm) == (4, 4, 2, 5.0)
     assert row.gradient_norm == pytest.approx(5.0)  # of the mean (3, 4)
     assert row.cosine == pytest.approx(9 / (3 * 73**0.5))
     assert row.update_norm is None
+    assert (row.accepted, row.rejected, row.stale, row.duplicate) == (8, 3, 2, 1)
 
 
 def test_snapshots_and_the_machine_have_their_rows(recorder, tmp_path):

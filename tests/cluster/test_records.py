@@ -14,8 +14,7 @@ from metagenrl.cluster.records import (
     to_line,
 )
 from metagenrl.objective_server.aggregate import Cosines
-from metagenrl.objective_server.messages import AgentRecord, RoundReport
-from metagenrl.objective_server.server import AgentCounters
+from metagenrl.objective_server.messages import RoundReport, Totals
 
 AGENT = AgentRow(
     time=1.5, round=10, version=9, agent=7, env="Pendulum-v1", incarnation=1, steps=20, life=0,
@@ -75,15 +74,10 @@ def test_a_line_without_a_kind_is_of_the_kind_given() -> None:
         from_line(line)
 
 
-def test_objective_row_adds_up_the_agents() -> None:
-    records = [
-        AgentRecord(sent=9, accepted=5, stale=2, duplicate=1, zero=1),
-        AgentRecord(sent=7, accepted=6, duplicate=1),
-    ]
-    counters = [AgentCounters(r.sent, r.accepted, r.rejected, 0, False) for r in records]
+def test_objective_row_of_a_round() -> None:
     report = RoundReport(10, True, (0, 1), (), 0.5, 0.25, Cosines(None, {"E": 0.75}))
     row = objective_row(
-        report, counters, version=8, alpha_norm=18.0, time=3.0, agent_steps=32,
+        report, Totals(11, 5, 2, 2), version=8, alpha_norm=18.0, time=3.0, agent_steps=32,
         agent_steps_per_s=None,
     )  # fmt: skip
     assert (row.accepted, row.rejected, row.stale, row.duplicate) == (11, 5, 2, 2)

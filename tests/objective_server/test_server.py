@@ -206,7 +206,7 @@ def test_invariants_notice_a_broken_state(make_server, make_gradient) -> None:
     state = server._state
     broken = [
         (replace(state, version=0), "Adam's step, version, round"),
-        (replace(state, agents={0: replace(state.agents[0], sent=5)}), "agent 0: sent"),
+        (replace(state, agents={0: state.agents[0]._replace(sent=5)}), "agent 0: sent"),
         (replace(state, adam=replace(state.adam, v=state.adam.v * np.inf)), "v is not finite"),
     ]
     for bad, message in broken:

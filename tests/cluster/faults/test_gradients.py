@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from metagenrl.cluster.metrics import read_metrics
+from metagenrl.objective_server.agent_table import agents_of
 from metagenrl.objective_server.file_store import FileStore
 
 K = 3  # bad gradients in a row, the default
@@ -37,7 +38,7 @@ def test_its_gradients_are_refused_and_it_is_quarantined(run, faulty) -> None:
     assert [row.version for row in metrics.objective][-1] == len(metrics.objective) > 2 * first
     state = FileStore(run.folder).load()
     assert np.isfinite(state["alpha"]).all()
-    record = state["agents"]["1"]
+    record = agents_of(state["agents"])[1]._asdict()
     assert (record["non_finite"], record["accepted"]) == (K, len(rounds))
     refused = ("stale", "duplicate", "future", "non_finite", "zero", "quarantined")
     assert record["sent"] == record["accepted"] + sum(record[reason] for reason in refused)

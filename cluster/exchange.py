@@ -1,0 +1,39 @@
+"""Gradients to the objective server and what it answers; without torch, as the server is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from metagenrl.learner.messages import AlphaGradient, CohortGradient
+from metagenrl.objective_server.messages import Broadcast, Receipt, Totals
+from metagenrl.objective_server.server import ObjectiveServer
+
+Gradient = AlphaGradient | CohortGradient
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What the server made of some gradients."""
+
+    receipts: tuple[Receipt, ...]
+    broadcast: Broadcast
+    closed: bool  # whether the open round was closed
+    totals: Totals  # of all agents so far
+
+
+def exchange(
+    server: ObjectiveServer,
+    gradients: Sequence[Gradient],
+    expected: Sequence[int],
+    round_index: int,
+    close: bool,
+) -> Exchange:
+    """`Engine.exchange` on the server itself; safe to repeat when the answer was lost."""
+    receipts = tuple(server.submit(gradient) for gradient in gradients)
+    if close or (server.round == round_index and server.ready(expected)):
+        broadcast = server.close_round(round_index, expected)
+    else:
+        broadcast = server.broadcast()
+    closed = broadcast.round > round_index
+    return Exchange(receipts, broadcast, closed, server.totals())
