@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from metagenrl.cluster.mean_steps import MeanSteps
 from metagenrl.cluster.records import AgentRow, EventRow, MetricsRow, ObjectiveRow
 from metagenrl.cluster.run_records import GIVEN_UP, HeldOutRow, ScoreRow, SystemRow
 from metagenrl.cluster.tracked_keys import AXIS, WAITING
@@ -31,7 +32,7 @@ class ValueTable:
     """Turns rows into values, remembering each agent's last one for the population's."""
 
     def __init__(self, agents: int) -> None:
-        self._agents = agents
+        self._mean_steps = MeanSteps(agents)
         self._steps = 0.0  # the axis, which never goes back
         self._rows: dict[int, AgentRow] = {}
         self._returns: dict[int, float] = {}  # last known, also where an interval has no episode
@@ -46,16 +47,17 @@ class ValueTable:
                 self._remember(row)
                 values |= agent_values(row)
             elif isinstance(row, ObjectiveRow):
-                values |= objective_values(row) | self._axis(row.agent_steps / self._agents)
+                values |= objective_values(row) | self._axis(self._mean_steps.at(row.agent_steps))
             elif isinstance(row, SystemRow):
-                values |= system_values(row) | self._axis(row.agent_steps / self._agents)
+                values |= system_values(row) | self._axis(self._mean_steps.at(row.agent_steps))
             elif isinstance(row, HeldOutRow):
                 self._trials.setdefault((row.version, row.env), []).append(row)
             elif isinstance(row, EventRow):
                 self._given_up += row.what == GIVEN_UP
+                self._change(row)
             elif isinstance(row, ScoreRow):
                 values |= self._held_out_values(row)
-        if any(isinstance(row, AgentRow) for row in rows):
+        if self._rows and any(isinstance(row, AgentRow) for row in rows):
             mean = sum(row.steps for row in self._rows.values()) / len(self._rows)
             values |= population_values(self._rows, self._returns) | self._axis(mean)
         return {name: float(value) for name, value in values.items() if value is not None}
@@ -64,6 +66,15 @@ class ValueTable:
         """Agents write their rows at different times: the mean of the latest may lag behind."""
         self._steps = max(self._steps, steps)
         return {AXIS: self._steps}
+
+    def _change(self, event: EventRow) -> None:
+        """The population grew, or an agent left it: its last row is nobody's any more."""
+        if event.what == "joined":
+            self._mean_steps.change(1)
+        elif event.what == "left" and event.agent is not None:
+            self._mean_steps.change(-1)
+            self._rows.pop(event.agent, None)
+            self._returns.pop(event.agent, None)
 
     def _remember(self, row: AgentRow) -> None:
         before = self._rows.get(row.agent)
@@ -75,7 +86,7 @@ class ValueTable:
 
     def _held_out_values(self, row: ScoreRow) -> dict[str, float | None]:
         values: dict[str, float | None] = {
-            "heldout/steps": row.agent_steps / self._agents,
+            "heldout/steps": self._mean_steps.at(row.agent_steps),
             "heldout/version": row.version,
             "heldout/score": row.score,
             "heldout/best_version": row.best_version,

@@ -64,6 +64,36 @@ def test_an_interquartile_mean_is_that_of_rliable(count: int) -> None:
     )
 
 
+def _event(what: str, agent: int | None) -> EventRow:
+    return EventRow(time=1.0, round=10, what=what, agent=agent, message="")
+
+
+def _steps(table: ValueTable, agent_steps: int) -> float:
+    return table.values([replace(OBJECTIVE, agent_steps=agent_steps)])["steps"]
+
+
+def test_the_axis_goes_on_at_an_agents_pace_when_the_population_changes() -> None:
+    table = ValueTable(2)
+    assert _steps(table, 40) == 20.0
+    table.values([_event("joined", 2), _event("joined", 3), _event("scaled", None)])
+    assert [_steps(table, total) for total in (40, 80)] == [20.0, 30.0]
+    table.values([_event("left", 3)])
+    assert _steps(table, 80 + 9) == 33.0
+    tests_of_then = replace(SCORE, agent_steps=60)  # of a version made by four agents
+    assert table.values([tests_of_then])["heldout/steps"] == 25.0
+    assert table.values([replace(SCORE, agent_steps=20)])["heldout/steps"] == 10.0
+
+
+def test_who_has_left_counts_no_more() -> None:
+    table, rows = ValueTable(3), [replace(AGENT, agent=i, return_mean=float(i)) for i in range(3)]
+    assert table.values(rows)["population/a-E/return_max"] == 2.0
+    values = table.values([replace(rows[2], steps=30), _event("left", 2), rows[0]])
+    assert (values["population/a-E/return_max"], values["population/learning"]) == (1.0, 2)
+    assert (values["population/restarts"], values["agent/02/steps"]) == (4, 30)
+    assert values["steps"] == 20.0
+    assert "steps" not in ValueTable(1).values([AGENT, _event("left", 0)])
+
+
 def test_versions_and_machine() -> None:
     values = ValueTable(2).values([OBJECTIVE, SYSTEM])
     assert values["steps"] == 20.0  # of one agent
