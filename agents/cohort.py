@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from metagenrl.agents.broadcast_objective import BroadcastObjective
 from metagenrl.agents.member import Member, MemberConfig, MemberReport
 from metagenrl.learner.messages import AlphaGradient, CohortGradient, average
 from metagenrl.learner.types import Array
@@ -59,14 +58,11 @@ class Cohort:
 
     def __init__(self) -> None:
         self._members: dict[int, Member] = {}
-        self._objective: BroadcastObjective | None = None
 
     def add(self, config: MemberConfig, incarnation: int, state: dict[str, Any] | None) -> None:
         """Take in a member, new or from `state`. Raises what making the member raises."""
         self.remove(config.index)
-        if self._objective is None or self._objective.net.config != config.objective:
-            self._objective = BroadcastObjective(config.objective)
-        member = Member(config, incarnation, self._objective)
+        member = Member(config, incarnation)
         if state is not None:
             member.load_state_dict(state, incarnation)
         self._members[config.index] = member

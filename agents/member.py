@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
-from metagenrl.agents.broadcast_objective import BroadcastObjective
 from metagenrl.agents.individual import (
     Individual,
     Learning,
@@ -22,7 +22,8 @@ from metagenrl.agents.preparation import Preparation
 from metagenrl.learner.adam import clip_by_norm, scale_to_norm
 from metagenrl.learner.evaluation import PolicyEvaluation
 from metagenrl.learner.meta_gradient import meta_gradient, meta_gradient_by_autograd
-from metagenrl.learner.objectives import ObjectiveValue, anneal
+from metagenrl.learner.objective_net import ObjectiveNet
+from metagenrl.learner.objectives import Learned, ObjectiveValue, anneal
 from metagenrl.learner.types import Array, Batch
 from torch import Tensor
 
@@ -32,16 +33,12 @@ __all__ = ["Member", "MemberConfig", "MemberReport", "first_life"]
 class Member(Individual):
     """An individual that computes its own updates; `round` is Algorithm 1's body."""
 
-    def __init__(
-        self,
-        config: MemberConfig,
-        incarnation: int = 0,
-        objective: BroadcastObjective | None = None,
-    ) -> None:
-        """`objective` may be other members' as well; None: its own."""
+    def __init__(self, config: MemberConfig, incarnation: int = 0) -> None:
         super().__init__(config, incarnation)
         self._failure: Exception | None = None  # of `prepare`
-        self._objective = objective or BroadcastObjective(config.objective)
+        net = ObjectiveNet(config.objective)
+        self._alpha = torch.zeros(net.layout.size)
+        self._objective = Learned(net, self._alpha)
 
     def prepare(self) -> None:
         """Do now what the next `round` can do without alpha; that gives the same round.
@@ -63,7 +60,7 @@ class Member(Individual):
             raise self._failure
         self.begin_round()
         prepared = self.take_preparation() or self._prepare()
-        self._objective.receive(alpha)
+        self._alpha.copy_(torch.from_numpy(np.array(alpha, np.float32)))
         learning = None
         if prepared.critic is not None:
             learning = self._update(*prepared.critic)
@@ -98,7 +95,7 @@ class Member(Individual):
         size = self.config.agent.batch_size * (meta.inner_steps + 1)
         batches = self.rollout.sample(size).split(meta.inner_steps + 1)
         evaluation = ac.evaluate(batches[0])
-        value = self._objective.value(evaluation)
+        value = self._objective(evaluation)
         evaluation.policy_gradient(value.action_gradient, ac.phi_gradient_views)
         g, j = self._meta_gradient(evaluation, value, batches)
         scale = scale_to_norm if meta.gradient_scaling == "normalize" else clip_by_norm
@@ -121,10 +118,9 @@ class Member(Individual):
         if meta.inner_steps == 1:
             assert value.tape is not None
             return meta_gradient(
-                meta, self._objective.value.learned, value.tape, evaluation, ac.phi,
-                ac.phi_gradient, ac.theta_views, batches[1],
+                meta, self._objective.learned, value.tape, evaluation, ac.phi, ac.phi_gradient,
+                ac.theta_views, batches[1],
             )  # fmt: skip
         return meta_gradient_by_autograd(
-            meta, self._objective.net, ac.nets, self._objective.alpha, ac.phi, ac.theta_views,
-            batches,
-        )  # fmt: skip
+            meta, self._objective.learned.net, ac.nets, self._alpha, ac.phi, ac.theta_views, batches
+        )

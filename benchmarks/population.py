@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import psutil
 import tyro
@@ -70,6 +70,13 @@ class PopulationResult:
     bare_steps_per_s: float
     percent_of_bare: float  # median over the pairs
     percents: tuple[float, ...]  # of all pairs
+
+
+class Rates(NamedTuple):
+    """Agent-steps of a population for some seconds."""
+
+    steps_per_s: float
+    steps_per_cpu_s: float  # of all processes together
 
 
 def population_config(options: PopulationOptions, folder: Path) -> TrainConfig:
@@ -130,7 +137,7 @@ def _start(engine: Engine, config: TrainConfig) -> None:
 
 def _pairs(
     engine: Engine, config: TrainConfig, options: PopulationOptions
-) -> list[tuple[BareResult, BareResult]]:
+) -> list[tuple[Rates, BareResult]]:
     """The population's agent-steps and those of bare processes, in turns."""
     broadcast = engine.exchange([], [], close=False).broadcast
     while broadcast.version < WARM_UP_ROUNDS:  # every agent learns from the first version on
@@ -153,14 +160,14 @@ def _measure(
     broadcast: Broadcast,
     processes: Sequence[psutil.Process],
     seconds: float,
-) -> tuple[BareResult, Broadcast]:
+) -> tuple[Rates, Broadcast]:
     rounds, begin, cpu = 0, time.monotonic(), _cpu_seconds(processes)
     while rounds < 2 or time.monotonic() - begin < seconds:
         broadcast = _round(engine, config, broadcast)
         rounds += 1
     wall, busy = time.monotonic() - begin, _cpu_seconds(processes) - cpu
     steps = rounds * config.agents * config.agent.policy_delay
-    return BareResult("population", len(processes), steps / wall, steps / busy), broadcast
+    return Rates(steps / wall, steps / busy), broadcast
 
 
 @contextlib.contextmanager

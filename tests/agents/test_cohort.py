@@ -48,6 +48,20 @@ def test_a_cohort_is_its_members_and_the_mean_of_their_gradients() -> None:
     np.testing.assert_array_equal(state["theta"], alone[1].state_dict()["actor_critic"]["theta"])
 
 
+def test_a_round_takes_the_alpha_that_it_is_given() -> None:
+    cohort, alpha, never_saw_another = Cohort(), _alpha(), Cohort()
+    cohort.add(_config(0), 0, None)
+    for round_index in range(8):
+        before = cohort.round([0], alpha, 0, round_index, {}).gradient
+    never_saw_another.add(_config(0), 0, cohort.state(0))
+    alpha *= -1  # in the same array
+    now, wanted = (c.round([0], alpha, 1, 8, {}).gradient for c in (cohort, never_saw_another))
+    assert before is not None
+    assert now is not None
+    assert wanted is not None
+    np.testing.assert_array_equal(now.gradient, wanted.gradient)
+
+
 def test_a_member_that_raises_is_lost_alone_and_comes_back_from_its_state(monkeypatch) -> None:
     cohort, alpha = Cohort(), _alpha()
     for index in (0, 1):
