@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from metagenrl.learner import mlp
+from metagenrl.learner import agent_fused, mlp
 from metagenrl.learner.adam import Adam, clip_by_norm
+from metagenrl.learner.agent_fused import CriticState
 from metagenrl.learner.critic_loss import smoothing_noise, td_gradient, td_target
 from metagenrl.learner.evaluation import PolicyEvaluation
 from metagenrl.learner.hyperparams import AgentConfig
@@ -19,12 +20,11 @@ from metagenrl.learner.types import Array, Batch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
-class CriticStep:
+class CriticStep(NamedTuple):
     """What a critic update saw."""
 
-    td_loss: Tensor  # []
-    q: Tensor  # [], mean Q_theta1 on the minibatch
+    td_loss: float
+    q: float  # mean Q_theta1 on the minibatch
 
 
 class ActorCritic:
@@ -53,27 +53,18 @@ class ActorCritic:
         self.theta_gradient_views = critic.views(self.theta_gradient)
         self.phi_adam = Adam(self.phi, config.policy_learning_rate)
         self.theta_adam = Adam(self.theta, config.critic_learning_rate)
+        self.critic_state = CriticState(
+            self.phi_target, self.theta_target, self.theta_gradient, self.theta_adam
+        )
 
-    @torch.no_grad()
     def act(self, observation: Array) -> Array:
         """pi_phi(s) for one observation: `[O] -> [A]`, in [-1, 1]."""
-        s = torch.from_numpy(np.ascontiguousarray(observation, np.float32)).view(1, 1, -1)
-        pre = mlp.evaluate(self.nets.policy, self.phi_views, s)
-        action: Array = pre.tanh_().view(-1).numpy()
+        action: Array = act([self], [observation])[0]
         return action
 
-    @torch.no_grad()
     def update_critic(self, batch: Batch) -> CriticStep:
         """One Adam step on the TD loss (Eq. 5)."""
-        c = self.config
-        shape = tuple(batch.actions.shape)
-        noise = smoothing_noise(shape, c.target_noise, c.target_noise_clip, self.generator)
-        y = td_target(
-            self.nets, self.phi_target_views, self.theta_target_views, batch, noise, c.gamma
-        )
-        loss, q = td_gradient(self.nets, self.theta_views, batch, y, self.theta_gradient_views)
-        self.theta_adam.step(self.theta_gradient)
-        return CriticStep(loss, q)
+        return update_critics([self], [batch])[0]
 
     def evaluate(self, batch: Batch) -> PolicyEvaluation:
         """The current policy and first critic on a minibatch (inside `torch.no_grad`)."""
@@ -134,3 +125,43 @@ class ActorCritic:
             own.copy_(torch.tensor(state[name]).view_as(own))  # copy_ alone would broadcast
         self.phi_adam.load_state_dict(state["phi_adam"])
         self.theta_adam.load_state_dict(state["theta_adam"])
+
+
+@torch.no_grad()
+def act(agents: Sequence[ActorCritic], observations: Sequence[Array]) -> Array:
+    """pi_phi(s) of each agent for an observation `[O]` of its own: `[K, A]`, in [-1, 1].
+
+    All agents have the same environment and configuration, here and in `update_critics`, and each
+    gets to the bit what it would get alone.
+    """
+    nets, s = agents[0].nets, torch.from_numpy(np.array(observations, np.float32))
+    if agent_fused.takes(nets, agents[0].phi_views):
+        actions = agent_fused.act(nets, [agent.phi for agent in agents], s)
+    else:
+        rows = zip(agents, s.split(1), strict=True)
+        each = [mlp.evaluate(nets.policy, a.phi_views, row.unsqueeze(0)).tanh_() for a, row in rows]
+        actions = torch.cat(each, 1)[0]
+    together: Array = actions.numpy()
+    return together
+
+
+@torch.no_grad()
+def update_critics(agents: Sequence[ActorCritic], batches: Sequence[Batch]) -> list[CriticStep]:
+    """One Adam step on the TD loss (Eq. 5) of each agent, on a minibatch of its own."""
+    c, nets, shape = agents[0].config, agents[0].nets, tuple(batches[0].actions.shape)
+    generators = [agent.generator for agent in agents]
+    noise = smoothing_noise(shape, c.target_noise, c.target_noise_clip, generators)
+    if agent_fused.takes(nets, agents[0].phi_views):
+        states = [agent.critic_state for agent in agents]
+        seen = agent_fused.update_critics(nets, states, batches, noise, c.gamma).tolist()
+        return [CriticStep(*row) for row in seen]
+    each = zip(agents, batches, noise, strict=True)
+    return [_update_critic(agent, batch, own) for agent, batch, own in each]
+
+
+def _update_critic(agent: ActorCritic, batch: Batch, noise: Tensor) -> CriticStep:
+    targets = agent.phi_target_views, agent.theta_target_views
+    y = td_target(agent.nets, *targets, batch, noise, agent.config.gamma)
+    loss, q = td_gradient(agent.nets, agent.theta_views, batch, y, agent.theta_gradient_views)
+    agent.theta_adam.step(agent.theta_gradient)
+    return CriticStep(float(loss), float(q))

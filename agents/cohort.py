@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
-from metagenrl.agents.member import Member, MemberConfig, MemberReport
+from metagenrl.agents.member import Member, MemberConfig, MemberReport, prepare
 from metagenrl.learner.messages import AlphaGradient, CohortGradient, average
 from metagenrl.learner.types import Array
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,7 @@ class Cohort:
 
     def prepare(self, agents: Sequence[int]) -> None:
         """Do ahead what the next round of `agents` can do without alpha; see `Member.prepare`."""
-        for agent in agents:
-            if agent in self._members:  # not lost in the round before
-                self._members[agent].prepare()
+        prepare([self._members[a] for a in agents if a in self._members])  # others are lost
 
     def round(
         self,
@@ -92,15 +92,27 @@ class Cohort:
         quarantined: Mapping[int, int],
     ) -> CohortReport:
         """One round of Algorithm 1 for each of `agents`, with the objective `alpha [P]`."""
-        reports: list[MemberReport] = []
         failures: list[Failure] = []
+        begun = self._each(agents, failures, lambda member: member.begin_round())
+        self.prepare([*begun])
+        reports = self._each(begun, failures, lambda m: m.finish(alpha, version, round_index))
+        return together([*reports.values()], failures, quarantined)
+
+    def _each(
+        self,
+        agents: Iterable[int],
+        failures: list[Failure],
+        phase: Callable[[Member], Result],
+    ) -> dict[int, Result]:
+        """What `phase` gives for every agent; those that raise go to `failures`."""
+        results = {}
         for agent in agents:
             try:
-                reports.append(self._members[agent].round(alpha, version, round_index))
+                results[agent] = phase(self._members[agent])
             except Exception as error:
                 failures.append(Failure.of(agent, error))
                 self._discard(agent)
-        return together(reports, failures, quarantined)
+        return results
 
     def _discard(self, agent: int) -> None:
         """Drop a member that raised; its environment may not even close any more."""

@@ -106,7 +106,7 @@ class Individual:
         self.steps, self.life, self.life_length = 0, 0, config.first_life
         self.archive = PolicyArchive(config.meta.archive_size, seeds.archive)
         self.origin: int | None = None  # step of the policy that this life began with
-        self._episodes: tuple[Episode, ...] = ()  # of the round
+        self.episodes: tuple[Episode, ...] = ()  # that ended in the round
         self._prepared: Preparation | None = None  # of the next round
 
     def _newborn(self) -> ActorCritic:
@@ -121,7 +121,7 @@ class Individual:
     def begin_round(self) -> bool:
         """Begin a new life where the last one is over; whether one began."""
         self.steps += self.config.agent.policy_delay
-        self._episodes = ()
+        self.episodes = ()
         over = self._prepared is None and self.life_is_over
         if over:
             self._rebirth()
@@ -136,14 +136,14 @@ class Individual:
         """What was done ahead of the round that has begun; its steps are taken."""
         prepared, self._prepared = self._prepared, None
         if prepared is not None:
-            self._episodes = prepared.episodes
+            self.episodes = prepared.episodes
         return prepared
 
     def take_step(self, policy: Callable[[Array], Array]) -> None:
         """One environment step; raises as `Rollout.step` does."""
         episode = self.rollout.step(policy)
         if episode is not None:
-            self._episodes += (episode,)
+            self.episodes += (episode,)
 
     def report(self, learning: Learning | None, version: int, round_index: int) -> MemberReport:
         """The round that is over; `learning` is None while the buffer fills."""
@@ -155,7 +155,7 @@ class Individual:
             )  # fmt: skip
         return MemberReport(
             c.index, c.env_id, self.incarnation, self.steps, self.life, self.rollout.life_steps,
-            gradient, self._episodes, found.q, found.td_loss, found.objective_loss,
+            gradient, self.episodes, found.q, found.td_loss, found.objective_loss,
             found.policy_gradient_norm, found.value_after, self.origin,
         )  # fmt: skip
 

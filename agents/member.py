@@ -7,6 +7,7 @@ objective.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from metagenrl.agents.individual import (
     MemberReport,
     first_life,
 )
+from metagenrl.agents.lockstep import Lockstep
 from metagenrl.agents.preparation import Preparation
 from metagenrl.learner.adam import clip_by_norm, scale_to_norm
 from metagenrl.learner.evaluation import PolicyEvaluation
@@ -41,25 +43,20 @@ class Member(Individual):
         self._objective = Learned(net, self._alpha)
 
     def prepare(self) -> None:
-        """Do now what the next `round` can do without alpha; that gives the same round.
-
-        Nothing where the next round begins a life: who is saved or leaves now is still in its
-        present one. What goes wrong here is raised by the next `round` or `state_dict`, since
-        nobody waits for this.
-        """
-        if self._prepared is not None or self._failure is not None or self.life_is_over:
-            return
-        try:
-            self._prepared = self._prepare()
-        except Exception as error:
-            self._failure = error
+        """See `prepare`."""
+        prepare([self])
 
     def round(self, alpha: Array, version: int, round_index: int) -> MemberReport:
         """Run one round with the objective `alpha [P]` of `version`."""
-        if self._failure is not None:
-            raise self._failure
         self.begin_round()
-        prepared = self.take_preparation() or self._prepare()
+        self.prepare()
+        return self.finish(alpha, version, round_index)
+
+    def finish(self, alpha: Array, version: int, round_index: int) -> MemberReport:
+        """The last part of `round`; `begin_round` and `prepare` come before."""
+        self._raise_failure()
+        prepared = self.take_preparation()
+        assert prepared is not None, "prepare comes first"
         self._alpha.copy_(torch.from_numpy(np.array(alpha, np.float32)))
         learning = None
         if prepared.critic is not None:
@@ -67,20 +64,25 @@ class Member(Individual):
             self.archive_policy(self.actor_critic.networks_state)
         return self.report(learning, version, round_index)
 
-    def _prepare(self) -> Preparation:
-        self._episodes, critic = (), None
-        for _ in range(self.config.agent.policy_delay):
-            self.take_step(self.actor_critic.act)
-            if self.ready:
-                batch = self.rollout.sample(self.config.agent.batch_size).batch()
-                critic = self.actor_critic.update_critic(batch)
-        numbers = None if critic is None else (float(critic.td_loss), float(critic.q))
-        return Preparation(self._episodes, numbers)
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    @property
+    def may_go_ahead(self) -> bool:
+        """Whether the next alpha-free part has not been done, and belongs to the present life."""
+        return self._prepared is None and self._failure is None and not self.life_is_over
+
+    def take_result(self, result: Preparation | Exception) -> None:
+        """Keep what `prepare` led to."""
+        if isinstance(result, Exception):
+            self._failure = result
+        else:
+            self._prepared = result
 
     def state_dict(self) -> dict[str, Any]:
         """See `Individual`. Raises what `prepare` met with."""
-        if self._failure is not None:
-            raise self._failure
+        self._raise_failure()
         return super().state_dict()
 
     def load_state_dict(self, state: dict[str, Any], incarnation: int | None = None) -> None:
@@ -124,3 +126,22 @@ class Member(Individual):
         return meta_gradient_by_autograd(
             meta, self._objective.learned.net, ac.nets, self._alpha, ac.phi, ac.theta_views, batches
         )
+
+
+def prepare(members: Sequence[Member]) -> None:
+    """Do now what the next `round` of each can do without alpha; that gives the same rounds.
+
+    Nothing where the next round begins a life: who is saved or leaves now is still in its present
+    one. What goes wrong here is raised by the next `round` or `state_dict`, since nobody waits for
+    this.
+    """
+    members = [member for member in members if member.may_go_ahead]
+    if not members:
+        return
+    results: Sequence[Preparation | Exception]
+    try:
+        results = Lockstep(members).run()
+    except Exception as error:
+        results = [error] * len(members)
+    for member, result in zip(members, results, strict=True):
+        member.take_result(result)

@@ -73,6 +73,11 @@ class Rollout:
         self.random_steps = random_steps
         self._begin_life()
 
+    @property
+    def acts_randomly(self) -> bool:
+        """Whether the next action is a random one, whatever the policy says."""
+        return self.life_steps < self.random_steps
+
     def observe(self) -> Array:
         """The observation to act on, `[O]`; begins an episode where none is running.
 
@@ -129,7 +134,7 @@ class Rollout:
 
     def _explore(self, observation: Array, policy: Callable[[Array], Array]) -> Array:
         size = self.environment.action_size
-        if self.life_steps < self.random_steps:
+        if self.acts_randomly:
             return self.exploration.uniform(-1.0, 1.0, size).astype(np.float32)
         noise = self.exploration.normal(0.0, self.config.exploration_noise, size)
         action = np.clip(policy(observation) + noise, -1.0, 1.0).astype(np.float32)

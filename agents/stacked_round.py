@@ -143,5 +143,5 @@ def _critic_draw(seat: Seat) -> CriticDraw | None:
         return None
     segments = individual.rollout.draw(c.batch_size)
     shape = (c.batch_size, c.segment_length, individual.rollout.environment.action_size)
-    noise = smoothing_noise(shape, c.target_noise, c.target_noise_clip, individual.generator)
-    return CriticDraw(segments, noise)
+    noise = smoothing_noise(shape, c.target_noise, c.target_noise_clip, [individual.generator])
+    return CriticDraw(segments, noise[0])

@@ -25,15 +25,19 @@ class Adam:
         self.betas, self.epsilon = betas, epsilon
         self.m, self.v, self.t = torch.zeros_like(parameters), torch.zeros_like(parameters), 0
 
-    def step(self, gradient: Tensor) -> None:
-        """Update the parameters in place along `gradient` (same shape)."""
+    def advance(self) -> tuple[float, float, float, float, float]:
+        """Count a step; its beta1, beta2, epsilon, step size and second moment's correction."""
         self.t += 1
         b1, b2 = self.betas
-        rate, scale = self.learning_rate / (1 - b1**self.t), math.sqrt(1 - b2**self.t)
+        correction = math.sqrt(1 - b2**self.t)
+        return b1, b2, self.epsilon, self.learning_rate / (1 - b1**self.t), correction
+
+    def step(self, gradient: Tensor) -> None:
+        """Update the parameters in place along `gradient` (same shape)."""
+        rates = b1, b2, _, rate, scale = self.advance()
         if kernels.usable(self.parameters):
-            rates = (ctypes.c_double * 5)(b1, b2, self.epsilon, rate, scale)
             n, tensors = gradient.numel(), (gradient, self.m, self.v, self.parameters)
-            kernels.call("adam", gradient.dtype, n, *tensors, rates)
+            kernels.call("adam", gradient.dtype, n, *tensors, (ctypes.c_double * 5)(*rates))
             return
         self.m.lerp_(gradient, 1 - b1)
         self.v.mul_(b2).addcmul_(gradient, gradient, value=1 - b2)

@@ -1,16 +1,18 @@
 """An agent's updates in one C call each, for networks that run fused: `kernels_agent.h`.
 
-The same functions in plain steps are in `critic_loss.py`, `evaluation.py` and `meta_gradient.py`,
-which hand over to these where `takes` says so.
+The same functions in plain steps are in `critic_loss.py`, `evaluation.py` and `meta_gradient.py`;
+who computes hands over to these where `takes` says so.
 """
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from metagenrl.learner import kernels, mlp
+from metagenrl.learner.adam import Adam
 from metagenrl.learner.mlp import Views
 from metagenrl.learner.mlp_fused import FusedTape, flat, shape_of
 from metagenrl.learner.networks import AgentNetworks
@@ -33,6 +35,14 @@ def takes(nets: AgentNetworks, phi: Views) -> bool:
     return alike and mlp.fused(nets.policy, phi) and mlp.fused(nets.critic, phi)
 
 
+def _sizes_of(nets: AgentNetworks, segments: int, steps: int) -> Sizes:
+    """For flat parameters, `[1, P]` and `[E, P]`."""
+    return Sizes(
+        segments, steps, nets.policy.inputs, nets.policy.outputs, nets.policy.hidden_units,
+        nets.policy.hidden_layers, nets.critics, nets.critic.layout.size,
+    )  # fmt: skip
+
+
 def _sizes(nets: AgentNetworks, batch: Batch, theta: Views) -> tuple[Sizes, Tensor, Tensor]:
     """Sizes, the critics' flat parameters and scratch."""
     first, stride = flat(nets.critic, theta)
@@ -43,37 +53,69 @@ def _sizes(nets: AgentNetworks, batch: Batch, theta: Views) -> tuple[Sizes, Tens
     return sizes, first, kernels.scratch(first, "agent_room", sizes)[0]
 
 
-def td_target(
+class Critics(ctypes.Structure):
+    """`critics` of `kernels_agent.h`."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("phi_target", "theta_target")),
+        *((name, ctypes.c_void_p) for name in ("theta", "gradient", "m", "v")),
+        *((name, ctypes.c_void_p) for name in ("observations", "actions", "rewards")),
+        *((name, ctypes.c_void_p) for name in ("terminated", "mask", "noise")),
+        ("gamma", ctypes.c_double),
+        ("rates", ctypes.c_double * 5),
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class CriticState:
+    """What an update of one agent's critics reads and writes, apart from a minibatch."""
+
+    phi_target: Tensor  # [1, P]
+    theta_target: Tensor  # [E, P]
+    gradient: Tensor  # [E, P]
+    adam: Adam  # of theta [E, P]
+
+
+def update_critics(
     nets: AgentNetworks,
-    phi_target: Views,
-    theta_target: Views,
-    batch: Batch,
+    agents: Sequence[CriticState],
+    batches: Sequence[Batch],
     noise: Tensor,
     gamma: float,
 ) -> Tensor:
-    """See `critic_loss.td_target`."""
-    sizes, theta, scratch = _sizes(nets, batch, theta_target)
-    y = torch.empty_like(batch.rewards)
-    phi, _ = flat(nets.policy, phi_target)
-    kernels.call(
-        "td_target", y.dtype, sizes, phi, theta, batch.observations, batch.rewards,
-        batch.terminated, noise, (ctypes.c_double * 1)(gamma), y, scratch,
-    )  # fmt: skip
-    return y
+    """A step on the TD loss (Eq. 5) of K agents: TD loss and mean Q_theta1, `[K, 2]`.
+
+    `noise [K, B, T, A]` is added to the target policies' actions. What `critic_loss.td_target`,
+    `critic_loss.td_gradient` and `Adam.step` do for one agent after the other.
+    """
+    sizes, dtype = _sizes_of(nets, *batches[0].rewards.shape), noise.dtype
+    critics = [
+        Critics(
+            *kernels.addresses(
+                "update_critics", dtype, agent.phi_target, agent.theta_target,
+                agent.adam.parameters, agent.gradient, agent.adam.m, agent.adam.v,
+                batch.observations, batch.actions, batch.rewards, batch.terminated, batch.mask, own,
+            ),
+            gamma,
+            agent.adam.advance(),
+        )
+        for agent, batch, own in zip(agents, batches, noise, strict=True)
+    ]  # fmt: skip
+    seen = noise.new_empty(len(agents), 2)
+    scratch = kernels.scratch(noise, "agent_room", sizes)[0]
+    table = (Critics * len(critics))(*critics)
+    kernels.call("update_critics", dtype, sizes, len(critics), table, seen, scratch)
+    return seen
 
 
-def td_gradient(
-    nets: AgentNetworks, theta: Views, batch: Batch, y: Tensor, grads: Views
-) -> tuple[Tensor, Tensor]:
-    """See `critic_loss.td_gradient`."""
-    sizes, parameters, scratch = _sizes(nets, batch, theta)
-    target, _ = flat(nets.critic, grads)
-    seen = y.new_empty(2)
-    kernels.call(
-        "td_gradient", y.dtype, sizes, parameters, batch.observations, batch.actions, batch.mask,
-        y, target, seen, scratch,
-    )  # fmt: skip
-    return seen[0], seen[1]
+def act(nets: AgentNetworks, policies: Sequence[Tensor], observations: Tensor) -> Tensor:
+    """pi_phi(s) of K policies `[1, P]` for an observation each, `[K, O]`: `[K, A]`."""
+    sizes, dtype = _sizes_of(nets, 1, 1), observations.dtype
+    actions = observations.new_empty(len(policies), nets.policy.outputs)
+    addresses = (ctypes.c_void_p * len(policies))(*kernels.addresses("act", dtype, *policies))
+    scratch = kernels.scratch(observations, "agent_room", sizes)[0]
+    kernels.call("act", dtype, sizes, len(policies), addresses, observations, actions, scratch)
+    return actions
 
 
 @dataclass(frozen=True)

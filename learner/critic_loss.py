@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-from metagenrl.learner import agent_fused, mlp
+from metagenrl.learner import mlp
 from metagenrl.learner.mlp import Views
 from metagenrl.learner.networks import AgentNetworks
 from metagenrl.learner.types import Batch
@@ -11,10 +13,16 @@ from torch import Tensor
 
 
 def smoothing_noise(
-    shape: tuple[int, ...], std: float, clip: float, generator: torch.Generator
+    shape: tuple[int, ...], std: float, clip: float, generators: Sequence[torch.Generator]
 ) -> Tensor:
-    """epsilon ~ clip(N(0, std^2), -clip, clip), added to the target policy's action."""
-    return torch.randn(shape, generator=generator).mul_(std).clamp_(-clip, clip)
+    """epsilon ~ clip(N(0, std^2), -clip, clip), added to target policies' actions: `[K, *shape]`.
+
+    Each of the K agents draws from its own generator.
+    """
+    noise = torch.empty(len(generators), *shape)
+    for own, generator in zip(noise, generators, strict=True):
+        torch.randn(shape, generator=generator, out=own)
+    return noise.mul_(std).clamp_(-clip, clip)
 
 
 def td_target(
@@ -29,8 +37,6 @@ def td_target(
 
     `noise [B, T, A]`; returns `[B, T]`. Bootstrapping stops at `terminated` only (Eq. 5).
     """
-    if agent_fused.takes(nets, phi_target):
-        return agent_fused.td_target(nets, phi_target, theta_target, batch, noise, gamma)
     nets = nets.outer
     b, t, a = batch.actions.shape
     s_next = batch.observations[:, 1:].reshape(1, b * t, -1)
@@ -51,8 +57,6 @@ def td_gradient(
     nets: AgentNetworks, theta: Views, batch: Batch, y: Tensor, grads: Views
 ) -> tuple[Tensor, Tensor]:
     """Loss `[]` and mean Q `[]`; writes its gradient with respect to theta into `grads`."""
-    if agent_fused.takes(nets, theta):
-        return agent_fused.td_gradient(nets, theta, batch, y, grads)
     nets = nets.outer
     b, t, _ = batch.actions.shape
     s = batch.observations[:, :-1]

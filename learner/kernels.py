@@ -105,18 +105,24 @@ def call(name: str, dtype: torch.dtype, *arguments: Argument) -> None:
         suffix = f"f32_{_LEVEL}" if dtype == torch.float32 else "f64_base"
         function = _FUNCTIONS[key] = getattr(_LIBRARY, f"{name}_{suffix}")
         function.restype = None
-    allowed = (dtype, torch.bfloat16) if name.startswith(("bf16_", "amx_")) else (dtype,)
     converted: list[Any] = []
     for argument in arguments:
         if isinstance(argument, Tensor):
-            if argument.dtype not in allowed:
-                raise ValueError(f"{name}: got a tensor of {argument.dtype}, allowed: {allowed}")
-            converted.append(ctypes.c_void_p(argument.data_ptr()))
+            converted += map(ctypes.c_void_p, addresses(name, dtype, argument))
         elif isinstance(argument, (ctypes.Structure, ctypes.Array)):
             converted.append(ctypes.byref(argument))
         else:
             converted.append(ctypes.c_void_p(None) if argument is None else ctypes.c_long(argument))
     function(*converted)
+
+
+def addresses(name: str, dtype: torch.dtype, *tensors: Tensor) -> list[int]:
+    """Where kernel `name` for `dtype` finds the tensors. Raises `ValueError` as `call` does."""
+    allowed = (dtype, torch.bfloat16) if name.startswith(("bf16_", "amx_")) else (dtype,)
+    for tensor in tensors:
+        if tensor.dtype not in allowed:
+            raise ValueError(f"{name}: got a tensor of {tensor.dtype}, allowed: {allowed}")
+    return [tensor.data_ptr() for tensor in tensors]
 
 
 def act_ln(

@@ -40,7 +40,7 @@ void NAME(agent_room)(const NAME(agent) *g, long *room)
     long n = g->B * g->T;
     NAME(shape) p = NAME(policy)(g, n), q = NAME(critic)(g, 1, n);
     room[0] = NAME(network_room)(&p, 1, 2 * n + VALUES) + NAME(network_room)(&q, g->E, n > VALUES ? n : VALUES)
-              + 4 * (n + VALUES) * (g->O + 2 * g->A + g->E) + 16 * 16;
+              + 4 * (n + VALUES) * (g->O + 2 * g->A + g->E) + n + 16 * 16;
 }
 
 typedef struct {
@@ -87,16 +87,16 @@ static double NAME(count)(long n, const REAL *restrict mask)
 }
 
 /* y [n] of Eq. 5. noise [n, A] is added to the target policy's actions. */
-void NAME(td_target)(const NAME(agent) *g, const REAL *restrict phi, const REAL *restrict theta,
+static void NAME(td_target)(const NAME(agent) *g, const REAL *restrict phi, const REAL *restrict theta,
                      const REAL *restrict observations, const REAL *restrict rewards,
-                     const REAL *restrict terminated, const REAL *restrict noise,
-                     const double *restrict gamma, REAL *restrict y, REAL *restrict work)
+                     const REAL *restrict terminated, const REAL *restrict noise, double gamma,
+                     REAL *restrict y, REAL *restrict work)
 {
     long n = g->B * g->T, O = g->O, A = g->A, at = 0;
     NAME(shape) p = NAME(policy)(g, FEW), q = NAME(critic)(g, g->E, FEW);
     NAME(network) pw = NAME(carve)(work, &at, &p, 1, FEW), qw = NAME(carve)(work, &at, &q, g->E, FEW);
     REAL *s = work + NAME(take)(&at, FEW * O), *x = work + NAME(take)(&at, FEW * (O + A));
-    REAL discount = *gamma;
+    REAL discount = gamma;
     for (long i = 0; i < n; i += FEW) {
         long R = n - i < FEW ? n - i : FEW;
         p.N = q.N = R;
@@ -123,7 +123,7 @@ void NAME(td_target)(const NAME(agent) *g, const REAL *restrict phi, const REAL 
 
 /* The gradient of Eq. 5 to `grads`, one critic's `stride` from the next one's; loss and mean Q of
  * the first critic to `seen`. */
-void NAME(td_gradient)(const NAME(agent) *g, const REAL *restrict theta,
+static void NAME(td_gradient)(const NAME(agent) *g, const REAL *restrict theta,
                        const REAL *restrict observations, const REAL *restrict actions,
                        const REAL *restrict mask, const REAL *restrict y, REAL *restrict grads,
                        REAL *restrict seen, REAL *restrict work)
@@ -265,6 +265,42 @@ void NAME(adam)(long n, const REAL *restrict gradient, REAL *restrict m, REAL *r
         m[i] += first * (gradient[i] - m[i]);
         v[i] = second * v[i] + rest * gradient[i] * gradient[i];
         parameters[i] -= rate * m[i] / (SQRT(v[i]) * scale + epsilon);
+    }
+}
+
+/* What an update of one agent's critics reads and writes, with the numbers for `adam`. */
+typedef struct {
+    const REAL *phi_target, *theta_target;
+    REAL *theta, *gradient, *m, *v;
+    const REAL *observations, *actions, *rewards, *terminated, *mask, *noise;
+    double gamma, rates[5];
+} NAME(critics);
+
+/* An update of the critics of each of K agents (Eq. 5); seen [K, 2] is what `td_gradient` saw. */
+void NAME(update_critics)(const NAME(agent) *g, long K, const NAME(critics) *restrict c,
+                          REAL *restrict seen, REAL *restrict work)
+{
+    long at = 0;
+    REAL *y = work + NAME(take)(&at, g->B * g->T);
+    for (long k = 0; k < K; k++, c++) {
+        NAME(td_target)(g, c->phi_target, c->theta_target, c->observations, c->rewards,
+                        c->terminated, c->noise, c->gamma, y, work + at);
+        NAME(td_gradient)(g, c->theta, c->observations, c->actions, c->mask, y, c->gradient,
+                          seen + 2 * k, work + at);
+        NAME(adam)(g->E * g->stride, c->gradient, c->m, c->v, c->theta, c->rates);
+    }
+}
+
+/* Actions [K, A] of K policies, for an observation each [K, O]. */
+void NAME(act)(const NAME(agent) *g, long K, const REAL *const *restrict phi,
+               const REAL *restrict observations, REAL *restrict actions, REAL *restrict work)
+{
+    long at = 0;
+    NAME(shape) p = NAME(policy)(g, 1);
+    NAME(network) w = NAME(carve)(work, &at, &p, 1, 1);
+    for (long k = 0; k < K; k++) { /* the same for an agent, whoever is beside it */
+        NAME(mlp_forward)(&p, observations + k * g->O, phi[k], w.z, w.stats, actions + k * g->A, w.rest);
+        NAME(squash)(g->A, actions + k * g->A);
     }
 }
 

@@ -94,7 +94,7 @@ def test_single_critic_is_ddpg():
     agent = _actor_critic(twin_critics=False)
     assert agent.theta.shape[0] == 1
     before = agent.theta.clone()
-    losses = [agent.update_critic(_batch(0)).td_loss.item() for _ in range(50)]
+    losses = [agent.update_critic(_batch(0)).td_loss for _ in range(50)]
     assert losses[-1] < 0.8 * losses[0]
     assert not torch.equal(agent.theta, before)
 

@@ -70,8 +70,9 @@ def test_a_single_critic_needs_no_minimum():
 
 
 def test_smoothing_noise_is_clipped_gaussian():
-    draw = torch.randn(50, 40, 2, generator=torch.Generator().manual_seed(3))
-    noise = smoothing_noise((50, 40, 2), 0.2, 0.5, torch.Generator().manual_seed(3))
+    draws, generators = ([torch.Generator().manual_seed(seed) for seed in (3, 4)] for _ in range(2))
+    draw = torch.stack([torch.randn(50, 40, 2, generator=generator) for generator in draws])
+    noise = smoothing_noise((50, 40, 2), 0.2, 0.5, generators)
     inside = (draw * 0.2).abs() < 0.5
     torch.testing.assert_close(noise[inside], draw[inside] * 0.2)
     torch.testing.assert_close(noise[~inside], draw[~inside].sign() * 0.5)

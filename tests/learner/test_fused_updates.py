@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from metagenrl.learner import agent_fused, kernels, meta_gradient, objective_fused
+from metagenrl.learner import agent_fused, kernels, meta_gradient, mlp, objective_fused
 from metagenrl.learner.adam import Adam
+from metagenrl.learner.agent_fused import CriticState
 from metagenrl.learner.critic_loss import td_gradient, td_target
 from metagenrl.learner.evaluation import PolicyEvaluation
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
@@ -70,6 +71,7 @@ class Updates:
 
         self.phi = perturbed(initial_parameters(self.nets.policy, 1, generator))
         self.theta = perturbed(initial_parameters(self.nets.critic, self.nets.critics, generator))
+        self.theta_target = self.theta.clone()
         config = ObjectiveConfig(**(objective or {}))
         self.net, self.alpha = ObjectiveNet(config), perturbed(initial_alpha(config, generator))
         self.batches = [_batch(size, dtype, generator) for _ in range(2)]
@@ -78,15 +80,45 @@ class Updates:
         self.u *= self.batches[0].mask[..., None]
 
     @torch.no_grad()
-    def critic(self) -> list[Tensor]:
-        phi, theta = (
-            self.nets.policy.layout.views(self.phi),
-            self.nets.critic.layout.views(self.theta),
-        )
-        y = td_target(self.nets, phi, theta, self.batches[0], self.noise, 0.9)
-        gradient = torch.zeros_like(self.theta)
-        views = self.nets.critic.layout.views(gradient)
-        return [y, *td_gradient(self.nets, theta, self.batches[0], y, views), gradient]
+    def critic(self, fused: bool = True) -> list[Tensor]:
+        """Two agents' first update: what was seen, gradients and new critics."""
+        batches = self.batches
+        noise = torch.stack([self.noise, -self.noise])
+        agents = [  # epsilon = 1: the first step is not the gradient's sign alone
+            CriticState(
+                sign * self.phi, sign * self.theta_target, torch.zeros_like(self.theta),
+                Adam(sign * self.theta, 0.1, epsilon=1.0),
+            )
+            for sign in (1, -1)
+        ]  # fmt: skip
+        if fused:
+            seen = agent_fused.update_critics(self.nets, agents, batches, noise, 0.9)
+        else:
+            each = zip(agents, batches, noise, strict=True)
+            seen = torch.stack([torch.stack(self._critic(*one)) for one in each])
+        return [*seen.unbind(), *(x for a in agents for x in (a.gradient, a.adam.parameters))]
+
+    def _critic(self, agent: CriticState, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor]:
+        policy, critic = self.nets.policy.layout.views, self.nets.critic.layout.views
+        targets = policy(agent.phi_target), critic(agent.theta_target)
+        y = td_target(self.nets, *targets, batch, noise, 0.9)
+        theta, gradient = critic(agent.adam.parameters), critic(agent.gradient)
+        seen = td_gradient(self.nets, theta, batch, y, gradient)
+        agent.adam.step(agent.gradient)
+        return seen
+
+    @torch.no_grad()
+    def actions(self, fused: bool = True) -> list[Tensor]:
+        """Of two policies, for an observation each."""
+        policies, s = [self.phi, 2 * self.phi], self.batches[0].observations[0, :2]
+        if fused:
+            return [*agent_fused.act(self.nets, policies, s)]
+        each = zip(policies, s, strict=True)
+        views = self.nets.policy.layout.views
+        return [
+            mlp.evaluate(self.nets.policy, views(phi), row.view(1, 1, -1)).tanh().view(-1)
+            for phi, row in each
+        ]
 
     def evaluation(self) -> PolicyEvaluation:
         phi, theta = (
@@ -139,9 +171,10 @@ def test_an_agents_updates(size, dtype, network, monkeypatch):
     updates = Updates(size, dtype, network)
     with torch.no_grad():
         assert agent_fused.takes(updates.nets, updates.nets.policy.layout.views(updates.phi))
-    got = updates.critic() + updates.policy()
+    got = updates.critic() + updates.actions() + updates.policy()
     _step_by_step(monkeypatch)
-    _compare(got, updates.critic() + updates.policy(), dtype)
+    want = updates.critic(fused=False) + updates.actions(fused=False) + updates.policy()
+    _compare(got, want, dtype)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -184,7 +217,7 @@ def test_scratch_is_long_enough(size, network, objective, monkeypatch):
 
     monkeypatch.setattr(kernels, "scratch", guarded)
     updates = Updates(size, torch.float64, network, objective)
-    for compute in (updates.critic, updates.policy, updates.objective):
+    for compute in (updates.critic, updates.actions, updates.policy, updates.objective):
         compute()
     assert guards
     assert all((guard == 7.0).all() for guard in guards)
@@ -195,14 +228,17 @@ def test_what_is_not_a_number_is_not_hidden(dtype):
     """Neither ReLU nor a minimum nor a clip makes a number of it."""
     updates = Updates((5, 7, 3, 2), dtype)
     updates.phi[:] = float("nan")
-    y, loss, _, gradient = updates.critic()
-    assert y.isnan().all()
-    assert loss.isnan()
+    seen, _, gradient, theta = updates.critic()[:4]
+    assert seen[0].isnan()
     assert gradient.isnan().any()
+    assert theta.isnan().any()
+    assert all(action.isnan().all() for action in updates.actions())
     assert all(x.isnan().any() for x in updates.policy()[:3])
     updates = Updates((5, 7, 3, 2), dtype)
-    updates.theta[1] = float("nan")  # the minimum is over both critics
-    assert updates.critic()[0].isnan().all()
+    updates.theta_target[1] = float("nan")  # the minimum is over both critics
+    loss, q = updates.critic()[0]
+    assert loss.isnan()
+    assert q.isfinite()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
