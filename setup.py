@@ -8,6 +8,7 @@ KERNELS = Extension(
     depends=[
         "learner/kernels_body.h",
         "learner/kernels_agent.h",
+        "learner/kernels_update.h",
         "learner/kernels_mlp.h",
         "learner/kernels_objective.h",
         "learner/kernels_rows.h",

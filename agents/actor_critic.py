@@ -17,6 +17,7 @@ from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.learner.networks import AgentNetworks, initial_parameters
 from metagenrl.learner.objectives import ObjectiveValue
 from metagenrl.learner.types import Array, Batch
+from metagenrl.learner.update_fused import PolicyState
 from torch import Tensor
 
 
@@ -56,6 +57,9 @@ class ActorCritic:
         self.critic_state = CriticState(
             self.phi_target, self.theta_target, self.theta_gradient, self.theta_adam
         )
+        self.policy_state = PolicyState(
+            self.phi_gradient, self.phi_adam, self.phi_target, self.theta_target, self.theta
+        )
 
     def act(self, observation: Array) -> Array:
         """pi_phi(s) for one observation: `[O] -> [A]`, in [-1, 1]."""
@@ -87,8 +91,7 @@ class ActorCritic:
         Raises `FloatingPointError` before a gradient that is not finite gets into the policy.
         """
         norm = clip_by_norm(self.phi_gradient, self.config.policy_gradient_clip)
-        if not math.isfinite(norm):
-            raise FloatingPointError(f"the policy's gradient has norm {norm}")
+        require_finite(norm)
         self.phi_adam.step(self.phi_gradient)
         return norm
 
@@ -125,6 +128,12 @@ class ActorCritic:
             own.copy_(torch.tensor(state[name]).view_as(own))  # copy_ alone would broadcast
         self.phi_adam.load_state_dict(state["phi_adam"])
         self.theta_adam.load_state_dict(state["theta_adam"])
+
+
+def require_finite(policy_norm: float) -> None:
+    """Raises `FloatingPointError` where the policy's gradient is not finite."""
+    if not math.isfinite(policy_norm):
+        raise FloatingPointError(f"the policy's gradient has norm {policy_norm}")
 
 
 @torch.no_grad()

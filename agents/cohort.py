@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
-from metagenrl.agents.member import Member, MemberConfig, MemberReport, prepare
+from metagenrl.agents.member import Member, MemberConfig, MemberReport
+from metagenrl.agents.rounds import play, prepare
 from metagenrl.learner.messages import AlphaGradient, CohortGradient, average
 from metagenrl.learner.types import Array
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -24,8 +23,8 @@ class Failure:
 
     @staticmethod
     def of(agent: int, error: Exception) -> Failure:
-        """To be called where `error` is being handled."""
-        return Failure(agent, repr(error), traceback.format_exc())
+        """`error`, as the agent raised it."""
+        return Failure(agent, repr(error), "".join(traceback.format_exception(error)))
 
 
 @dataclass(frozen=True)
@@ -92,27 +91,17 @@ class Cohort:
         quarantined: Mapping[int, int],
     ) -> CohortReport:
         """One round of Algorithm 1 for each of `agents`, with the objective `alpha [P]`."""
-        failures: list[Failure] = []
-        begun = self._each(agents, failures, lambda member: member.begin_round())
-        self.prepare([*begun])
-        reports = self._each(begun, failures, lambda m: m.finish(alpha, version, round_index))
-        return together([*reports.values()], failures, quarantined)
-
-    def _each(
-        self,
-        agents: Iterable[int],
-        failures: list[Failure],
-        phase: Callable[[Member], Result],
-    ) -> dict[int, Result]:
-        """What `phase` gives for every agent; those that raise go to `failures`."""
-        results = {}
-        for agent in agents:
-            try:
-                results[agent] = phase(self._members[agent])
-            except Exception as error:
-                failures.append(Failure.of(agent, error))
+        members = {a: self._members[a] for a in agents if a in self._members}
+        results = play([*members.values()], alpha, version, round_index)
+        failures = [Failure.of(a, KeyError(a)) for a in agents if a not in members]
+        reports = []
+        for agent, result in zip(members, results, strict=True):
+            if isinstance(result, Exception):
+                failures.append(Failure.of(agent, result))
                 self._discard(agent)
-        return results
+            else:
+                reports.append(result)
+        return together(reports, failures, quarantined)
 
     def _discard(self, agent: int) -> None:
         """Drop a member that raised; its environment may not even close any more."""

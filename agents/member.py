@@ -7,11 +7,10 @@ objective.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
+from metagenrl.agents.actor_critic import require_finite
 from metagenrl.agents.individual import (
     Individual,
     Learning,
@@ -19,14 +18,16 @@ from metagenrl.agents.individual import (
     MemberReport,
     first_life,
 )
-from metagenrl.agents.lockstep import Lockstep
 from metagenrl.agents.preparation import Preparation
+from metagenrl.agents.rounds import play, prepare
+from metagenrl.learner import update_fused
 from metagenrl.learner.adam import clip_by_norm, scale_to_norm
 from metagenrl.learner.evaluation import PolicyEvaluation
 from metagenrl.learner.meta_gradient import meta_gradient, meta_gradient_by_autograd
 from metagenrl.learner.objective_net import ObjectiveNet
 from metagenrl.learner.objectives import Learned, ObjectiveValue, anneal
 from metagenrl.learner.types import Array, Batch
+from metagenrl.learner.update_fused import PolicyStep
 from torch import Tensor
 
 __all__ = ["Member", "MemberConfig", "MemberReport", "first_life"]
@@ -38,35 +39,20 @@ class Member(Individual):
     def __init__(self, config: MemberConfig, incarnation: int = 0) -> None:
         super().__init__(config, incarnation)
         self._failure: Exception | None = None  # of `prepare`
-        net = ObjectiveNet(config.objective)
-        self._alpha = torch.zeros(net.layout.size)
-        self._objective = Learned(net, self._alpha)
+        self.net = ObjectiveNet(config.objective)
+        self._alpha = torch.zeros(self.net.layout.size)
+        self._objective = Learned(self.net, self._alpha)
 
     def prepare(self) -> None:
-        """See `prepare`."""
+        """See `rounds.prepare`."""
         prepare([self])
 
     def round(self, alpha: Array, version: int, round_index: int) -> MemberReport:
         """Run one round with the objective `alpha [P]` of `version`."""
-        self.begin_round()
-        self.prepare()
-        return self.finish(alpha, version, round_index)
-
-    def finish(self, alpha: Array, version: int, round_index: int) -> MemberReport:
-        """The last part of `round`; `begin_round` and `prepare` come before."""
-        self._raise_failure()
-        prepared = self.take_preparation()
-        assert prepared is not None, "prepare comes first"
-        self._alpha.copy_(torch.from_numpy(np.array(alpha, np.float32)))
-        learning = None
-        if prepared.critic is not None:
-            learning = self._update(*prepared.critic)
-            self.archive_policy(self.actor_critic.networks_state)
-        return self.report(learning, version, round_index)
-
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            raise self._failure
+        result = play([self], alpha, version, round_index)[0]
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     @property
     def may_go_ahead(self) -> bool:
@@ -80,6 +66,48 @@ class Member(Individual):
         else:
             self._prepared = result
 
+    def take_preparation(self) -> Preparation:
+        """What was prepared. Raises what `prepare` met with."""
+        self._raise_failure()
+        prepared = super().take_preparation()
+        assert prepared is not None, "a round's preparation comes first"
+        return prepared
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def report_round(
+        self,
+        critic: tuple[float, float] | None,
+        step: PolicyStep | None,
+        version: int,
+        round_index: int,
+    ) -> MemberReport:
+        """The end of a round; None for what has not learned because the buffer fills."""
+        if critic is None or step is None:
+            return self.report(None, version, round_index)
+        require_finite(step.policy_norm)
+        self.archive_policy(self.actor_critic.networks_state)
+        td_loss, q = critic
+        learning = Learning(
+            step.gradient.numpy(), step.norm, q, td_loss, step.loss, step.policy_norm,
+            step.value_after,
+        )  # fmt: skip
+        return self.report(learning, version, round_index)
+
+    def policy_batches(self) -> tuple[Batch, ...]:
+        """Minibatches of the inner steps, and one that is held out."""
+        count = self.config.meta.inner_steps + 1
+        return self.rollout.sample(self.config.agent.batch_size * count).split(count)
+
+    def updates_fused(self, alpha: Tensor) -> bool:
+        """Whether `update_fused.update_policies` does this member's update."""
+        if self.objective_weight < 1:
+            return False
+        ac, k = self.actor_critic, self.config.meta.inner_steps
+        return update_fused.takes(ac.nets, self.net, ac.phi_views, alpha, k)
+
     def state_dict(self) -> dict[str, Any]:
         """See `Individual`. Raises what `prepare` met with."""
         self._raise_failure()
@@ -91,11 +119,11 @@ class Member(Individual):
         self._failure = None
 
     @torch.no_grad()
-    def _update(self, td_loss: float, q: float) -> Learning:
+    def update_policy(self, alpha: Tensor) -> PolicyStep:
         """Policy update and meta-gradient on the same minibatches; both start from phi."""
         meta, ac = self.config.meta, self.actor_critic
-        size = self.config.agent.batch_size * (meta.inner_steps + 1)
-        batches = self.rollout.sample(size).split(meta.inner_steps + 1)
+        self._alpha.copy_(alpha)
+        batches = self.policy_batches()
         evaluation = ac.evaluate(batches[0])
         value = self._objective(evaluation)
         evaluation.policy_gradient(value.action_gradient, ac.phi_gradient_views)
@@ -111,7 +139,7 @@ class Member(Individual):
             policy_norm = ac.apply_policy_gradient()
         ac.update_targets()
         loss = float(value.loss.sum() / valid)
-        return Learning(g.numpy(), norm, q, td_loss, loss, policy_norm, float(j))
+        return PolicyStep(g, norm, loss, policy_norm, float(j))
 
     def _meta_gradient(
         self, evaluation: PolicyEvaluation, value: ObjectiveValue, batches: tuple[Batch, ...]
@@ -124,24 +152,5 @@ class Member(Individual):
                 ac.theta_views, batches[1],
             )  # fmt: skip
         return meta_gradient_by_autograd(
-            meta, self._objective.learned.net, ac.nets, self._alpha, ac.phi, ac.theta_views, batches
+            meta, self.net, ac.nets, self._alpha, ac.phi, ac.theta_views, batches
         )
-
-
-def prepare(members: Sequence[Member]) -> None:
-    """Do now what the next `round` of each can do without alpha; that gives the same rounds.
-
-    Nothing where the next round begins a life: who is saved or leaves now is still in its present
-    one. What goes wrong here is raised by the next `round` or `state_dict`, since nobody waits for
-    this.
-    """
-    members = [member for member in members if member.may_go_ahead]
-    if not members:
-        return
-    results: Sequence[Preparation | Exception]
-    try:
-        results = Lockstep(members).run()
-    except Exception as error:
-        results = [error] * len(members)
-    for member, result in zip(members, results, strict=True):
-        member.take_result(result)

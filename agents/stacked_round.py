@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from metagenrl.agents.actor_critic import require_finite
 from metagenrl.agents.cohort import Failure
 from metagenrl.agents.individual import Individual, Learning, MemberReport
 from metagenrl.agents.preparation import Preparation
@@ -118,9 +118,7 @@ class StackedRound:
         if seat.slot not in self._learning:
             return individual.report(None, version, round_index)
         learning = found[seat.slot]
-        norm = learning.policy_gradient_norm
-        if not math.isfinite(norm):
-            raise FloatingPointError(f"the policy's gradient has norm {norm}")
+        require_finite(learning.policy_gradient_norm)
         done = self._ahead.get(seat.slot)
         if done is not None and done.critic is not None:
             td_loss, q = done.critic

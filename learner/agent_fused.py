@@ -35,7 +35,7 @@ def takes(nets: AgentNetworks, phi: Views) -> bool:
     return alike and mlp.fused(nets.policy, phi) and mlp.fused(nets.critic, phi)
 
 
-def _sizes_of(nets: AgentNetworks, segments: int, steps: int) -> Sizes:
+def sizes_of(nets: AgentNetworks, segments: int, steps: int) -> Sizes:
     """For flat parameters, `[1, P]` and `[E, P]`."""
     return Sizes(
         segments, steps, nets.policy.inputs, nets.policy.outputs, nets.policy.hidden_units,
@@ -88,7 +88,7 @@ def update_critics(
     `noise [K, B, T, A]` is added to the target policies' actions. What `critic_loss.td_target`,
     `critic_loss.td_gradient` and `Adam.step` do for one agent after the other.
     """
-    sizes, dtype = _sizes_of(nets, *batches[0].rewards.shape), noise.dtype
+    sizes, dtype = sizes_of(nets, *batches[0].rewards.shape), noise.dtype
     critics = [
         Critics(
             *kernels.addresses(
@@ -110,7 +110,7 @@ def update_critics(
 
 def act(nets: AgentNetworks, policies: Sequence[Tensor], observations: Tensor) -> Tensor:
     """pi_phi(s) of K policies `[1, P]` for an observation each, `[K, O]`: `[K, A]`."""
-    sizes, dtype = _sizes_of(nets, 1, 1), observations.dtype
+    sizes, dtype = sizes_of(nets, 1, 1), observations.dtype
     actions = observations.new_empty(len(policies), nets.policy.outputs)
     addresses = (ctypes.c_void_p * len(policies))(*kernels.addresses("act", dtype, *policies))
     scratch = kernels.scratch(observations, "agent_room", sizes)[0]

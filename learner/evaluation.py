@@ -15,8 +15,8 @@ from metagenrl.learner.networks import AgentNetworks
 from metagenrl.learner.types import Batch
 from torch import Tensor
 
-_FREE_RANGE = 1.5  # of the pre-activation: actions up to tanh(1.5) = 0.905 cost nothing
-_ATANH_BOUND = 1 - 1e-6  # float32's tanh rounds to 1 soon after, and atanh(1) is infinite
+FREE_RANGE = 1.5  # of the pre-activation: actions up to tanh(1.5) = 0.905 cost nothing
+ATANH_BOUND = 1 - 1e-6  # float32's tanh rounds to 1 soon after, and atanh(1) is infinite
 
 
 def member(theta: Views, index: int) -> Views:
@@ -92,7 +92,7 @@ class PolicyEvaluation:
         b, t, a = self.pi.shape
         if kernels.usable(self.pi):
             dy = agent_fused.through_tanh(
-                action_gradient, self.pi, self.batch, penalty, _FREE_RANGE, _ATANH_BOUND
+                action_gradient, self.pi, self.batch, penalty, FREE_RANGE, ATANH_BOUND
             )
         else:
             dy = self._through_tanh(action_gradient, penalty)
@@ -103,10 +103,10 @@ class PolicyEvaluation:
         mask = self.batch.mask.unsqueeze(-1)
         dy = action_gradient * (1 - self.pi.square())
         if penalty:
-            x = torch.atanh(self.pi.clamp(-_ATANH_BOUND, _ATANH_BOUND))
+            x = torch.atanh(self.pi.clamp(-ATANH_BOUND, ATANH_BOUND))
             entries = self.batch.mask.sum().clamp(min=1) * self.pi.shape[-1]
             rms = ((action_gradient * mask).square().sum() / entries).sqrt()
-            excess = x - x.clamp(-_FREE_RANGE, _FREE_RANGE)
+            excess = x - x.clamp(-FREE_RANGE, FREE_RANGE)
             dy = dy + excess * rms * (2 * penalty / self.pi.shape[-1])
         return dy * mask
 

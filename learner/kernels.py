@@ -78,10 +78,10 @@ def _aligned(x: Tensor) -> Tensor:
     return x[-x.data_ptr() % 64 // x.element_size() :]
 
 
-def scratch(like: Tensor, room: str, sizes: ctypes.Structure, parts: int = 1) -> list[Tensor]:
+def scratch(like: Tensor, room: str, *sizes: ctypes.Structure, parts: int = 1) -> list[Tensor]:
     """As many tensors as kernel `room` says how long they have to be, for `sizes`."""
     counts = (ctypes.c_long * parts)()
-    call(room, like.dtype, sizes, counts)
+    call(room, like.dtype, *sizes, counts)
     return [like.new_empty(count) for count in counts]
 
 

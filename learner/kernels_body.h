@@ -484,6 +484,7 @@ void NAME(lstm_dual_backward)(long B, long T, long H, long reverse, const REAL *
 #include "kernels_mlp.h"
 #include "kernels_objective.h"
 #include "kernels_agent.h"
+#include "kernels_update.h"
 
 #undef VEC
 #undef LANES

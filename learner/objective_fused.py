@@ -37,16 +37,21 @@ def takes(net: ObjectiveNet, alpha: Tensor) -> bool:
     return not (config.bidirectional or config.use_observation) and kernels.usable(alpha)
 
 
+def sizes_of(net: ObjectiveNet, segments: int, steps: int, actions: int) -> Sizes:
+    """A minibatch's sizes and the objective's."""
+    config = net.config
+    return Sizes(
+        segments, steps, actions, net.features.inputs, config.hidden_units, config.lstm_units,
+        config.input_features, config.eta,
+    )  # fmt: skip
+
+
 def forward(
     net: ObjectiveNet, alpha: Tensor, pi: Tensor, inputs: ObjectiveInputs
 ) -> FusedObjectiveTape:
     """See `LearnedObjective.forward`."""
-    config = net.config
-    sizes = Sizes(
-        *pi.shape, net.features.inputs, config.hidden_units, config.lstm_units,
-        config.input_features, config.eta,
-    )  # fmt: skip
-    numbers, scratch = kernels.scratch(alpha, "objective_room", sizes, 2)
+    sizes = sizes_of(net, *pi.shape)
+    numbers, scratch = kernels.scratch(alpha, "objective_room", sizes, parts=2)
     tape = FusedObjectiveTape(torch.empty_like(inputs.mask), inputs, sizes, numbers, scratch)
     kernels.call(
         "objective_forward", alpha.dtype, sizes, alpha, inputs.actions.contiguous(),

@@ -133,25 +133,32 @@ def input_features(
 _SCHEMES = ("zscore", "joint", "td")  # their numbers in kernels_objective.h
 
 
-class _Features(ctypes.Structure):
+class FeatureSizes(ctypes.Structure):
+    """`features` of `kernels_objective.h`."""
+
     _fields_ = [
         *((name, ctypes.c_long) for name in ("B", "T", "time", "value", "next", "scheme")),
         ("discount", ctypes.c_double),
     ]
 
 
+def feature_sizes(config: ObjectiveConfig, segments: int, steps: int) -> FeatureSizes:
+    """A minibatch's sizes and which inputs the variant has."""
+    value = config.use_value
+    return FeatureSizes(
+        segments, steps, config.use_time, value, value and config.use_next_value,
+        _SCHEMES.index(config.normalization), config.td_discount,
+    )  # fmt: skip
+
+
 def _fused_features(
     config: ObjectiveConfig, batch: Batch, v: Tensor | None, v_next: Tensor | None
 ) -> Tensor:
     """`input_features` in one C call."""
-    mask, value = batch.mask, config.use_value
-    next_value = value and config.use_next_value
-    how = _Features(
-        *mask.shape, config.use_time, value, next_value, _SCHEMES.index(config.normalization),
-        config.td_discount,
-    )  # fmt: skip
+    mask, how = batch.mask, feature_sizes(config, *batch.mask.shape)
     features = mask.new_empty(*mask.shape, feature_count(config))
-    values = (x.contiguous() if value and x is not None else None for x in (v, v_next))
+    used = config.use_value
+    values = (x.contiguous() if used and x is not None else None for x in (v, v_next))
     kernels.call(
         "objective_features", mask.dtype, how, batch.rewards.contiguous(), *values,
         batch.terminated.contiguous(), mask.contiguous(), features, torch.empty_like(mask),

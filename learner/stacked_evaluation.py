@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 from metagenrl.learner import mlp
-from metagenrl.learner.evaluation import _ATANH_BOUND, _FREE_RANGE
+from metagenrl.learner.evaluation import ATANH_BOUND, FREE_RANGE
 from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.learner.mlp import Tape, Views
 from metagenrl.learner.networks import AgentNetworks
@@ -72,10 +72,10 @@ class StackedEvaluation:
         dy = action_gradient * (1 - self.pi.square())
         if penalty:
             a = self.pi.shape[-1]
-            x = torch.atanh(self.pi.clamp(-_ATANH_BOUND, _ATANH_BOUND))
+            x = torch.atanh(self.pi.clamp(-ATANH_BOUND, ATANH_BOUND))
             squares = (action_gradient * mask).square().sum((1, 2, 3))  # [K]
             rms = (squares / (valid_steps(self.batch) * a)).sqrt().view(-1, 1, 1, 1)
-            excess = x - x.clamp(-_FREE_RANGE, _FREE_RANGE)
+            excess = x - x.clamp(-FREE_RANGE, FREE_RANGE)
             dy = dy + excess * rms * (2 * penalty / a)
         mlp.backward(self.nets.policy, self.phi, self.policy_tape, rows_of(dy * mask), grads)
 

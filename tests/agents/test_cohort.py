@@ -69,14 +69,14 @@ def test_a_member_that_raises_is_lost_alone_and_comes_back_from_its_state(monkey
     for round_index in range(8):
         cohort.round([0, 1], alpha, 0, round_index, {})
     saved = cohort.state(1)
-    original = Member.finish
+    original = Member.policy_batches
 
-    def broken(member: Member, *arguments):
+    def broken(member: Member):
         if member.config.index == 1:
             raise RuntimeError("the wheel came off")
-        return original(member, *arguments)
+        return original(member)
 
-    monkeypatch.setattr(Member, "finish", broken)
+    monkeypatch.setattr(Member, "policy_batches", broken)
     report = cohort.round([0, 1], alpha, 0, 8, {})
     monkeypatch.undo()
     assert [item.agent for item in report.reports] == [0]

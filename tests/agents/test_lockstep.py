@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from metagenrl.agents.individual import Individual
-from metagenrl.agents.lockstep import Lockstep
-from metagenrl.agents.member import Member, MemberConfig, prepare
+from metagenrl.agents.lockstep import step_and_learn
+from metagenrl.agents.member import Member, MemberConfig
 from metagenrl.agents.preparation import Preparation
 from metagenrl.agents.rollout import EnvironmentFailed
+from metagenrl.agents.rounds import prepare
 
 WIDE = 136  # units: not as one C call
 
@@ -58,7 +59,7 @@ def test_each_does_what_it_does_alone(member_config, units):
     )
     playing, learned, lost = [0, 1, 2], 0, None
     for _ in range(20):
-        results = Lockstep([together[i] for i in playing]).run()
+        results = step_and_learn([together[i] for i in playing])
         for i, result in zip(list(playing), results, strict=True):
             if isinstance(result, Exception):
                 assert isinstance(result, EnvironmentFailed)
@@ -91,9 +92,9 @@ def test_what_they_compute_is_one_call_for_all(member_config, monkeypatch):
     individuals = [Individual(replace(member_config(), index=i)) for i in range(3)]
     delay = individuals[0].config.agent.policy_delay
     while not individuals[0].ready:
-        Lockstep(individuals).run()
+        step_and_learn(individuals)
     calls.clear()
-    Lockstep(individuals).run()
+    step_and_learn(individuals)
     assert calls == [("act", 3), ("update_critics", 3)] * delay
 
 

@@ -1,0 +1,122 @@
+"""Policy update and meta-gradient of several agents in one C call: `kernels_update.h`.
+
+Takes what `agent_fused.py` and `objective_fused.py` take, for one inner step and a policy that is
+trained by the objective alone. The same in plain steps is `Member._update`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from metagenrl.learner import agent_fused, kernels, objective_fused
+from metagenrl.learner.adam import Adam
+from metagenrl.learner.evaluation import ATANH_BOUND, FREE_RANGE
+from metagenrl.learner.hyperparams import AgentConfig, MetaConfig
+from metagenrl.learner.mlp import Views
+from metagenrl.learner.networks import AgentNetworks
+from metagenrl.learner.objective_inputs import feature_sizes, reflections
+from metagenrl.learner.objective_net import ObjectiveNet
+from metagenrl.learner.types import Batch
+from torch import Tensor
+
+
+class Learner(ctypes.Structure):
+    """`learner` of `kernels_update.h`."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("phi", "gradient", "m", "v")),
+        *((name, ctypes.c_void_p) for name in ("phi_target", "theta_target", "theta")),
+        *((name, ctypes.c_void_p) for name in ("observations", "actions", "rewards")),
+        *((name, ctypes.c_void_p) for name in ("terminated", "mask", "others", "others_mask")),
+        ("rates", ctypes.c_double * 5),
+    ]
+
+
+class Method(ctypes.Structure):
+    """`method` of `kernels_update.h`."""
+
+    _fields_ = [
+        (name, ctypes.c_double)
+        for name in (
+            "inner_rate", "mean", "alpha_bound", "normalize", "policy_bound", "polyak", "penalty",
+            "free", "unit_bound",
+        )
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class PolicyState:
+    """What an update of one agent's policy reads and writes, apart from minibatches."""
+
+    gradient: Tensor  # [1, P]
+    adam: Adam  # of phi [1, P]
+    phi_target: Tensor  # [1, P]
+    theta_target: Tensor  # [E, P]
+    theta: Tensor  # [E, P]
+
+
+class PolicyStep(NamedTuple):
+    """What one agent's update found."""
+
+    gradient: Tensor  # g_i [P_alpha], clipped or normalised
+    norm: float  # before that
+    loss: float  # mean l_t
+    policy_norm: float  # of the policy's gradient, before it was clipped
+    value_after: float  # J
+
+
+def takes(nets: AgentNetworks, net: ObjectiveNet, phi: Views, alpha: Tensor, k: int) -> bool:
+    """Whether there is such a call for these networks, this objective and `k` inner steps."""
+    return k == 1 and agent_fused.takes(nets, phi) and objective_fused.takes(net, alpha)
+
+
+def _method(agent: AgentConfig, meta: MetaConfig) -> Method:
+    return Method(
+        meta.inner_step_size, meta.inner_reduction == "mean", meta.gradient_clip,
+        meta.gradient_scaling == "normalize", agent.policy_gradient_clip, agent.polyak,
+        agent.action_penalty, FREE_RANGE, ATANH_BOUND,
+    )  # fmt: skip
+
+
+def update_policies(
+    nets: AgentNetworks,
+    net: ObjectiveNet,
+    alpha: Tensor,
+    agent: AgentConfig,
+    meta: MetaConfig,
+    states: Sequence[PolicyState],
+    batches: Sequence[Sequence[Batch]],
+) -> list[PolicyStep]:
+    """Policy update, targets and meta-gradient (Eq. 6) of K agents with one `alpha [P_alpha]`.
+
+    `batches` are tau_1 and tau_2 of each. Where the policy's gradient is not finite, policy and
+    targets stay as they are.
+    """
+    dtype, shape = alpha.dtype, batches[0][0].actions.shape
+    sizes = agent_fused.sizes_of(nets, *shape[:2])
+    objective = objective_fused.sizes_of(net, *shape)
+    learners = [
+        _learner(dtype, state, own, other)
+        for state, (own, other) in zip(states, batches, strict=True)
+    ]
+    found, seen = alpha.new_empty(len(states), len(alpha)), alpha.new_empty(len(states), 4)
+    sign = reflections(batches[0][0].mask) if net.config.reflect_actions else None
+    kernels.call(
+        "update_policies", dtype, sizes, objective, feature_sizes(net.config, *shape[:2]),
+        _method(agent, meta), len(states), (Learner * len(states))(*learners), alpha, sign, found,
+        seen, kernels.scratch(alpha, "update_room", sizes, objective)[0],
+    )  # fmt: skip
+    return [PolicyStep(g, *row) for g, row in zip(found, seen.tolist(), strict=True)]
+
+
+def _learner(dtype: torch.dtype, state: PolicyState, own: Batch, other: Batch) -> Learner:
+    places = kernels.addresses(
+        "update_policies", dtype, state.adam.parameters, state.gradient, state.adam.m,
+        state.adam.v, state.phi_target, state.theta_target, state.theta, own.observations,
+        own.actions, own.rewards, own.terminated, own.mask, other.observations, other.mask,
+    )  # fmt: skip
+    return Learner(*places, state.adam.advance())
