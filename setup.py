@@ -11,6 +11,7 @@ KERNELS = Extension(
         "learner/kernels_update.h",
         "learner/kernels_mlp.h",
         "learner/kernels_objective.h",
+        "learner/kernels_replay.h",
         "learner/kernels_rows.h",
         "learner/kernels_bf16.h",
         "learner/kernels_amx.h",

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from metagenrl.agents.segments import Draw, Segments
+from metagenrl.learner import kernels
 from metagenrl.learner.hyperparams import require
 from metagenrl.learner.types import Array
 from numpy.typing import ArrayLike, NDArray
@@ -86,8 +87,28 @@ class ReplayBuffer:
             self._ends[self._head - 1] = True
 
     def sample(self, rng: np.random.Generator, segments: int, length: int) -> Segments:
-        """What `draw` drew, as segments; raises as it does."""
-        return self.gather(self.draw(rng, segments, length), length)
+        """What `draw` draws, as segments; raises as it does."""
+        starts = self._starts(rng, segments, length)
+        found = Segments(
+            np.empty((segments, length + 1, self.observation_size), np.float32),
+            np.empty((segments, length, self.action_size), np.float32),
+            *(np.empty((segments, length), np.float32) for _ in range(3)),
+        )
+        arrays = found.observations, found.actions, found.rewards, found.terminated, found.mask
+        places = [array.ctypes.data for array in (starts, *arrays)]
+        if kernels.gather(self._ring(), segments, length, *places):
+            return found
+        return self.gather(self._until_end(starts, length), length)
+
+    def _ring(self) -> kernels.Ring:
+        arrays = (
+            self._observations, self._actions, self._rewards, self._next_observations,
+            self._terminated, self._ends,
+        )  # fmt: skip
+        return kernels.Ring(
+            self.capacity, self._size, self._oldest(), self.observation_size, self.action_size,
+            *(array.ctypes.data for array in arrays),
+        )  # fmt: skip
 
     def draw(self, rng: np.random.Generator, segments: int, length: int) -> Draw:
         """Segments of up to `length` steps whose starts are uniform, without replacement.
@@ -96,11 +117,17 @@ class ReplayBuffer:
         and memory are O(segments * length), whatever the buffer's size. Raises `ValueError` for
         more segments than stored steps.
         """
+        return self._until_end(self._starts(rng, segments, length), length)
+
+    def _starts(self, rng: np.random.Generator, segments: int, length: int) -> NDArray[np.int64]:
+        """Ages of the steps that segments start at, `[B]`."""
         require(1 <= segments <= self._size, "segments", segments, f"1 to {self._size} (stored)")
         require(length >= 1, "length", length, "an integer >= 1")
         # Shuffled, because without it numpy draws a uniform set in a biased order: the newest
         # steps would turn up only in the last of the minibatches.
-        starts = rng.choice(self._size, segments, replace=False)
+        return rng.choice(self._size, segments, replace=False)
+
+    def _until_end(self, starts: NDArray[np.int64], length: int) -> Draw:
         first = (starts + self._oldest()) % self.capacity  # [B]
         ended = np.logical_or.accumulate(self._ends[self._rows(first, length)], axis=1)  # [B, T]
         until_end = 1 + (~ended[:, :-1]).sum(axis=1)

@@ -62,6 +62,8 @@
 #define SUFFIX f64_base
 #include "kernels_body.h"
 
+#include "kernels_replay.h"
+
 /* The best of the float versions that this processor runs: 0 base, 1 avx2, 2 avx512. */
 int metagenrl_kernel_level(void)
 {

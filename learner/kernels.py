@@ -125,6 +125,29 @@ def addresses(name: str, dtype: torch.dtype, *tensors: Tensor) -> list[int]:
     return [tensor.data_ptr() for tensor in tensors]
 
 
+class Ring(ctypes.Structure):
+    """`ring` of `kernels_replay.h`."""
+
+    _fields_ = [
+        *((name, ctypes.c_long) for name in ("capacity", "size", "oldest", "O", "A")),
+        *((name, ctypes.c_void_p) for name in ("observations", "actions", "rewards")),
+        *((name, ctypes.c_void_p) for name in ("next_observations", "terminated", "ends")),
+    ]
+
+
+def gather(ring: Ring, segments: int, length: int, *places: int) -> bool:
+    """Put segments of a replay buffer together; False where there is no library.
+
+    `places` are addresses: of the ages that segments start at, and of the five arrays of
+    `metagenrl.agents.segments.Segments`.
+    """
+    if _LIBRARY is None:
+        return False
+    sizes, pointers = map(ctypes.c_long, (segments, length)), map(ctypes.c_void_p, places)
+    _LIBRARY.metagenrl_gather(ctypes.byref(ring), *sizes, *pointers)
+    return True
+
+
 def act_ln(
     z: Tensor, bias: Tensor, gamma: Tensor, beta: Tensor, relu_units: int
 ) -> tuple[Tensor, Tensor, Tensor]:

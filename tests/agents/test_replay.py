@@ -148,6 +148,15 @@ def test_truncation_ends_the_segment_without_terminating():
         np.testing.assert_array_equal(sampled.observations[row, 4:], 0)
 
 
+@pytest.mark.parametrize("capacity", [50, 20])
+@pytest.mark.parametrize("length", [1, 6, 40])
+def test_in_numpy_they_are_the_same(capacity, length):
+    """`sample` is one C call where there is a library, `draw` and `gather` never are."""
+    buffer = _filled(capacity).buffer
+    sampled = buffer.sample(_rng(), 15, length)
+    assert _equal(sampled, buffer.gather(buffer.draw(_rng(), 15, length), length))
+
+
 def test_a_dropped_episode_ends_at_its_newest_step():
     recorder = Recorder(50)
     recorder.buffer.end_episode()  # before the first step: nothing to end
