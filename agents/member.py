@@ -103,10 +103,10 @@ class Member(Individual):
 
     def updates_fused(self, alpha: Tensor) -> bool:
         """Whether `update_fused.update_policies` does this member's update."""
-        if self.objective_weight < 1:
+        if self.objective_weight < 1 or self.config.meta.inner_steps > 1:
             return False
-        ac, k = self.actor_critic, self.config.meta.inner_steps
-        return update_fused.takes(ac.nets, self.net, ac.phi_views, alpha, k)
+        ac = self.actor_critic
+        return update_fused.takes(ac.nets, self.net, ac.phi_views, alpha)
 
     def state_dict(self) -> dict[str, Any]:
         """See `Individual`. Raises what `prepare` met with."""

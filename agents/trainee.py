@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from metagenrl.agents.actor_critic import ActorCritic
+from metagenrl.agents.actor_critic import ActorCritic, require_finite
 from metagenrl.agents.evaluation import evaluate_policy
 from metagenrl.agents.rollout import Episode, Rollout
 from metagenrl.agents.seeding import agent_seeds
+from metagenrl.learner import update_fused
 from metagenrl.learner.hyperparams import AgentConfig
-from metagenrl.learner.objectives import Objective
+from metagenrl.learner.objectives import Learned, Objective
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,17 @@ class Trainee:
     @torch.no_grad()
     def _update_policy(self) -> None:
         batch = self.rollout.sample(self.config.agent.batch_size).batch()
-        evaluation = self.actor_critic.evaluate(batch)
-        self.actor_critic.update_policy(evaluation, self.objective(evaluation))
-        self.actor_critic.update_targets()
+        ac, objective = self.actor_critic, self.objective
+        if isinstance(objective, Learned):
+            learned = objective.learned
+            if update_fused.takes(ac.nets, learned.net, ac.phi_views, learned.alpha):
+                given = ac.nets, learned.net, learned.alpha, self.config.agent, None
+                step = update_fused.update_policies(*given, [ac.policy_state], [[batch]])[0]
+                require_finite(step.policy_norm)
+                return
+        evaluation = ac.evaluate(batch)
+        ac.update_policy(evaluation, objective(evaluation))
+        ac.update_targets()
 
     def evaluate(self, episodes: int, env_id: str | None = None) -> list[Episode]:
         """Undisturbed episodes of the deterministic policy; always the same initial states.

@@ -67,7 +67,7 @@ class ProjectAgent:
     def update_policy_and_objective(self, inner: Batch, held_out: Batch) -> Tensor:
         """Both from one evaluation of the policy on `inner`; the objective's gradient."""
         p, ac, net = self.problem, self.actor_critic, self.objective.learned.net
-        if update_fused.takes(ac.nets, net, ac.phi_views, self.alpha, 1):
+        if update_fused.takes(ac.nets, net, ac.phi_views, self.alpha):
             given = ac.nets, net, self.alpha, p.agent, p.meta, [ac.policy_state]
             return update_fused.update_policies(*given, [(inner, held_out)])[0].gradient
         gradient = self.objective_gradient(inner, held_out)

@@ -86,18 +86,23 @@ void NAME(update_room)(const NAME(agent) *g, const NAME(objective) *o, long *roo
     room[0] = at + (agent > objective[1] ? agent : objective[1]);
 }
 
-/* The gradient of the summed objective by phi to c->gradient, and its parts to `w`. */
-static void NAME(objective_gradient)(const NAME(agent) *g, const NAME(objective) *o, const NAME(features) *f,
+/* The summed objective's derivative by the actions, and what leads to it, to `w`. */
+static void NAME(evaluate_objective)(const NAME(agent) *g, const NAME(objective) *o, const NAME(features) *f,
                                      const NAME(learner) *c, const REAL *alpha, const REAL *sign,
                                      const NAME(between) *w)
 {
-    NAME(shape) p = NAME(policy)(g, g->B * g->T);
-    double none[3] = {0, 0, 0};
     NAME(evaluate)(g, c->phi, c->theta, c->observations, w->s, w->z, w->stats, w->pi, w->v, w->v_next, w->rest);
     NAME(objective_features)(f, c->rewards, w->v, w->v_next, c->terminated, c->mask, w->features, w->rest);
     NAME(objective_forward)(o, alpha, c->actions, w->pi, sign, w->features, c->mask, w->tape, w->loss, w->rest);
     NAME(objective_action_gradient)(o, alpha, sign, c->mask, w->tape, w->dpi, w->rest);
-    NAME(through_tanh)(g, w->dpi, w->pi, c->mask, none, w->dy);
+}
+
+/* Its gradient by phi to c->gradient, with the penalty of `through_tanh`. */
+static void NAME(policy_gradient)(const NAME(agent) *g, const NAME(learner) *c, const double *penalty,
+                                  const NAME(between) *w)
+{
+    NAME(shape) p = NAME(policy)(g, g->B * g->T);
+    NAME(through_tanh)(g, w->dpi, w->pi, c->mask, penalty, w->dy);
     NAME(mlp_backward)(&p, w->s, c->phi, w->z, w->stats, w->dy, c->gradient, 0, NULL, w->rest);
 }
 
@@ -117,9 +122,18 @@ static REAL NAME(alpha_step)(const NAME(agent) *g, const NAME(objective) *o, con
     return value;
 }
 
-/* Gradients of alpha to found [K, P_alpha], clipped or scaled; to seen [K, 4] their norms before
- * that, the mean loss, the policy's gradient's norm and J. An agent whose policy's gradient is not
- * finite keeps policy and targets. */
+/* Adam's step along c->gradient, clipped to `bound`, unless that is not finite; its norm before. */
+static double NAME(policy_step)(long P, double bound, const NAME(learner) *c)
+{
+    double norm = NAME(length)(P, c->gradient);
+    if (norm > bound) NAME(scale)(P, bound / norm, c->gradient);
+    if (isfinite(norm)) NAME(adam)(P, c->gradient, c->m, c->v, c->phi, c->rates);
+    return norm;
+}
+
+/* Gradients of alpha to found [K, P_alpha], clipped or scaled (NULL: only the policies learn); to
+ * seen [K, 4] their norms before that, the mean loss, the policy's gradient's norm and J. An agent
+ * whose policy's gradient is not finite keeps policy and targets. */
 void NAME(update_policies)(const NAME(agent) *g, const NAME(objective) *o, const NAME(features) *f,
                            const NAME(method) *h, long K, const NAME(learner) *restrict c,
                            const REAL *restrict alpha, const REAL *restrict sign,
@@ -129,24 +143,25 @@ void NAME(update_policies)(const NAME(agent) *g, const NAME(objective) *o, const
     NAME(between) w = NAME(carve_between)(work, &at, g, o);
     NAME(shape) p = NAME(policy)(g, n);
     long P = NAME(policy_size)(&p);
-    for (long k = 0; k < K; k++, c++, found += size, seen += 4) {
-        NAME(objective_gradient)(g, o, f, c, alpha, sign, &w);
+    double none[3] = {0, 0, 0};
+    for (long k = 0; k < K; k++, c++, seen += 4) {
+        NAME(evaluate_objective)(g, o, f, c, alpha, sign, &w);
         double valid = NAME(count)(n, c->mask), loss = 0;
         for (long i = 0; i < n; i++) loss += w.loss[i];
+        seen[0] = seen[3] = 0;
         seen[1] = loss / valid;
-        seen[3] = NAME(alpha_step)(g, o, c, h->inner_rate / (h->mean ? valid : 1), alpha, sign, found, &w);
-        double norm = seen[0] = NAME(length)(size, found);
-        if (h->normalize ? isfinite(norm) && norm > 0 : norm > h->alpha_bound)
-            NAME(scale)(size, h->alpha_bound / norm, found);
-        if (h->penalty) {
-            NAME(through_tanh)(g, w.dpi, w.pi, c->mask, &h->penalty, w.dy);
-            NAME(mlp_backward)(&p, w.s, c->phi, w.z, w.stats, w.dy, c->gradient, 0, NULL, w.rest);
+        if (found) {
+            REAL *own = found + k * size;
+            NAME(policy_gradient)(g, c, none, &w);
+            seen[3] = NAME(alpha_step)(g, o, c, h->inner_rate / (h->mean ? valid : 1), alpha, sign, own, &w);
+            double norm = seen[0] = NAME(length)(size, own);
+            if (h->normalize ? isfinite(norm) && norm > 0 : norm > h->alpha_bound)
+                NAME(scale)(size, h->alpha_bound / norm, own);
         }
+        if (!found || h->penalty) NAME(policy_gradient)(g, c, &h->penalty, &w);
         NAME(scale)(P, 1 / valid, c->gradient);
-        norm = seen[2] = NAME(length)(P, c->gradient);
+        double norm = seen[2] = NAME(policy_step)(P, h->policy_bound, c);
         if (!isfinite(norm)) continue;
-        if (norm > h->policy_bound) NAME(scale)(P, h->policy_bound / norm, c->gradient);
-        NAME(adam)(P, c->gradient, c->m, c->v, c->phi, c->rates);
         NAME(follow)(P, h->polyak, c->phi, c->phi_target);
         NAME(follow)(g->E * g->stride, h->polyak, c->theta, c->theta_target);
     }

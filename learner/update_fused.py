@@ -62,24 +62,25 @@ class PolicyState:
 class PolicyStep(NamedTuple):
     """What one agent's update found."""
 
-    gradient: Tensor  # g_i [P_alpha], clipped or normalised
+    gradient: Tensor  # g_i [P_alpha], clipped or normalised; empty where it is not asked for
     norm: float  # before that
     loss: float  # mean l_t
     policy_norm: float  # of the policy's gradient, before it was clipped
     value_after: float  # J
 
 
-def takes(nets: AgentNetworks, net: ObjectiveNet, phi: Views, alpha: Tensor, k: int) -> bool:
-    """Whether there is such a call for these networks, this objective and `k` inner steps."""
-    return k == 1 and agent_fused.takes(nets, phi) and objective_fused.takes(net, alpha)
+def takes(nets: AgentNetworks, net: ObjectiveNet, phi: Views, alpha: Tensor) -> bool:
+    """Whether there is such a call for these networks and this objective."""
+    return agent_fused.takes(nets, phi) and objective_fused.takes(net, alpha)
 
 
-def _method(agent: AgentConfig, meta: MetaConfig) -> Method:
-    return Method(
-        meta.inner_step_size, meta.inner_reduction == "mean", meta.gradient_clip,
-        meta.gradient_scaling == "normalize", agent.policy_gradient_clip, agent.polyak,
-        agent.action_penalty, FREE_RANGE, ATANH_BOUND,
-    )  # fmt: skip
+def _method(agent: AgentConfig, meta: MetaConfig | None) -> Method:
+    alpha = (0.0, 0.0, 0.0, 0.0)
+    if meta is not None:
+        mean, normalize = meta.inner_reduction == "mean", meta.gradient_scaling == "normalize"
+        alpha = meta.inner_step_size, float(mean), meta.gradient_clip, float(normalize)
+    policy = agent.policy_gradient_clip, agent.polyak, agent.action_penalty
+    return Method(*alpha, *policy, FREE_RANGE, ATANH_BOUND)
 
 
 def update_policies(
@@ -87,28 +88,29 @@ def update_policies(
     net: ObjectiveNet,
     alpha: Tensor,
     agent: AgentConfig,
-    meta: MetaConfig,
+    meta: MetaConfig | None,
     states: Sequence[PolicyState],
     batches: Sequence[Sequence[Batch]],
 ) -> list[PolicyStep]:
     """Policy update, targets and meta-gradient (Eq. 6) of K agents with one `alpha [P_alpha]`.
 
-    `batches` are tau_1 and tau_2 of each. Where the policy's gradient is not finite, policy and
-    targets stay as they are.
+    `batches` are tau_1 and tau_2 of each. Where `meta` is None there is no meta-gradient, and only
+    tau_1. Where the policy's gradient is not finite, policy and targets stay as they are.
     """
     dtype, shape = alpha.dtype, batches[0][0].actions.shape
     sizes = agent_fused.sizes_of(nets, *shape[:2])
     objective = objective_fused.sizes_of(net, *shape)
     learners = [
-        _learner(dtype, state, own, other)
-        for state, (own, other) in zip(states, batches, strict=True)
+        _learner(dtype, state, given[0], given[-1])
+        for state, given in zip(states, batches, strict=True)
     ]
-    found, seen = alpha.new_empty(len(states), len(alpha)), alpha.new_empty(len(states), 4)
+    found = alpha.new_empty(len(states), len(alpha) if meta else 0)
+    seen = alpha.new_empty(len(states), 4)
     sign = reflections(batches[0][0].mask) if net.config.reflect_actions else None
     kernels.call(
         "update_policies", dtype, sizes, objective, feature_sizes(net.config, *shape[:2]),
-        _method(agent, meta), len(states), (Learner * len(states))(*learners), alpha, sign, found,
-        seen, kernels.scratch(alpha, "update_room", sizes, objective)[0],
+        _method(agent, meta), len(states), (Learner * len(states))(*learners), alpha, sign,
+        found if meta else None, seen, kernels.scratch(alpha, "update_room", sizes, objective)[0],
     )  # fmt: skip
     return [PolicyStep(g, *row) for g, row in zip(found, seen.tolist(), strict=True)]
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from metagenrl.agents.envs import Environment
 from metagenrl.agents.trainee import Trainee, TraineeConfig
+from metagenrl.learner import update_fused
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 from metagenrl.learner.objective_net import ObjectiveNet, initial_alpha
 from metagenrl.learner.objectives import CriticObjective, Learned, Reinforce
@@ -98,6 +99,30 @@ def test_learning_waits_for_a_whole_minibatch(make_trainee):
     assert trainee.actor_critic.theta_adam.t == 0
     _run(trainee, 1)
     assert trainee.actor_critic.theta_adam.t == 1
+
+
+def test_one_call_by_the_objective_does_what_the_steps_do(make_trainee, monkeypatch):
+    one, other = (make_trainee(OBJECTIVES["learned"](), action_penalty=0.05) for _ in range(2))
+    calls, original = [], update_fused.update_policies
+    monkeypatch.setattr(
+        update_fused, "update_policies", lambda *given: calls.append(1) or original(*given)
+    )
+    _run(one, 30)
+    assert len(calls) == 10, "policy updates from step 12 on"
+    monkeypatch.setattr(update_fused, "takes", lambda *_: False)
+    _run(other, 30)
+    assert len(calls) == 10
+    torch.testing.assert_close(_parameters(one), _parameters(other), rtol=1e-2, atol=1e-4)
+
+
+def test_a_policys_gradient_that_is_not_finite_is_an_error(make_trainee):
+    trainee = make_trainee(OBJECTIVES["learned"]())
+    _run(trainee, 30)
+    before = trainee.actor_critic.phi.clone()
+    trainee.rollout.buffer._rewards[:] = float("inf")
+    with pytest.raises(FloatingPointError, match="the policy's gradient"):
+        _run(trainee, 2)
+    assert torch.equal(trainee.actor_critic.phi, before)
 
 
 def test_a_frozen_objective_stays_frozen(make_trainee):

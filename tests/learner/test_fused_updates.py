@@ -154,7 +154,9 @@ class Updates:
         return [features, value.loss, value.action_gradient, gradient]
 
     @torch.no_grad()
-    def whole(self, agent: AgentConfig, meta: MetaConfig, fused: bool = True) -> list[Tensor]:
+    def whole(
+        self, agent: AgentConfig, meta: MetaConfig | None, fused: bool = True
+    ) -> list[Tensor]:
         """Two agents' policy updates and meta-gradients, with everything they wrote to."""
         states = [
             PolicyState(
@@ -260,11 +262,23 @@ def test_policy_update_and_meta_gradient(size, dtype, network, objective, agent,
     how = AgentConfig(**agent), MetaConfig(inner_step_size=0.01, **meta)
     with torch.no_grad():
         views = updates.nets.policy.layout.views(updates.phi)
-        assert takes(updates.nets, updates.net, views, updates.alpha, 1)
-        assert not takes(updates.nets, updates.net, views, updates.alpha, 2)
+        assert takes(updates.nets, updates.net, views, updates.alpha)
     got = updates.whole(*how)
     _step_by_step(monkeypatch)
     _compare(got, updates.whole(*how, fused=False), dtype, slack=30)  # a chain of many steps
+
+
+@torch.no_grad()
+def test_without_a_meta_gradient_only_the_policies_learn():
+    updates = Updates((5, 7, 3, 2), torch.float64)
+    agent = AgentConfig(action_penalty=0.3)
+    want = updates.whole(agent, MetaConfig())
+    got = updates.whole(agent, None)
+    norm, loss, policy_norm, value, *gradients = got[:6]
+    assert not norm.any()
+    assert not value.any()
+    assert [len(gradient) for gradient in gradients] == [0, 0]
+    _compare([loss, policy_norm, *got[6:]], [want[1], want[2], *want[6:]], torch.float64)
 
 
 def test_a_policy_gradient_that_is_not_finite_changes_nothing():
