@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import psutil
 import tyro
@@ -67,16 +67,25 @@ class PopulationResult:
     pss_gb: float  # all processes together, after the last round
     steps_per_s: float  # agent-steps, median
     steps_per_cpu_s: float  # of all processes together
+    actors_cpu_ms: float  # CPU time of a round: agents' processes
+    server_cpu_ms: float  # the objective server's
+    driver_cpu_ms: float  # this one
+    ray_cpu_ms: float  # Ray's own
+    bare_cpu_ms: float  # bare processes', for as many agent-steps
     bare_steps_per_s: float
     percent_of_bare: float  # median over the pairs
     percents: tuple[float, ...]  # of all pairs
+
+
+Role = Literal["actors", "server", "driver", "ray"]
+ROLES: tuple[Role, ...] = get_args(Role)
 
 
 class Rates(NamedTuple):
     """Agent-steps of a population for some seconds."""
 
     steps_per_s: float
-    steps_per_cpu_s: float  # of all processes together
+    cpu_ms: dict[Role, float]  # of a round
 
 
 def population_config(options: PopulationOptions, folder: Path) -> TrainConfig:
@@ -111,10 +120,13 @@ def measure_population(options: PopulationOptions) -> PopulationResult:
         finally:
             engine.close()
     percents = tuple(100 * here.steps_per_s / bare.steps_per_s for here, bare in pairs)
+    steps = config.agents * config.agent.policy_delay  # of a round
     return PopulationResult(
         options.agents, options.per_actor, options.size, len(hosts.plan), up - begin, ready - up,
         pss / 1e9, _median(here.steps_per_s for here, _ in pairs),
-        _median(here.steps_per_cpu_s for here, _ in pairs),
+        _median(1e3 * steps / sum(here.cpu_ms.values()) for here, _ in pairs),
+        *(_median(here.cpu_ms[role] for here, _ in pairs) for role in ROLES),
+        _median(1e3 * steps / bare.steps_per_cpu_s for _, bare in pairs),
         _median(bare.steps_per_s for _, bare in pairs), _median(percents), percents,
     )  # fmt: skip
 
@@ -161,13 +173,14 @@ def _measure(
     processes: Sequence[psutil.Process],
     seconds: float,
 ) -> tuple[Rates, Broadcast]:
-    rounds, begin, cpu = 0, time.monotonic(), _cpu_seconds(processes)
+    rounds, begin, before = 0, time.monotonic(), _cpu_seconds(processes)
     while rounds < 2 or time.monotonic() - begin < seconds:
         broadcast = _round(engine, config, broadcast)
         rounds += 1
-    wall, busy = time.monotonic() - begin, _cpu_seconds(processes) - cpu
+    wall, after = time.monotonic() - begin, _cpu_seconds(processes)
     steps = rounds * config.agents * config.agent.policy_delay
-    return Rates(steps / wall, steps / busy), broadcast
+    spent = {role: 1e3 * (after[role] - before[role]) / rounds for role in ROLES}
+    return Rates(steps / wall, spent), broadcast
 
 
 @contextlib.contextmanager
@@ -207,9 +220,21 @@ def _processes() -> list[psutil.Process]:
     return [own, *own.children(recursive=True)]
 
 
-def _cpu_seconds(processes: Sequence[psutil.Process]) -> float:
-    times = [process.cpu_times() for process in processes]
-    return sum(time.user + time.system for time in times)
+def _cpu_seconds(processes: Sequence[psutil.Process]) -> dict[Role, float]:
+    spent: dict[Role, float] = dict.fromkeys(ROLES, 0.0)
+    for process in processes:
+        times = process.cpu_times()
+        spent[_role(process)] += times.user + times.system
+    return spent
+
+
+def _role(process: psutil.Process) -> Role:
+    if process.pid == os.getpid():
+        return "driver"
+    title = " ".join(process.cmdline())  # Ray names its workers after what they run
+    if title.startswith("ray::ServerActor"):
+        return "server"
+    return "actors" if title.startswith(("ray::CohortActor", "ray::AgentActor")) else "ray"
 
 
 def in_own_process(options: PopulationOptions) -> PopulationResult:
