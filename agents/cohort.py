@@ -13,6 +13,11 @@ from metagenrl.learner.messages import AlphaGradient, CohortGradient, average
 from metagenrl.learner.types import Array
 
 
+def trace_of(error: Exception) -> str:
+    """The traceback of an error that was caught before."""
+    return "".join(traceback.format_exception(error))
+
+
 @dataclass(frozen=True)
 class Failure:
     """A member that raised, and is gone; the others of its cohort go on."""
@@ -24,7 +29,7 @@ class Failure:
     @staticmethod
     def of(agent: int, error: Exception) -> Failure:
         """`error`, as the agent raised it."""
-        return Failure(agent, repr(error), "".join(traceback.format_exception(error)))
+        return Failure(agent, repr(error), trace_of(error))
 
 
 @dataclass(frozen=True)

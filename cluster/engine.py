@@ -6,12 +6,13 @@ of an agent comes back as `Lost`, never as an exception out of the loop.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from metagenrl.agents.cohort import trace_of
 from metagenrl.agents.member import Member, MemberConfig, MemberReport
+from metagenrl.agents.rounds import play
 from metagenrl.cluster.exchange import Exchange, Gradient, exchange
 from metagenrl.learner.messages import CohortGradient
 from metagenrl.learner.process import settle
@@ -110,7 +111,7 @@ class Engine(Protocol):
 
 
 class InProcessEngine:
-    """Agents one after the other in this process: notebooks, debugging, a single GPU."""
+    """All agents in this process: notebooks, debugging."""
 
     def __init__(self, open_server: Callable[[], ObjectiveServer]) -> None:
         settle()  # as in an actor, so that both engines compute the same bits
@@ -128,7 +129,7 @@ class InProcessEngine:
             if state is not None:
                 member.load_state_dict(state, incarnation)
         except Exception as error:
-            self._came_up.append(Lost(config.index, repr(error), traceback.format_exc()))
+            self._came_up.append(Lost(config.index, repr(error), trace_of(error)))
             return
         self._members[config.index] = member
         self._came_up.append(Started(config.index))
@@ -153,21 +154,40 @@ class InProcessEngine:
         self._pending[agent] = broadcast
 
     def poll(self, timeout: float, everyone: bool) -> list[Result]:
-        """See `Engine`; a round that was begun is always finished."""
+        """See `Engine`; a round that was begun is always finished.
+
+        Agents of one environment that have the same broadcast go through it side by side.
+        """
         results: list[Result] = []
         while self._pending and (everyone or not results):
-            agent = next(iter(self._pending))
-            broadcast = self._pending.pop(agent)
-            results.append(self._run(agent, broadcast))
+            agents = self._alike() if everyone else [next(iter(self._pending))]
+            broadcast = self._pending[agents[0]]
+            for agent in agents:
+                del self._pending[agent]
+            results += self._run(agents, broadcast)
         return results
 
-    def _run(self, agent: int, broadcast: Broadcast) -> Completed | Lost:
-        try:
-            report = self._members[agent].round(broadcast.alpha, broadcast.version, broadcast.round)
-        except Exception as error:
-            self.stop_agent(agent)
-            return Lost(agent, repr(error), traceback.format_exc())
-        return Completed(agent, report)
+    def _alike(self) -> list[int]:
+        """Agents that can play together with the first one that is to play."""
+        first, broadcast = next(iter(self._pending.items()))
+        env_id = self._members[first].config.env_id
+        return [
+            agent
+            for agent, other in self._pending.items()
+            if other is broadcast and self._members[agent].config.env_id == env_id
+        ]
+
+    def _run(self, agents: Sequence[int], broadcast: Broadcast) -> list[Completed | Lost]:
+        members = [self._members[agent] for agent in agents]
+        played = play(members, broadcast.alpha, broadcast.version, broadcast.round)
+        results: list[Completed | Lost] = []
+        for agent, result in zip(agents, played, strict=True):
+            if isinstance(result, Exception):
+                self.stop_agent(agent)
+                results.append(Lost(agent, repr(result), trace_of(result)))
+            else:
+                results.append(Completed(agent, result))
+        return results
 
     def agent_state(self, agent: int) -> dict[str, Any]:
         """See `Engine`."""

@@ -30,11 +30,12 @@ class EagerEngine(InProcessEngine):
         super().begin_round(agent, broadcast, ahead)
         self.begun.append((agent, ahead))
 
-    def _run(self, agent, broadcast):
-        result = super()._run(agent, broadcast)
-        if isinstance(result, Completed) and dict(self.begun)[agent]:
-            self._members[agent].prepare()
-        return result
+    def _run(self, agents, broadcast):
+        results = super()._run(agents, broadcast)
+        for result in results:
+            if isinstance(result, Completed) and dict(self.begun)[result.agent]:
+                self._members[result.agent].prepare()
+        return results
 
 
 class StoppingDesk(ControlDesk):
