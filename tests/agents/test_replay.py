@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from metagenrl.agents.replay import ReplayBuffer
 from metagenrl.agents.segments import Segments
+from metagenrl.learner import kernels
 from metagenrl.learner.types import Batch
 
 TERMINATED, TRUNCATED, DROPPED, RUNNING = "terminated", "truncated", "dropped", "running"
@@ -150,11 +151,13 @@ def test_truncation_ends_the_segment_without_terminating():
 
 @pytest.mark.parametrize("capacity", [50, 20])
 @pytest.mark.parametrize("length", [1, 6, 40])
-def test_in_numpy_they_are_the_same(capacity, length):
+def test_in_numpy_they_are_the_same(capacity, length, monkeypatch):
     """`sample` is one C call where there is a library, `draw` and `gather` never are."""
     buffer = _filled(capacity).buffer
     sampled = buffer.sample(_rng(), 15, length)
     assert _equal(sampled, buffer.gather(buffer.draw(_rng(), 15, length), length))
+    monkeypatch.setattr(kernels, "_LIBRARY", None)
+    assert _equal(sampled, buffer.sample(_rng(), 15, length))
 
 
 def test_a_dropped_episode_ends_at_its_newest_step():
