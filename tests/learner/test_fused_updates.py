@@ -247,6 +247,7 @@ WHOLE = [
     ({"twin_critics": False}, {"use_value": False}, {"action_penalty": 0.3}, {}),
     ({}, {"reflect_actions": True, "normalization": "td"}, {}, {"gradient_scaling": "normalize"}),
     ({}, {"use_next_value": False, "use_time": False}, {"polyak": 0.5}, {"gradient_clip": 1e-3}),
+    ({}, {"normalization": "joint"}, {}, {"gradient_clip": 1e3}),
     (
         {"hidden_units": 50, "hidden_layers": 3}, {"hidden_units": 24, "lstm_units": 10},
         {"policy_gradient_clip": 1e-3, "action_penalty": 0.05}, {"inner_reduction": "mean"},
