@@ -32,6 +32,8 @@ def test_a_population_and_bare_processes_work_in_turns(per_actor: int, actors: i
     assert min(result.steps_per_s, result.steps_per_cpu_s, result.bare_steps_per_s) > 0
     assert len(result.percents) == 2
     assert min(result.percents) <= result.percent_of_bare <= max(result.percents)
+    assert result.actors_cpu_ms > result.server_cpu_ms  # who computes and who adds
+    assert result.bare_cpu_ms > 0
     assert result.ready_s > 0
     assert 0.1 < result.pss_gb < 20
 
