@@ -1,23 +1,17 @@
-"""Builds the optional C kernels; without a compiler the package falls back to plain torch."""
+"""Finds the packages, and builds the optional C kernels (without a compiler plain torch runs)."""
 
-from setuptools import Extension, setup
+from pathlib import Path
+
+from setuptools import Extension, find_packages, setup
+
+# These folders lie beside `metagenrl/` in the checkout and are installed inside of it.
+FOLDERS = ("agents", "cluster", "learner", "objective_server")
+SOURCES = Path("learner")
 
 KERNELS = Extension(
     "metagenrl.learner._kernels",
-    sources=["learner/kernels.c"],
-    depends=[
-        "learner/kernels_body.h",
-        "learner/kernels_agent.h",
-        "learner/kernels_update.h",
-        "learner/kernels_mlp.h",
-        "learner/kernels_objective.h",
-        "learner/kernels_replay.h",
-        "learner/kernels_rows.h",
-        "learner/kernels_bf16.h",
-        "learner/kernels_amx.h",
-        "learner/kernels_amx_pack.h",
-        "learner/kernels_amx_rows.h",
-    ],
+    sources=[str(SOURCES / "kernels.c")],
+    depends=sorted(map(str, SOURCES.glob("*.h"))),
     extra_compile_args=[
         "-O3",
         "-std=gnu11",
@@ -32,4 +26,16 @@ KERNELS = Extension(
     optional=True,
 )
 
-setup(ext_modules=[KERNELS])
+
+def packages() -> list[str]:
+    """Every folder with an `__init__.py`, by the name that users import."""
+    beside = [name for folder in FOLDERS for name in find_packages(include=[folder, f"{folder}.*"])]
+    inside = find_packages(include=["metagenrl", "metagenrl.*"])
+    return [*inside, *(f"metagenrl.{name}" for name in beside)]
+
+
+setup(
+    packages=packages(),
+    package_dir={f"metagenrl.{folder}": folder for folder in FOLDERS},
+    ext_modules=[KERNELS],
+)
