@@ -9,7 +9,7 @@ from typing import Any
 
 from metagenrl.agents.member import Member, MemberConfig, MemberReport
 from metagenrl.agents.rounds import play, prepare
-from metagenrl.learner.messages import AlphaGradient, CohortGradient, average
+from metagenrl.base.messages import AlphaGradient, CohortGradient, average
 from metagenrl.learner.types import Array
 
 

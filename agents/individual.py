@@ -19,7 +19,7 @@ from metagenrl.agents.preparation import Preparation
 from metagenrl.agents.rollout import EnvironmentMaker, Episode, Rollout
 from metagenrl.agents.seeding import agent_seeds
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
-from metagenrl.learner.messages import GradientShare
+from metagenrl.base.messages import GradientShare
 from metagenrl.learner.objectives import annealing
 from metagenrl.learner.types import AlphaGradient, Array
 

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 
 import tyro
 from metagenrl.cluster.config import available_cores
-from metagenrl.learner.process import settle
+from metagenrl.base.process import settle
 
 from benchmarks.problem import SizeName, preset_problem
 from benchmarks.rounds import project_rounds, reference_rounds

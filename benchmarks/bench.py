@@ -31,7 +31,7 @@ from metagenrl.cluster.command_line import parse
 from metagenrl.cluster.config import available_cores
 from metagenrl.cluster.config_io import build
 from metagenrl.learner.hyperparams import require
-from metagenrl.learner.process import settle
+from metagenrl.base.process import settle
 
 from benchmarks.bare import BareOptions, measure_bare
 from benchmarks.gpu import gpu_in_own_process, gpu_options

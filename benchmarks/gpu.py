@@ -21,7 +21,7 @@ from metagenrl.agents.stacked_cohort import Computing
 from metagenrl.cluster.config import available_cores
 from metagenrl.learner.hyperparams import Device, Precision
 from metagenrl.learner.objective_net import initial_alpha
-from metagenrl.learner.process import settle
+from metagenrl.base.process import settle
 
 from benchmarks.problem import SizeName, preset_problem
 

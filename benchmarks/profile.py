@@ -14,7 +14,7 @@ import torch
 import tyro
 from metagenrl.learner import kernels
 from metagenrl.learner.hyperparams import Precision
-from metagenrl.learner.process import settle
+from metagenrl.base.process import settle
 
 from benchmarks.measure import Turns
 from benchmarks.precision import with_precision
@@ -33,7 +33,7 @@ class ProfileOptions:
     precision: Precision = "fp32"
     """As `--precision` of `metagenrl train`."""
     settled: bool = True
-    """False: memory as the process gets it, without `learner/process.py`."""
+    """False: memory as the process gets it, without `metagenrl/base/process.py`."""
     rounds: int = 10
     """Rounds (two agent-steps each) that are averaged."""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from metagenrl.learner.messages import AlphaGradient, CohortGradient, average, euclidean
+from metagenrl.base.messages import AlphaGradient, CohortGradient, average, euclidean
 from metagenrl.objective_server.config import ServerConfig
 from metagenrl.objective_server.file_store import FileStore
 from metagenrl.objective_server.server import ObjectiveServer

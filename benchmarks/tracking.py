@@ -38,7 +38,7 @@ from metagenrl.cluster.stores import open_server
 from metagenrl.cluster.tracking import Tracking
 from metagenrl.cluster.trainee_pool import TraineePool
 from metagenrl.cluster.training import prepare_store, server_config
-from metagenrl.learner.process import settle
+from metagenrl.base.process import settle
 
 PAIRS = 4
 WARM_UP_ROUNDS = 210

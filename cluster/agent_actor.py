@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import ray
 from metagenrl.agents.member import Member, MemberConfig, MemberReport
-from metagenrl.learner.process import settle
+from metagenrl.base.process import settle
 from metagenrl.learner.types import Array
 
 

@@ -11,7 +11,7 @@ import ray
 from metagenrl.agents.cohort import CohortReport
 from metagenrl.agents.member import MemberConfig
 from metagenrl.agents.stacked_cohort import Computing
-from metagenrl.learner.process import settle
+from metagenrl.base.process import settle
 from metagenrl.learner.types import Array
 
 

@@ -61,7 +61,7 @@ def run_compare(config: CompareConfig) -> int:
     """Write the three files and print the table; 0."""
     from metagenrl.cluster.comparison import compare
     from metagenrl.cluster.comparison_output import to_csv, to_markdown, to_picture
-    from metagenrl.objective_server.atomic import write_atomic
+    from metagenrl.base.files.atomic import write_atomic
 
     comparison = compare(_read(config))
     table = to_markdown(comparison)

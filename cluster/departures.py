@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metagenrl.cluster.run_folder import agent_part
-from metagenrl.objective_server.files import newest_complete, prune, read_folder, write_folder
+from metagenrl.base.files.checkpoint_folder import newest_complete, prune, read_folder, write_folder
 
 FOLDER = "left"
 _PART = "agent"

@@ -14,8 +14,8 @@ from metagenrl.agents.cohort import trace_of
 from metagenrl.agents.member import Member, MemberConfig, MemberReport
 from metagenrl.agents.rounds import play
 from metagenrl.cluster.exchange import Exchange, Gradient, exchange
-from metagenrl.learner.messages import CohortGradient
-from metagenrl.learner.process import settle
+from metagenrl.base.messages import CohortGradient
+from metagenrl.base.process import settle
 from metagenrl.objective_server.messages import Broadcast
 from metagenrl.objective_server.server import ObjectiveServer
 

@@ -37,7 +37,7 @@ from metagenrl.cluster.tested_objective import (
 from metagenrl.cluster.trainee_job import TraineeJob, agent_for
 from metagenrl.cluster.trainee_pool import Ended, train_all
 from metagenrl.cluster.validate import CONFIG_FILE
-from metagenrl.objective_server.atomic import write_atomic
+from metagenrl.base.files.atomic import write_atomic
 from rich.console import Console
 
 SEEDS_FOLDER = "seeds"

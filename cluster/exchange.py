@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from metagenrl.learner.messages import AlphaGradient, CohortGradient
+from metagenrl.base.messages import AlphaGradient, CohortGradient
 from metagenrl.objective_server.messages import Broadcast, Receipt, Totals
 from metagenrl.objective_server.server import ObjectiveServer
 

@@ -26,7 +26,7 @@ from metagenrl.cluster.records import MetricsRow
 from metagenrl.cluster.run_records import ScoreRow, SnapshotRow
 from metagenrl.cluster.tracked_values import Values, ValueTable
 from metagenrl.cluster.tracker_process import SAYS
-from metagenrl.objective_server.atomic import write_atomic
+from metagenrl.base.files.atomic import write_atomic
 
 POLL_SECONDS = 1.0
 LOCK_SECONDS = 90.0

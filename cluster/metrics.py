@@ -26,7 +26,7 @@ from metagenrl.cluster.records import (
     to_line,
 )
 from metagenrl.cluster.run_records import HeldOutRow, ScoreRow, SnapshotRow, SystemRow
-from metagenrl.objective_server.atomic import write_atomic
+from metagenrl.base.files.atomic import write_atomic
 
 METRICS_FILE = "metrics.jsonl"
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metagenrl.objective_server.files import newest_complete, read_folder, write_folder
+from metagenrl.base.files.checkpoint_folder import newest_complete, read_folder, write_folder
 
 _PART, _NAME = "policy", "final"
 

@@ -25,12 +25,12 @@ from metagenrl.cluster.engine import (
 )
 from metagenrl.cluster.exchange import Gradient
 from metagenrl.cluster.held_out import HeldOut
-from metagenrl.cluster.patience import patiently
+from metagenrl.base.retry import patiently
 from metagenrl.cluster.recorder import Recorder
 from metagenrl.cluster.roster import Roster, Seat
 from metagenrl.cluster.run_folder import Checkpoints, agent_part
 from metagenrl.cluster.strength import Strength
-from metagenrl.learner.messages import AlphaGradient
+from metagenrl.base.messages import AlphaGradient
 from metagenrl.objective_server.messages import Broadcast
 
 logger = logging.getLogger(__name__)

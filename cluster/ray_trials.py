@@ -13,7 +13,7 @@ from typing import Any
 import ray
 from metagenrl.cluster.trainee_job import TraineeJob
 from metagenrl.cluster.trainee_pool import Ended
-from metagenrl.objective_server.atomic import write_atomic
+from metagenrl.base.files.atomic import write_atomic
 from ray import ObjectRef
 from ray.exceptions import RayError, RayTaskError
 

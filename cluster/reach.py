@@ -15,7 +15,7 @@ from metagenrl.cluster.control_config import RunReference
 from metagenrl.cluster.run_folder import IDENTITY_FILE
 from metagenrl.cluster.stores import check_store
 from metagenrl.cluster.validate import CONFIG_FILE
-from metagenrl.objective_server.atomic import write_atomic
+from metagenrl.base.files.atomic import write_atomic
 from metagenrl.objective_server.store_address import StoreAddress
 
 CONTROL_FILE = "control.json"

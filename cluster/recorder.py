@@ -22,7 +22,7 @@ from metagenrl.cluster.snapshots import SnapshotKeeper
 from metagenrl.cluster.status import RunStatus
 from metagenrl.cluster.system import SystemMeter
 from metagenrl.cluster.tracking import Tracking
-from metagenrl.learner.messages import AlphaGradient
+from metagenrl.base.messages import AlphaGradient
 from metagenrl.objective_server.messages import Broadcast, Receipt
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 

@@ -29,8 +29,8 @@ from typing import Any
 from metagenrl.cluster.config import TrainConfig
 from metagenrl.cluster.config_io import to_yaml
 from metagenrl.cluster.validate import CONFIG_FILE
-from metagenrl.objective_server.atomic import write_atomic
-from metagenrl.objective_server.files import newest_complete, prune, read_folder, write_folder
+from metagenrl.base.files.atomic import write_atomic
+from metagenrl.base.files.checkpoint_folder import newest_complete, prune, read_folder, write_folder
 
 IDENTITY_FILE = "run.json"
 CHECKPOINTS = "checkpoints"

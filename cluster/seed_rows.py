@@ -14,7 +14,7 @@ from typing import ClassVar, cast
 
 from metagenrl.cluster.evaluations import EVALUATIONS_FILE
 from metagenrl.cluster.records import EvaluationRow, from_line, to_line
-from metagenrl.objective_server.atomic import write_atomic
+from metagenrl.base.files.atomic import write_atomic
 from metagenrl.objective_server.errors import CorruptFile
 
 

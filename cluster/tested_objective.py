@@ -20,7 +20,7 @@ from metagenrl.cluster.evaluation_config import RANDOM_OBJECTIVE, BaselineConfig
 from metagenrl.cluster.meta_learned import MetaLearned, meta_learned, padding_of
 from metagenrl.cluster.policies import policy_folders
 from metagenrl.cluster.trainee_job import ObjectiveChoice, Rule
-from metagenrl.objective_server.atomic import write_atomic
+from metagenrl.base.files.atomic import write_atomic
 from metagenrl.objective_server.find import find_snapshot
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 

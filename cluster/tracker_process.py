@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from metagenrl.cluster.job_process import start_process
+from metagenrl.base.job_process import start_process
 
 CLOSE_SECONDS = 90.0
 """Seconds that the end of a run waits for all trackers; one that hangs is then ended."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from metagenrl.cluster.job_process import start_process
+from metagenrl.base.job_process import start_process
 from metagenrl.cluster.trainee_job import TraineeJob
 
 WORKER = "metagenrl.cluster.trainee_worker"

@@ -20,8 +20,8 @@ from metagenrl.cluster.seed_rows import EpisodeRow, RowFile
 from metagenrl.cluster.trainee_job import TraineeJob
 from metagenrl.cluster.trainees import LeavesPolicy, make_agent
 from metagenrl.cluster.watchdog import watched
-from metagenrl.learner.process import settle
-from metagenrl.objective_server.files import newest_complete, prune, read_folder, write_folder
+from metagenrl.base.process import settle
+from metagenrl.base.files.checkpoint_folder import newest_complete, prune, read_folder, write_folder
 
 CHECKPOINT_EVALUATIONS = 10
 """Evaluations between checkpoints; what is lost when the process is killed."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 from metagenrl.learner.hyperparams import require
-from metagenrl.learner.messages import AlphaGradient, CohortGradient, GradientShare
+from metagenrl.base.messages import AlphaGradient, CohortGradient, GradientShare
 from metagenrl.objective_server.config import ServerConfig
 from metagenrl.objective_server.errors import WrongGradientSize
 from metagenrl.objective_server.messages import AgentRecord, Reason

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 from metagenrl.learner.hyperparams import require
-from metagenrl.learner.messages import Array, defect, euclidean
+from metagenrl.base.messages import Array, defect, euclidean
 from numpy.typing import NDArray
 
 __all__ = [

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from metagenrl.objective_server.atomic import remove_temporary
+from metagenrl.base.files.atomic import remove_temporary
 from metagenrl.objective_server.errors import CorruptFile
-from metagenrl.objective_server.files import read_state, write_state
+from metagenrl.base.files.checkpoint_folder import read_state, write_state
 from metagenrl.objective_server.find import (
     Version,
     find_snapshot,
@@ -19,7 +19,7 @@ from metagenrl.objective_server.find import (
     snapshot_versions,
 )
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
-from metagenrl.objective_server.state_file import document_name
+from metagenrl.base.files.state_file import document_name
 
 SLOTS = ("state-0", "state-1")
 

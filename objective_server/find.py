@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from metagenrl.learner.hyperparams import require
-from metagenrl.objective_server.atomic import write_atomic
+from metagenrl.base.files.atomic import write_atomic
 from metagenrl.objective_server.errors import CorruptFile, SnapshotNotFound
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from metagenrl.learner.messages import AlphaGradient, Array, CohortGradient, euclidean, unit_sum
+from metagenrl.base.messages import AlphaGradient, Array, CohortGradient, euclidean, unit_sum
 from numpy.typing import NDArray
 
 Key = tuple[int, int, int, int]

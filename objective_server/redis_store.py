@@ -26,7 +26,7 @@ from metagenrl.objective_server.find import Version
 from metagenrl.objective_server.redis_link import Client, RedisLink, StoreUnavailable
 from metagenrl.objective_server.redis_snapshots import RedisSnapshots, key, versions_in
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
-from metagenrl.objective_server.state_bytes import PackedState, pack, unpack
+from metagenrl.base.files.state_bytes import PackedState, pack, unpack
 
 KEPT_VERSIONS = 64
 """Versions of alpha that Redis holds."""

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 from metagenrl.learner.hyperparams import ObjectiveConfig, require
-from metagenrl.objective_server.atomic import read_bytes, write_atomic
-from metagenrl.objective_server.encoding import canonical
+from metagenrl.base.files.atomic import read_bytes, write_atomic
+from metagenrl.base.files.state_codec import canonical
 from metagenrl.objective_server.errors import CorruptFile, FutureFormat, WrongArchitecture
-from metagenrl.objective_server.tensor_file import parse_tensors, tensor_chunks
+from metagenrl.base.files.tensors import parse_tensors, tensor_chunks
 from numpy.typing import NDArray
 
 FORMAT = 1

@@ -21,7 +21,7 @@ from metagenrl.cluster.validate import CONFIG_FILE
 from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.learner.objective_net import ObjectiveNet
 from metagenrl.learner.objectives import Learned
-from metagenrl.objective_server.atomic import write_atomic
+from metagenrl.base.files.atomic import write_atomic
 from metagenrl.objective_server.find import find_snapshot, snapshot_path, snapshot_versions
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 from torch import Tensor

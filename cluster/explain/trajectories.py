@@ -19,7 +19,7 @@ from metagenrl.learner.evaluation import PolicyEvaluation
 from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.learner.objectives import Objective
 from metagenrl.objective_server.errors import CorruptFile, FutureFormat
-from metagenrl.objective_server.files import newest_complete, read_folder
+from metagenrl.base.files.checkpoint_folder import newest_complete, read_folder
 
 logger = logging.getLogger(__name__)
 

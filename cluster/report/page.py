@@ -11,7 +11,7 @@ from jinja2 import Environment, StrictUndefined
 from metagenrl.cluster.figures import draw
 from metagenrl.cluster.report.contents import Picture, Section
 from metagenrl.cluster.report.svg import Drawing, Key, render_panel
-from metagenrl.objective_server.atomic import write_atomic
+from metagenrl.base.files.atomic import write_atomic
 
 PAGE = "report.html"
 _TEMPLATE = "report.html.j2"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from metagenrl.learner.messages import AlphaGradient, CohortGradient
+from metagenrl.base.messages import AlphaGradient, CohortGradient
 
 from benchmarks import bench, server_rate
 from benchmarks.population import PopulationOptions, population_config

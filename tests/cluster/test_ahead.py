@@ -14,7 +14,7 @@ from metagenrl.cluster.control import Answer, ControlDesk, Request
 from metagenrl.cluster.engine import Completed, InProcessEngine
 from metagenrl.cluster.metrics import read_metrics
 from metagenrl.cluster.presets import PRESETS
-from metagenrl.objective_server.files import read_folder
+from metagenrl.base.files.checkpoint_folder import read_folder
 from metagenrl.objective_server.find import find_snapshot
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 

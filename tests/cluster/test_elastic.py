@@ -16,7 +16,7 @@ from metagenrl.cluster.metrics import Metrics, read_metrics
 from metagenrl.cluster.presets import PRESETS
 from metagenrl.cluster.run_folder import Checkpoints
 from metagenrl.objective_server.agent_table import agents_of
-from metagenrl.objective_server.files import read_folder
+from metagenrl.base.files.checkpoint_folder import read_folder
 from metagenrl.objective_server.find import find_snapshot
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 

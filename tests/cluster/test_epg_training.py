@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from metagenrl.objective_server.files import newest_complete, read_folder
+from metagenrl.base.files.checkpoint_folder import newest_complete, read_folder
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 
 Run = Callable[..., int]

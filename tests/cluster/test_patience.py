@@ -1,7 +1,7 @@
 """Trying again: told once, given up in time, and only for what may pass."""
 
 import pytest
-from metagenrl.cluster.patience import patiently
+from metagenrl.base.retry import patiently
 
 
 class Disk:

@@ -14,7 +14,7 @@ from metagenrl.cluster.rllib_ppo import PpoRun, RllibPpo, frozen_policy
 from metagenrl.cluster.trainee_job import ObjectiveChoice, TraineeJob
 from metagenrl.learner.baseline_hyperparams import OnPolicyConfig, PpoConfig
 from metagenrl.learner.hyperparams import AgentConfig
-from metagenrl.objective_server.files import read_folder, write_folder
+from metagenrl.base.files.checkpoint_folder import read_folder, write_folder
 
 PPO = PpoConfig(learning_rate=3e-3, epochs=2, minibatch=50)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from metagenrl.learner.messages import AlphaGradient, average
+from metagenrl.base.messages import AlphaGradient, average
 
 
 def _gradient(agent: int, values: list[float], incarnation: int = 0) -> AlphaGradient:

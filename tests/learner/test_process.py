@@ -7,7 +7,7 @@ import pytest
 
 SCRIPT = """
 import resource, sys, torch
-from metagenrl.learner.process import settle
+from metagenrl.base.process import settle
 if sys.argv[1] == "settled":
     settle()
 w = torch.zeros(2, 350, 350)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from metagenrl.objective_server.atomic import record_of, write_atomic
+from metagenrl.base.files.atomic import record_of, write_atomic
 from metagenrl.objective_server.errors import CorruptFile
 
 
@@ -42,7 +42,7 @@ def test_a_process_killed_halfway_leaves_the_former_file(tmp_path: Path) -> None
     script = """
 import os, signal, sys
 from pathlib import Path
-from metagenrl.objective_server.atomic import write_atomic
+from metagenrl.base.files.atomic import write_atomic
 def chunks():
     yield b"x" * 100_000
     os.kill(os.getpid(), signal.SIGKILL)

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from metagenrl.objective_server.errors import CorruptFile
-from metagenrl.objective_server.files import (
+from metagenrl.base.files.checkpoint_folder import (
     newest_complete,
     prune,
     read_folder,

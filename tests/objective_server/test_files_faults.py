@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from metagenrl.objective_server.file_store import FileStore
-from metagenrl.objective_server.files import newest_complete, prune, read_folder, write_folder
+from metagenrl.base.files.checkpoint_folder import newest_complete, prune, read_folder, write_folder
 
 COMMITS = """
 import sys, numpy as np
@@ -32,7 +32,7 @@ while True:
 CHECKPOINTS = """
 import sys, numpy as np
 from pathlib import Path
-from metagenrl.objective_server.files import newest_complete, prune, write_folder
+from metagenrl.base.files.checkpoint_folder import newest_complete, prune, write_folder
 parent = Path(sys.argv[1])
 newest = newest_complete(parent)
 k = int(newest.name[5:]) if newest else 0
@@ -148,7 +148,7 @@ def test_file_size_limit_in_a_child(tmp_path: Path) -> None:
     script = """
 import resource, signal, sys, numpy as np
 from pathlib import Path
-from metagenrl.objective_server.files import write_folder
+from metagenrl.base.files.checkpoint_folder import write_folder
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 parent = Path(sys.argv[1])

@@ -13,9 +13,9 @@ import safetensors.numpy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from metagenrl.objective_server.encoding import TAGS
+from metagenrl.base.files.state_codec import TAGS
 from metagenrl.objective_server.errors import CorruptFile, FutureFormat
-from metagenrl.objective_server.files import read_state, write_state
+from metagenrl.base.files.checkpoint_folder import read_state, write_state
 
 HERE = settings(
     max_examples=60,
@@ -158,7 +158,7 @@ def test_errors_name_file_and_hashes(tmp_path: Path) -> None:
 
 
 def test_a_later_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metagenrl.objective_server.state_file.FORMAT", 9)
+    monkeypatch.setattr("metagenrl.base.files.state_file.FORMAT", 9)
     write_state(tmp_path, "s", {"a": 1})
     monkeypatch.undo()
     with pytest.raises(FutureFormat, match=r"s.json: format version 9, readable up to 1"):
@@ -186,7 +186,7 @@ def test_a_pickle_dressed_as_safetensors_is_refused(tmp_path, monkeypatch, dress
         payload = tmp_path / "z"
     # Even with a JSON that vouches for it, as someone who prepares such a file would write.
     monkeypatch.setattr(
-        "metagenrl.objective_server.state_file.tensor_chunks", lambda arrays: [payload.read_bytes()]
+        "metagenrl.base.files.state_file.tensor_chunks", lambda arrays: [payload.read_bytes()]
     )
     write_state(tmp_path, "s", {"a": np.zeros(2)})
     with pytest.raises(CorruptFile, match=r"s.safetensors: not a safetensors file"):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from metagenrl.cluster.metrics import read_metrics
 from metagenrl.objective_server.file_store import FileStore
-from metagenrl.objective_server.files import read_folder, write_folder
+from metagenrl.base.files.checkpoint_folder import read_folder, write_folder
 from metagenrl.objective_server.find import find_snapshot
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 

@@ -19,7 +19,7 @@ from metagenrl.learner.objective_net import ObjectiveNet
 from metagenrl.objective_server.config import ServerConfig
 from metagenrl.objective_server.errors import CorruptFile, FutureFormat
 from metagenrl.objective_server.file_store import FileStore
-from metagenrl.objective_server.files import newest_complete, read_folder, write_folder
+from metagenrl.base.files.checkpoint_folder import newest_complete, read_folder, write_folder
 from metagenrl.objective_server.server import ObjectiveServer
 
 HERE = settings(

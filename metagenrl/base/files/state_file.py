@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from metagenrl.objective_server.atomic import (
+from metagenrl.base.files.atomic import (
     FileRecord,
     read_bytes,
     record_of,
     write_atomic,
     write_over,
 )
-from metagenrl.objective_server.encoding import join, parse_document, render_document, split
+from metagenrl.base.files.state_codec import join, parse_document, render_document, split
 from metagenrl.objective_server.errors import CorruptFile
-from metagenrl.objective_server.tensor_file import read_tensors, tensor_chunks
+from metagenrl.base.files.tensors import read_tensors, tensor_chunks
 
 FORMAT = 1
 

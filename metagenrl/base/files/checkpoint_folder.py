@@ -17,16 +17,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from metagenrl.objective_server.atomic import (
+from metagenrl.base.files.atomic import (
     FileRecord,
     read_bytes,
     record_of,
     sync_folder,
     write_atomic,
 )
-from metagenrl.objective_server.encoding import parse_document, render_document
+from metagenrl.base.files.state_codec import parse_document, render_document
 from metagenrl.objective_server.errors import CorruptFile, FutureFormat
-from metagenrl.objective_server.state_file import (
+from metagenrl.base.files.state_file import (
     FORMAT,
     Records,
     document_name,

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metagenrl.objective_server.atomic import FileRecord
-from metagenrl.objective_server.encoding import join, parse_document, render_document, split
+from metagenrl.base.files.atomic import FileRecord
+from metagenrl.base.files.state_codec import join, parse_document, render_document, split
 from metagenrl.objective_server.errors import CorruptFile
-from metagenrl.objective_server.tensor_file import parse_tensors, tensor_chunks
+from metagenrl.base.files.tensors import parse_tensors, tensor_chunks
 
 FORMAT = 1
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import safetensors
 import safetensors.numpy
-from metagenrl.objective_server.encoding import TAGS, Arrays
+from metagenrl.base.files.state_codec import TAGS, Arrays
 from metagenrl.objective_server.errors import CorruptFile
 
 
