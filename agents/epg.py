@@ -19,7 +19,7 @@ from metagenrl.agents.rollout import Episode
 from metagenrl.agents.seeding import agent_seeds, draw_torch_seed, restore_rng, rng_state
 from metagenrl.agents.steady import SteadyEnvironment
 from metagenrl.learner.adam import Adam
-from metagenrl.learner.epg_config import EpgConfig
+from metagenrl.runs.config.epg_config import EpgConfig
 from metagenrl.learner.epg_loss import LossNet
 from metagenrl.learner.epg_networks import EpgNetworks
 from metagenrl.learner.types import Array

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from metagenrl.agents.epg import EpgAgent
 from metagenrl.agents.rollout import Episode
-from metagenrl.learner.epg_config import EpgConfig
+from metagenrl.runs.config.epg_config import EpgConfig
 from metagenrl.learner.types import Array
 
 logger = logging.getLogger(__name__)

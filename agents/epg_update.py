@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from metagenrl.agents.epg_experience import Experience, Window
-from metagenrl.learner.epg_config import EpgConfig
+from metagenrl.runs.config.epg_config import EpgConfig
 from metagenrl.learner.epg_loss import LossNet
 from metagenrl.learner.epg_networks import EpgNetworks, Gaussian
 from metagenrl.learner.mlp_spec import Views

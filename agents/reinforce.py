@@ -20,7 +20,7 @@ from metagenrl.agents.seeding import agent_seeds, restore_rng, rng_state
 from metagenrl.agents.steady import SteadyEnvironment
 from metagenrl.learner import mlp
 from metagenrl.learner.adam import Adam, clip_by_norm
-from metagenrl.learner.baseline_hyperparams import OnPolicyConfig
+from metagenrl.runs.config.baselines import OnPolicyConfig
 from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.learner.mlp import MLP
 from metagenrl.learner.networks import apply_policy, initial_parameters

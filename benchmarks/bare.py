@@ -15,7 +15,7 @@ import time
 from dataclasses import asdict, dataclass
 
 import tyro
-from metagenrl.cluster.config import available_cores
+from metagenrl.runs.config.train import available_cores
 from metagenrl.base.process import settle
 
 from benchmarks.problem import SizeName, preset_problem

@@ -28,8 +28,8 @@ from typing import Any, Literal, get_args
 import torch
 import tyro
 from metagenrl.cluster.command_line import parse
-from metagenrl.cluster.config import available_cores
-from metagenrl.cluster.config_io import build
+from metagenrl.runs.config.train import available_cores
+from metagenrl.runs.config.yaml import build
 from metagenrl.learner.hyperparams import require
 from metagenrl.base.process import settle
 

@@ -18,7 +18,7 @@ import torch
 import tyro
 from metagenrl.agents.individual import MemberConfig
 from metagenrl.agents.stacked_cohort import Computing
-from metagenrl.cluster.config import available_cores
+from metagenrl.runs.config.train import available_cores
 from metagenrl.learner.hyperparams import Device, Precision
 from metagenrl.learner.objective_net import initial_alpha
 from metagenrl.base.process import settle

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from metagenrl.cluster.config import available_cores
+from metagenrl.runs.config.train import available_cores
 from metagenrl.learner import kernels
 
 _PACKAGES = ("metagenrl", "torch", "numpy", "gymnasium", "mujoco")

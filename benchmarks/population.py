@@ -24,9 +24,9 @@ from typing import Literal, NamedTuple, get_args
 
 import psutil
 import tyro
-from metagenrl.cluster.config import TrainConfig, available_cores
+from metagenrl.runs.config.train import TrainConfig, available_cores
 from metagenrl.cluster.engine import Engine
-from metagenrl.cluster.presets import PRESETS
+from metagenrl.runs.config.presets import PRESETS
 from metagenrl.cluster.roster import Roster
 from metagenrl.objective_server.messages import Broadcast
 

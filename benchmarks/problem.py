@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 from metagenrl.agents.env_spec import check_environment
-from metagenrl.cluster.presets import PRESETS
+from metagenrl.runs.config.presets import PRESETS
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig, require
 from metagenrl.learner.objective_net import ObjectiveNet
 from metagenrl.learner.types import Batch

@@ -19,12 +19,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from metagenrl.cluster.config import TrainConfig
-from metagenrl.cluster.config_io import to_yaml
-from metagenrl.cluster.evaluation_config import BaselineConfig
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.config.yaml import to_yaml
+from metagenrl.runs.config.lone_agents import BaselineConfig
 from metagenrl.cluster.evaluations import EVALUATIONS_FILE
-from metagenrl.cluster.metrics import METRICS_FILE
-from metagenrl.cluster.records import AgentRow, EvaluationRow, EventRow, ObjectiveRow, to_line
+from metagenrl.runs.metrics_file import METRICS_FILE
+from metagenrl.runs.rows import AgentRow, EvaluationRow, EventRow, ObjectiveRow, to_line
 from metagenrl.cluster.validate import CONFIG_FILE
 
 ENVS = ("HalfCheetah-v5", "LunarLanderContinuous-v3")

@@ -25,15 +25,15 @@ from typing import Any, Literal
 
 import psutil
 import tyro
-from metagenrl.cluster.config import TrainConfig
+from metagenrl.runs.config.train import TrainConfig
 from metagenrl.cluster.engine import InProcessEngine
 from metagenrl.cluster.follower import PROGRESS_FILE
 from metagenrl.cluster.held_out import HeldOut
 from metagenrl.cluster.population import Population
-from metagenrl.cluster.presets import PRESETS
+from metagenrl.runs.config.presets import PRESETS
 from metagenrl.cluster.recorder import Recorder
 from metagenrl.cluster.roster import Roster
-from metagenrl.cluster.run_folder import Checkpoints, open_run
+from metagenrl.runs.folder import Checkpoints, open_run
 from metagenrl.cluster.stores import open_server
 from metagenrl.cluster.tracking import Tracking
 from metagenrl.cluster.trainee_pool import TraineePool

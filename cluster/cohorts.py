@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from metagenrl.agents.cohort import CohortReport
 from metagenrl.agents.stacked_cohort import Computing
-from metagenrl.cluster.config import TrainConfig
+from metagenrl.runs.config.train import TrainConfig
 from metagenrl.cluster.engine import Averaged, Completed, Lost, Result
 
 Plan = tuple[tuple[int, ...], ...]

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import tyro
-from metagenrl.cluster.config import UsageError
-from metagenrl.cluster.config_io import build, coerce, describe, merge, unknown
-from metagenrl.cluster.presets import PresetName
+from metagenrl.runs.config.train import UsageError
+from metagenrl.runs.config.yaml import build, coerce, describe, merge, unknown
+from metagenrl.runs.config.presets import PresetName
 
 _UNNAMED = tyro.conf.arg(name="")
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from metagenrl.cluster.comparison import Scores
-from metagenrl.cluster.config import UsageError
+from metagenrl.runs.config.train import UsageError
 from metagenrl.cluster.evaluations import group_curves
-from metagenrl.cluster.records import EvaluationRow
+from metagenrl.runs.rows import EvaluationRow
 from metagenrl.cluster.report.discover import TestRun, find_runs
 
 _VERSION = re.compile(r"-v(\d+)$")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
-from metagenrl.cluster.records import AgentRow
+from metagenrl.runs.rows import AgentRow
 from metagenrl.cluster.status import RunStatus
 
 Action = Literal["scale", "pause", "resume", "stop"]

@@ -7,16 +7,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from metagenrl.cluster.config import UsageError
+from metagenrl.runs.config.train import UsageError
 from metagenrl.cluster.control import PopulationStatus, Remote, Request
-from metagenrl.cluster.control_config import (
+from metagenrl.runs.config.reference import (
     PauseConfig,
     ResumeConfig,
     RunReference,
     ScaleConfig,
     StopConfig,
 )
-from metagenrl.cluster.hints import resume_command
+from metagenrl.runs.hints import resume_command
 from metagenrl.cluster.reach import reach
 from metagenrl.cluster.validate import CONFIG_FILE
 from rich.console import Console

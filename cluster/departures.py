@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from metagenrl.cluster.run_folder import agent_part
+from metagenrl.runs.folder import agent_part
 from metagenrl.base.files.checkpoint_folder import newest_complete, prune, read_folder, write_folder
 
 FOLDER = "left"

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from metagenrl.cluster.command_line import parse_with_source
-from metagenrl.cluster.config import UsageError
-from metagenrl.cluster.config_io import build, load_mapping, merge, to_dict
-from metagenrl.cluster.epg_options import EpgTrainConfig, epg_defaults, is_epg
-from metagenrl.cluster.evaluation_config import MetaTestConfig
-from metagenrl.cluster.presets import DEFAULT_PRESET
+from metagenrl.runs.config.train import UsageError
+from metagenrl.runs.config.yaml import build, load_mapping, merge, to_dict
+from metagenrl.runs.config.epg import EpgTrainConfig, epg_defaults, is_epg
+from metagenrl.runs.config.lone_agents import MetaTestConfig
+from metagenrl.runs.config.presets import DEFAULT_PRESET
 from metagenrl.cluster.validate import EVALUATION_RESUME_MAY_CHANGE, check_run_folder
-from metagenrl.learner.epg_config import EpgConfig
+from metagenrl.runs.config.epg_config import EpgConfig
 
 RESUME_MAY_CHANGE = EVALUATION_RESUME_MAY_CHANGE | {
     "engine", "worker_cpus", "loop_timeout", "max_restarts", "snapshot_every"

@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from metagenrl.cluster.figures import COLORS, NEUTRAL, Block, Panel, draw
-from metagenrl.cluster.metrics import read_metrics
-from metagenrl.cluster.records import AgentRow
+from metagenrl.runs.metrics_file import read_metrics
+from metagenrl.runs.rows import AgentRow
 
 
 def draw_epg(run_dir: Path, out: Path) -> Path:

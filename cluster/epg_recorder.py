@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from metagenrl.agents.epg_inner_loop import InnerLoopResult
 from metagenrl.cluster.epg_loops import LoopEnded
-from metagenrl.cluster.epg_options import EpgTrainConfig
-from metagenrl.cluster.metrics import METRICS_FILE, MetricsWriter
-from metagenrl.cluster.rate import RateMeter, duration, seconds_left
-from metagenrl.cluster.records import AgentRow, EventRow, MetricsRow, ObjectiveRow
+from metagenrl.runs.config.epg import EpgTrainConfig
+from metagenrl.runs.metrics_file import METRICS_FILE, MetricsWriter
+from metagenrl.runs.rate import RateMeter, duration, seconds_left
+from metagenrl.runs.rows import AgentRow, EventRow, MetricsRow, ObjectiveRow
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 

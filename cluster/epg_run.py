@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 from metagenrl.agents.epg_inner_loop import InnerLoop
-from metagenrl.cluster.config_io import to_dict, to_yaml
+from metagenrl.runs.config.yaml import to_dict, to_yaml
 from metagenrl.cluster.epg_loops import LoopEnded
-from metagenrl.cluster.epg_options import KIND, EpgTrainConfig
+from metagenrl.runs.config.epg import KIND, EpgTrainConfig
 from metagenrl.cluster.epg_recorder import EpgRecorder, Generation
-from metagenrl.cluster.run_folder import Checkpoints, open_folder
+from metagenrl.runs.folder import Checkpoints, open_folder
 from metagenrl.learner.epg_loss import LossNet, initial_loss_parameters
 from metagenrl.learner.loss_evolution import LossEvolution
 from metagenrl.objective_server.find import snapshot_path

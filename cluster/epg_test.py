@@ -8,10 +8,10 @@ import torch
 from metagenrl.agents.env_spec import check_environment
 from metagenrl.agents.epg import EpgAgent
 from metagenrl.agents.padding import Padding
-from metagenrl.cluster.config import UsageError
-from metagenrl.cluster.config_io import build
-from metagenrl.cluster.trainee_job import TraineeJob
-from metagenrl.learner.epg_config import EpgConfig
+from metagenrl.runs.config.train import UsageError
+from metagenrl.runs.config.yaml import build
+from metagenrl.runs.agent_job import TraineeJob
+from metagenrl.runs.config.epg_config import EpgConfig
 from metagenrl.learner.epg_loss import LossNet
 from metagenrl.objective_server.errors import WrongArchitecture
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import torch
 from metagenrl.agents.epg_inner_loop import InnerLoop
-from metagenrl.cluster.config import UsageError
-from metagenrl.cluster.config_io import to_yaml
+from metagenrl.runs.config.train import UsageError
+from metagenrl.runs.config.yaml import to_yaml
 from metagenrl.cluster.epg_loops import InProcessLoops, LoopEnded, Loops
-from metagenrl.cluster.epg_options import EpgTrainConfig
+from metagenrl.runs.config.epg import EpgTrainConfig
 from metagenrl.cluster.epg_recorder import EpgRecorder, inner_loop_bar
 from metagenrl.cluster.epg_run import EpgRun
-from metagenrl.cluster.run_folder import log_to, open_folder
+from metagenrl.runs.folder import log_to, open_folder
 from rich.console import Console
 
 CURVES_FILE = "curves.png"

@@ -20,21 +20,21 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from metagenrl.cluster.algorithms import TRAITS
-from metagenrl.cluster.config import UsageError
-from metagenrl.cluster.config_io import to_yaml
-from metagenrl.cluster.evaluation_config import BaselineConfig, MetaTestConfig
+from metagenrl.runs.config.algorithms import TRAITS
+from metagenrl.runs.config.train import UsageError
+from metagenrl.runs.config.yaml import to_yaml
+from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
 from metagenrl.cluster.evaluation_progress import EvaluationProgress
 from metagenrl.cluster.evaluation_summary import familiarity, summary
 from metagenrl.cluster.evaluation_tracking import track_evaluation
-from metagenrl.cluster.run_folder import log_to
-from metagenrl.cluster.seed_rows import is_finished, merge_evaluations
+from metagenrl.runs.folder import log_to
+from metagenrl.runs.agent_files import is_finished, merge_evaluations
 from metagenrl.cluster.tested_objective import (
     TestedObjective,
     objective_of_baseline,
     objective_of_test,
 )
-from metagenrl.cluster.trainee_job import TraineeJob, agent_for
+from metagenrl.runs.agent_job import TraineeJob, agent_for
 from metagenrl.cluster.trainee_pool import Ended, train_all
 from metagenrl.cluster.validate import CONFIG_FILE
 from metagenrl.base.files.atomic import write_atomic

@@ -6,9 +6,9 @@ import logging
 import time
 from collections.abc import Sequence
 
-from metagenrl.cluster.records import EvaluationRow
-from metagenrl.cluster.seed_rows import RowReader
-from metagenrl.cluster.trainee_job import TraineeJob
+from metagenrl.runs.rows import EvaluationRow
+from metagenrl.runs.agent_files import RowReader
+from metagenrl.runs.agent_job import TraineeJob
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 

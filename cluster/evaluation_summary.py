@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from metagenrl.cluster.evaluation_config import BaselineConfig, MetaTestConfig
+from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
 from metagenrl.cluster.evaluations import mean_interval
-from metagenrl.cluster.rate import duration
-from metagenrl.cluster.records import EvaluationRow
+from metagenrl.runs.rate import duration
+from metagenrl.runs.rows import EvaluationRow
 from metagenrl.cluster.tested_objective import TestedObjective
 from rich.table import Table
 

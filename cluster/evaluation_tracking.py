@@ -15,12 +15,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from metagenrl.cluster.config import Wandb
-from metagenrl.cluster.config_io import load_mapping
-from metagenrl.cluster.evaluation_config import BaselineConfig, MetaTestConfig
+from metagenrl.runs.config.train import Wandb
+from metagenrl.runs.config.yaml import load_mapping
+from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
 from metagenrl.cluster.evaluations import EVALUATIONS_FILE
-from metagenrl.cluster.metrics import iter_rows
-from metagenrl.cluster.records import EvaluationRow
+from metagenrl.runs.metrics_file import iter_rows
+from metagenrl.runs.rows import EvaluationRow
 from metagenrl.cluster.tested_objective import COPY_FILE, FACTS_FILE
 from metagenrl.cluster.tracked_keys import TEST_AXIS
 from metagenrl.cluster.tracked_values import Values, label, return_statistics

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from metagenrl.cluster.metrics import iter_rows
+from metagenrl.runs.metrics_file import iter_rows
 from metagenrl.cluster.number_text import with_interval
-from metagenrl.cluster.records import EvaluationRow
+from metagenrl.runs.rows import EvaluationRow
 from numpy.typing import NDArray
 
 EVALUATIONS_FILE = "evaluations.jsonl"

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from metagenrl.cluster.follower_job import FollowerJob
-from metagenrl.cluster.line_reader import LineReader
-from metagenrl.cluster.metrics import METRICS_FILE
-from metagenrl.cluster.records import MetricsRow
-from metagenrl.cluster.run_records import ScoreRow, SnapshotRow
+from metagenrl.runs.follow_file import LineReader
+from metagenrl.runs.metrics_file import METRICS_FILE
+from metagenrl.runs.rows import MetricsRow
+from metagenrl.runs.run_records import ScoreRow, SnapshotRow
 from metagenrl.cluster.tracked_values import Values, ValueTable
 from metagenrl.cluster.tracker_process import SAYS
 from metagenrl.base.files.atomic import write_atomic

@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from metagenrl.cluster.population_curves import population_returns
-from metagenrl.cluster.records import AgentRow
+from metagenrl.runs.rows import AgentRow
 
 
 def heat_map(rows: Sequence[AgentRow]) -> Figure | None:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
-from metagenrl.cluster.config import TrainConfig
+from metagenrl.runs.config.train import TrainConfig
 from metagenrl.cluster.held_out_rows import HeldOutRows
 from metagenrl.cluster.held_out_score import Standing, standing
 from metagenrl.cluster.held_out_trials import (
@@ -25,9 +25,9 @@ from metagenrl.cluster.held_out_trials import (
     trials,
 )
 from metagenrl.cluster.intervals import Moment
-from metagenrl.cluster.records import EvaluationRow, MetricsRow
-from metagenrl.cluster.run_records import GIVEN_UP
-from metagenrl.cluster.trainee_job import TraineeJob
+from metagenrl.runs.rows import EvaluationRow, MetricsRow
+from metagenrl.runs.run_records import GIVEN_UP
+from metagenrl.runs.agent_job import TraineeJob
 from metagenrl.cluster.trainee_pool import Ended
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 

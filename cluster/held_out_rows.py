@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 
-from metagenrl.cluster.config import TrainConfig
+from metagenrl.runs.config.train import TrainConfig
 from metagenrl.cluster.held_out_score import Standing, metric
 from metagenrl.cluster.held_out_trials import Candidate
 from metagenrl.cluster.intervals import Moment
-from metagenrl.cluster.metrics import METRICS_FILE, rows_of_kind
-from metagenrl.cluster.records import EvaluationRow, EventRow, MetricsRow
-from metagenrl.cluster.run_records import HeldOutRow, ScoreRow
+from metagenrl.runs.metrics_file import METRICS_FILE, rows_of_kind
+from metagenrl.runs.rows import EvaluationRow, EventRow, MetricsRow
+from metagenrl.runs.run_records import HeldOutRow, ScoreRow
 from metagenrl.objective_server.file_store import FileStore
 
 logger = logging.getLogger(__name__)

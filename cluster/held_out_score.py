@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from metagenrl.cluster.held_out_config import HeldOutOptions
+from metagenrl.runs.config.held_out import HeldOutOptions
 
 
 @dataclass(frozen=True)

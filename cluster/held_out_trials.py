@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from metagenrl.cluster.config import TrainConfig
-from metagenrl.cluster.records import EvaluationRow
-from metagenrl.cluster.seed_rows import evaluations, is_finished
-from metagenrl.cluster.trainee_job import ObjectiveChoice, TraineeJob
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.rows import EvaluationRow
+from metagenrl.runs.agent_files import evaluations, is_finished
+from metagenrl.runs.agent_job import ObjectiveChoice, TraineeJob
 from metagenrl.objective_server.errors import CorruptFile
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 

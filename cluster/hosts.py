@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from metagenrl.cluster.cohorts import Plan, cohort_plan
-from metagenrl.cluster.config import TrainConfig, UsageError, available_cores
+from metagenrl.runs.config.train import TrainConfig, UsageError, available_cores
 from metagenrl.cluster.held_out import Runner
 from metagenrl.cluster.trainee_pool import TraineePool
 from metagenrl.learner.device import require_device

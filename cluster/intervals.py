@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from metagenrl.cluster.records import AgentRow
+from metagenrl.runs.rows import AgentRow
 from metagenrl.learner.hyperparams import require
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from metagenrl.cluster.status import RunStatus, status_line
 
 if TYPE_CHECKING:
-    from metagenrl.cluster.records import AgentRow
+    from metagenrl.runs.rows import AgentRow
     from rich.console import Console
 
 TABLE_INTERVAL = 0.5

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from metagenrl.cluster.rate import duration
-from metagenrl.cluster.records import AgentRow
+from metagenrl.runs.rate import duration
+from metagenrl.runs.rows import AgentRow
 from metagenrl.cluster.status import RunStatus, by_environment, mean_return, number, states
 from rich.cells import cell_len
 from rich.console import Group, RenderableType

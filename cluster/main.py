@@ -26,20 +26,20 @@ from metagenrl.cluster.compare_command import (
     compare_config,
     run_compare,
 )
-from metagenrl.cluster.config import ShowConfig, TrainConfig, UsageError, WorkspaceConfig
-from metagenrl.cluster.config_io import unknown
-from metagenrl.cluster.control_config import CONTROL_CONFIGS, RunReference
+from metagenrl.runs.config.train import ShowConfig, TrainConfig, UsageError, WorkspaceConfig
+from metagenrl.runs.config.yaml import unknown
+from metagenrl.runs.config.reference import CONTROL_CONFIGS, RunReference
 from metagenrl.cluster.epg_command import check_epg_train, epg_train_config
-from metagenrl.cluster.epg_options import EpgTrainConfig, epg_defaults
-from metagenrl.cluster.evaluation_config import BaselineConfig, MetaTestConfig
+from metagenrl.runs.config.epg import EpgTrainConfig, epg_defaults
+from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
 from metagenrl.cluster.explain.command import (
     ExplainConfig,
     check_explain,
     explain,
     explain_config,
 )
-from metagenrl.cluster.hints import resume_command
-from metagenrl.cluster.presets import DEFAULT_PRESET, PRESETS
+from metagenrl.runs.hints import resume_command
+from metagenrl.runs.config.presets import DEFAULT_PRESET, PRESETS
 from metagenrl.cluster.report.command import ReportConfig, check_report, report, report_config
 from metagenrl.cluster.top import TopConfig, check_top, top, top_config
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from metagenrl.agents.env_spec import check_environment
 from metagenrl.agents.padding import Padding
-from metagenrl.cluster.algorithms import TRAITS
-from metagenrl.cluster.config import UsageError
-from metagenrl.cluster.evaluation_config import BaselineConfig
+from metagenrl.runs.config.algorithms import TRAITS
+from metagenrl.runs.config.train import UsageError
+from metagenrl.runs.config.lone_agents import BaselineConfig
 
 FACTS_FILE = "objective.json"
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from metagenrl.cluster.config import TrainConfig
+from metagenrl.runs.config.train import TrainConfig
 from metagenrl.cluster.engine import (
     AgentLost,
     Averaged,
@@ -28,7 +28,7 @@ from metagenrl.cluster.held_out import HeldOut
 from metagenrl.base.retry import patiently
 from metagenrl.cluster.recorder import Recorder
 from metagenrl.cluster.roster import Roster, Seat
-from metagenrl.cluster.run_folder import Checkpoints, agent_part
+from metagenrl.runs.folder import Checkpoints, agent_part
 from metagenrl.cluster.strength import Strength
 from metagenrl.base.messages import AlphaGradient
 from metagenrl.objective_server.messages import Broadcast

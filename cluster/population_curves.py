@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from metagenrl.cluster.mean_series import MeanSeries
-from metagenrl.cluster.records import AgentRow
+from metagenrl.runs.rows import AgentRow
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]

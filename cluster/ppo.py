@@ -8,7 +8,7 @@ from metagenrl.agents.rollout import Episode
 from metagenrl.agents.seeding import agent_seeds
 from metagenrl.cluster.rllib_policy import NetworkShape
 from metagenrl.cluster.rllib_ppo import PpoRun, RllibPpo
-from metagenrl.cluster.trainee_job import TraineeJob
+from metagenrl.runs.agent_job import TraineeJob
 
 
 class PpoAgent(RllibPpo):

@@ -7,8 +7,8 @@ import time
 from collections.abc import Sequence
 
 import ray
-from metagenrl.cluster.records import MetricsRow, ObjectiveRow
-from metagenrl.cluster.run_records import SystemRow
+from metagenrl.runs.rows import MetricsRow, ObjectiveRow
+from metagenrl.runs.run_records import SystemRow
 from metagenrl.cluster.tracked_keys import find_key, prometheus_metric
 from metagenrl.cluster.tracked_values import ValueTable
 from ray.util.metrics import Gauge

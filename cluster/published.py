@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from metagenrl.cluster.config import TrainConfig
-from metagenrl.cluster.metrics import METRICS_FILE
-from metagenrl.cluster.records import AgentRow, EventRow, ObjectiveRow, Row, from_line
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.metrics_file import METRICS_FILE
+from metagenrl.runs.rows import AgentRow, EventRow, ObjectiveRow, Row, from_line
 from metagenrl.cluster.status import RunStatus
 
 _STATES = ("restarted", "failed", "late")

@@ -17,7 +17,7 @@ from typing import Any
 import ray
 from metagenrl.agents.member import MemberConfig
 from metagenrl.cluster.agent_actor import AgentActor, RoundOrder
-from metagenrl.cluster.config import available_cores
+from metagenrl.runs.config.train import available_cores
 from metagenrl.cluster.engine import (
     AgentLost,
     Completed,

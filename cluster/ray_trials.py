@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from metagenrl.cluster.trainee_job import TraineeJob
+from metagenrl.runs.agent_job import TraineeJob
 from metagenrl.cluster.trainee_pool import Ended
 from metagenrl.base.files.atomic import write_atomic
 from ray import ObjectRef

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from metagenrl.cluster.config import TrainConfig, UsageError
-from metagenrl.cluster.config_io import build, load_mapping
+from metagenrl.runs.config.train import TrainConfig, UsageError
+from metagenrl.runs.config.yaml import build, load_mapping
 from metagenrl.cluster.control import Mailbox, Remote
-from metagenrl.cluster.control_config import RunReference
-from metagenrl.cluster.run_folder import IDENTITY_FILE
+from metagenrl.runs.config.reference import RunReference
+from metagenrl.runs.folder import IDENTITY_FILE
 from metagenrl.cluster.stores import check_store
 from metagenrl.cluster.validate import CONFIG_FILE
 from metagenrl.base.files.atomic import write_atomic

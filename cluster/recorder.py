@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 from metagenrl.agents.member import MemberReport
-from metagenrl.cluster.config import TrainConfig
+from metagenrl.runs.config.train import TrainConfig
 from metagenrl.cluster.exchange import Exchange, Gradient
 from metagenrl.cluster.intervals import IntervalAccumulator, Moment
 from metagenrl.cluster.live import LiveView
-from metagenrl.cluster.metrics import METRICS_FILE, MetricsWriter
-from metagenrl.cluster.rate import RateMeter
-from metagenrl.cluster.records import EventRow, MetricsRow, ObjectiveRow, objective_row
+from metagenrl.runs.metrics_file import METRICS_FILE, MetricsWriter
+from metagenrl.runs.rate import RateMeter
+from metagenrl.runs.rows import EventRow, MetricsRow, ObjectiveRow, objective_row
 from metagenrl.cluster.round_report import report_of
-from metagenrl.cluster.run_folder import RunIdentity
+from metagenrl.runs.folder import RunIdentity
 from metagenrl.cluster.snapshots import SnapshotKeeper
 from metagenrl.cluster.status import RunStatus
 from metagenrl.cluster.system import SystemMeter

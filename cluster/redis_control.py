@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from metagenrl.cluster.config_io import build
+from metagenrl.runs.config.yaml import build
 from metagenrl.cluster.control import Answer, PopulationStatus, Request
 from metagenrl.objective_server.redis_link import Client, RedisLink, connect, one_line
 from metagenrl.objective_server.redis_snapshots import key

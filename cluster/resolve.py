@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from metagenrl.cluster.command_line import Source, parse, parse_with_source
-from metagenrl.cluster.config import ShowConfig, TrainConfig, UsageError, WorkspaceConfig
-from metagenrl.cluster.config_io import build, load_mapping, merge, to_dict
-from metagenrl.cluster.control_config import RunReference
+from metagenrl.runs.config.train import ShowConfig, TrainConfig, UsageError, WorkspaceConfig
+from metagenrl.runs.config.yaml import build, load_mapping, merge, to_dict
+from metagenrl.runs.config.reference import RunReference
 from metagenrl.cluster.epg_command import epg_test_config
-from metagenrl.cluster.evaluation_config import RANDOM_OBJECTIVE, BaselineConfig, MetaTestConfig
+from metagenrl.runs.config.lone_agents import RANDOM_OBJECTIVE, BaselineConfig, MetaTestConfig
 from metagenrl.cluster.meta_learned import meta_learned
-from metagenrl.cluster.presets import DEFAULT_PRESET, PRESETS
+from metagenrl.runs.config.presets import DEFAULT_PRESET, PRESETS
 from metagenrl.cluster.validate import (
     CONFIG_FILE,
     check_is_run,

@@ -20,7 +20,7 @@ from metagenrl.agents.trials import Trial, TrialView, input_size
 from metagenrl.cluster.policies import policy_folders, read_policy
 from metagenrl.cluster.rllib_policy import NetworkShape, PpoPolicy
 from metagenrl.cluster.rllib_ppo import PpoRun, RllibPpo, frozen_policy
-from metagenrl.cluster.trainee_job import TraineeJob
+from metagenrl.runs.agent_job import TraineeJob
 
 
 class Rl2Agent(RllibPpo):

@@ -7,7 +7,7 @@ from typing import Any
 
 import gymnasium
 from metagenrl.cluster.rllib_policy import FILTER_BOUND, NetworkShape
-from metagenrl.learner.baseline_hyperparams import PpoConfig
+from metagenrl.runs.config.baselines import PpoConfig
 from metagenrl.learner.types import Array
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.connectors.env_to_module import MeanStdFilter

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from metagenrl.agents.member import MemberConfig, first_life
-from metagenrl.cluster.config import TrainConfig
+from metagenrl.runs.config.train import TrainConfig
 
 Condition = Literal["starting", "idle", "busy", "failed", "done", "left"]
 

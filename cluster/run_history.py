@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from metagenrl.cluster.mean_series import MeanSeries
-from metagenrl.cluster.metrics import METRICS_FILE, iter_rows
+from metagenrl.runs.metrics_file import METRICS_FILE, iter_rows
 from metagenrl.cluster.population_curves import ReturnsOverLives, ReturnsOverSteps
-from metagenrl.cluster.records import AgentRow, EvaluationRow, EventRow, MetricsRow, ObjectiveRow
-from metagenrl.cluster.run_records import HeldOutRow, SystemRow
+from metagenrl.runs.rows import AgentRow, EvaluationRow, EventRow, MetricsRow, ObjectiveRow
+from metagenrl.runs.run_records import HeldOutRow, SystemRow
 
 ROUTINE = frozenset({"checkpoint", "rebirth"})
 """Events that are part of every run; the others are faults."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from metagenrl.cluster.config import UsageError
+from metagenrl.runs.config.train import UsageError
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 from rich.console import Console
 from rich.table import Table

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from metagenrl.cluster.config import TrainConfig
-from metagenrl.cluster.config_io import to_dict
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.config.yaml import to_dict
 from metagenrl.cluster.intervals import Moment
-from metagenrl.cluster.records import MetricsRow
-from metagenrl.cluster.run_records import SnapshotRow
+from metagenrl.runs.rows import MetricsRow
+from metagenrl.runs.run_records import SnapshotRow
 from metagenrl.cluster.stores import open_store
 from metagenrl.objective_server.find import snapshot_path
 from metagenrl.objective_server.messages import Broadcast

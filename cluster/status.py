@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from metagenrl.cluster.rate import duration, seconds_left
-from metagenrl.cluster.records import AgentRow
+from metagenrl.runs.rate import duration, seconds_left
+from metagenrl.runs.rows import AgentRow
 
 
 @dataclass(frozen=True)

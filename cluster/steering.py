@@ -6,7 +6,7 @@ import logging
 import time
 from pathlib import Path
 
-from metagenrl.cluster.config import TrainConfig
+from metagenrl.runs.config.train import TrainConfig
 from metagenrl.cluster.control import Condition, ControlDesk, PopulationStatus, Request
 from metagenrl.cluster.departures import Departures
 from metagenrl.cluster.engine import AgentLost

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from metagenrl.cluster.config import UsageError
+from metagenrl.runs.config.train import UsageError
 from metagenrl.objective_server.config import ServerConfig
 from metagenrl.objective_server.optimizer import CosineDecay
 from metagenrl.objective_server.server import ObjectiveServer

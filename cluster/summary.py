@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from metagenrl.cluster.config_io import from_yaml
+from metagenrl.runs.config.yaml import from_yaml
 from metagenrl.cluster.curves import CURVES_FILE, draw_summary
 from metagenrl.cluster.evaluations import summary_table
 from metagenrl.cluster.validate import CONFIG_FILE

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import psutil
 from metagenrl.cluster.intervals import Moment
-from metagenrl.cluster.run_records import SystemRow
+from metagenrl.runs.run_records import SystemRow
 
 INTERVAL = 30.0
 """Seconds between two rows: looking at every process takes some 10 ms."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from metagenrl.cluster.records import MetricsRow
-from metagenrl.cluster.run_records import ScoreRow, SnapshotRow
+from metagenrl.runs.rows import MetricsRow
+from metagenrl.runs.run_records import ScoreRow, SnapshotRow
 from metagenrl.cluster.tracked_keys import find_key
 from metagenrl.cluster.tracked_values import Values
 from tensorboardX import SummaryWriter

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metagenrl.cluster.algorithms import TRAITS
-from metagenrl.cluster.config import UsageError
-from metagenrl.cluster.epg_options import is_epg
-from metagenrl.cluster.evaluation_config import RANDOM_OBJECTIVE, BaselineConfig, MetaTestConfig
+from metagenrl.runs.config.algorithms import TRAITS
+from metagenrl.runs.config.train import UsageError
+from metagenrl.runs.config.epg import is_epg
+from metagenrl.runs.config.lone_agents import RANDOM_OBJECTIVE, BaselineConfig, MetaTestConfig
 from metagenrl.cluster.meta_learned import MetaLearned, meta_learned, padding_of
 from metagenrl.cluster.policies import policy_folders
-from metagenrl.cluster.trainee_job import ObjectiveChoice, Rule
+from metagenrl.runs.agent_job import ObjectiveChoice, Rule
 from metagenrl.base.files.atomic import write_atomic
 from metagenrl.objective_server.find import find_snapshot
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Protocol, TextIO
 
 from metagenrl.cluster.command_line import parse
-from metagenrl.cluster.config import StoreOption
-from metagenrl.cluster.config_io import build
+from metagenrl.runs.config.train import StoreOption
+from metagenrl.runs.config.yaml import build
 from metagenrl.cluster.control import Remote
-from metagenrl.cluster.control_config import RunReference
+from metagenrl.runs.config.reference import RunReference
 from metagenrl.cluster.published import PublishedStatus, Sighting
-from metagenrl.cluster.rate import duration
+from metagenrl.runs.rate import duration
 from metagenrl.cluster.reach import reach
 from metagenrl.cluster.status import status_line
 from metagenrl.cluster.validate import training_config

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from metagenrl.cluster.mean_steps import MeanSteps
-from metagenrl.cluster.records import AgentRow, EventRow, MetricsRow, ObjectiveRow
-from metagenrl.cluster.run_records import GIVEN_UP, HeldOutRow, ScoreRow, SystemRow
+from metagenrl.runs.rows import AgentRow, EventRow, MetricsRow, ObjectiveRow
+from metagenrl.runs.run_records import GIVEN_UP, HeldOutRow, ScoreRow, SystemRow
 from metagenrl.cluster.tracked_keys import AXIS, WAITING
 
 Values = dict[str, float]

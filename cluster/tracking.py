@@ -10,10 +10,10 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from metagenrl.cluster.config import TrainConfig
-from metagenrl.cluster.config_io import to_dict
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.config.yaml import to_dict
 from metagenrl.cluster.follower_job import FollowerJob
-from metagenrl.cluster.records import MetricsRow
+from metagenrl.runs.rows import MetricsRow
 from metagenrl.cluster.tracker_process import CLOSE_SECONDS, TrackerProcess
 
 if TYPE_CHECKING:  # Ray: only where the engine is

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from metagenrl.agents.seeding import draw_torch_seed
-from metagenrl.cluster.trainee_job import ObjectiveChoice
+from metagenrl.runs.agent_job import ObjectiveChoice
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 from metagenrl.learner.objective_net import ObjectiveNet, initial_alpha
 from metagenrl.learner.objectives import CriticObjective, Learned, Objective, Reinforce

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metagenrl.base.job_process import start_process
-from metagenrl.cluster.trainee_job import TraineeJob
+from metagenrl.runs.agent_job import TraineeJob
 
 WORKER = "metagenrl.cluster.trainee_worker"
 _POLL_SECONDS = 0.2

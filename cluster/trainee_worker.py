@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable
 
 from metagenrl.cluster.policies import write_policy
-from metagenrl.cluster.records import EvaluationRow
-from metagenrl.cluster.seed_rows import EpisodeRow, RowFile
-from metagenrl.cluster.trainee_job import TraineeJob
+from metagenrl.runs.rows import EvaluationRow
+from metagenrl.runs.agent_files import EpisodeRow, RowFile
+from metagenrl.runs.agent_job import TraineeJob
 from metagenrl.cluster.trainees import LeavesPolicy, make_agent
 from metagenrl.cluster.watchdog import watched
 from metagenrl.base.process import settle

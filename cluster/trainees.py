@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 from metagenrl.agents.rollout import Episode
-from metagenrl.cluster.trainee_job import Rule, TraineeJob
+from metagenrl.runs.agent_job import Rule, TraineeJob
 
 
 class TrainedAgent(Protocol):

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import torch
 from metagenrl.cluster.cohorts import computing_of
-from metagenrl.cluster.config import TrainConfig, available_cores
+from metagenrl.runs.config.train import TrainConfig, available_cores
 from metagenrl.cluster.control import ControlDesk
 from metagenrl.cluster.engine import Engine, InProcessEngine
 from metagenrl.cluster.held_out import HeldOut
-from metagenrl.cluster.hints import resume_command
+from metagenrl.runs.hints import resume_command
 from metagenrl.cluster.hosts import Hosts, States, cpus_of, hosts_of, refuse, trials_of
 from metagenrl.cluster.inprocess_cohorts import InProcessCohortEngine
 from metagenrl.cluster.population import Population
 from metagenrl.cluster.reach import open_mailbox
 from metagenrl.cluster.recorder import Recorder
 from metagenrl.cluster.roster import Roster
-from metagenrl.cluster.run_folder import Checkpoints, log_to, open_run
+from metagenrl.runs.folder import Checkpoints, log_to, open_run
 from metagenrl.cluster.steering import Steering
 from metagenrl.cluster.stores import deliver_rest, open_server, open_store
 from metagenrl.learner.objective_net import initial_alpha

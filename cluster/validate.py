@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from metagenrl.cluster.algorithms import TRAITS
-from metagenrl.cluster.config import ShowConfig, TrainConfig, UsageError, WorkspaceConfig
-from metagenrl.cluster.config_io import build, load_mapping, to_dict
-from metagenrl.cluster.evaluation_config import RANDOM_OBJECTIVE, BaselineConfig, MetaTestConfig
+from metagenrl.runs.config.algorithms import TRAITS
+from metagenrl.runs.config.train import ShowConfig, TrainConfig, UsageError, WorkspaceConfig
+from metagenrl.runs.config.yaml import build, load_mapping, to_dict
+from metagenrl.runs.config.lone_agents import RANDOM_OBJECTIVE, BaselineConfig, MetaTestConfig
 from metagenrl.cluster.stores import check_store
 from metagenrl.learner.hyperparams import ObjectiveConfig
 

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 from metagenrl.cluster.follower_job import FollowerJob
-from metagenrl.cluster.records import AgentRow, MetricsRow
-from metagenrl.cluster.run_records import ScoreRow, SnapshotRow
+from metagenrl.runs.rows import AgentRow, MetricsRow
+from metagenrl.runs.run_records import ScoreRow, SnapshotRow
 from metagenrl.cluster.tracked_keys import AXIS, HELD_OUT_AXIS, WAITING
 from metagenrl.cluster.tracked_values import Values, by_agent
 from metagenrl.cluster.wandb_account import wandb_id

@@ -8,9 +8,9 @@ from typing import Any
 
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
-from metagenrl.cluster.config import TrainConfig, UsageError, WorkspaceConfig
-from metagenrl.cluster.config_io import from_yaml
-from metagenrl.cluster.run_folder import IDENTITY_FILE
+from metagenrl.runs.config.train import TrainConfig, UsageError, WorkspaceConfig
+from metagenrl.runs.config.yaml import from_yaml
+from metagenrl.runs.folder import IDENTITY_FILE
 from metagenrl.cluster.tracked_keys import AXIS, HELD_OUT_AXIS
 from metagenrl.cluster.tracked_values import label
 from metagenrl.cluster.validate import CONFIG_FILE

@@ -19,7 +19,7 @@ import numpy as np
 from jobs import Job, run_all
 from metagenrl.cluster.curves import draw_meta_test
 from metagenrl.cluster.evaluations import Estimate, mean_interval, read_curves
-from metagenrl.cluster.seed_rows import merge_evaluations
+from metagenrl.runs.agent_files import merge_evaluations
 from report import machine
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from metagenrl.cluster.config import TrainConfig
-from metagenrl.cluster.config_io import build, load_mapping
-from metagenrl.cluster.metrics import Metrics, read_metrics
-from metagenrl.cluster.run_folder import IDENTITY_FILE
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.config.yaml import build, load_mapping
+from metagenrl.runs.metrics_file import Metrics, read_metrics
+from metagenrl.runs.folder import IDENTITY_FILE
 from metagenrl.cluster.stores import open_store
 from metagenrl.cluster.training import learning_rate
 from metagenrl.objective_server.redis_store import RedisStore

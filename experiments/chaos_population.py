@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 from chaos_redis import RedisServer
-from metagenrl.cluster.metrics import METRICS_FILE, read_metrics
+from metagenrl.runs.metrics_file import METRICS_FILE, read_metrics
 from metagenrl.base.files.checkpoint_folder import newest_complete
 from ray.cluster_utils import Cluster
 

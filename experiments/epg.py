@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from jobs import Job, run_all
 from metagenrl.cluster.evaluations import mean_interval
-from metagenrl.cluster.metrics import read_metrics
+from metagenrl.runs.metrics_file import read_metrics
 from report import machine
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -26,7 +26,7 @@ import matplotlib
 import numpy as np
 import psutil
 import ray
-from metagenrl.cluster.metrics import read_metrics
+from metagenrl.runs.metrics_file import read_metrics
 from ray._private.internal_api import node_stats
 from ray.cluster_utils import Cluster
 

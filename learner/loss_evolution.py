@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from metagenrl.learner.adam import Adam
-from metagenrl.learner.epg_config import EvolutionConfig
+from metagenrl.runs.config.epg_config import EvolutionConfig
 from metagenrl.learner.evolution import (
     Array32,
     centered_ranks,

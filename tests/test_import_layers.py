@@ -49,13 +49,13 @@ def test_contracts_are_kept(tmp_path: Path) -> None:
         ),
         (
             "objective_server_bad",
-            "import metagenrl.cluster.config",
-            "metagenrl.objective_server.bad -> metagenrl.cluster.config",
+            "import metagenrl.runs.config.train",
+            "metagenrl.objective_server.bad -> metagenrl.runs.config.train",
         ),
         ("agents_bad", "import ray.rllib", "metagenrl.agents.bad -> ray"),
         ("learner_bad", "import gymnasium", "metagenrl.learner.bad -> gymnasium"),
         ("cluster_bad", "import wandb", "metagenrl.cluster.bad -> wandb"),
-        ("cluster_metrics", "import wandb", "metagenrl.cluster.metrics -> wandb"),
+        ("cluster_metrics", "import wandb", "metagenrl.runs.metrics_file -> wandb"),
     ],
 )
 def test_a_violation_is_found(tmp_path: Path, module: str, line: str, complaint: str) -> None:

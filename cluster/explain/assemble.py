@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from metagenrl.cluster.config import TrainConfig
-from metagenrl.cluster.config_io import build, from_yaml
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.config.yaml import build, from_yaml
 from metagenrl.cluster.explain.command import ExplainConfig
 from metagenrl.cluster.explain.findings import Findings, find_out, in_short
 from metagenrl.cluster.explain.pictures import draw_findings
 from metagenrl.cluster.explain.trajectories import AgentSamples, new_samples, stored_samples
 from metagenrl.cluster.explain.words import describe
-from metagenrl.cluster.presets import PRESETS
+from metagenrl.runs.config.presets import PRESETS
 from metagenrl.cluster.training import first_alpha
 from metagenrl.cluster.validate import CONFIG_FILE
 from metagenrl.learner.hyperparams import ObjectiveConfig

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from metagenrl.cluster.command_line import parse
-from metagenrl.cluster.config import UsageError
-from metagenrl.cluster.config_io import build
-from metagenrl.cluster.presets import DEFAULT_PRESET, PresetName
+from metagenrl.runs.config.train import UsageError
+from metagenrl.runs.config.yaml import build
+from metagenrl.runs.config.presets import DEFAULT_PRESET, PresetName
 from metagenrl.cluster.resolve import run_of
 from metagenrl.cluster.validate import check_environment_of, check_writable
 from metagenrl.learner.hyperparams import require

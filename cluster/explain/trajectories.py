@@ -13,8 +13,8 @@ import torch
 from metagenrl.agents.actor_critic import ActorCritic
 from metagenrl.agents.replay import ReplayBuffer
 from metagenrl.agents.trainee import Trainee, TraineeConfig
-from metagenrl.cluster.config import TrainConfig, UsageError
-from metagenrl.cluster.run_folder import CHECKPOINTS, agent_part
+from metagenrl.runs.config.train import TrainConfig, UsageError
+from metagenrl.runs.folder import CHECKPOINTS, agent_part
 from metagenrl.learner.evaluation import PolicyEvaluation
 from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.learner.objectives import Objective

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metagenrl.cluster.command_line import parse
-from metagenrl.cluster.config import UsageError
-from metagenrl.cluster.config_io import build
+from metagenrl.runs.config.train import UsageError
+from metagenrl.runs.config.yaml import build
 from metagenrl.cluster.validate import check_writable
 from metagenrl.learner.hyperparams import require
 from tyro.conf import Positional

@@ -6,9 +6,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from metagenrl.cluster.config import TrainConfig
-from metagenrl.cluster.config_io import to_dict, to_yaml
-from metagenrl.cluster.rate import duration
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.config.yaml import to_dict, to_yaml
+from metagenrl.runs.rate import duration
 from metagenrl.cluster.report.contents import Section, Table, brief, texts
 from metagenrl.cluster.report.discover import Runs
 from metagenrl.cluster.report.variants import computes

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metagenrl.cluster.config import TrainConfig
-from metagenrl.cluster.config_io import build, load_mapping
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.config.yaml import build, load_mapping
 from metagenrl.cluster.evaluations import EVALUATIONS_FILE
-from metagenrl.cluster.metrics import iter_rows
-from metagenrl.cluster.records import EvaluationRow
-from metagenrl.cluster.run_folder import IDENTITY_FILE, RunIdentity
-from metagenrl.cluster.seed_rows import evaluations
+from metagenrl.runs.metrics_file import iter_rows
+from metagenrl.runs.rows import EvaluationRow
+from metagenrl.runs.folder import IDENTITY_FILE, RunIdentity
+from metagenrl.runs.agent_files import evaluations
 from metagenrl.cluster.tested_objective import FACTS_FILE
 from metagenrl.cluster.validate import CONFIG_FILE
 

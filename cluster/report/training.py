@@ -6,7 +6,7 @@ import functools
 
 from metagenrl.cluster.curves import meta_block, population_blocks, series_panel
 from metagenrl.cluster.figures import Block
-from metagenrl.cluster.rate import duration
+from metagenrl.runs.rate import duration
 from metagenrl.cluster.report.contents import Fact, Facts, Picture, Section, Table, texts
 from metagenrl.cluster.report.discover import TrainRun
 from metagenrl.cluster.run_history import ROUTINE, RunHistory

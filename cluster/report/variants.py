@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from metagenrl.cluster.config_io import to_dict
+from metagenrl.runs.config.yaml import to_dict
 from metagenrl.cluster.report.discover import TrainRun
 from metagenrl.cluster.validate import RESUME_MAY_CHANGE, leaves
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from metagenrl.agents.epg import EpgAgent
 from metagenrl.agents.epg_inner_loop import InnerLoop, run_inner_loop
-from metagenrl.learner.epg_config import EpgConfig, EvolutionConfig
+from metagenrl.runs.config.epg_config import EpgConfig, EvolutionConfig
 from metagenrl.learner.epg_loss import LossNet, initial_loss_parameters
 from metagenrl.learner.loss_evolution import LossEvolution
 from numpy.typing import NDArray

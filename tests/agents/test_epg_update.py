@@ -5,7 +5,7 @@ import pytest
 import torch
 from metagenrl.agents.epg_experience import Experience, Transition
 from metagenrl.agents.epg_update import UpdateLoss
-from metagenrl.learner.epg_config import EpgConfig
+from metagenrl.runs.config.epg_config import EpgConfig
 from metagenrl.learner.epg_loss import LossNet, initial_loss_parameters
 from metagenrl.learner.epg_networks import EpgNetworks
 from metagenrl.learner.ppo_loss import advantages, ppo_loss

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from metagenrl.agents.reinforce import ReinforceAgent, ReinforceConfig
-from metagenrl.learner.baseline_hyperparams import OnPolicyConfig
+from metagenrl.runs.config.baselines import OnPolicyConfig
 from metagenrl.learner.hyperparams import AgentConfig
 from torch import nn
 

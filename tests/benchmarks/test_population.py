@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from metagenrl.cluster.presets import PRESETS
+from metagenrl.runs.config.presets import PRESETS
 
 from benchmarks import population
 from benchmarks.population import PopulationOptions, in_own_process, population_config

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from metagenrl.cluster.config import TrainConfig
-from metagenrl.cluster.config_io import to_dict, to_yaml
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.config.yaml import to_dict, to_yaml
 from metagenrl.cluster.main import main
 from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot, Origin

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from metagenrl.cluster.algorithms import TRAITS, Algorithm
-from metagenrl.cluster.evaluation_config import BaselineConfig
+from metagenrl.runs.config.algorithms import TRAITS, Algorithm
+from metagenrl.runs.config.lone_agents import BaselineConfig
 from metagenrl.cluster.main import main
-from metagenrl.cluster.trainee_job import agent_for
+from metagenrl.runs.agent_job import agent_for
 from metagenrl.learner.hyperparams import AgentConfig
 
 Refusal = Callable[[str], str]

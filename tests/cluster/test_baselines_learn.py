@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from metagenrl.cluster.trainee_job import ObjectiveChoice, Rule, TraineeJob, agent_for
+from metagenrl.runs.agent_job import ObjectiveChoice, Rule, TraineeJob, agent_for
 from metagenrl.cluster.trainees import TrainedAgent, make_agent
 from metagenrl.learner.hyperparams import AgentConfig
 

@@ -11,8 +11,8 @@ import numpy as np
 import psutil
 import pytest
 from metagenrl.cluster.cohorts import cohort_plan
-from metagenrl.cluster.config import TrainConfig
-from metagenrl.cluster.metrics import read_metrics
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.metrics_file import read_metrics
 from metagenrl.objective_server.find import find_snapshot
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from metagenrl.cluster.config import TrainConfig
-from metagenrl.cluster.config_io import to_dict
-from metagenrl.cluster.evaluation_config import BaselineConfig, MetaTestConfig
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.config.yaml import to_dict
+from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
 from metagenrl.cluster.main import main
-from metagenrl.cluster.presets import PRESETS
+from metagenrl.runs.config.presets import PRESETS
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 
 ENVS = ["--envs", "Pendulum-v1"]

@@ -13,7 +13,7 @@ import yaml
 from metagenrl.cluster.comparison import ALL, Comparison, Line, compare
 from metagenrl.cluster.comparison_runs import comparable, read_rows
 from metagenrl.cluster.main import main
-from metagenrl.cluster.records import EvaluationRow, to_line
+from metagenrl.runs.rows import EvaluationRow, to_line
 
 Store = Callable[..., Path]
 Finals = Sequence[float | None]

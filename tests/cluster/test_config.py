@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import yaml
-from metagenrl.cluster.config import ServerOptions, TrainConfig, UsageError
-from metagenrl.cluster.config_io import build, from_yaml, leaf_names, merge, to_dict, to_yaml
-from metagenrl.cluster.evaluation_config import BaselineConfig, MetaTestConfig
-from metagenrl.cluster.presets import PRESETS
+from metagenrl.runs.config.train import ServerOptions, TrainConfig, UsageError
+from metagenrl.runs.config.yaml import build, from_yaml, leaf_names, merge, to_dict, to_yaml
+from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
+from metagenrl.runs.config.presets import PRESETS
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from metagenrl.cluster.config import TrainConfig
+from metagenrl.runs.config.train import TrainConfig
 from metagenrl.cluster.main import main
-from metagenrl.cluster.metrics import read_metrics
-from metagenrl.cluster.run_folder import open_run
+from metagenrl.runs.metrics_file import read_metrics
+from metagenrl.runs.folder import open_run
 from metagenrl.objective_server.find import find_snapshot, snapshot_versions
 from metagenrl.objective_server.redis_link import RedisLink
 from metagenrl.objective_server.redis_store import RedisStore

@@ -21,12 +21,12 @@ from metagenrl.cluster.evaluations import (
 from metagenrl.cluster.figures import NEUTRAL, Block
 from metagenrl.cluster.mean_series import MeanSeries
 from metagenrl.cluster.meta_test_panels import meta_test_block
-from metagenrl.cluster.metrics import METRICS_FILE, MetricsWriter
+from metagenrl.runs.metrics_file import METRICS_FILE, MetricsWriter
 from metagenrl.cluster.population_curves import (
     ReturnsOverLives,
     population_returns,
 )
-from metagenrl.cluster.records import AgentRow, EvaluationRow, ObjectiveRow
+from metagenrl.runs.rows import AgentRow, EvaluationRow, ObjectiveRow
 
 ROW = AgentRow(
     time=1.0, round=1, version=1, agent=0, env="E", incarnation=0, steps=0, life=0, life_steps=0,

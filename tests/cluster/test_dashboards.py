@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from metagenrl.cluster.config import TrainConfig
+from metagenrl.runs.config.train import TrainConfig
 from metagenrl.cluster.grafana import PANELS, dashboard
-from metagenrl.cluster.held_out_config import HeldOutOptions
+from metagenrl.runs.config.held_out import HeldOutOptions
 from metagenrl.cluster.main import main
 from metagenrl.cluster.tracked_keys import KEYS, find_key
 from metagenrl.cluster.wandb_account import wandb_id

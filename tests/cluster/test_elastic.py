@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from metagenrl.cluster import training
-from metagenrl.cluster.config import TrainConfig
+from metagenrl.runs.config.train import TrainConfig
 from metagenrl.cluster.control import Answer, ControlDesk, Request
-from metagenrl.cluster.metrics import Metrics, read_metrics
-from metagenrl.cluster.presets import PRESETS
-from metagenrl.cluster.run_folder import Checkpoints
+from metagenrl.runs.metrics_file import Metrics, read_metrics
+from metagenrl.runs.config.presets import PRESETS
+from metagenrl.runs.folder import Checkpoints
 from metagenrl.objective_server.agent_table import agents_of
 from metagenrl.base.files.checkpoint_folder import read_folder
 from metagenrl.objective_server.find import find_snapshot

@@ -13,9 +13,9 @@ import psutil
 import pytest
 import torch
 import yaml
-from metagenrl.cluster.config import TrainConfig
-from metagenrl.cluster.config_io import to_dict, to_yaml
-from metagenrl.cluster.evaluation_config import BaselineConfig
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.config.yaml import to_dict, to_yaml
+from metagenrl.runs.config.lone_agents import BaselineConfig
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 from metagenrl.learner.objective_net import initial_alpha
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot

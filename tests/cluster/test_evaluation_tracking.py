@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from metagenrl.cluster.config_io import to_yaml
-from metagenrl.cluster.evaluation_config import BaselineConfig
+from metagenrl.runs.config.yaml import to_yaml
+from metagenrl.runs.config.lone_agents import BaselineConfig
 from metagenrl.cluster.evaluation_tracking import (
     evaluation_values,
     log_evaluation,
     track_evaluation,
 )
-from metagenrl.cluster.records import EvaluationRow, to_line
+from metagenrl.runs.rows import EvaluationRow, to_line
 from metagenrl.cluster.tracked_keys import find_key
 
 pytestmark = pytest.mark.usefixtures("no_account")

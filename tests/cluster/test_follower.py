@@ -9,16 +9,17 @@ from typing import IO, Any
 
 import psutil
 import pytest
-from metagenrl.cluster import follower, line_reader
-from metagenrl.cluster.config import TrainConfig
+from metagenrl.cluster import follower
+from metagenrl.runs import follow_file
+from metagenrl.runs.config.train import TrainConfig
 from metagenrl.cluster.follower import Follower
 from metagenrl.cluster.follower_job import FollowerJob
-from metagenrl.cluster.line_reader import LineReader
-from metagenrl.cluster.metrics import METRICS_FILE, MetricsWriter
-from metagenrl.cluster.records import AgentRow, EventRow, MetricsRow, ObjectiveRow, to_line
-from metagenrl.cluster.run_records import ScoreRow, SnapshotRow
+from metagenrl.runs.follow_file import LineReader
+from metagenrl.runs.metrics_file import METRICS_FILE, MetricsWriter
+from metagenrl.runs.rows import AgentRow, EventRow, MetricsRow, ObjectiveRow, to_line
+from metagenrl.runs.run_records import ScoreRow, SnapshotRow
 from metagenrl.cluster.tracking import Tracking
-from metagenrl.cluster.tracking_config import TrackingOptions
+from metagenrl.runs.config.tracking_config import TrackingOptions
 
 AGENT = AgentRow(
     time=1.0, round=10, version=10, agent=0, env="E", incarnation=0, steps=20, life=0,
@@ -101,7 +102,7 @@ def test_versions_are_thinned_out_and_nothing_else_is(tmp_path: Path) -> None:
     path.write_text("".join(map(to_line, [*rows, EventRow(1.0, 9, "late", 1, "x")])))
     found = LineReader(path).new_rows()
     versions = [row.version for row in found if isinstance(row, ObjectiveRow)]
-    assert versions == [line_reader.OBJECTIVE_EVERY, 2 * line_reader.OBJECTIVE_EVERY]
+    assert versions == [follow_file.OBJECTIVE_EVERY, 2 * follow_file.OBJECTIVE_EVERY]
     assert len(found) == 3
 
 

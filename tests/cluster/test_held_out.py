@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 from metagenrl.cluster import held_out as held_out_module
-from metagenrl.cluster.config import TrainConfig
-from metagenrl.cluster.config_io import to_dict
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.config.yaml import to_dict
 from metagenrl.cluster.held_out import HeldOut
-from metagenrl.cluster.held_out_config import HeldOutOptions
+from metagenrl.runs.config.held_out import HeldOutOptions
 from metagenrl.cluster.held_out_trials import FIRST_SEED, NICENESS, kept_candidates, mean_return
 from metagenrl.cluster.intervals import Moment
-from metagenrl.cluster.metrics import METRICS_FILE, MetricsWriter, read_metrics
-from metagenrl.cluster.records import EvaluationRow, to_line
-from metagenrl.cluster.trainee_job import TraineeJob
+from metagenrl.runs.metrics_file import METRICS_FILE, MetricsWriter, read_metrics
+from metagenrl.runs.rows import EvaluationRow, to_line
+from metagenrl.runs.agent_job import TraineeJob
 from metagenrl.cluster.trainee_pool import Ended
 from metagenrl.objective_server.find import find_snapshot, read_best, snapshot_path
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot

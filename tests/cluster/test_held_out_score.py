@@ -1,7 +1,7 @@
 """Which version is best, by hand."""
 
 import pytest
-from metagenrl.cluster.held_out_config import HeldOutOptions
+from metagenrl.runs.config.held_out import HeldOutOptions
 from metagenrl.cluster.held_out_score import metric, standing
 from metagenrl.learner.hyperparams import AgentConfig
 

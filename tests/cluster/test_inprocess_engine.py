@@ -9,7 +9,7 @@ from metagenrl.agents.member import Member
 from metagenrl.cluster import engine as module
 from metagenrl.cluster.engine import Completed, InProcessEngine, Lost
 from metagenrl.cluster.hosts import hosts_of
-from metagenrl.cluster.presets import PRESETS
+from metagenrl.runs.config.presets import PRESETS
 from metagenrl.cluster.roster import Roster
 from metagenrl.cluster.training import engine_of, prepare_store
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from metagenrl.cluster.live import LINE_INTERVAL, LiveView, RunStatus
 from metagenrl.cluster.live_table import render
-from metagenrl.cluster.rate import RateMeter, duration, seconds_left
-from metagenrl.cluster.records import AgentRow
+from metagenrl.runs.rate import RateMeter, duration, seconds_left
+from metagenrl.runs.rows import AgentRow
 from metagenrl.cluster.status import number, status_line
 from rich.console import Console
 

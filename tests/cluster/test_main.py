@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from metagenrl.cluster.command_line import accepted_flags
-from metagenrl.cluster.config import TrainConfig, UsageError
-from metagenrl.cluster.config_io import to_yaml
-from metagenrl.cluster.evaluation_config import BaselineConfig, MetaTestConfig
+from metagenrl.runs.config.train import TrainConfig, UsageError
+from metagenrl.runs.config.yaml import to_yaml
+from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
 from metagenrl.cluster.main import main
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from metagenrl.cluster import metrics as metrics_module
-from metagenrl.cluster.metrics import METRICS_FILE, MetricsWriter, iter_rows, read_metrics
-from metagenrl.cluster.records import AgentRow, EventRow, ObjectiveRow, to_line
+from metagenrl.runs import metrics_file as metrics_module
+from metagenrl.runs.metrics_file import METRICS_FILE, MetricsWriter, iter_rows, read_metrics
+from metagenrl.runs.rows import AgentRow, EventRow, ObjectiveRow, to_line
 
 OBJECTIVE = ObjectiveRow(
     time=1.5, round=1, version=1, contributors=4, gradient_norm=0.5, update_norm=0.1,
@@ -57,8 +57,8 @@ def test_a_run_without_rows_has_none(tmp_path: Path) -> None:
 def test_sigkill_loses_no_row_that_was_written(path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from metagenrl.cluster.metrics import MetricsWriter\n"
-        "from metagenrl.cluster.records import EventRow\n"
+        "from metagenrl.runs.metrics_file import MetricsWriter\n"
+        "from metagenrl.runs.rows import EventRow\n"
         "MetricsWriter(Path(sys.argv[1])).write([EventRow(0.0, 5, 'x', None, '')])\n"
         "print('written', flush=True); time.sleep(60)"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from metagenrl.cluster.metrics import read_metrics
+from metagenrl.runs.metrics_file import read_metrics
 from metagenrl.objective_server.find import find_snapshot
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from metagenrl.cluster.config import TrainConfig
+from metagenrl.runs.config.train import TrainConfig
 from metagenrl.cluster.engine import Completed, Engine
 from metagenrl.cluster.hosts import Hosts
-from metagenrl.cluster.presets import PRESETS
+from metagenrl.runs.config.presets import PRESETS
 from metagenrl.cluster.roster import Roster
 from metagenrl.cluster.training import engine_of, prepare_store
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 from metagenrl.cluster.grafana import dashboard
-from metagenrl.cluster.records import AgentRow, MetricsRow, ObjectiveRow
-from metagenrl.cluster.run_records import HeldOutRow, ScoreRow, SystemRow
+from metagenrl.runs.rows import AgentRow, MetricsRow, ObjectiveRow
+from metagenrl.runs.run_records import HeldOutRow, ScoreRow, SystemRow
 from metagenrl.cluster.tracked_keys import KEYS
-from metagenrl.cluster.trainee_job import ObjectiveChoice, TraineeJob
+from metagenrl.runs.agent_job import ObjectiveChoice, TraineeJob
 from metagenrl.cluster.trainee_pool import Ended, TraineePool
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 from metagenrl.learner.objective_net import initial_alpha

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from metagenrl.cluster.config import TrainConfig
+from metagenrl.runs.config.train import TrainConfig
 from metagenrl.cluster.exchange import Exchange
-from metagenrl.cluster.metrics import read_metrics
+from metagenrl.runs.metrics_file import read_metrics
 from metagenrl.cluster.recorder import Recorder
-from metagenrl.cluster.run_folder import RunIdentity
+from metagenrl.runs.folder import RunIdentity
 from metagenrl.learner.types import AlphaGradient
 from metagenrl.objective_server.messages import Broadcast, Receipt, Totals
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot

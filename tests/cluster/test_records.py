@@ -4,7 +4,7 @@ import json
 import math
 
 import pytest
-from metagenrl.cluster.records import (
+from metagenrl.runs.rows import (
     AgentRow,
     EvaluationRow,
     EventRow,

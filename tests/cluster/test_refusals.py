@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from metagenrl.cluster.config import TrainConfig
+from metagenrl.runs.config.train import TrainConfig
 from metagenrl.cluster.main import main
 
 StoreRun = Callable[[TrainConfig], Path]

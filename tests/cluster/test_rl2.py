@@ -14,8 +14,8 @@ from metagenrl.cluster.policies import policy_folders, read_policy, write_policy
 from metagenrl.cluster.ppo import PpoAgent
 from metagenrl.cluster.rl2 import Rl2Agent, Rl2Tester, play_trials, rl2_agent
 from metagenrl.cluster.rllib_policy import PpoPolicy
-from metagenrl.cluster.trainee_job import ObjectiveChoice, TraineeJob
-from metagenrl.learner.baseline_hyperparams import OnPolicyConfig, PpoConfig, Rl2Config
+from metagenrl.runs.agent_job import ObjectiveChoice, TraineeJob
+from metagenrl.runs.config.baselines import OnPolicyConfig, PpoConfig, Rl2Config
 from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.objective_server.errors import CorruptFile
 

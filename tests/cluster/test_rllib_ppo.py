@@ -11,8 +11,8 @@ from metagenrl.agents.rollout import Episode
 from metagenrl.cluster.ppo import PpoAgent
 from metagenrl.cluster.rllib_policy import NetworkShape, ObservationFilter
 from metagenrl.cluster.rllib_ppo import PpoRun, RllibPpo, frozen_policy
-from metagenrl.cluster.trainee_job import ObjectiveChoice, TraineeJob
-from metagenrl.learner.baseline_hyperparams import OnPolicyConfig, PpoConfig
+from metagenrl.runs.agent_job import ObjectiveChoice, TraineeJob
+from metagenrl.runs.config.baselines import OnPolicyConfig, PpoConfig
 from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.base.files.checkpoint_folder import read_folder, write_folder
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from metagenrl.cluster.config import UsageError
-from metagenrl.cluster.config_io import to_dict
+from metagenrl.runs.config.train import UsageError
+from metagenrl.runs.config.yaml import to_dict
 from metagenrl.cluster.evaluate import meta_test
-from metagenrl.cluster.evaluation_config import BaselineConfig, MetaTestConfig
+from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
 from metagenrl.cluster.evaluation_summary import familiarity, mean_and_interval, summary
-from metagenrl.cluster.records import EvaluationRow
+from metagenrl.runs.rows import EvaluationRow
 from metagenrl.cluster.tested_objective import objective_of_baseline, objective_of_test
 from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.learner.objective_net import ObjectiveNet

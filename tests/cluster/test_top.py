@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from metagenrl.cluster.config import TrainConfig
-from metagenrl.cluster.config_io import to_yaml
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.config.yaml import to_yaml
 from metagenrl.cluster.control import Condition, PopulationStatus, Request
-from metagenrl.cluster.evaluation_config import BaselineConfig
-from metagenrl.cluster.metrics import METRICS_FILE, MetricsWriter
+from metagenrl.runs.config.lone_agents import BaselineConfig
+from metagenrl.runs.metrics_file import METRICS_FILE, MetricsWriter
 from metagenrl.cluster.published import PublishedStatus, RowFollower
-from metagenrl.cluster.records import AgentRow, EventRow, ObjectiveRow
+from metagenrl.runs.rows import AgentRow, EventRow, ObjectiveRow
 from metagenrl.cluster.status import RunStatus
 from metagenrl.cluster.top import SILENCE, AskedStatus, TopConfig, top
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from metagenrl.cluster.records import AgentRow, EventRow, ObjectiveRow
-from metagenrl.cluster.run_records import GIVEN_UP, HeldOutRow, ScoreRow, SystemRow
+from metagenrl.runs.rows import AgentRow, EventRow, ObjectiveRow
+from metagenrl.runs.run_records import GIVEN_UP, HeldOutRow, ScoreRow, SystemRow
 from metagenrl.cluster.tracked_keys import KEYS, find_key, markdown, prometheus_metric
 from metagenrl.cluster.tracked_values import ValueTable, by_agent, return_statistics
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import torch
 from metagenrl.cluster import trainee_worker
-from metagenrl.cluster.records import EvaluationRow, to_line
-from metagenrl.cluster.seed_rows import EpisodeRow, RowFile, RowReader, evaluations, is_finished
-from metagenrl.cluster.trainee_job import ObjectiveChoice, Rule, TraineeJob, agent_for
+from metagenrl.runs.rows import EvaluationRow, to_line
+from metagenrl.runs.agent_files import EpisodeRow, RowFile, RowReader, evaluations, is_finished
+from metagenrl.runs.agent_job import ObjectiveChoice, Rule, TraineeJob, agent_for
 from metagenrl.cluster.trainee_objective import objective_for, random_alpha
 from metagenrl.cluster.trainee_worker import TraineeRun
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig

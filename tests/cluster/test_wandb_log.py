@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from metagenrl.cluster import wandb_log, wandb_run
 from metagenrl.cluster.follower_job import FollowerJob
-from metagenrl.cluster.records import AgentRow
-from metagenrl.cluster.run_records import ScoreRow, SnapshotRow
+from metagenrl.runs.rows import AgentRow
+from metagenrl.runs.run_records import ScoreRow, SnapshotRow
 from metagenrl.cluster.wandb_account import has_api_key, wandb_id
 from metagenrl.cluster.wandb_log import WandbLog
 from metagenrl.objective_server.find import snapshot_path

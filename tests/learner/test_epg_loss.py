@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from metagenrl.learner.epg_config import EpgConfig
+from metagenrl.runs.config.epg_config import EpgConfig
 from metagenrl.learner.epg_loss import LossNet, initial_loss_parameters
 from metagenrl.learner.epg_networks import EpgNetworks, Gaussian
 

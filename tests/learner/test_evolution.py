@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from metagenrl.learner.epg_config import EvolutionConfig
+from metagenrl.runs.config.epg_config import EvolutionConfig
 from metagenrl.learner.evolution import centered_ranks, evolution_gradient, noise_vectors
 from metagenrl.learner.loss_evolution import LossEvolution
 

@@ -9,7 +9,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
-from metagenrl.cluster.config_io import from_yaml
+from metagenrl.runs.config.yaml import from_yaml
 from metagenrl.cluster.explain.assemble import make_explanation
 from metagenrl.cluster.explain.command import ExplainConfig, explain_config
 from metagenrl.cluster.explain.measures import (

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from metagenrl.cluster.metrics import read_metrics
+from metagenrl.runs.metrics_file import read_metrics
 
 TINY = (
     "--preset quickstart --hidden-units 16 --batch-size 8 --learning-starts 40 --random-steps 60 "

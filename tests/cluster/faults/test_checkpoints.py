@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from metagenrl.cluster.metrics import read_metrics
+from metagenrl.runs.metrics_file import read_metrics
 from metagenrl.objective_server.file_store import FileStore
 from metagenrl.base.files.checkpoint_folder import read_folder, write_folder
 from metagenrl.objective_server.find import find_snapshot

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from metagenrl.cluster.metrics import read_metrics
+from metagenrl.runs.metrics_file import read_metrics
 
 VICTIM = 1
 ONE_OF_THREE = ["--agents", "3", "--envs", "Pendulum-v1"]  # and the faulty one, which is agent 1's

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from metagenrl.cluster.metrics import read_metrics
+from metagenrl.runs.metrics_file import read_metrics
 from ray.cluster_utils import Cluster
 
 PASSWORD = "s3cret-of-the-gcs"

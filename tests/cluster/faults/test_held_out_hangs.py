@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from metagenrl.cluster import held_out as held_out_module
-from metagenrl.cluster.config import TrainConfig
-from metagenrl.cluster.config_io import to_dict
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.config.yaml import to_dict
 from metagenrl.cluster.held_out import HeldOut
-from metagenrl.cluster.held_out_config import HeldOutOptions
+from metagenrl.runs.config.held_out import HeldOutOptions
 from metagenrl.cluster.intervals import Moment
-from metagenrl.cluster.records import EventRow, MetricsRow
-from metagenrl.cluster.run_records import HeldOutRow, ScoreRow
+from metagenrl.runs.rows import EventRow, MetricsRow
+from metagenrl.runs.run_records import HeldOutRow, ScoreRow
 from metagenrl.cluster.tracked_values import ValueTable
 from metagenrl.cluster.trainee_pool import TraineePool
 from metagenrl.cluster.training import first_alpha

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from metagenrl.cluster.metrics import read_metrics
+from metagenrl.runs.metrics_file import read_metrics
 from ray.cluster_utils import Cluster
 
 pytestmark = pytest.mark.slow

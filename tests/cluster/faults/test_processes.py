@@ -8,7 +8,7 @@ import signal
 
 import psutil
 import pytest
-from metagenrl.cluster.metrics import read_metrics
+from metagenrl.runs.metrics_file import read_metrics
 from metagenrl.objective_server.file_store import FileStore
 
 AGENTS = ["--agents", "3"]

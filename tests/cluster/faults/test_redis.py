@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metagenrl.cluster.metrics import read_metrics
+from metagenrl.runs.metrics_file import read_metrics
 from metagenrl.objective_server.store_address import StoreAddress
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from metagenrl.cluster.config import TrainConfig
-from metagenrl.cluster.config_io import to_yaml
-from metagenrl.cluster.evaluation_config import BaselineConfig
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.config.yaml import to_yaml
+from metagenrl.runs.config.lone_agents import BaselineConfig
 from metagenrl.cluster.evaluations import EVALUATIONS_FILE
-from metagenrl.cluster.metrics import METRICS_FILE, MetricsWriter
-from metagenrl.cluster.records import AgentRow, EvaluationRow, EventRow, MetricsRow, ObjectiveRow
+from metagenrl.runs.metrics_file import METRICS_FILE, MetricsWriter
+from metagenrl.runs.rows import AgentRow, EvaluationRow, EventRow, MetricsRow, ObjectiveRow
 from metagenrl.cluster.report.assemble import make_report
 
 ENVS = ("Pendulum-v1", "Hopper-v5")

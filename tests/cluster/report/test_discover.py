@@ -4,8 +4,8 @@ import logging
 from pathlib import Path
 
 import pytest
-from metagenrl.cluster.metrics import MetricsWriter
-from metagenrl.cluster.records import EvaluationRow
+from metagenrl.runs.metrics_file import MetricsWriter
+from metagenrl.runs.rows import EvaluationRow
 from metagenrl.cluster.report.discover import find_runs
 
 

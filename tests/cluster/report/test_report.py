@@ -9,10 +9,10 @@ from pathlib import Path
 
 import matplotlib.image
 import pytest
-from metagenrl.cluster.metrics import METRICS_FILE, MetricsWriter, read_metrics
+from metagenrl.runs.metrics_file import METRICS_FILE, MetricsWriter, read_metrics
 from metagenrl.cluster.report.assemble import make_report
 from metagenrl.cluster.run_history import read_history
-from metagenrl.cluster.run_records import HeldOutRow
+from metagenrl.runs.run_records import HeldOutRow
 from metagenrl.learner.hyperparams import ObjectiveConfig
 
 

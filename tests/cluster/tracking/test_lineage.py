@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from metagenrl.cluster.metrics import read_metrics
+from metagenrl.runs.metrics_file import read_metrics
 from metagenrl.cluster.wandb_account import wandb_id
 from metagenrl.objective_server.find import read_best
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import IO
 
-from metagenrl.cluster.records import EvaluationRow, MetricsRow, ObjectiveRow, from_line
+from metagenrl.runs.rows import EvaluationRow, MetricsRow, ObjectiveRow, from_line
 
 OBJECTIVE_EVERY = 10
 """Versions between those that are taken; the file has them all."""

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from metagenrl.cluster.algorithms import Algorithm
-from metagenrl.learner.baseline_hyperparams import OnPolicyConfig, PpoConfig, Rl2Config
+from metagenrl.runs.config.algorithms import Algorithm
+from metagenrl.runs.config.baselines import OnPolicyConfig, PpoConfig, Rl2Config
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 
 Rule = Algorithm | Literal["learned", "random"]

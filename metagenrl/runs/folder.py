@@ -26,8 +26,8 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
 
-from metagenrl.cluster.config import TrainConfig
-from metagenrl.cluster.config_io import to_yaml
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.config.yaml import to_yaml
 from metagenrl.cluster.validate import CONFIG_FILE
 from metagenrl.base.files.atomic import write_atomic
 from metagenrl.base.files.checkpoint_folder import newest_complete, prune, read_folder, write_folder

@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from metagenrl.cluster.algorithms import TRAITS, Algorithm
-from metagenrl.cluster.config import (
+from metagenrl.runs.config.algorithms import TRAITS, Algorithm
+from metagenrl.runs.config.train import (
     UsageError,
     Wandb,
     available_cores,
     integer_at_least,
     require_enough_data,
 )
-from metagenrl.learner.baseline_hyperparams import OnPolicyConfig, PpoConfig, Rl2Config
+from metagenrl.runs.config.baselines import OnPolicyConfig, PpoConfig, Rl2Config
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig, require
 from tyro.conf import OmitArgPrefixes
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from metagenrl.cluster.run_records import HeldOutRow, ScoreRow, SnapshotRow, SystemRow
+from metagenrl.runs.run_records import HeldOutRow, ScoreRow, SnapshotRow, SystemRow
 
 if TYPE_CHECKING:  # the logs are read without numpy and torch
     from metagenrl.objective_server.messages import RoundReport, Totals

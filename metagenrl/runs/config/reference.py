@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from metagenrl.cluster.config import StoreOption
+from metagenrl.runs.config.train import StoreOption
 from metagenrl.learner.hyperparams import require
 from metagenrl.objective_server.store_address import StoreAddress
 from tyro.conf import Positional

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from metagenrl.cluster.config import TrainConfig
-from metagenrl.cluster.held_out_config import HeldOutOptions
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.config.held_out import HeldOutOptions
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
 
 PresetName = Literal["quickstart", "small", "paper"]

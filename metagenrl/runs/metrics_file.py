@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from metagenrl.cluster.records import (
+from metagenrl.runs.rows import (
     AgentRow,
     EvaluationRow,
     EventRow,
@@ -25,7 +25,7 @@ from metagenrl.cluster.records import (
     from_line,
     to_line,
 )
-from metagenrl.cluster.run_records import HeldOutRow, ScoreRow, SnapshotRow, SystemRow
+from metagenrl.runs.run_records import HeldOutRow, ScoreRow, SnapshotRow, SystemRow
 from metagenrl.base.files.atomic import write_atomic
 
 METRICS_FILE = "metrics.jsonl"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
-from metagenrl.cluster.config import TrainConfig, UsageError
+from metagenrl.runs.config.train import TrainConfig, UsageError
 from metagenrl.objective_server.store_address import ALLOWED, StoreAddress
 
 Config = TypeVar("Config")

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from metagenrl.cluster.config import Engine, available_cores
-from metagenrl.cluster.presets import PresetName
-from metagenrl.learner.epg_config import EpgConfig, EvolutionConfig
+from metagenrl.runs.config.train import Engine, available_cores
+from metagenrl.runs.config.presets import PresetName
+from metagenrl.runs.config.epg_config import EpgConfig, EvolutionConfig
 from metagenrl.learner.hyperparams import require, require_at_least, require_positive
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 from tyro.conf import OmitArgPrefixes

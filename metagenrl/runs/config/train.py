@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from metagenrl.cluster.held_out_config import HeldOutOptions
-from metagenrl.cluster.tracking_config import TrackingOptions
+from metagenrl.runs.config.held_out import HeldOutOptions
+from metagenrl.runs.config.tracking_config import TrackingOptions
 from metagenrl.learner.hyperparams import (
     AgentConfig,
     Device,
