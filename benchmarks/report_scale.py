@@ -22,7 +22,7 @@ from pathlib import Path
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import to_yaml
 from metagenrl.runs.config.lone_agents import BaselineConfig
-from metagenrl.cluster.evaluations import EVALUATIONS_FILE
+from metagenrl.analysis.learning_curves import EVALUATIONS_FILE
 from metagenrl.runs.metrics_file import METRICS_FILE
 from metagenrl.runs.rows import AgentRow, EvaluationRow, EventRow, ObjectiveRow, to_line
 from metagenrl.cluster.validate import CONFIG_FILE

@@ -15,7 +15,7 @@ from metagenrl.learner.hyperparams import require
 from tyro.conf import Positional
 
 if TYPE_CHECKING:
-    from metagenrl.cluster.comparison import Scores
+    from metagenrl.analysis.compare.scores import Scores
 
 PICTURE, TABLE, NUMBERS = "comparison.png", "comparison.md", "comparison.csv"
 
@@ -51,7 +51,7 @@ def check_compare(config: CompareConfig) -> None:
 
 
 def _read(config: CompareConfig) -> list[Scores]:
-    from metagenrl.cluster.comparison_runs import comparable, read_rows  # numpy, rich
+    from metagenrl.analysis.compare.read import comparable, read_rows  # numpy, rich
 
     rows = read_rows(config.runs)
     return comparable(rows, config.allow_steps, config.allow_env_versions)
@@ -59,8 +59,8 @@ def _read(config: CompareConfig) -> list[Scores]:
 
 def run_compare(config: CompareConfig) -> int:
     """Write the three files and print the table; 0."""
-    from metagenrl.cluster.comparison import compare
-    from metagenrl.cluster.comparison_output import to_csv, to_markdown, to_picture
+    from metagenrl.analysis.compare.scores import compare
+    from metagenrl.analysis.compare.output import to_csv, to_markdown, to_picture
     from metagenrl.base.files.atomic import write_atomic
 
     comparison = compare(_read(config))

@@ -103,7 +103,7 @@ def _loops(config: EpgTrainConfig) -> Loops:
 
 def _draw(run_dir: Path) -> None:
     """A picture that cannot be drawn costs nothing but the picture."""
-    from metagenrl.cluster.epg_curves import draw_epg  # matplotlib: once all else is done
+    from metagenrl.analysis.pictures.epg import draw_epg  # matplotlib: once all else is done
 
     try:
         print(f"curves: {draw_epg(run_dir, run_dir / CURVES_FILE)}")

@@ -168,7 +168,7 @@ def _train(
 def _draw(config: Config, tested: TestedObjective) -> None:
     """A picture that cannot be drawn costs nothing but the picture."""
     try:
-        from metagenrl.cluster.curves import draw_meta_test  # matplotlib: once all else is done
+        from metagenrl.analysis.pictures.meta_training import draw_meta_test  # matplotlib: once all else is done
 
         training = tested.facts.get("phase") == "train"
         envs = None if training else tested.environments

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
-from metagenrl.cluster.evaluations import mean_interval
+from metagenrl.analysis.learning_curves import mean_interval
 from metagenrl.runs.rate import duration
 from metagenrl.runs.rows import EvaluationRow
 from metagenrl.cluster.tested_objective import TestedObjective

@@ -18,7 +18,7 @@ from pathlib import Path
 from metagenrl.runs.config.train import Wandb
 from metagenrl.runs.config.yaml import load_mapping
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
-from metagenrl.cluster.evaluations import EVALUATIONS_FILE
+from metagenrl.analysis.learning_curves import EVALUATIONS_FILE
 from metagenrl.runs.metrics_file import iter_rows
 from metagenrl.runs.rows import EvaluationRow
 from metagenrl.cluster.tested_objective import COPY_FILE, FACTS_FILE

@@ -32,7 +32,7 @@ from metagenrl.runs.config.reference import CONTROL_CONFIGS, RunReference
 from metagenrl.cluster.epg_command import check_epg_train, epg_train_config
 from metagenrl.runs.config.epg import EpgTrainConfig, epg_defaults
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
-from metagenrl.cluster.explain.command import (
+from metagenrl.analysis.explain.command import (
     ExplainConfig,
     check_explain,
     explain,
@@ -40,7 +40,7 @@ from metagenrl.cluster.explain.command import (
 )
 from metagenrl.runs.hints import resume_command
 from metagenrl.runs.config.presets import DEFAULT_PRESET, PRESETS
-from metagenrl.cluster.report.command import ReportConfig, check_report, report, report_config
+from metagenrl.analysis.report.command import ReportConfig, check_report, report, report_config
 from metagenrl.cluster.top import TopConfig, check_top, top, top_config
 
 USAGE_EXIT = 2

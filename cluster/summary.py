@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from metagenrl.runs.config.yaml import from_yaml
-from metagenrl.cluster.curves import CURVES_FILE, draw_summary
-from metagenrl.cluster.evaluations import summary_table
+from metagenrl.analysis.pictures.meta_training import CURVES_FILE, draw_summary
+from metagenrl.analysis.learning_curves import summary_table
 from metagenrl.cluster.validate import CONFIG_FILE
 
 

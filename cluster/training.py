@@ -81,7 +81,7 @@ def train(config: TrainConfig) -> int:
 
 
 def _picture(run_dir: Path) -> None:
-    from metagenrl.cluster.curves import draw_training
+    from metagenrl.analysis.pictures.meta_training import draw_training
 
     try:
         print(f"curves: {draw_training(run_dir)}")

@@ -130,7 +130,7 @@ class WandbLog:
         self._run.picture("population/heat_map", self._draw)
 
     def _draw(self) -> Path | None:
-        from metagenrl.cluster.heat_map import draw_heat_map  # matplotlib: when it is needed
+        from metagenrl.analysis.pictures.heat_map import draw_heat_map  # matplotlib: when it is needed
 
         file = self._job.folder / "heat_map.png"
         return file if draw_heat_map(self._rows, file) else None

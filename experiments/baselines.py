@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 from jobs import Job, run_all
-from metagenrl.cluster.curves import draw_meta_test
-from metagenrl.cluster.evaluations import Estimate, mean_interval, read_curves
+from metagenrl.analysis.pictures.meta_training import draw_meta_test
+from metagenrl.analysis.learning_curves import Estimate, mean_interval, read_curves
 from metagenrl.runs.agent_files import merge_evaluations
 from report import machine
 

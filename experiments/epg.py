@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from jobs import Job, run_all
-from metagenrl.cluster.evaluations import mean_interval
+from metagenrl.analysis.learning_curves import mean_interval
 from metagenrl.runs.metrics_file import read_metrics
 from report import machine
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from metagenrl.cluster.curves import draw_meta_test
-from metagenrl.cluster.evaluations import mean_interval, read_curves
+from metagenrl.analysis.pictures.meta_training import draw_meta_test
+from metagenrl.analysis.learning_curves import mean_interval, read_curves
 
 if TYPE_CHECKING:
     from evidence import Study

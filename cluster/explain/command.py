@@ -124,7 +124,7 @@ def check_explain(config: ExplainConfig) -> None:
 
 def explain(config: ExplainConfig) -> int:
     """Write the explanation and print its text; 0."""
-    from metagenrl.cluster.explain.assemble import make_explanation
+    from metagenrl.analysis.explain.assemble import make_explanation
 
     text, folder = make_explanation(config)
     print(f"{text}\npictures and this text: {folder}")

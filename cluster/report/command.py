@@ -42,7 +42,7 @@ def report_config(argv: Sequence[str]) -> ReportConfig:
 
 def check_report(config: ReportConfig) -> None:
     """Refuse folders that hold no run, and one that cannot be written to."""
-    from metagenrl.cluster.report.discover import find_runs
+    from metagenrl.analysis.report.discover import find_runs
 
     for folder in config.runs:
         if not folder.is_dir():
@@ -63,7 +63,7 @@ def _refused(folder: Path, reason: str) -> UsageError:
 
 def report(config: ReportConfig) -> int:
     """Write the report and say where it is; 0."""
-    from metagenrl.cluster.report.assemble import make_report
+    from metagenrl.analysis.report.assemble import make_report
 
     print(f"report: {make_report(config.runs, config.folder)}")
     return 0

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, cast
 
-from metagenrl.cluster.evaluations import EVALUATIONS_FILE
+from metagenrl.analysis.learning_curves import EVALUATIONS_FILE
 from metagenrl.runs.rows import EvaluationRow, from_line, to_line
 from metagenrl.base.files.atomic import write_atomic
 from metagenrl.objective_server.errors import CorruptFile

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from metagenrl.cluster.comparison import ALL, Comparison, Line, compare
-from metagenrl.cluster.comparison_runs import comparable, read_rows
+from metagenrl.analysis.compare.scores import ALL, Comparison, Line, compare
+from metagenrl.analysis.compare.read import comparable, read_rows
 from metagenrl.cluster.main import main
 from metagenrl.runs.rows import EvaluationRow, to_line
 

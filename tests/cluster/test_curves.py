@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from metagenrl.cluster import curves as curves_module
-from metagenrl.cluster.curves import draw_meta_test, draw_summary, draw_training
-from metagenrl.cluster.evaluations import (
+from metagenrl.analysis.pictures import meta_training as curves_module
+from metagenrl.analysis.pictures.meta_training import draw_meta_test, draw_summary, draw_training
+from metagenrl.analysis.learning_curves import (
     EVALUATIONS_FILE,
     mean_interval,
     read_curves,
     student_t,
     summary_table,
 )
-from metagenrl.cluster.figures import NEUTRAL, Block
-from metagenrl.cluster.mean_series import MeanSeries
-from metagenrl.cluster.meta_test_panels import meta_test_block
+from metagenrl.analysis.pictures.panels import NEUTRAL, Block
+from metagenrl.analysis.mean_series import MeanSeries
+from metagenrl.analysis.pictures.meta_tests import meta_test_block
 from metagenrl.runs.metrics_file import METRICS_FILE, MetricsWriter
-from metagenrl.cluster.population_curves import (
+from metagenrl.analysis.population_curves import (
     ReturnsOverLives,
     population_returns,
 )

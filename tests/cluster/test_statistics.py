@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from metagenrl.cluster.statistics import (
+from metagenrl.analysis.confidence import (
     Interval,
     iqm_curve,
     iqm_with_interval,

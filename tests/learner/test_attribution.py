@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from metagenrl.learner.attribution import (
+from metagenrl.analysis.explain.attribution import (
     StepLoss,
     advantage_direction,
     cosine,

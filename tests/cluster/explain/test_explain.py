@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 from metagenrl.runs.config.yaml import from_yaml
-from metagenrl.cluster.explain.assemble import make_explanation
-from metagenrl.cluster.explain.command import ExplainConfig, explain_config
-from metagenrl.cluster.explain.measures import (
+from metagenrl.analysis.explain.assemble import make_explanation
+from metagenrl.analysis.explain.command import ExplainConfig, explain_config
+from metagenrl.analysis.explain.measures import (
     ADVANTAGE,
     CRITIC,
     Explained,
@@ -20,8 +20,8 @@ from metagenrl.cluster.explain.measures import (
     input_names,
     inputs_of,
 )
-from metagenrl.cluster.explain.responses import OFFSETS, action_response, feature_response
-from metagenrl.cluster.explain.trajectories import AgentSamples, new_samples, stored_samples
+from metagenrl.analysis.explain.responses import OFFSETS, action_response, feature_response
+from metagenrl.analysis.explain.trajectories import AgentSamples, new_samples, stored_samples
 from metagenrl.cluster.main import main
 from metagenrl.cluster.training import first_alpha
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from metagenrl.cluster.explain.findings import RULES, Curve, Findings, VersionFindings
-from metagenrl.cluster.explain.measures import ADVANTAGE, CRITIC, Alignment
-from metagenrl.cluster.explain.words import describe
+from metagenrl.analysis.explain.findings import RULES, Curve, Findings, VersionFindings
+from metagenrl.analysis.explain.measures import ADVANTAGE, CRITIC, Alignment
+from metagenrl.analysis.explain.words import describe
 
 INPUTS = ["reward", "V(t)", "taken action"]
 HEARD = {"reward": 0.25, "V(t)": 0.125, "taken action": 2.0}

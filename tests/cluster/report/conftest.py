@@ -11,10 +11,10 @@ import pytest
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import to_yaml
 from metagenrl.runs.config.lone_agents import BaselineConfig
-from metagenrl.cluster.evaluations import EVALUATIONS_FILE
+from metagenrl.analysis.learning_curves import EVALUATIONS_FILE
 from metagenrl.runs.metrics_file import METRICS_FILE, MetricsWriter
 from metagenrl.runs.rows import AgentRow, EvaluationRow, EventRow, MetricsRow, ObjectiveRow
-from metagenrl.cluster.report.assemble import make_report
+from metagenrl.analysis.report.assemble import make_report
 
 ENVS = ("Pendulum-v1", "Hopper-v5")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from metagenrl.runs.metrics_file import MetricsWriter
 from metagenrl.runs.rows import EvaluationRow
-from metagenrl.cluster.report.discover import find_runs
+from metagenrl.analysis.report.discover import find_runs
 
 
 def test_runs_below_a_folder_are_found_and_told_apart(train_run, new_agents, tmp_path) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import matplotlib.image
 import pytest
 from metagenrl.runs.metrics_file import METRICS_FILE, MetricsWriter, read_metrics
-from metagenrl.cluster.report.assemble import make_report
-from metagenrl.cluster.run_history import read_history
+from metagenrl.analysis.report.assemble import make_report
+from metagenrl.analysis.run_history import read_history
 from metagenrl.runs.run_records import HeldOutRow
 from metagenrl.learner.hyperparams import ObjectiveConfig
 

@@ -1,11 +1,11 @@
 """Which agents a row of the table stands for."""
 
 import numpy as np
-from metagenrl.cluster.evaluations import Curves
-from metagenrl.cluster.report.discover import find_runs
-from metagenrl.cluster.report.rules import POINTS, Rules, drawable, iqm_band
-from metagenrl.cluster.report.variants import Variants
-from metagenrl.cluster.statistics import iqm_with_interval
+from metagenrl.analysis.learning_curves import Curves
+from metagenrl.analysis.report.discover import find_runs
+from metagenrl.analysis.report.rules import POINTS, Rules, drawable, iqm_band
+from metagenrl.analysis.report.variants import Variants
+from metagenrl.analysis.confidence import iqm_with_interval
 from metagenrl.objective_server.find import record_best
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 

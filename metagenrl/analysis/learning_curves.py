@@ -1,0 +1,156 @@
+"""Learning curves of agents that train alone: reading them, their statistics, and the table.
+
+A result folder holds `config.yaml` and `evaluations.jsonl`, one `EvaluationRow` a line. The unit
+of every statistic is one agent: a seed of a result folder.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from metagenrl.runs.metrics_file import iter_rows
+from metagenrl.analysis.number_text import with_interval
+from metagenrl.runs.rows import EvaluationRow
+from numpy.typing import NDArray
+
+EVALUATIONS_FILE = "evaluations.jsonl"
+
+Array = NDArray[np.float64]
+
+# Student's t at 97.5 % for 1 ... 10 degrees of freedom; the series below serves from there on.
+_T = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281)
+_Z = 1.959964
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The agents that one rule (a label) trained in one environment."""
+
+    env: str
+    label: str
+    steps: Array  # [S], ascending: where any agent was evaluated
+    returns: Array  # [K, S], mean return of K agents, NaN where one was not evaluated
+
+    @property
+    def final(self) -> Array:
+        """[F] returns of the F <= K agents that were evaluated at the last step."""
+        last = self.returns[:, -1]
+        return last[np.isfinite(last)]
+
+    @property
+    def unfinished(self) -> int:
+        """Agents that have no evaluation at the last step."""
+        return len(self.returns) - len(self.final)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over agents with its 95 % interval."""
+
+    mean: float
+    half_width: float  # NaN for a single agent, which tells nothing of the spread
+
+
+def read_curves(folders: Iterable[Path]) -> list[Curves]:
+    """All curves of some result folders, in order of first appearance.
+
+    Agents with the same label and environment are put together, also from several folders.
+    """
+    return group_curves(
+        (row.label, folder, row)
+        for folder in folders
+        for row in iter_rows(folder / EVALUATIONS_FILE, EvaluationRow.kind)
+        if isinstance(row, EvaluationRow)
+    )
+
+
+def group_curves(rows: Iterable[tuple[str, Path, EvaluationRow]]) -> list[Curves]:
+    """Curves of rows, each with a label, which counts instead of its own, and its folder.
+
+    Rows that a resumed or repeated evaluation wrote twice count once, the later one.
+    """
+    groups: dict[tuple[str, str], dict[tuple[Path, int], dict[int, float]]] = {}
+    for label, folder, row in rows:
+        agents = groups.setdefault((row.env, label), {})
+        value = math.nan if row.return_mean is None else row.return_mean
+        agents.setdefault((folder, row.seed), {})[row.steps] = value
+    return [_curves(env, label, agents.values()) for (env, label), agents in groups.items()]
+
+
+def _curves(env: str, label: str, agents: Iterable[dict[int, float]]) -> Curves:
+    agents = list(agents)
+    steps = sorted({step for curve in agents for step in curve})
+    returns = [[curve.get(step, math.nan) for step in steps] for curve in agents]
+    return Curves(env, label, np.array(steps, np.float64), np.array(returns, np.float64))
+
+
+def mean_interval(values: Sequence[float] | Array) -> Estimate:
+    """Mean and half width t_{0.975, n-1} s / sqrt(n) of n finite values.
+
+    Student's t, because the bootstrap's intervals are far too narrow at 2 to 5 seeds. Raises
+    `ValueError` for no values.
+    """
+    n = len(values)
+    if n == 0:
+        raise ValueError("values: got none, allowed: at least one")
+    mean = float(np.mean(values))
+    if n == 1:
+        return Estimate(mean, math.nan)
+    return Estimate(mean, student_t(n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n))
+
+
+def student_t(degrees: int) -> float:
+    """The 97.5 % quantile of Student's t with `degrees` >= 1 of freedom, to 1e-4 of itself."""
+    if degrees <= len(_T):
+        return _T[degrees - 1]
+    first = (_Z**3 + _Z) / 4
+    second = (5 * _Z**5 + 16 * _Z**3 + 3 * _Z) / 96
+    third = (3 * _Z**7 + 19 * _Z**5 + 17 * _Z**3 - 15 * _Z) / 384
+    return _Z + first / degrees + second / degrees**2 + third / degrees**3
+
+
+def summary_table(test_runs: Iterable[Path], training_envs: Collection[str] | None = None) -> str:
+    """A Markdown table: environment, rule, mean return at the end with its 95 % interval, seeds.
+
+    Where the environments of meta-training are given, each environment is marked as seen or
+    unseen. Agents that did not reach the last evaluation are counted apart and not averaged.
+    """
+    header = ["environment", "trained by", "steps", "return (95 % interval)", "seeds"]
+    if training_envs is not None:
+        header.insert(1, "in meta-training")
+    rows = []
+    curves = read_curves(test_runs)
+    for env in dict.fromkeys(curve.env for curve in curves):
+        for curve in (curve for curve in curves if curve.env == env):
+            cells = [env, curve.label, f"{curve.steps[-1]:,.0f}", _final(curve), _seeds(curve)]
+            if training_envs is not None:
+                cells.insert(1, "seen" if env in training_envs else "unseen")
+            rows.append(cells)
+    return markdown_table(header, rows)
+
+
+def _final(curve: Curves) -> str:
+    if not len(curve.final):
+        return "-"
+    estimate = mean_interval(curve.final)
+    low, high = estimate.mean - estimate.half_width, estimate.mean + estimate.half_width
+    return with_interval(estimate.mean, low, high)
+
+
+def _seeds(curve: Curves) -> str:
+    suffix = f" (+{curve.unfinished} unfinished)" if curve.unfinished else ""
+    return f"{len(curve.final)}{suffix}"
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table whose columns are aligned in its source as well."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = [header, ["-" * width for width in widths], *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) + " |"
+        for line in lines
+    )

@@ -1,0 +1,53 @@
+"""From run folders to the finished page."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from metagenrl.analysis.report.setups import comparison_section
+from metagenrl.analysis.report.configuration import configuration_section
+from metagenrl.analysis.report.discover import Runs, find_runs
+from metagenrl.analysis.report.glance import glance_section
+from metagenrl.analysis.report.page import write_report
+from metagenrl.analysis.report.results import results_section, versions_section
+from metagenrl.analysis.report.rules import Rules
+from metagenrl.analysis.report.training import training_section
+from metagenrl.analysis.report.variants import Variants
+from metagenrl.analysis.run_history import read_history
+
+
+def make_report(folders: Sequence[Path], out: Path) -> Path:
+    """Write the report on the runs that `folders` are or hold into `out`; the page's path.
+
+    Raises `OSError` where it cannot be written.
+    """
+    runs = find_runs(folders)
+    variants = Variants(runs.training)
+    rules = Rules(runs, variants)
+    histories = {run.path: read_history(run.path) for run in runs.training}
+    sections = [
+        glance_section(runs, rules, histories),
+        results_section(rules),
+        versions_section(runs, rules, histories),
+        comparison_section(runs, rules, variants, histories),
+        *(training_section(run, histories[run.path], i) for i, run in enumerate(runs.training)),
+        configuration_section(runs, histories),
+    ]
+    return write_report(_title(runs, folders), _subtitle(runs), sections, out)
+
+
+def _title(runs: Runs, folders: Sequence[Path]) -> str:
+    if len(runs.training) == 1:
+        return f"Meta-training: {runs.training[0].name}"
+    return f"Report: {', '.join(folder.resolve().name for folder in folders)}"
+
+
+def _subtitle(runs: Runs) -> str:
+    written = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    trained, tested = len(runs.training), len(runs.tests)
+    return (
+        f"{trained} meta-training run{'' if trained == 1 else 's'}, {tested} "
+        f"meta-test{'' if tested == 1 else 's'} and baselines. Written {written}."
+    )

@@ -1,0 +1,143 @@
+"""Which agents belong together: what trained them, under the name that tables and pictures use."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from metagenrl.analysis.learning_curves import Array, Curves, group_curves
+from metagenrl.analysis.report.contents import brief
+from metagenrl.analysis.report.discover import Runs, TestRun, TrainRun
+from metagenrl.analysis.report.variants import Variants
+from metagenrl.analysis.confidence import CurveInterval, Interval, iqm_curve, mean_with_interval
+from metagenrl.objective_server.errors import CorruptFile
+from metagenrl.objective_server.find import read_best
+
+POINTS = 200
+"""Evaluations of a drawn curve; of more, every so many are taken."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A row of the paper's Tables 1 and 2."""
+
+    name: str
+    trained_in: tuple[str, ...] | None  # None: not meta-trained
+    curves: dict[str, Curves]  # by environment
+
+
+class Rules:
+    """The tests of a report by rule: learned ones by environments, agents and variant.
+
+    Of a run whose objective was tested at several versions, the one counts that a held-out
+    evaluation chose, else the last.
+    """
+
+    def __init__(self, runs: Runs, variants: Variants) -> None:
+        self._training = {run.identity.id: run for run in runs.training if run.identity}
+        self._variants = variants
+        self._steps = {
+            env: {test.steps for test in runs.tests if test.env == env}
+            for env in {test.env for test in runs.tests}
+        }
+        self.tests = [test for test in runs.tests if test in self._chosen(runs.tests)]
+        self.rules = self._grouped()
+
+    def run_of(self, test: TestRun) -> TrainRun | None:
+        """The meta-training run that a test's objective came from, if it is in the report."""
+        return self._training.get(str(test.facts.get("run")))
+
+    def name_of(self, test: TestRun) -> str:
+        """What trained the agents of a test."""
+        name = test.label
+        if test.trained_in is not None:
+            method = "EPG" if test.rule == "epg" else "MetaGenRL"
+            name = f"{method} {' & '.join(map(brief, test.trained_in))}"
+            run = self.run_of(test)
+            if run is not None:
+                name += "".join(f", {word}" for word in self._variants.words(run))
+        # Returns after different numbers of steps are never averaged.
+        return f"{name}, {test.steps:,} steps" if len(self._steps[test.env]) > 1 else name
+
+    def _chosen(self, tests: Sequence[TestRun]) -> list[TestRun]:
+        versions: dict[tuple[str, str], set[int]] = {}
+        for test in tests:
+            if test.version is not None:
+                versions.setdefault(_origin(test), set()).add(test.version)
+        chosen = []
+        for test in tests:
+            there = versions.get(_origin(test), set())
+            if test.version is None or test.version == self._best(test, there):
+                chosen.append(test)
+        return chosen
+
+    def _best(self, test: TestRun, there: set[int]) -> int:
+        run = self.run_of(test)
+        best = None if run is None else best_version(run)
+        return best if best in there else max(there)
+
+    def _grouped(self) -> list[Rule]:
+        rows = [(self.name_of(test), test.path, row) for test in self.tests for row in test.rows()]
+        curves = [curve for curve in group_curves(rows) if curve.steps.size]
+        origins = {self.name_of(test): test.trained_in for test in self.tests}
+        names = sorted(
+            dict.fromkeys(curve.label for curve in curves),
+            key=lambda name: (origins[name] is None, not name.startswith("random")),
+        )
+        return [
+            Rule(name, origins[name], {c.env: c for c in curves if c.label == name})
+            for name in names
+        ]
+
+    @property
+    def environments(self) -> list[str]:
+        """Those of the tests: first the ones that some rule was meta-trained in."""
+        envs = dict.fromkeys(env for rule in self.rules for env in rule.curves)
+        seen = {env for rule in self.rules for env in rule.trained_in or ()}
+        return sorted(envs, key=lambda env: env not in seen)
+
+
+def _origin(test: TestRun) -> tuple[str, str]:
+    return str(test.facts.get("run")), test.env
+
+
+def best_version(run: TrainRun) -> int | None:
+    """The version that a held-out evaluation chose."""
+    try:
+        best = read_best(run.path)
+    except CorruptFile:
+        return None
+    return None if best is None else int(best["version"])
+
+
+def final_mean(curve: Curves) -> Interval:
+    """Mean and interval of the agents that reached the last step, at least one."""
+    return _mean(tuple(map(float, curve.final)))
+
+
+@functools.cache  # a bootstrap takes half a second, and several parts of the page want the same
+def _mean(scores: tuple[float, ...]) -> Interval:
+    return mean_with_interval(scores)
+
+
+def iqm_band(returns: Array) -> CurveInterval:
+    """Interquartile mean with its bootstrap interval by rliable, `[K, S]` with NaN for unknown.
+
+    Steps at which the same agents were evaluated are resampled together.
+    """
+    known = np.isfinite(returns)  # [K, S]
+    values, low, high = (np.full(returns.shape[1], np.nan) for _ in range(3))
+    for pattern in np.unique(known, axis=1).T:
+        columns = (known == pattern[:, None]).all(axis=0)
+        estimate = iqm_curve(returns[pattern][:, columns], repetitions=2_000)
+        values[columns], low[columns], high[columns] = estimate.values, estimate.low, estimate.high
+    return CurveInterval(values, low, high)
+
+
+def drawable(curve: Curves) -> Curves:
+    """The curve at `POINTS` of its steps at most, the last among them."""
+    stride = -(-curve.steps.size // POINTS)
+    taken = np.arange(curve.steps.size)[::-1][::stride][::-1]
+    return Curves(curve.env, curve.label, curve.steps[taken], curve.returns[:, taken])

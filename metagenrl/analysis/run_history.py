@@ -1,0 +1,90 @@
+"""What a meta-training run's metrics tell, read once from beginning to end in bounded memory.
+
+40 agents with a million steps each leave half a million rows: a quarter of a gigabyte of text.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from metagenrl.analysis.mean_series import MeanSeries
+from metagenrl.runs.metrics_file import METRICS_FILE, iter_rows
+from metagenrl.analysis.population_curves import ReturnsOverLives, ReturnsOverSteps
+from metagenrl.runs.rows import AgentRow, EvaluationRow, EventRow, MetricsRow, ObjectiveRow
+from metagenrl.runs.run_records import HeldOutRow, SystemRow
+
+ROUTINE = frozenset({"checkpoint", "rebirth"})
+"""Events that are part of every run; the others are faults."""
+LAST_FAULTS = 50
+"""Faults that are kept in full; all are counted."""
+
+_OF_OBJECTIVE = ("gradient_norm", "update_norm", "alpha_norm", "cosine", "agent_steps_per_s")
+
+
+@dataclass
+class RunHistory:
+    """Curves and counts of one run. Steps are those of one agent, the mean of the population."""
+
+    returns: dict[str, ReturnsOverSteps] = field(default_factory=dict)  # by environment
+    lives: dict[str, ReturnsOverLives] = field(default_factory=dict)
+    latest: dict[int, AgentRow] = field(default_factory=dict)  # every agent's last row
+    objective: dict[str, MeanSeries] = field(
+        default_factory=lambda: {name: MeanSeries() for name in _OF_OBJECTIVE}
+    )
+    """By `ObjectiveRow`'s field, over the steps of the whole population."""
+    cosines: dict[str, MeanSeries] = field(default_factory=dict)  # the same, by environment
+    last_version: ObjectiveRow | None = None
+    held_out: dict[str, dict[int, list[float]]] = field(default_factory=dict)
+    """Environment -> version -> returns of new agents in held-out evaluations."""
+    memory: int = 0  # bytes, the most that driver and processes below it have taken
+    events: Counter[str] = field(default_factory=Counter)
+    faults: deque[EventRow] = field(default_factory=lambda: deque(maxlen=LAST_FAULTS))
+    seconds: float = 0.0  # of the last row, since the run started
+
+    @property
+    def agents(self) -> int:
+        """Agents that have written a row."""
+        return len(self.latest)
+
+    @property
+    def environments(self) -> list[str]:
+        """In the order of the agents."""
+        rows = sorted(self.latest.values(), key=lambda row: row.agent)
+        return list(dict.fromkeys(row.env for row in rows))
+
+    def add(self, row: MetricsRow) -> None:
+        """Take in the next row."""
+        self.seconds = row.time
+        if isinstance(row, AgentRow):
+            self.returns.setdefault(row.env, ReturnsOverSteps()).add(row)
+            self.lives.setdefault(row.env, ReturnsOverLives()).add(row)
+            self.latest[row.agent] = row
+        elif isinstance(row, ObjectiveRow):
+            self._add_version(row)
+        elif isinstance(row, EventRow):
+            self.events[row.what] += 1
+            if row.what not in ROUTINE:
+                self.faults.append(row)
+        elif isinstance(row, HeldOutRow) and row.return_mean is not None:
+            by_version = self.held_out.setdefault(row.env, {})
+            by_version.setdefault(row.version, []).append(row.return_mean)
+        elif isinstance(row, SystemRow):
+            self.memory = max(self.memory, row.rss)
+
+    def _add_version(self, row: ObjectiveRow) -> None:
+        for name, series in self.objective.items():
+            series.add(row.agent_steps, getattr(row, name))
+        for env, cosine in row.cosine_by_env.items():
+            self.cosines.setdefault(env, MeanSeries()).add(row.agent_steps, cosine)
+        self.last_version = row
+
+
+def read_history(run_dir: Path) -> RunHistory:
+    """The run's history as far as it is written; an empty one where there are no rows."""
+    history = RunHistory()
+    for row in iter_rows(run_dir / METRICS_FILE):
+        if not isinstance(row, EvaluationRow):
+            history.add(row)
+    return history
