@@ -42,7 +42,7 @@ def epg_train_config(argv: Sequence[str]) -> EpgTrainConfig:
 def _padded(config: EpgTrainConfig) -> EpgConfig:
     # Gymnasium takes a while to import.
     from metagenrl.agents.env_spec import check_environment
-    from metagenrl.agents.padding import Padding
+    from metagenrl.baselines.padding import Padding
 
     try:
         specs = [check_environment(env) for env in dict.fromkeys(config.environments)]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from metagenrl.agents.epg_inner_loop import InnerLoop, InnerLoopResult, run_inner_loop
+from metagenrl.baselines.epg.inner_loop import InnerLoop, InnerLoopResult, run_inner_loop
 
 logger = logging.getLogger(__name__)
 

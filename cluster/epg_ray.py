@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from metagenrl.agents.epg_inner_loop import InnerLoop, InnerLoopResult, run_inner_loop
+from metagenrl.baselines.epg.inner_loop import InnerLoop, InnerLoopResult, run_inner_loop
 from metagenrl.cluster.epg_loops import LoopEnded
 from ray import ObjectRef
 from ray.exceptions import RayError, RayTaskError

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from metagenrl.agents.epg_inner_loop import InnerLoopResult
+from metagenrl.baselines.epg.inner_loop import InnerLoopResult
 from metagenrl.cluster.epg_loops import LoopEnded
 from metagenrl.runs.config.epg import EpgTrainConfig
 from metagenrl.runs.metrics_file import METRICS_FILE, MetricsWriter

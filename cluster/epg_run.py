@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from metagenrl.agents.epg_inner_loop import InnerLoop
+from metagenrl.baselines.epg.inner_loop import InnerLoop
 from metagenrl.runs.config.yaml import to_dict, to_yaml
 from metagenrl.cluster.epg_loops import LoopEnded
 from metagenrl.runs.config.epg import KIND, EpgTrainConfig
 from metagenrl.cluster.epg_recorder import EpgRecorder, Generation
 from metagenrl.runs.folder import Checkpoints, open_folder
-from metagenrl.learner.epg_loss import LossNet, initial_loss_parameters
-from metagenrl.learner.loss_evolution import LossEvolution
+from metagenrl.baselines.epg.loss_net import LossNet, initial_loss_parameters
+from metagenrl.baselines.epg.outer_loop import LossEvolution
 from metagenrl.objective_server.find import snapshot_path
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 

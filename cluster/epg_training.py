@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import torch
-from metagenrl.agents.epg_inner_loop import InnerLoop
+from metagenrl.baselines.epg.inner_loop import InnerLoop
 from metagenrl.runs.config.train import UsageError
 from metagenrl.runs.config.yaml import to_yaml
 from metagenrl.cluster.epg_loops import InProcessLoops, LoopEnded, Loops

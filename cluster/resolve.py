@@ -17,7 +17,7 @@ from metagenrl.runs.config.yaml import build, load_mapping, merge, to_dict
 from metagenrl.runs.config.reference import RunReference
 from metagenrl.cluster.epg_command import epg_test_config
 from metagenrl.runs.config.lone_agents import RANDOM_OBJECTIVE, BaselineConfig, MetaTestConfig
-from metagenrl.cluster.meta_learned import meta_learned
+from metagenrl.baselines.meta_learned import meta_learned
 from metagenrl.runs.config.presets import DEFAULT_PRESET, PRESETS
 from metagenrl.cluster.validate import (
     CONFIG_FILE,

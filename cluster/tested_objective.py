@@ -17,8 +17,8 @@ from metagenrl.runs.config.algorithms import TRAITS
 from metagenrl.runs.config.train import UsageError
 from metagenrl.runs.config.epg import is_epg
 from metagenrl.runs.config.lone_agents import RANDOM_OBJECTIVE, BaselineConfig, MetaTestConfig
-from metagenrl.cluster.meta_learned import MetaLearned, meta_learned, padding_of
-from metagenrl.cluster.policies import policy_folders
+from metagenrl.baselines.meta_learned import MetaLearned, meta_learned, padding_of
+from metagenrl.baselines.policy_files import policy_folders
 from metagenrl.runs.agent_job import ObjectiveChoice, Rule
 from metagenrl.base.files.atomic import write_atomic
 from metagenrl.objective_server.find import find_snapshot
@@ -130,7 +130,7 @@ def _policies(config: MetaTestConfig, learned: MetaLearned) -> TestedObjective:
 
 
 def _learned(config: MetaTestConfig) -> TestedObjective:
-    from metagenrl.cluster.epg_test import check_usable  # torch: only where it is needed
+    from metagenrl.baselines.epg.meta_test import check_usable  # torch: only where it is needed
     from metagenrl.learner.objective_net import ObjectiveNet
 
     facts_file, copy = config.run_dir / FACTS_FILE, config.run_dir / COPY_FILE

@@ -14,11 +14,11 @@ import threading
 import time
 from collections.abc import Callable
 
-from metagenrl.cluster.policies import write_policy
+from metagenrl.baselines.policy_files import write_policy
 from metagenrl.runs.rows import EvaluationRow
 from metagenrl.runs.agent_files import EpisodeRow, RowFile
 from metagenrl.runs.agent_job import TraineeJob
-from metagenrl.cluster.trainees import LeavesPolicy, make_agent
+from metagenrl.baselines.registry import LeavesPolicy, make_agent
 from metagenrl.cluster.watchdog import watched
 from metagenrl.base.process import settle
 from metagenrl.base.files.checkpoint_folder import newest_complete, prune, read_folder, write_folder

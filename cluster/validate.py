@@ -70,7 +70,7 @@ def check_train(config: TrainConfig) -> None:
 def check_test(config: MetaTestConfig) -> None:
     """Refuse an unusable environment or run folder; `resolve` has opened the objective."""
     from metagenrl.agents.env_spec import check_environment
-    from metagenrl.cluster.meta_learned import meta_learned
+    from metagenrl.baselines.meta_learned import meta_learned
 
     check_environment_of("env", config.env)
     learned = meta_learned(Path(config.objective))
@@ -81,7 +81,7 @@ def check_test(config: MetaTestConfig) -> None:
 
 def check_baseline(config: BaselineConfig) -> None:
     """Refuse unusable environments, a padding too small for them, or a run folder."""
-    from metagenrl.cluster.meta_learned import padding_of
+    from metagenrl.baselines.meta_learned import padding_of
 
     for env in dict.fromkeys(config.environments):
         check_environment_of("envs" if config.envs else "env", env)

@@ -6,11 +6,11 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from metagenrl.agents.epg import EpgAgent
-from metagenrl.agents.epg_inner_loop import InnerLoop, run_inner_loop
+from metagenrl.baselines.epg.agent import EpgAgent
+from metagenrl.baselines.epg.inner_loop import InnerLoop, run_inner_loop
 from metagenrl.runs.config.epg_config import EpgConfig, EvolutionConfig
-from metagenrl.learner.epg_loss import LossNet, initial_loss_parameters
-from metagenrl.learner.loss_evolution import LossEvolution
+from metagenrl.baselines.epg.loss_net import LossNet, initial_loss_parameters
+from metagenrl.baselines.epg.outer_loop import LossEvolution
 from numpy.typing import NDArray
 
 TARGET = 0.7

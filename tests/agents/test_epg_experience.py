@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from metagenrl.agents.epg_experience import Experience, NoveltyBonus, RunningMoments, Transition
+from metagenrl.baselines.epg.experience import Experience, NoveltyBonus, RunningMoments, Transition
 
 
 def transitions(count: int, first: int = 0) -> list[Transition]:

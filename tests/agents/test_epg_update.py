@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from metagenrl.agents.epg_experience import Experience, Transition
-from metagenrl.agents.epg_update import UpdateLoss
+from metagenrl.baselines.epg.experience import Experience, Transition
+from metagenrl.baselines.epg.update_loss import UpdateLoss
 from metagenrl.runs.config.epg_config import EpgConfig
-from metagenrl.learner.epg_loss import LossNet, initial_loss_parameters
-from metagenrl.learner.epg_networks import EpgNetworks
-from metagenrl.learner.ppo_loss import advantages, ppo_loss
+from metagenrl.baselines.epg.loss_net import LossNet, initial_loss_parameters
+from metagenrl.baselines.epg.networks import EpgNetworks
+from metagenrl.baselines.epg.ppo_loss import advantages, ppo_loss
 
 CONFIG = EpgConfig(
     pad_observations=3, pad_actions=2, policy_units=4, memory_units=2, update_every=8,

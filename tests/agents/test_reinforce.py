@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from metagenrl.agents.reinforce import ReinforceAgent, ReinforceConfig
+from metagenrl.baselines.reinforce import ReinforceAgent, ReinforceConfig
 from metagenrl.runs.config.baselines import OnPolicyConfig
 from metagenrl.learner.hyperparams import AgentConfig
 from torch import nn

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from metagenrl.agents.reward_scale import RewardScale
+from metagenrl.baselines.reward_scale import RewardScale
 
 
 def test_scale_is_that_of_the_discounted_return():

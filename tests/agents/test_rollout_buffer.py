@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 from metagenrl.agents.envs import StepResult
-from metagenrl.agents.rollout_buffer import RolloutBuffer
+from metagenrl.baselines.rollout_buffer import RolloutBuffer
 from metagenrl.learner.returns import generalized_advantage
 
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from metagenrl.agents.envs import Environment
-from metagenrl.agents.gym_view import GymView
-from metagenrl.agents.padding import Padding
-from metagenrl.agents.steady import SteadyEnvironment
-from metagenrl.agents.trials import Trial, TrialView, input_size, trial_input
+from metagenrl.baselines.gym_view import GymView
+from metagenrl.baselines.padding import Padding
+from metagenrl.baselines.steady_environment import SteadyEnvironment
+from metagenrl.baselines.rllib.rl2_trials import Trial, TrialView, input_size, trial_input
 
 PADDING = Padding(observations=4, actions=3)
 ACTION = np.float32([0.5, 9, 9])  # the environment takes one number

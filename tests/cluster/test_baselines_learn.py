@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from metagenrl.runs.agent_job import ObjectiveChoice, Rule, TraineeJob, agent_for
-from metagenrl.cluster.trainees import TrainedAgent, make_agent
+from metagenrl.baselines.registry import TrainedAgent, make_agent
 from metagenrl.learner.hyperparams import AgentConfig
 
 SEEDS = 3

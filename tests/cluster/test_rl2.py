@@ -8,12 +8,12 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from metagenrl.agents.padding import Padding
-from metagenrl.cluster import rl2
-from metagenrl.cluster.policies import policy_folders, read_policy, write_policy
-from metagenrl.cluster.ppo import PpoAgent
-from metagenrl.cluster.rl2 import Rl2Agent, Rl2Tester, play_trials, rl2_agent
-from metagenrl.cluster.rllib_policy import PpoPolicy
+from metagenrl.baselines.padding import Padding
+from metagenrl.baselines.rllib import rl2
+from metagenrl.baselines.policy_files import policy_folders, read_policy, write_policy
+from metagenrl.baselines.rllib.ppo import PpoAgent
+from metagenrl.baselines.rllib.rl2 import Rl2Agent, Rl2Tester, play_trials, rl2_agent
+from metagenrl.baselines.rllib.policy import PpoPolicy
 from metagenrl.runs.agent_job import ObjectiveChoice, TraineeJob
 from metagenrl.runs.config.baselines import OnPolicyConfig, PpoConfig, Rl2Config
 from metagenrl.learner.hyperparams import AgentConfig

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import ray
 import torch
-from metagenrl.agents.gym_view import GymView
+from metagenrl.baselines.gym_view import GymView
 from metagenrl.agents.rollout import Episode
-from metagenrl.cluster.ppo import PpoAgent
-from metagenrl.cluster.rllib_policy import NetworkShape, ObservationFilter
-from metagenrl.cluster.rllib_ppo import PpoRun, RllibPpo, frozen_policy
+from metagenrl.baselines.rllib.ppo import PpoAgent
+from metagenrl.baselines.rllib.policy import NetworkShape, ObservationFilter
+from metagenrl.baselines.rllib.trainer import PpoRun, RllibPpo, frozen_policy
 from metagenrl.runs.agent_job import ObjectiveChoice, TraineeJob
 from metagenrl.runs.config.baselines import OnPolicyConfig, PpoConfig
 from metagenrl.learner.hyperparams import AgentConfig

@@ -15,7 +15,7 @@ from metagenrl.cluster import trainee_worker
 from metagenrl.runs.rows import EvaluationRow, to_line
 from metagenrl.runs.agent_files import EpisodeRow, RowFile, RowReader, evaluations, is_finished
 from metagenrl.runs.agent_job import ObjectiveChoice, Rule, TraineeJob, agent_for
-from metagenrl.cluster.trainee_objective import objective_for, random_alpha
+from metagenrl.baselines.trainee_objective import objective_for, random_alpha
 from metagenrl.cluster.trainee_worker import TraineeRun
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 from metagenrl.learner.objectives import CriticObjective, Learned, Reinforce

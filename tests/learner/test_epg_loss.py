@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from metagenrl.runs.config.epg_config import EpgConfig
-from metagenrl.learner.epg_loss import LossNet, initial_loss_parameters
-from metagenrl.learner.epg_networks import EpgNetworks, Gaussian
+from metagenrl.baselines.epg.loss_net import LossNet, initial_loss_parameters
+from metagenrl.baselines.epg.networks import EpgNetworks, Gaussian
 
 
 def test_sizes_by_hand() -> None:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from metagenrl.runs.config.epg_config import EvolutionConfig
-from metagenrl.learner.evolution import centered_ranks, evolution_gradient, noise_vectors
-from metagenrl.learner.loss_evolution import LossEvolution
+from metagenrl.baselines.epg.evolution_strategies import centered_ranks, evolution_gradient, noise_vectors
+from metagenrl.baselines.epg.outer_loop import LossEvolution
 
 
 def test_the_estimate_is_the_gradient_of_a_linear_function() -> None:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from metagenrl.learner.policy_gradient import gaussian_log_prob, reinforce_loss, standardized
+from metagenrl.baselines.reinforce_loss import gaussian_log_prob, reinforce_loss, standardized
 from metagenrl.learner.returns import generalized_advantage
 
 GAMMA, STD, START = 0.9, 0.3, 1.0

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from metagenrl.learner.ppo_loss import advantages, ppo_loss, standardized
+from metagenrl.baselines.epg.ppo_loss import advantages, ppo_loss, standardized
 
 
 def test_the_loss_by_hand() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
-from metagenrl.cluster.rllib_policy import FILTER_BOUND, NetworkShape
+from metagenrl.baselines.rllib.policy import FILTER_BOUND, NetworkShape
 from metagenrl.runs.config.baselines import PpoConfig
 from metagenrl.learner.types import Array
 from ray.rllib.algorithms.ppo import PPOConfig

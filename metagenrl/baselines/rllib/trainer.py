@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from metagenrl.agents.gym_view import RecordedEnv
+from metagenrl.baselines.gym_view import RecordedEnv
 from metagenrl.agents.rollout import Episode
-from metagenrl.cluster.rllib_config import PpoRun, rllib_config
-from metagenrl.cluster.rllib_policy import (
+from metagenrl.baselines.rllib.config import PpoRun, rllib_config
+from metagenrl.baselines.rllib.policy import (
     NetworkShape,
     ObservationFilter,
     PpoPolicy,

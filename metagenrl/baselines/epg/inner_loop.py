@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from metagenrl.agents.epg import EpgAgent
+from metagenrl.baselines.epg.agent import EpgAgent
 from metagenrl.agents.rollout import Episode
 from metagenrl.runs.config.epg_config import EpgConfig
 from metagenrl.learner.types import Array

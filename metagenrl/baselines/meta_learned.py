@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metagenrl.agents.env_spec import check_environment
-from metagenrl.agents.padding import Padding
+from metagenrl.baselines.padding import Padding
 from metagenrl.runs.config.algorithms import TRAITS
 from metagenrl.runs.config.train import UsageError
 from metagenrl.runs.config.lone_agents import BaselineConfig

@@ -60,32 +60,32 @@ def make_agent(job: TraineeJob) -> TrainedAgent:
 
 def _with_objective(job: TraineeJob) -> TrainedAgent:
     from metagenrl.agents.trainee import Trainee, TraineeConfig
-    from metagenrl.cluster.trainee_objective import objective_for
+    from metagenrl.baselines.trainee_objective import objective_for
 
     config = TraineeConfig(job.env, job.seed, job.agent)
     return Trainee(config, objective_for(job.objective, job.agent, job.seed))
 
 
 def _reinforce(job: TraineeJob) -> TrainedAgent:
-    from metagenrl.agents.reinforce import ReinforceAgent, ReinforceConfig
+    from metagenrl.baselines.reinforce import ReinforceAgent, ReinforceConfig
 
     return ReinforceAgent(ReinforceConfig(job.env, job.seed, job.agent, job.on_policy))
 
 
 def _ppo(job: TraineeJob) -> TrainedAgent:
-    from metagenrl.cluster.ppo import PpoAgent
+    from metagenrl.baselines.rllib.ppo import PpoAgent
 
     return PpoAgent(job)
 
 
 def _rl2(job: TraineeJob) -> TrainedAgent:
-    from metagenrl.cluster.rl2 import rl2_agent
+    from metagenrl.baselines.rllib.rl2 import rl2_agent
 
     return rl2_agent(job)
 
 
 def _epg(job: TraineeJob) -> TrainedAgent:
-    from metagenrl.cluster.epg_test import epg_agent
+    from metagenrl.baselines.epg.meta_test import epg_agent
 
     return epg_agent(job)
 

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from metagenrl.agents.env_spec import check_environment
 from metagenrl.agents.evaluation import EVALUATION_STREAM
-from metagenrl.agents.padding import Padding
+from metagenrl.baselines.padding import Padding
 from metagenrl.agents.rollout import Episode
 from metagenrl.agents.seeding import agent_seeds
-from metagenrl.agents.steady import SteadyEnvironment
-from metagenrl.agents.trials import Trial, TrialView, input_size
-from metagenrl.cluster.policies import policy_folders, read_policy
-from metagenrl.cluster.rllib_policy import NetworkShape, PpoPolicy
-from metagenrl.cluster.rllib_ppo import PpoRun, RllibPpo, frozen_policy
+from metagenrl.baselines.steady_environment import SteadyEnvironment
+from metagenrl.baselines.rllib.rl2_trials import Trial, TrialView, input_size
+from metagenrl.baselines.policy_files import policy_folders, read_policy
+from metagenrl.baselines.rllib.policy import NetworkShape, PpoPolicy
+from metagenrl.baselines.rllib.trainer import PpoRun, RllibPpo, frozen_policy
 from metagenrl.runs.agent_job import TraineeJob
 
 

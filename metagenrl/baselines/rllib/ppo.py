@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from metagenrl.agents.evaluation import evaluate_policy
-from metagenrl.agents.gym_view import GymView
+from metagenrl.baselines.gym_view import GymView
 from metagenrl.agents.rollout import Episode
 from metagenrl.agents.seeding import agent_seeds
-from metagenrl.cluster.rllib_policy import NetworkShape
-from metagenrl.cluster.rllib_ppo import PpoRun, RllibPpo
+from metagenrl.baselines.rllib.policy import NetworkShape
+from metagenrl.baselines.rllib.trainer import PpoRun, RllibPpo
 from metagenrl.runs.agent_job import TraineeJob
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from metagenrl.agents.gym_view import centred, unbounded
+from metagenrl.baselines.gym_view import centred, unbounded
 from metagenrl.learner.types import Array
 from numpy.typing import NDArray
 from ray.rllib.algorithms.ppo.ppo_catalog import PPOCatalog

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from metagenrl.agents.evaluation import evaluate_policy
-from metagenrl.agents.reward_scale import RewardScale
+from metagenrl.baselines.reward_scale import RewardScale
 from metagenrl.agents.rollout import Episode
-from metagenrl.agents.rollout_buffer import EpisodeSegments, RolloutBuffer
+from metagenrl.baselines.rollout_buffer import EpisodeSegments, RolloutBuffer
 from metagenrl.agents.seeding import agent_seeds, restore_rng, rng_state
-from metagenrl.agents.steady import SteadyEnvironment
+from metagenrl.baselines.steady_environment import SteadyEnvironment
 from metagenrl.learner import mlp
 from metagenrl.learner.adam import Adam, clip_by_norm
 from metagenrl.runs.config.baselines import OnPolicyConfig
@@ -25,7 +25,7 @@ from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.learner.mlp import MLP
 from metagenrl.learner.networks import apply_policy, initial_parameters
 from metagenrl.learner.parameters import Layout
-from metagenrl.learner.policy_gradient import gaussian_log_prob, reinforce_loss, standardized
+from metagenrl.baselines.reinforce_loss import gaussian_log_prob, reinforce_loss, standardized
 from metagenrl.learner.returns import generalized_advantage
 from metagenrl.learner.types import Array
 from torch import Tensor

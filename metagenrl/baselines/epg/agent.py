@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from metagenrl.agents.epg_experience import Experience, Transition
-from metagenrl.agents.epg_update import UpdateLoss
+from metagenrl.baselines.epg.experience import Experience, Transition
+from metagenrl.baselines.epg.update_loss import UpdateLoss
 from metagenrl.agents.evaluation import evaluate_policy
-from metagenrl.agents.padding import Padding
+from metagenrl.baselines.padding import Padding
 from metagenrl.agents.rollout import Episode
 from metagenrl.agents.seeding import agent_seeds, draw_torch_seed, restore_rng, rng_state
-from metagenrl.agents.steady import SteadyEnvironment
+from metagenrl.baselines.steady_environment import SteadyEnvironment
 from metagenrl.learner.adam import Adam
 from metagenrl.runs.config.epg_config import EpgConfig
-from metagenrl.learner.epg_loss import LossNet
-from metagenrl.learner.epg_networks import EpgNetworks
+from metagenrl.baselines.epg.loss_net import LossNet
+from metagenrl.baselines.epg.networks import EpgNetworks
 from metagenrl.learner.types import Array
 from torch import Tensor
 

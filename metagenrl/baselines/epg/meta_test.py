@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 from metagenrl.agents.env_spec import check_environment
-from metagenrl.agents.epg import EpgAgent
-from metagenrl.agents.padding import Padding
+from metagenrl.baselines.epg.agent import EpgAgent
+from metagenrl.baselines.padding import Padding
 from metagenrl.runs.config.train import UsageError
 from metagenrl.runs.config.yaml import build
 from metagenrl.runs.agent_job import TraineeJob
 from metagenrl.runs.config.epg_config import EpgConfig
-from metagenrl.learner.epg_loss import LossNet
+from metagenrl.baselines.epg.loss_net import LossNet
 from metagenrl.objective_server.errors import WrongArchitecture
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from metagenrl.learner.adam import Adam
 from metagenrl.runs.config.epg_config import EvolutionConfig
-from metagenrl.learner.evolution import (
+from metagenrl.baselines.epg.evolution_strategies import (
     Array32,
     centered_ranks,
     evolution_gradient,

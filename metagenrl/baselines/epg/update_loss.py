@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from metagenrl.agents.epg_experience import Experience, Window
+from metagenrl.baselines.epg.experience import Experience, Window
 from metagenrl.runs.config.epg_config import EpgConfig
-from metagenrl.learner.epg_loss import LossNet
-from metagenrl.learner.epg_networks import EpgNetworks, Gaussian
+from metagenrl.baselines.epg.loss_net import LossNet
+from metagenrl.baselines.epg.networks import EpgNetworks, Gaussian
 from metagenrl.learner.mlp_spec import Views
-from metagenrl.learner.ppo_loss import advantages, ppo_loss, standardized
+from metagenrl.baselines.epg.ppo_loss import advantages, ppo_loss, standardized
 from torch import Tensor
 from torch.nn import functional
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 from metagenrl.agents.envs import Array, StepResult
-from metagenrl.agents.gym_view import RecordedEnv, centred, unbounded
-from metagenrl.agents.padding import Padding
-from metagenrl.agents.reward_scale import RewardScale
+from metagenrl.baselines.gym_view import RecordedEnv, centred, unbounded
+from metagenrl.baselines.padding import Padding
+from metagenrl.baselines.reward_scale import RewardScale
 from metagenrl.agents.seeding import restore_rng, rng_state
-from metagenrl.agents.steady import SteadyEnvironment
+from metagenrl.baselines.steady_environment import SteadyEnvironment
 
 
 def input_size(padding: Padding) -> int:

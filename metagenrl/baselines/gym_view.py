@@ -8,10 +8,10 @@ from typing import Any
 import gymnasium
 import numpy as np
 from metagenrl.agents.envs import Array
-from metagenrl.agents.reward_scale import RewardScale
+from metagenrl.baselines.reward_scale import RewardScale
 from metagenrl.agents.rollout import Episode
 from metagenrl.agents.seeding import restore_rng, rng_state
-from metagenrl.agents.steady import SteadyEnvironment
+from metagenrl.baselines.steady_environment import SteadyEnvironment
 
 
 def unbounded(size: int) -> gymnasium.spaces.Box:
