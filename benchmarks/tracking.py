@@ -27,7 +27,7 @@ import psutil
 import tyro
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.cluster.engine import InProcessEngine
-from metagenrl.cluster.follower import PROGRESS_FILE
+from metagenrl.tracking.follower import PROGRESS_FILE
 from metagenrl.cluster.held_out import HeldOut
 from metagenrl.cluster.population import Population
 from metagenrl.runs.config.presets import PRESETS
@@ -35,7 +35,7 @@ from metagenrl.cluster.recorder import Recorder
 from metagenrl.cluster.roster import Roster
 from metagenrl.runs.folder import Checkpoints, open_run
 from metagenrl.cluster.stores import open_server
-from metagenrl.cluster.tracking import Tracking
+from metagenrl.tracking.trackers import Tracking
 from metagenrl.cluster.trainee_pool import TraineePool
 from metagenrl.cluster.training import prepare_store, server_config
 from metagenrl.base.process import settle

@@ -26,7 +26,7 @@ from metagenrl.runs.config.yaml import to_yaml
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
 from metagenrl.cluster.evaluation_progress import EvaluationProgress
 from metagenrl.cluster.evaluation_summary import familiarity, summary
-from metagenrl.cluster.evaluation_tracking import track_evaluation
+from metagenrl.tracking.wandb.lone_agents import track_evaluation
 from metagenrl.runs.folder import log_to
 from metagenrl.runs.agent_files import is_finished, merge_evaluations
 from metagenrl.cluster.tested_objective import (

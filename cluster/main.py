@@ -180,7 +180,7 @@ def _show(config: ShowConfig) -> int:
 
 
 def _workspace(config: WorkspaceConfig) -> int:
-    from metagenrl.cluster.wandb_workspace import workspace_command
+    from metagenrl.tracking.wandb.workspace import workspace_command
 
     return workspace_command(config)
 

@@ -21,7 +21,7 @@ from metagenrl.runs.folder import RunIdentity
 from metagenrl.cluster.snapshots import SnapshotKeeper
 from metagenrl.cluster.status import RunStatus
 from metagenrl.cluster.system import SystemMeter
-from metagenrl.cluster.tracking import Tracking
+from metagenrl.tracking.trackers import Tracking
 from metagenrl.base.messages import AlphaGradient
 from metagenrl.objective_server.messages import Broadcast, Receipt
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from metagenrl.runs.config.train import TrainConfig
-from metagenrl.cluster.grafana import PANELS, dashboard
+from metagenrl.tracking.grafana import PANELS, dashboard
 from metagenrl.runs.config.held_out import HeldOutOptions
 from metagenrl.cluster.main import main
-from metagenrl.cluster.tracked_keys import KEYS, find_key
-from metagenrl.cluster.wandb_account import wandb_id
+from metagenrl.tracking.keys import KEYS, find_key
+from metagenrl.tracking.wandb.account import wandb_id
 
 CONFIG = TrainConfig(envs=("Pendulum-v1", "a/E"), agents=5, held_out=HeldOutOptions(("Hopper-v5",)))
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from metagenrl.runs.config.yaml import to_yaml
 from metagenrl.runs.config.lone_agents import BaselineConfig
-from metagenrl.cluster.evaluation_tracking import (
+from metagenrl.tracking.wandb.lone_agents import (
     evaluation_values,
     log_evaluation,
     track_evaluation,
 )
 from metagenrl.runs.rows import EvaluationRow, to_line
-from metagenrl.cluster.tracked_keys import find_key
+from metagenrl.tracking.keys import find_key
 
 pytestmark = pytest.mark.usefixtures("no_account")
 

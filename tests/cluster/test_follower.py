@@ -9,16 +9,16 @@ from typing import IO, Any
 
 import psutil
 import pytest
-from metagenrl.cluster import follower
+from metagenrl.tracking import follower
 from metagenrl.runs import follow_file
 from metagenrl.runs.config.train import TrainConfig
-from metagenrl.cluster.follower import Follower
-from metagenrl.cluster.follower_job import FollowerJob
+from metagenrl.tracking.follower import Follower
+from metagenrl.tracking.follower_job import FollowerJob
 from metagenrl.runs.follow_file import LineReader
 from metagenrl.runs.metrics_file import METRICS_FILE, MetricsWriter
 from metagenrl.runs.rows import AgentRow, EventRow, MetricsRow, ObjectiveRow, to_line
 from metagenrl.runs.run_records import ScoreRow, SnapshotRow
-from metagenrl.cluster.tracking import Tracking
+from metagenrl.tracking.trackers import Tracking
 from metagenrl.runs.config.tracking_config import TrackingOptions
 
 AGENT = AgentRow(
@@ -246,7 +246,7 @@ def test_a_failing_endpoint_is_one_line_and_is_left_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There is no Ray here, so that the endpoint cannot even be found."""
-    from metagenrl.cluster import prometheus
+    from metagenrl.tracking import prometheus
 
     def no_ray() -> list[str]:
         raise RuntimeError("no Ray")

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from metagenrl.cluster.grafana import dashboard
+from metagenrl.tracking.grafana import dashboard
 from metagenrl.runs.rows import AgentRow, MetricsRow, ObjectiveRow
 from metagenrl.runs.run_records import HeldOutRow, ScoreRow, SystemRow
-from metagenrl.cluster.tracked_keys import KEYS
+from metagenrl.tracking.keys import KEYS
 from metagenrl.runs.agent_job import ObjectiveChoice, TraineeJob
 from metagenrl.cluster.trainee_pool import Ended, TraineePool
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
@@ -127,7 +127,7 @@ def test_a_task_that_fails_says_why_and_one_given_up_leaves_nothing(
 
 def scraped(wanted: str) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
     """Our metrics at Ray's endpoint, by name and labels, once `wanted` is among them."""
-    from metagenrl.cluster.prometheus import endpoints
+    from metagenrl.tracking.prometheus import endpoints
 
     (endpoint,) = endpoints()
     deadline = time.monotonic() + 120
@@ -147,7 +147,7 @@ def scraped(wanted: str) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
 
 
 def test_rays_endpoint_has_every_value_and_the_dashboard_asks_for_no_other(ray_here: None) -> None:
-    from metagenrl.cluster.prometheus import PrometheusExport
+    from metagenrl.tracking.prometheus import PrometheusExport
 
     export = PrometheusExport("my-run", 2)
     export.take(ROWS)

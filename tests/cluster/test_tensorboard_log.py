@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from metagenrl.cluster.tensorboard_log import TensorBoardLog
+from metagenrl.tracking.tensorboard import TensorBoardLog
 from tensorboardX.proto.event_pb2 import Event
 
 

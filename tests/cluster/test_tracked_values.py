@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from metagenrl.runs.rows import AgentRow, EventRow, ObjectiveRow
 from metagenrl.runs.run_records import GIVEN_UP, HeldOutRow, ScoreRow, SystemRow
-from metagenrl.cluster.tracked_keys import KEYS, find_key, markdown, prometheus_metric
-from metagenrl.cluster.tracked_values import ValueTable, by_agent, return_statistics
+from metagenrl.tracking.keys import KEYS, find_key, markdown, prometheus_metric
+from metagenrl.tracking.values import ValueTable, by_agent, return_statistics
 
 AGENT = AgentRow(
     time=1.0, round=10, version=10, agent=0, env="a/E", incarnation=0, steps=20, life=1,

@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from metagenrl.cluster import wandb_log, wandb_run
-from metagenrl.cluster.follower_job import FollowerJob
+from metagenrl.tracking.wandb import population
+from metagenrl.tracking.wandb import run as wandb_run
+from metagenrl.tracking.follower_job import FollowerJob
 from metagenrl.runs.rows import AgentRow
 from metagenrl.runs.run_records import ScoreRow, SnapshotRow
-from metagenrl.cluster.wandb_account import has_api_key, wandb_id
-from metagenrl.cluster.wandb_log import WandbLog
+from metagenrl.tracking.wandb.account import has_api_key, wandb_id
+from metagenrl.tracking.wandb.population import WandbLog
 from metagenrl.objective_server.find import snapshot_path
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot, Origin
 
@@ -153,7 +154,7 @@ def test_the_heat_map_is_part_of_the_run(tmp_path: Path, offline_runs: Runs) -> 
 def test_the_heat_map_is_drawn_anew_while_the_run_goes_on(
     tmp_path: Path, offline_runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wandb_log, "PICTURE_SECONDS", 0.0)
+    monkeypatch.setattr(population, "PICTURE_SECONDS", 0.0)
     log = WandbLog(job(tmp_path))
     log.log({"steps": 20.0}, 10)
     log.remember([AGENT])
@@ -234,10 +235,10 @@ def test_an_unreachable_server_leaves_an_offline_run(tmp_path: Path, answer: str
     """In a process of its own: wandb reads its environment once."""
     script = (
         "import sys, logging; from pathlib import Path; logging.basicConfig()\n"
-        "from metagenrl.cluster import wandb_log, wandb_run\n"
-        "from metagenrl.cluster.follower_job import FollowerJob\n"
+        "from metagenrl.cluster import population, wandb_run\n"
+        "from metagenrl.tracking.follower_job import FollowerJob\n"
         "wandb_run.INIT_TIMEOUT = 2.0\n"
-        "log = wandb_log.WandbLog(FollowerJob('wandb', sys.argv[1], 'run-1', 1, {}, 'online'))\n"
+        "log = population.WandbLog(FollowerJob('wandb', sys.argv[1], 'run-1', 1, {}, 'online'))\n"
         "print(log.mode); log.finish()"
     )
     with socket.socket() as server:

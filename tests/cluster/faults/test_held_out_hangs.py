@@ -14,7 +14,7 @@ from metagenrl.runs.config.held_out import HeldOutOptions
 from metagenrl.cluster.intervals import Moment
 from metagenrl.runs.rows import EventRow, MetricsRow
 from metagenrl.runs.run_records import HeldOutRow, ScoreRow
-from metagenrl.cluster.tracked_values import ValueTable
+from metagenrl.tracking.values import ValueTable
 from metagenrl.cluster.trainee_pool import TraineePool
 from metagenrl.cluster.training import first_alpha
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig

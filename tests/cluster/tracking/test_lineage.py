@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from metagenrl.runs.metrics_file import read_metrics
-from metagenrl.cluster.wandb_account import wandb_id
+from metagenrl.tracking.wandb.account import wandb_id
 from metagenrl.objective_server.find import read_best
 
 Runs = Callable[[Path], dict[str, Any]]

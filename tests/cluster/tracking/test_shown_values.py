@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from metagenrl.cluster.wandb_account import wandb_id
+from metagenrl.tracking.wandb.account import wandb_id
 
 AGENTS = 8
 AGENT = {

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from metagenrl.runs.rows import MetricsRow
 from metagenrl.runs.run_records import ScoreRow, SnapshotRow
-from metagenrl.cluster.tracked_keys import find_key
-from metagenrl.cluster.tracked_values import Values
+from metagenrl.tracking.keys import find_key
+from metagenrl.tracking.values import Values
 from tensorboardX import SummaryWriter
 
 

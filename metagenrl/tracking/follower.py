@@ -19,13 +19,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Protocol
 
-from metagenrl.cluster.follower_job import FollowerJob
+from metagenrl.tracking.follower_job import FollowerJob
 from metagenrl.runs.follow_file import LineReader
 from metagenrl.runs.metrics_file import METRICS_FILE
 from metagenrl.runs.rows import MetricsRow
 from metagenrl.runs.run_records import ScoreRow, SnapshotRow
-from metagenrl.cluster.tracked_values import Values, ValueTable
-from metagenrl.cluster.tracker_process import SAYS
+from metagenrl.tracking.values import Values, ValueTable
+from metagenrl.tracking.process import SAYS
 from metagenrl.base.files.atomic import write_atomic
 
 POLL_SECONDS = 1.0
@@ -129,10 +129,10 @@ def _read_progress(path: Path) -> tuple[int, int]:
 def open_sink(job: FollowerJob) -> Sink:
     """The tracker that the job names; only its own libraries are imported."""
     if job.tracker == "tensorboard":
-        from metagenrl.cluster.tensorboard_log import TensorBoardLog
+        from metagenrl.tracking.tensorboard import TensorBoardLog
 
         return TensorBoardLog(job.folder)
-    from metagenrl.cluster.wandb_log import WandbLog
+    from metagenrl.tracking.wandb.population import WandbLog
 
     return WandbLog(job)
 

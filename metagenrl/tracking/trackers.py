@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import to_dict
-from metagenrl.cluster.follower_job import FollowerJob
+from metagenrl.tracking.follower_job import FollowerJob
 from metagenrl.runs.rows import MetricsRow
-from metagenrl.cluster.tracker_process import CLOSE_SECONDS, TrackerProcess
+from metagenrl.tracking.process import CLOSE_SECONDS, TrackerProcess
 
 if TYPE_CHECKING:  # Ray: only where the engine is
-    from metagenrl.cluster.prometheus import PrometheusExport
+    from metagenrl.tracking.prometheus import PrometheusExport
 
-FOLLOWER = "metagenrl.cluster.follower"
+FOLLOWER = "metagenrl.tracking.follower"
 POLL_SECONDS = 2.0
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class Tracking:
 def _prometheus(config: TrainConfig) -> PrometheusExport | None:
     if config.engine != "ray":
         return None
-    from metagenrl.cluster.prometheus import PrometheusExport
+    from metagenrl.tracking.prometheus import PrometheusExport
 
     try:
         return PrometheusExport(config.run_dir.name, config.agents)

@@ -22,12 +22,12 @@ from metagenrl.analysis.learning_curves import EVALUATIONS_FILE
 from metagenrl.runs.metrics_file import iter_rows
 from metagenrl.runs.rows import EvaluationRow
 from metagenrl.cluster.tested_objective import COPY_FILE, FACTS_FILE
-from metagenrl.cluster.tracked_keys import TEST_AXIS
-from metagenrl.cluster.tracked_values import Values, label, return_statistics
-from metagenrl.cluster.tracker_process import CLOSE_SECONDS, SAYS, TrackerProcess
+from metagenrl.tracking.keys import TEST_AXIS
+from metagenrl.tracking.values import Values, label, return_statistics
+from metagenrl.tracking.process import CLOSE_SECONDS, SAYS, TrackerProcess
 from metagenrl.cluster.validate import CONFIG_FILE
-from metagenrl.cluster.wandb_account import wandb_id
-from metagenrl.cluster.wandb_run import RunSpec, open_run, sync_hint
+from metagenrl.tracking.wandb.account import wandb_id
+from metagenrl.tracking.wandb.run import RunSpec, open_run, sync_hint
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 
 STATISTICS = ("iqm", "mean", "min", "max")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from metagenrl.cluster.wandb_account import has_api_key, wandb_id
+from metagenrl.tracking.wandb.account import has_api_key, wandb_id
 from metagenrl.objective_server.find import snapshot_path
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 

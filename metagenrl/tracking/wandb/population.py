@@ -10,13 +10,13 @@ import logging
 import time
 from pathlib import Path
 
-from metagenrl.cluster.follower_job import FollowerJob
+from metagenrl.tracking.follower_job import FollowerJob
 from metagenrl.runs.rows import AgentRow, MetricsRow
 from metagenrl.runs.run_records import ScoreRow, SnapshotRow
-from metagenrl.cluster.tracked_keys import AXIS, HELD_OUT_AXIS, WAITING
-from metagenrl.cluster.tracked_values import Values, by_agent
-from metagenrl.cluster.wandb_account import wandb_id
-from metagenrl.cluster.wandb_run import (
+from metagenrl.tracking.keys import AXIS, HELD_OUT_AXIS, WAITING
+from metagenrl.tracking.values import Values, by_agent
+from metagenrl.tracking.wandb.account import wandb_id
+from metagenrl.tracking.wandb.run import (
     BEST,
     OBJECTIVE,
     RunSpec,

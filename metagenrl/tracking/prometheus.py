@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import ray
 from metagenrl.runs.rows import MetricsRow, ObjectiveRow
 from metagenrl.runs.run_records import SystemRow
-from metagenrl.cluster.tracked_keys import find_key, prometheus_metric
-from metagenrl.cluster.tracked_values import ValueTable
+from metagenrl.tracking.keys import find_key, prometheus_metric
+from metagenrl.tracking.values import ValueTable
 from ray.util.metrics import Gauge
 
 INTERVAL = 5.0
