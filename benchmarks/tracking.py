@@ -36,7 +36,7 @@ from metagenrl.cluster.roster import Roster
 from metagenrl.runs.folder import Checkpoints, open_run
 from metagenrl.cluster.stores import open_server
 from metagenrl.tracking.trackers import Tracking
-from metagenrl.cluster.trainee_pool import TraineePool
+from metagenrl.meta_test.pool import TraineePool
 from metagenrl.cluster.training import prepare_store, server_config
 from metagenrl.base.process import settle
 

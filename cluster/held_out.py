@@ -28,7 +28,7 @@ from metagenrl.cluster.intervals import Moment
 from metagenrl.runs.rows import EvaluationRow, MetricsRow
 from metagenrl.runs.run_records import GIVEN_UP
 from metagenrl.runs.agent_job import TraineeJob
-from metagenrl.cluster.trainee_pool import Ended
+from metagenrl.meta_test.pool import Ended
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 
 POLL_SECONDS = 1.0

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from metagenrl.cluster.cohorts import Plan, cohort_plan
 from metagenrl.runs.config.train import TrainConfig, UsageError, available_cores
 from metagenrl.cluster.held_out import Runner
-from metagenrl.cluster.trainee_pool import TraineePool
+from metagenrl.meta_test.pool import TraineePool
 from metagenrl.learner.device import require_device
 
 States = Mapping[str, Mapping[str, Any]]

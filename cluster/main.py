@@ -156,13 +156,13 @@ def _train(config: TrainConfig) -> int:
 
 
 def _test(config: MetaTestConfig) -> int:
-    from metagenrl.cluster.evaluate import meta_test
+    from metagenrl.meta_test.run import meta_test
 
     return meta_test(config)
 
 
 def _baseline(config: BaselineConfig) -> int:
-    from metagenrl.cluster.evaluate import baseline
+    from metagenrl.meta_test.run import baseline
 
     return baseline(config)
 

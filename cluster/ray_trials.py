@@ -12,7 +12,7 @@ from typing import Any
 
 import ray
 from metagenrl.runs.agent_job import TraineeJob
-from metagenrl.cluster.trainee_pool import Ended
+from metagenrl.meta_test.pool import Ended
 from metagenrl.base.files.atomic import write_atomic
 from ray import ObjectRef
 from ray.exceptions import RayError, RayTaskError
@@ -26,7 +26,7 @@ GET_TIMEOUT = 60.0
 def carry_out(job: TraineeJob, alpha: bytes) -> bytes:
     """Train the job's agent on this node; the content of its file of rows."""
     import torch
-    from metagenrl.cluster.trainee_worker import carry_out as live
+    from metagenrl.meta_test.worker_process import carry_out as live
 
     os.nice(job.niceness)
     torch.set_num_threads(1)

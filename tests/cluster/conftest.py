@@ -86,7 +86,7 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
     training = SimpleNamespace(train=command)
     evaluate = SimpleNamespace(meta_test=command, baseline=command)
     monkeypatch.setitem(sys.modules, "metagenrl.cluster.training", training)
-    monkeypatch.setitem(sys.modules, "metagenrl.cluster.evaluate", evaluate)
+    monkeypatch.setitem(sys.modules, "metagenrl.meta_test.run", evaluate)
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
     return reached

@@ -18,7 +18,7 @@ from metagenrl.cluster.intervals import Moment
 from metagenrl.runs.metrics_file import METRICS_FILE, MetricsWriter, read_metrics
 from metagenrl.runs.rows import EvaluationRow, to_line
 from metagenrl.runs.agent_job import TraineeJob
-from metagenrl.cluster.trainee_pool import Ended
+from metagenrl.meta_test.pool import Ended
 from metagenrl.objective_server.find import find_snapshot, read_best, snapshot_path
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 

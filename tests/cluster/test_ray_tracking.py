@@ -17,7 +17,7 @@ from metagenrl.runs.rows import AgentRow, MetricsRow, ObjectiveRow
 from metagenrl.runs.run_records import HeldOutRow, ScoreRow, SystemRow
 from metagenrl.tracking.keys import KEYS
 from metagenrl.runs.agent_job import ObjectiveChoice, TraineeJob
-from metagenrl.cluster.trainee_pool import Ended, TraineePool
+from metagenrl.meta_test.pool import Ended, TraineePool
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 from metagenrl.learner.objective_net import initial_alpha
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot

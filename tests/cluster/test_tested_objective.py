@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from metagenrl.runs.config.train import UsageError
 from metagenrl.runs.config.yaml import to_dict
-from metagenrl.cluster.evaluate import meta_test
+from metagenrl.meta_test.run import meta_test
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
-from metagenrl.cluster.evaluation_summary import familiarity, mean_and_interval, summary
+from metagenrl.meta_test.summary import familiarity, mean_and_interval, summary
 from metagenrl.runs.rows import EvaluationRow
-from metagenrl.cluster.tested_objective import objective_of_baseline, objective_of_test
+from metagenrl.meta_test.tested_objective import objective_of_baseline, objective_of_test
 from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.learner.objective_net import ObjectiveNet
 from metagenrl.objective_server.find import record_best, snapshot_path

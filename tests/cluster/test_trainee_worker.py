@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 import torch
-from metagenrl.cluster import trainee_worker
+from metagenrl.meta_test import worker_process
 from metagenrl.runs.rows import EvaluationRow, to_line
 from metagenrl.runs.agent_files import EpisodeRow, RowFile, RowReader, evaluations, is_finished
 from metagenrl.runs.agent_job import ObjectiveChoice, Rule, TraineeJob, agent_for
 from metagenrl.baselines.trainee_objective import objective_for, random_alpha
-from metagenrl.cluster.trainee_worker import TraineeRun
+from metagenrl.meta_test.worker_process import TraineeRun
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 from metagenrl.learner.objectives import CriticObjective, Learned, Reinforce
 from metagenrl.objective_server.errors import CorruptFile
@@ -105,8 +105,8 @@ class Stopped(Exception):  # noqa: N818 - a test's own
 def test_a_stopped_life_goes_on_from_its_checkpoint_to_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(trainee_worker, "CHECKPOINT_EVALUATIONS", 1)
-    monkeypatch.setattr(trainee_worker, "CHECKPOINT_SHARE", 1e9)
+    monkeypatch.setattr(worker_process, "CHECKPOINT_EVALUATIONS", 1)
+    monkeypatch.setattr(worker_process, "CHECKPOINT_SHARE", 1e9)
     whole = job(tmp_path / "whole", "random", steps=330)
     TraineeRun(whole).run()
     assert not whole.checkpoints.exists()
@@ -139,8 +139,8 @@ def test_a_full_disk_at_a_checkpoint_costs_only_the_checkpoint(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(trainee_worker, "CHECKPOINT_EVALUATIONS", 1)
-    monkeypatch.setattr(trainee_worker, "write_folder", full)
+    monkeypatch.setattr(worker_process, "CHECKPOINT_EVALUATIONS", 1)
+    monkeypatch.setattr(worker_process, "write_folder", full)
     TraineeRun(job(tmp_path)).run()
     assert "checkpoint at step 20 failed: No space left on device" in caplog.text
     assert is_finished(tmp_path / "seed-3.jsonl", 50)
@@ -155,9 +155,9 @@ def test_checkpoints_become_rarer_where_they_take_long(
         written.append(name)
         now[0] += 1.0
 
-    monkeypatch.setattr(trainee_worker, "CHECKPOINT_EVALUATIONS", 1)
-    monkeypatch.setattr(trainee_worker, "write_folder", slow)
-    monkeypatch.setattr(trainee_worker.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(worker_process, "CHECKPOINT_EVALUATIONS", 1)
+    monkeypatch.setattr(worker_process, "write_folder", slow)
+    monkeypatch.setattr(worker_process.time, "monotonic", lambda: now[0])
     life = TraineeRun(job(tmp_path, steps=200, eval_every=10))
     step = life.trainee.step
 
@@ -197,7 +197,7 @@ def test_a_reader_waits_for_whole_rows_and_notices_a_cut(tmp_path: Path) -> None
 
 def test_the_process_imports_only_what_training_needs() -> None:
     code = (
-        "import sys, metagenrl.cluster.trainee_worker\n"
+        "import sys, metagenrl.meta_test.worker_process\n"
         "unneeded = {'ray', 'matplotlib', 'wandb', 'pandas', 'scipy', 'rich', 'tyro', 'yaml'}\n"
         "print(sorted(unneeded & sys.modules.keys()), 'torch._dynamo' in sys.modules)"
     )

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from metagenrl.cluster import watchdog
-from metagenrl.cluster.watchdog import watched
+from metagenrl.meta_test import watchdog
+from metagenrl.meta_test.watchdog import watched
 
 Sign = Callable[[], None]
 

@@ -17,7 +17,7 @@ from metagenrl.runs.metrics_file import iter_rows
 from metagenrl.runs.rows import EvaluationRow
 from metagenrl.runs.folder import IDENTITY_FILE, RunIdentity
 from metagenrl.runs.agent_files import evaluations
-from metagenrl.cluster.tested_objective import FACTS_FILE
+from metagenrl.meta_test.tested_objective import FACTS_FILE
 from metagenrl.cluster.validate import CONFIG_FILE
 
 DEPTH = 6

@@ -21,7 +21,7 @@ from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
 from metagenrl.analysis.learning_curves import EVALUATIONS_FILE
 from metagenrl.runs.metrics_file import iter_rows
 from metagenrl.runs.rows import EvaluationRow
-from metagenrl.cluster.tested_objective import COPY_FILE, FACTS_FILE
+from metagenrl.meta_test.tested_objective import COPY_FILE, FACTS_FILE
 from metagenrl.tracking.keys import TEST_AXIS
 from metagenrl.tracking.values import Values, label, return_statistics
 from metagenrl.tracking.process import CLOSE_SECONDS, SAYS, TrackerProcess

@@ -15,7 +15,7 @@ from metagenrl.cluster.intervals import Moment
 from metagenrl.runs.rows import EventRow, MetricsRow
 from metagenrl.runs.run_records import HeldOutRow, ScoreRow
 from metagenrl.tracking.values import ValueTable
-from metagenrl.cluster.trainee_pool import TraineePool
+from metagenrl.meta_test.pool import TraineePool
 from metagenrl.cluster.training import first_alpha
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot

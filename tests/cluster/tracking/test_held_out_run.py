@@ -12,7 +12,7 @@ import pytest
 from metagenrl.cluster.held_out_trials import FIRST_SEED
 from metagenrl.runs.metrics_file import read_metrics
 from metagenrl.cluster.resolve import test_config as resolve_test
-from metagenrl.cluster.tested_objective import objective_of_test
+from metagenrl.meta_test.tested_objective import objective_of_test
 from metagenrl.objective_server.find import read_best
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from metagenrl.base.job_process import start_process
 from metagenrl.runs.agent_job import TraineeJob
 
-WORKER = "metagenrl.cluster.trainee_worker"
+WORKER = "metagenrl.meta_test.worker_process"
 _POLL_SECONDS = 0.2
 _STOP_SECONDS = 5.0
 _DETAIL_BYTES = 20_000

@@ -24,18 +24,18 @@ from metagenrl.runs.config.algorithms import TRAITS
 from metagenrl.runs.config.train import UsageError
 from metagenrl.runs.config.yaml import to_yaml
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
-from metagenrl.cluster.evaluation_progress import EvaluationProgress
-from metagenrl.cluster.evaluation_summary import familiarity, summary
+from metagenrl.meta_test.progress import EvaluationProgress
+from metagenrl.meta_test.summary import familiarity, summary
 from metagenrl.tracking.wandb.lone_agents import track_evaluation
 from metagenrl.runs.folder import log_to
 from metagenrl.runs.agent_files import is_finished, merge_evaluations
-from metagenrl.cluster.tested_objective import (
+from metagenrl.meta_test.tested_objective import (
     TestedObjective,
     objective_of_baseline,
     objective_of_test,
 )
 from metagenrl.runs.agent_job import TraineeJob, agent_for
-from metagenrl.cluster.trainee_pool import Ended, train_all
+from metagenrl.meta_test.pool import Ended, train_all
 from metagenrl.cluster.validate import CONFIG_FILE
 from metagenrl.base.files.atomic import write_atomic
 from rich.console import Console

@@ -19,7 +19,7 @@ from metagenrl.runs.rows import EvaluationRow
 from metagenrl.runs.agent_files import EpisodeRow, RowFile
 from metagenrl.runs.agent_job import TraineeJob
 from metagenrl.baselines.registry import LeavesPolicy, make_agent
-from metagenrl.cluster.watchdog import watched
+from metagenrl.meta_test.watchdog import watched
 from metagenrl.base.process import settle
 from metagenrl.base.files.checkpoint_folder import newest_complete, prune, read_folder, write_folder
 

@@ -9,7 +9,7 @@ from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
 from metagenrl.analysis.learning_curves import mean_interval
 from metagenrl.runs.rate import duration
 from metagenrl.runs.rows import EvaluationRow
-from metagenrl.cluster.tested_objective import TestedObjective
+from metagenrl.meta_test.tested_objective import TestedObjective
 from rich.table import Table
 
 
