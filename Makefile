@@ -30,7 +30,7 @@ train: setup
 		--run-dir "$$tests/learned" $(TEST_FLAGS); \
 	$(BIN)/metagenrl test --objective random --preset quickstart --env $(TEST_ENV) \
 		--run-dir "$$tests/random" $(TEST_FLAGS); \
-	$(BIN)/python -m metagenrl.cluster.summary "$$run" "$$tests/learned" "$$tests/random"
+	$(BIN)/python -m metagenrl.commands.summary "$$run" "$$tests/learned" "$$tests/random"
 
 test: setup
 	$(BIN)/python -m pytest

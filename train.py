@@ -1,6 +1,6 @@
 import sys
 
-from metagenrl.cluster.main import main
+from metagenrl.commands.main import main
 
 if __name__ == "__main__":
     main(["train", *sys.argv[1:]])

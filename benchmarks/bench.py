@@ -27,7 +27,7 @@ from typing import Any, Literal, get_args
 
 import torch
 import tyro
-from metagenrl.cluster.command_line import parse
+from metagenrl.commands.parsing import parse
 from metagenrl.runs.config.train import available_cores
 from metagenrl.runs.config.yaml import build
 from metagenrl.learner.hyperparams import require

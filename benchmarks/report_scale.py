@@ -25,7 +25,7 @@ from metagenrl.runs.config.lone_agents import BaselineConfig
 from metagenrl.analysis.learning_curves import EVALUATIONS_FILE
 from metagenrl.runs.metrics_file import METRICS_FILE
 from metagenrl.runs.rows import AgentRow, EvaluationRow, EventRow, ObjectiveRow, to_line
-from metagenrl.cluster.validate import CONFIG_FILE
+from metagenrl.commands.refusals import CONFIG_FILE
 
 ENVS = ("HalfCheetah-v5", "LunarLanderContinuous-v3")
 LIFE = 250_000  # steps
@@ -101,7 +101,7 @@ def main() -> None:
     size = synthesize(arguments.out / "run", arguments.agents, arguments.steps)
     print(f"{arguments.agents} agents x {arguments.steps:,} steps: {size / 1e6:.0f} MB of metrics")
     begun = time.monotonic()
-    command = [sys.executable, "-m", "metagenrl.cluster.main", "report", arguments.out / "run"]
+    command = [sys.executable, "-m", "metagenrl.commands.main", "report", arguments.out / "run"]
     subprocess.run(command, check=True)
     seconds = time.monotonic() - begun
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024

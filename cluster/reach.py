@@ -14,7 +14,7 @@ from metagenrl.cluster.control import Mailbox, Remote
 from metagenrl.runs.config.reference import RunReference
 from metagenrl.runs.folder import IDENTITY_FILE
 from metagenrl.cluster.stores import check_store
-from metagenrl.cluster.validate import CONFIG_FILE
+from metagenrl.commands.refusals import CONFIG_FILE
 from metagenrl.base.files.atomic import write_atomic
 from metagenrl.objective_server.store_address import StoreAddress
 

@@ -52,7 +52,7 @@ class Population:
 
     def _train(self, *words: str) -> subprocess.Popen[bytes]:
         self._under_way, self._seen = False, (0, 0)
-        code = "from metagenrl.cluster.main import main; main()"
+        code = "from metagenrl.commands.main import main; main()"
         argv = [sys.executable, "-c", code, "train", *words, "--steps", str(self._goal)]
         return subprocess.Popen(
             argv, env=self._environment, stdout=self._log, stderr=subprocess.STDOUT

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 DONE = ".done"
-METAGENRL = (sys.executable, "-c", "from metagenrl.cluster.main import main; main()")
+METAGENRL = (sys.executable, "-c", "from metagenrl.commands.main import main; main()")
 
 
 @dataclass(frozen=True)

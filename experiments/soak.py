@@ -89,7 +89,7 @@ def trends(seconds: np.ndarray, memory: np.ndarray) -> list[Trend]:
 def soak(folder: Path, seconds: float, every: float) -> tuple[np.ndarray, np.ndarray]:
     """Train for so long; times [samples] and MiB [samples, kinds]."""
     cluster = Cluster(initialize_head=True, connect=True, head_node_args={"num_cpus": 1})
-    code = "from metagenrl.cluster.main import main; main()"
+    code = "from metagenrl.commands.main import main; main()"
     argv = [sys.executable, "-c", code, "train", *FLAGS.split(), "--run-dir", str(folder / "run")]
     environment = os.environ | {"RAY_ADDRESS": str(cluster.address)}
     with open(folder / "run.log", "wb") as log:

@@ -36,7 +36,7 @@ from metagenrl.meta_test.tested_objective import (
 )
 from metagenrl.runs.agent_job import TraineeJob, agent_for
 from metagenrl.meta_test.pool import Ended, train_all
-from metagenrl.cluster.validate import CONFIG_FILE
+from metagenrl.commands.refusals import CONFIG_FILE
 from metagenrl.base.files.atomic import write_atomic
 from rich.console import Console
 

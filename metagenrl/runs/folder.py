@@ -28,7 +28,7 @@ from typing import Any
 
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import to_yaml
-from metagenrl.cluster.validate import CONFIG_FILE
+from metagenrl.commands.refusals import CONFIG_FILE
 from metagenrl.base.files.atomic import write_atomic
 from metagenrl.base.files.checkpoint_folder import newest_complete, prune, read_folder, write_folder
 

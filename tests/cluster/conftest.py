@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import to_dict, to_yaml
-from metagenrl.cluster.main import main
+from metagenrl.commands.main import main
 from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot, Origin
 
@@ -54,7 +54,7 @@ def start() -> Callable[..., "subprocess.Popen[bytes]"]:
 
     def begin(words: list[str], folder: Path, sign: str) -> "subprocess.Popen[bytes]":
         process = subprocess.Popen(
-            [sys.executable, "-m", "metagenrl.cluster.main", *words],
+            [sys.executable, "-m", "metagenrl.commands.main", *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,

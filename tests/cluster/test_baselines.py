@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from metagenrl.runs.config.algorithms import TRAITS, Algorithm
 from metagenrl.runs.config.lone_agents import BaselineConfig
-from metagenrl.cluster.main import main
+from metagenrl.commands.main import main
 from metagenrl.runs.agent_job import agent_for
 from metagenrl.learner.hyperparams import AgentConfig
 

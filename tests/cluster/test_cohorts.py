@@ -23,7 +23,7 @@ TINY = [
     "--lifetime", "150", "--lifetime-random-steps", "50", "--learning-rate-decay", "none",
     "--wandb", "disabled", "--checkpoint-every", "50", "--snapshot-every", "2",
 ]  # fmt: skip
-MAIN = [sys.executable, "-c", "from metagenrl.cluster.main import main; main()"]
+MAIN = [sys.executable, "-c", "from metagenrl.commands.main import main; main()"]
 
 
 def _train(run_dir: Path, *extra: str) -> Path:

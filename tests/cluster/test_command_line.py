@@ -9,7 +9,7 @@ import pytest
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import to_dict
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
-from metagenrl.cluster.main import main
+from metagenrl.commands.main import main
 from metagenrl.runs.config.presets import PRESETS
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from metagenrl.analysis.compare.scores import ALL, Comparison, Line, compare
 from metagenrl.analysis.compare.read import comparable, read_rows
-from metagenrl.cluster.main import main
+from metagenrl.commands.main import main
 from metagenrl.runs.rows import EvaluationRow, to_line
 
 Store = Callable[..., Path]

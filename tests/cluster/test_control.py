@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from metagenrl.runs.config.train import TrainConfig
-from metagenrl.cluster.main import main
+from metagenrl.commands.main import main
 from metagenrl.runs.metrics_file import read_metrics
 from metagenrl.runs.folder import open_run
 from metagenrl.objective_server.find import find_snapshot, snapshot_versions
@@ -44,7 +44,7 @@ class Reply:
 
 
 def metagenrl(*words: str) -> list[str]:
-    return [sys.executable, "-c", "from metagenrl.cluster.main import main; main()", *words]
+    return [sys.executable, "-c", "from metagenrl.commands.main import main; main()", *words]
 
 
 def ask_elsewhere(*words: str) -> Reply:

@@ -9,7 +9,7 @@ import pytest
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.tracking.grafana import PANELS, dashboard
 from metagenrl.runs.config.held_out import HeldOutOptions
-from metagenrl.cluster.main import main
+from metagenrl.commands.main import main
 from metagenrl.tracking.keys import KEYS, find_key
 from metagenrl.tracking.wandb.account import wandb_id
 

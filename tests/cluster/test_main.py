@@ -9,11 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from metagenrl.cluster.command_line import accepted_flags
+from metagenrl.commands.parsing import accepted_flags
 from metagenrl.runs.config.train import TrainConfig, UsageError
 from metagenrl.runs.config.yaml import to_yaml
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
-from metagenrl.cluster.main import main
+from metagenrl.commands.main import main
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -129,7 +129,7 @@ def test_objective_show(
 
 def test_mistakes_are_answered_without_the_heavy_imports(tmp_path: Path) -> None:
     code = (
-        "import sys\nfrom metagenrl.cluster.main import main\n"
+        "import sys\nfrom metagenrl.commands.main import main\n"
         "try: main(['train', '--envs', 'CartPole-v1'])\n"
         "finally: print(sorted({'torch', 'ray', 'wandb', 'pandas'} & sys.modules.keys()))"
     )

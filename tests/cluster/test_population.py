@@ -45,7 +45,7 @@ TINY = [
 
 
 def command(run_dir: Path, *extra: str) -> list[str]:
-    code = "from metagenrl.cluster.main import main; main()"
+    code = "from metagenrl.commands.main import main; main()"
     return [sys.executable, "-c", code, "train", *TINY, "--run-dir", str(run_dir), *extra]
 
 
@@ -56,7 +56,7 @@ def train(run_dir: Path, *extra: str) -> subprocess.CompletedProcess[str]:
 
 
 def resume(run_dir: Path, *extra: str) -> subprocess.CompletedProcess[str]:
-    code = "from metagenrl.cluster.main import main; main()"
+    code = "from metagenrl.commands.main import main; main()"
     argv = [sys.executable, "-c", code, "train", "--resume", str(run_dir), *extra]
     return subprocess.run(argv, capture_output=True, text=True, timeout=240, check=True)
 

@@ -8,7 +8,7 @@ import time
 import pytest
 from metagenrl.cluster import control
 from metagenrl.cluster.control import Answer, ControlDesk, PopulationStatus, Request
-from metagenrl.cluster.main import main
+from metagenrl.commands.main import main
 from metagenrl.cluster.redis_control import RedisMailbox, RedisRemote
 from metagenrl.cluster.status import RunStatus
 from metagenrl.objective_server.store_address import StoreAddress

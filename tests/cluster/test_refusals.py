@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from metagenrl.runs.config.train import TrainConfig
-from metagenrl.cluster.main import main
+from metagenrl.commands.main import main
 
 StoreRun = Callable[[TrainConfig], Path]
 Refusal = Callable[[str], str]

@@ -18,7 +18,7 @@ from metagenrl.runs.metrics_file import METRICS_FILE, MetricsWriter
 from metagenrl.cluster.published import PublishedStatus, RowFollower
 from metagenrl.runs.rows import AgentRow, EventRow, ObjectiveRow
 from metagenrl.cluster.status import RunStatus
-from metagenrl.cluster.top import SILENCE, AskedStatus, TopConfig, top
+from metagenrl.commands.top import SILENCE, AskedStatus, TopConfig, top
 
 ENVS = ("Pendulum-v1", "Hopper-v5")
 AGENT = AgentRow(
@@ -185,7 +185,7 @@ def test_it_follows_a_run_of_another_process_to_its_end(tmp_path: Path) -> None:
         "--wandb disabled --hidden-units 8 --batch-size 4 --learning-starts 20 --lifetime 0 "
         "--log-every 20"
     )
-    command = [sys.executable, "-m", "metagenrl.cluster.main"]
+    command = [sys.executable, "-m", "metagenrl.commands.main"]
     with subprocess.Popen([*command, *train.split()], stderr=subprocess.DEVNULL) as trainer:
         while not (run / "config.yaml").exists():
             assert trainer.poll() is None

@@ -39,7 +39,7 @@ def test_a_schedule_is_the_seeds_and_has_enough_kills() -> None:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was never disturbed."""
     folder = tmp_path_factory.mktemp("chaos") / "run"
-    code = "from metagenrl.cluster.main import main; main()"
+    code = "from metagenrl.commands.main import main; main()"
     argv = [sys.executable, "-c", code, "train", *TINY.split(), "--run-dir", str(folder)]
     subprocess.run(argv, check=True, capture_output=True, timeout=240)
     return folder

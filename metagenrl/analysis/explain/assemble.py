@@ -17,7 +17,7 @@ from metagenrl.analysis.explain.trajectories import AgentSamples, new_samples, s
 from metagenrl.analysis.explain.words import describe
 from metagenrl.runs.config.presets import PRESETS
 from metagenrl.cluster.training import first_alpha
-from metagenrl.cluster.validate import CONFIG_FILE
+from metagenrl.commands.refusals import CONFIG_FILE
 from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.learner.objective_net import ObjectiveNet
 from metagenrl.learner.objectives import Learned

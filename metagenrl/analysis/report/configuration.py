@@ -13,7 +13,7 @@ from metagenrl.analysis.report.contents import Section, Table, brief, texts
 from metagenrl.analysis.report.discover import Runs
 from metagenrl.analysis.report.variants import computes
 from metagenrl.analysis.run_history import RunHistory
-from metagenrl.cluster.validate import leaves
+from metagenrl.commands.refusals import leaves
 
 _IN_RUNS = frozenset({"envs", "agents", "steps", "seed"})  # columns of the table of runs
 

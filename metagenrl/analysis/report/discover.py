@@ -18,7 +18,7 @@ from metagenrl.runs.rows import EvaluationRow
 from metagenrl.runs.folder import IDENTITY_FILE, RunIdentity
 from metagenrl.runs.agent_files import evaluations
 from metagenrl.meta_test.tested_objective import FACTS_FILE
-from metagenrl.cluster.validate import CONFIG_FILE
+from metagenrl.commands.refusals import CONFIG_FILE
 
 DEPTH = 6
 """Folders below a named one that are searched: STUDY/RUN/tests/ENVIRONMENT/learned is four deep."""

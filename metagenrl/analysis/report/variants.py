@@ -7,7 +7,7 @@ from typing import Any
 
 from metagenrl.runs.config.yaml import to_dict
 from metagenrl.analysis.report.discover import TrainRun
-from metagenrl.cluster.validate import RESUME_MAY_CHANGE, leaves
+from metagenrl.commands.refusals import RESUME_MAY_CHANGE, leaves
 
 _NO_VARIANT = frozenset({"seed", "envs", "agents", "snapshot_every"})
 _BESIDE = ("held_out.", "tracking.")

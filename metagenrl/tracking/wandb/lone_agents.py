@@ -25,7 +25,7 @@ from metagenrl.meta_test.tested_objective import COPY_FILE, FACTS_FILE
 from metagenrl.tracking.keys import TEST_AXIS
 from metagenrl.tracking.values import Values, label, return_statistics
 from metagenrl.tracking.process import CLOSE_SECONDS, SAYS, TrackerProcess
-from metagenrl.cluster.validate import CONFIG_FILE
+from metagenrl.commands.refusals import CONFIG_FILE
 from metagenrl.tracking.wandb.account import wandb_id
 from metagenrl.tracking.wandb.run import RunSpec, open_run, sync_hint
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot

@@ -13,7 +13,7 @@ from metagenrl.runs.config.yaml import from_yaml
 from metagenrl.runs.folder import IDENTITY_FILE
 from metagenrl.tracking.keys import AXIS, HELD_OUT_AXIS
 from metagenrl.tracking.values import label
-from metagenrl.cluster.validate import CONFIG_FILE
+from metagenrl.commands.refusals import CONFIG_FILE
 from metagenrl.tracking.wandb.account import has_api_key, wandb_id
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")

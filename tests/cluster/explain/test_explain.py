@@ -22,7 +22,7 @@ from metagenrl.analysis.explain.measures import (
 )
 from metagenrl.analysis.explain.responses import OFFSETS, action_response, feature_response
 from metagenrl.analysis.explain.trajectories import AgentSamples, new_samples, stored_samples
-from metagenrl.cluster.main import main
+from metagenrl.commands.main import main
 from metagenrl.cluster.training import first_alpha
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 from metagenrl.learner.learned_objective import LearnedObjective

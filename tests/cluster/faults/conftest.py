@@ -138,7 +138,7 @@ class Run:
 
 
 def _train(words: list[str]) -> subprocess.Popen[str]:
-    code = "from metagenrl.cluster.main import main; main()"
+    code = "from metagenrl.commands.main import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", code, "train", *words],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

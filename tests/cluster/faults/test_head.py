@@ -34,7 +34,7 @@ def cluster(
 
 def metagenrl(*words: str) -> str:
     """What a command prints, given in a process of its own."""
-    code = "from metagenrl.cluster.main import main; main()"
+    code = "from metagenrl.commands.main import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=300
     )

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from metagenrl.cluster.main import main
+from metagenrl.commands.main import main
 from metagenrl.analysis.report.command import report_config
 
 

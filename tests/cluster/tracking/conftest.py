@@ -38,7 +38,7 @@ def command() -> Callable[..., list[str]]:
     """A command line as a process of its own is started with it."""
 
     def line(*words: object) -> list[str]:
-        code = "from metagenrl.cluster.main import main; main()"
+        code = "from metagenrl.commands.main import main; main()"
         return [sys.executable, "-c", code, *map(str, words)]
 
     return line

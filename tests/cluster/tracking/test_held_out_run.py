@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from metagenrl.cluster.held_out_trials import FIRST_SEED
 from metagenrl.runs.metrics_file import read_metrics
-from metagenrl.cluster.resolve import test_config as resolve_test
+from metagenrl.commands.resolve import test_config as resolve_test
 from metagenrl.meta_test.tested_objective import objective_of_test
 from metagenrl.objective_server.find import read_best
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot

@@ -18,9 +18,10 @@ from typing import Any
 # agents, one process each, already use every core.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from metagenrl.cluster import resolve, validate
-from metagenrl.cluster.command_line import show_help
-from metagenrl.cluster.compare_command import (
+from metagenrl.commands import resolve
+from metagenrl.commands import refusals
+from metagenrl.commands.parsing import show_help
+from metagenrl.commands.compare import (
     CompareConfig,
     check_compare,
     compare_config,
@@ -29,7 +30,7 @@ from metagenrl.cluster.compare_command import (
 from metagenrl.runs.config.train import ShowConfig, TrainConfig, UsageError, WorkspaceConfig
 from metagenrl.runs.config.yaml import unknown
 from metagenrl.runs.config.reference import CONTROL_CONFIGS, RunReference
-from metagenrl.cluster.epg_command import check_epg_train, epg_train_config
+from metagenrl.commands.epg import check_epg_train, epg_train_config
 from metagenrl.runs.config.epg import EpgTrainConfig, epg_defaults
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
 from metagenrl.analysis.explain.command import (
@@ -41,7 +42,7 @@ from metagenrl.analysis.explain.command import (
 from metagenrl.runs.hints import resume_command
 from metagenrl.runs.config.presets import DEFAULT_PRESET, PRESETS
 from metagenrl.analysis.report.command import ReportConfig, check_report, report, report_config
-from metagenrl.cluster.top import TopConfig, check_top, top, top_config
+from metagenrl.commands.top import TopConfig, check_top, top, top_config
 
 USAGE_EXIT = 2
 INTERRUPTED_EXIT = 130
@@ -113,7 +114,7 @@ def _carry_out(command: Command, words: Sequence[str]) -> int:
         return command.run(config)
     except KeyboardInterrupt:
         going_on = (
-            isinstance(config, TrainConfig) and (config.run_dir / validate.CONFIG_FILE).is_file()
+            isinstance(config, TrainConfig) and (config.run_dir / refusals.CONFIG_FILE).is_file()
         )
         hint = f", go on with: {resume_command(config.run_dir)}" if going_on else ""
         print(f"interrupted{hint}", file=sys.stderr)
@@ -174,7 +175,7 @@ def _train_epg(config: EpgTrainConfig) -> int:
 
 
 def _show(config: ShowConfig) -> int:
-    from metagenrl.cluster.show import show_objective
+    from metagenrl.commands.show import show_objective
 
     return show_objective(config.file)
 
@@ -186,24 +187,24 @@ def _workspace(config: WorkspaceConfig) -> int:
 
 
 def _control(config: RunReference) -> int:
-    from metagenrl.cluster.control_commands import control
+    from metagenrl.commands.control import control
 
     return control(config)
 
 
 COMMANDS: dict[str, Command] = {
-    "train": Command(TrainConfig, resolve.train_config, validate.check_train, _train),
-    "test": Command(MetaTestConfig, resolve.test_config, validate.check_test, _test),
+    "train": Command(TrainConfig, resolve.train_config, refusals.check_train, _train),
+    "test": Command(MetaTestConfig, resolve.test_config, refusals.check_test, _test),
     "baseline": Command(
-        BaselineConfig, resolve.baseline_config, validate.check_baseline, _baseline
+        BaselineConfig, resolve.baseline_config, refusals.check_baseline, _baseline
     ),
-    "objective show": Command(ShowConfig, resolve.show_config, validate.check_show, _show),
+    "objective show": Command(ShowConfig, resolve.show_config, refusals.check_show, _show),
     "compare": Command(CompareConfig, compare_config, check_compare, run_compare),
     "report": Command(ReportConfig, report_config, check_report, report),
     "explain": Command(ExplainConfig, explain_config, check_explain, explain),
     "top": Command(TopConfig, top_config, check_top, top),
     "workspace": Command(
-        WorkspaceConfig, resolve.workspace_config, validate.check_workspace, _workspace
+        WorkspaceConfig, resolve.workspace_config, refusals.check_workspace, _workspace
     ),
 } | {
     name: Command(cls, resolve.control_config(cls), lambda config: None, _control)

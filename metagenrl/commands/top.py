@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TextIO
 
-from metagenrl.cluster.command_line import parse
+from metagenrl.commands.parsing import parse
 from metagenrl.runs.config.train import StoreOption
 from metagenrl.runs.config.yaml import build
 from metagenrl.cluster.control import Remote
@@ -23,7 +23,7 @@ from metagenrl.cluster.published import PublishedStatus, Sighting
 from metagenrl.runs.rate import duration
 from metagenrl.cluster.reach import reach
 from metagenrl.cluster.status import status_line
-from metagenrl.cluster.validate import training_config
+from metagenrl.commands.refusals import training_config
 from metagenrl.learner.hyperparams import require
 from metagenrl.objective_server.store_address import StoreAddress
 from tyro.conf import Positional

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from metagenrl.cluster.command_line import parse
+from metagenrl.commands.parsing import parse
 from metagenrl.runs.config.train import UsageError
 from metagenrl.runs.config.yaml import build
 from metagenrl.runs.config.presets import DEFAULT_PRESET, PresetName
-from metagenrl.cluster.resolve import run_of
-from metagenrl.cluster.validate import check_environment_of, check_writable
+from metagenrl.commands.resolve import run_of
+from metagenrl.commands.refusals import check_environment_of, check_writable
 from metagenrl.learner.hyperparams import require
 from tyro.conf import Positional
 

@@ -18,7 +18,7 @@ from metagenrl.runs.config.reference import (
 )
 from metagenrl.runs.hints import resume_command
 from metagenrl.cluster.reach import reach
-from metagenrl.cluster.validate import CONFIG_FILE
+from metagenrl.commands.refusals import CONFIG_FILE
 from rich.console import Console
 from rich.text import Text
 

@@ -1,6 +1,6 @@
 """What a meta-training run and its meta-tests came to: a table and one picture.
 
-python -m metagenrl.cluster.summary RUN TEST_FOLDER...
+python -m metagenrl.commands.summary RUN TEST_FOLDER...
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from metagenrl.runs.config.yaml import from_yaml
 from metagenrl.analysis.pictures.meta_training import CURVES_FILE, draw_summary
 from metagenrl.analysis.learning_curves import summary_table
-from metagenrl.cluster.validate import CONFIG_FILE
+from metagenrl.commands.refusals import CONFIG_FILE
 
 
 def summarize(run_dir: Path, tests: Sequence[Path]) -> str:

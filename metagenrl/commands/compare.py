@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metagenrl.cluster.command_line import parse
+from metagenrl.commands.parsing import parse
 from metagenrl.runs.config.train import UsageError
 from metagenrl.runs.config.yaml import build
-from metagenrl.cluster.validate import check_writable
+from metagenrl.commands.refusals import check_writable
 from metagenrl.learner.hyperparams import require
 from tyro.conf import Positional
 

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metagenrl.cluster.command_line import parse_with_source
+from metagenrl.commands.parsing import parse_with_source
 from metagenrl.runs.config.train import UsageError
 from metagenrl.runs.config.yaml import build, load_mapping, merge, to_dict
 from metagenrl.runs.config.epg import EpgTrainConfig, epg_defaults, is_epg
 from metagenrl.runs.config.lone_agents import MetaTestConfig
 from metagenrl.runs.config.presets import DEFAULT_PRESET
-from metagenrl.cluster.validate import EVALUATION_RESUME_MAY_CHANGE, check_run_folder
+from metagenrl.commands.refusals import EVALUATION_RESUME_MAY_CHANGE, check_run_folder
 from metagenrl.runs.config.epg_config import EpgConfig
 
 RESUME_MAY_CHANGE = EVALUATION_RESUME_MAY_CHANGE | {

@@ -11,15 +11,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from metagenrl.cluster.command_line import Source, parse, parse_with_source
+from metagenrl.commands.parsing import Source, parse, parse_with_source
 from metagenrl.runs.config.train import ShowConfig, TrainConfig, UsageError, WorkspaceConfig
 from metagenrl.runs.config.yaml import build, load_mapping, merge, to_dict
 from metagenrl.runs.config.reference import RunReference
-from metagenrl.cluster.epg_command import epg_test_config
+from metagenrl.commands.epg import epg_test_config
 from metagenrl.runs.config.lone_agents import RANDOM_OBJECTIVE, BaselineConfig, MetaTestConfig
 from metagenrl.baselines.meta_learned import meta_learned
 from metagenrl.runs.config.presets import DEFAULT_PRESET, PRESETS
-from metagenrl.cluster.validate import (
+from metagenrl.commands.refusals import (
     CONFIG_FILE,
     check_is_run,
     check_resume,
