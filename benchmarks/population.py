@@ -25,9 +25,9 @@ from typing import Literal, NamedTuple, get_args
 import psutil
 import tyro
 from metagenrl.runs.config.train import TrainConfig, available_cores
-from metagenrl.cluster.engine import Engine
+from metagenrl.cluster.engines.interface import Engine
 from metagenrl.runs.config.presets import PRESETS
-from metagenrl.cluster.roster import Roster
+from metagenrl.cluster.population.roster import Roster
 from metagenrl.objective_server.messages import Broadcast
 
 from benchmarks.bare import BareOptions, BareProcesses, BareResult
@@ -102,7 +102,7 @@ def population_config(options: PopulationOptions, folder: Path) -> TrainConfig:
 
 def measure_population(options: PopulationOptions) -> PopulationResult:
     """Start a population, let it learn, and count."""
-    from metagenrl.cluster.hosts import hosts_of
+    from metagenrl.cluster.engines.placement import hosts_of
     from metagenrl.cluster.training import engine_of, prepare_store
 
     with tempfile.TemporaryDirectory() as folder:

@@ -26,13 +26,13 @@ from typing import Any, Literal
 import psutil
 import tyro
 from metagenrl.runs.config.train import TrainConfig
-from metagenrl.cluster.engine import InProcessEngine
+from metagenrl.cluster.engines.interface import InProcessEngine
 from metagenrl.tracking.follower import PROGRESS_FILE
-from metagenrl.cluster.held_out import HeldOut
-from metagenrl.cluster.population import Population
+from metagenrl.cluster.held_out.tests import HeldOut
+from metagenrl.cluster.population.loop import Population
 from metagenrl.runs.config.presets import PRESETS
-from metagenrl.cluster.recorder import Recorder
-from metagenrl.cluster.roster import Roster
+from metagenrl.cluster.recording.recorder import Recorder
+from metagenrl.cluster.population.roster import Roster
 from metagenrl.runs.folder import Checkpoints, open_run
 from metagenrl.cluster.stores import open_server
 from metagenrl.tracking.trackers import Tracking

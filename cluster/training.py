@@ -7,20 +7,20 @@ import logging
 from pathlib import Path
 
 import torch
-from metagenrl.cluster.cohorts import computing_of
+from metagenrl.cluster.engines.plan import computing_of
 from metagenrl.runs.config.train import TrainConfig, available_cores
-from metagenrl.cluster.control import ControlDesk
-from metagenrl.cluster.engine import Engine, InProcessEngine
-from metagenrl.cluster.held_out import HeldOut
+from metagenrl.cluster.control.desk import ControlDesk
+from metagenrl.cluster.engines.interface import Engine, InProcessEngine
+from metagenrl.cluster.held_out.tests import HeldOut
 from metagenrl.runs.hints import resume_command
-from metagenrl.cluster.hosts import Hosts, States, cpus_of, hosts_of, refuse, trials_of
-from metagenrl.cluster.inprocess_cohorts import InProcessCohortEngine
-from metagenrl.cluster.population import Population
-from metagenrl.cluster.reach import open_mailbox
-from metagenrl.cluster.recorder import Recorder
-from metagenrl.cluster.roster import Roster
+from metagenrl.cluster.engines.placement import Hosts, States, cpus_of, hosts_of, refuse, trials_of
+from metagenrl.cluster.engines.in_process import InProcessCohortEngine
+from metagenrl.cluster.population.loop import Population
+from metagenrl.cluster.control.reach import open_mailbox
+from metagenrl.cluster.recording.recorder import Recorder
+from metagenrl.cluster.population.roster import Roster
 from metagenrl.runs.folder import Checkpoints, log_to, open_run
-from metagenrl.cluster.steering import Steering
+from metagenrl.cluster.population.steering import Steering
 from metagenrl.cluster.stores import deliver_rest, open_server, open_store
 from metagenrl.learner.objective_net import initial_alpha
 from metagenrl.objective_server.config import ServerConfig
@@ -106,11 +106,11 @@ def engine_of(config: TrainConfig, run: str, hosts: Hosts) -> Engine:
             return InProcessEngine(opened)
         return InProcessCohortEngine(opened, hosts.plan, computing)
     if alone:
-        from metagenrl.cluster.ray_engine import RayEngine
+        from metagenrl.cluster.engines.ray import RayEngine
 
         fixed = config.agent_cpus is not None
         return RayEngine(opened, hosts.share, config.round_timeout, fixed)
-    from metagenrl.cluster.ray_cohorts import RayCohortEngine
+    from metagenrl.cluster.engines.ray_cohorts import RayCohortEngine
 
     return RayCohortEngine(
         opened, hosts.share, config.round_timeout, hosts.plan, computing, hosts.gpus

@@ -10,7 +10,7 @@ import socket
 import time
 from pathlib import Path
 
-from metagenrl.cluster.head_redis import HeadRedis
+from metagenrl.cluster.deploy.head_redis import HeadRedis
 from metagenrl.objective_server.store_address import PASSWORD_VARIABLE
 
 DOWNTIME = (1.0, 8.0)  # seconds until it is started again

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metagenrl.runs.config.train import UsageError
-from metagenrl.cluster.control import PopulationStatus, Remote, Request
+from metagenrl.cluster.control.desk import PopulationStatus, Remote, Request
 from metagenrl.runs.config.reference import (
     PauseConfig,
     ResumeConfig,
@@ -17,7 +17,7 @@ from metagenrl.runs.config.reference import (
     StopConfig,
 )
 from metagenrl.runs.hints import resume_command
-from metagenrl.cluster.reach import reach
+from metagenrl.cluster.control.reach import reach
 from metagenrl.commands.refusals import CONFIG_FILE
 from rich.console import Console
 from rich.text import Text
@@ -79,7 +79,7 @@ def _hint(config: RunReference) -> str:
 
 def show(status: PopulationStatus) -> None:
     """Print the population as the live view of `metagenrl train` shows it."""
-    from metagenrl.cluster.live_table import render
+    from metagenrl.cluster.view.table import render
 
     console = Console(highlight=False)
     console = console if console.is_terminal else Console(highlight=False, width=PIPE_WIDTH)

@@ -169,7 +169,7 @@ def _baseline(config: BaselineConfig) -> int:
 
 
 def _train_epg(config: EpgTrainConfig) -> int:
-    from metagenrl.cluster.epg_training import train_epg
+    from metagenrl.cluster.epg.training import train_epg
 
     return train_epg(config)
 

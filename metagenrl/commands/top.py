@@ -17,12 +17,12 @@ from typing import Protocol, TextIO
 from metagenrl.commands.parsing import parse
 from metagenrl.runs.config.train import StoreOption
 from metagenrl.runs.config.yaml import build
-from metagenrl.cluster.control import Remote
+from metagenrl.cluster.control.desk import Remote
 from metagenrl.runs.config.reference import RunReference
-from metagenrl.cluster.published import PublishedStatus, Sighting
+from metagenrl.cluster.view.from_folder import PublishedStatus, Sighting
 from metagenrl.runs.rate import duration
-from metagenrl.cluster.reach import reach
-from metagenrl.cluster.status import status_line
+from metagenrl.cluster.control.reach import reach
+from metagenrl.cluster.view.status import status_line
 from metagenrl.commands.refusals import training_config
 from metagenrl.learner.hyperparams import require
 from metagenrl.objective_server.store_address import StoreAddress
@@ -133,7 +133,7 @@ def _lines(stream: TextIO) -> Callable[[Sighting], None]:
 @contextlib.contextmanager
 def _table(stream: TextIO) -> Iterator[Callable[[Sighting], None]]:
     """The table of `train`, redrawn in place."""
-    from metagenrl.cluster.live_table import render
+    from metagenrl.cluster.view.table import render
     from rich.console import Console, Group
     from rich.live import Live
     from rich.text import Text

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from metagenrl.cluster import training
 from metagenrl.runs.config.train import TrainConfig
-from metagenrl.cluster.control import Answer, ControlDesk, Request
-from metagenrl.cluster.engine import Completed, InProcessEngine
+from metagenrl.cluster.control.desk import Answer, ControlDesk, Request
+from metagenrl.cluster.engines.interface import Completed, InProcessEngine
 from metagenrl.runs.metrics_file import read_metrics
 from metagenrl.runs.config.presets import PRESETS
 from metagenrl.base.files.checkpoint_folder import read_folder

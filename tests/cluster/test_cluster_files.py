@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from metagenrl.cluster import head_redis
+from metagenrl.cluster.deploy import head_redis
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 FOLDER = Path(__file__).resolve().parents[2] / "cluster"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from metagenrl.cluster.cohorts import cohort_plan
+from metagenrl.cluster.engines.plan import cohort_plan
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.metrics_file import read_metrics
 from metagenrl.objective_server.find import find_snapshot

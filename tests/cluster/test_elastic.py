@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from metagenrl.cluster import training
 from metagenrl.runs.config.train import TrainConfig
-from metagenrl.cluster.control import Answer, ControlDesk, Request
+from metagenrl.cluster.control.desk import Answer, ControlDesk, Request
 from metagenrl.runs.metrics_file import Metrics, read_metrics
 from metagenrl.runs.config.presets import PRESETS
 from metagenrl.runs.folder import Checkpoints

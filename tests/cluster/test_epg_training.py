@@ -107,18 +107,18 @@ def test_workers_on_ray_come_to_the_same_bits_also_where_one_dies(
     run: Run, run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import ray
-    from metagenrl.cluster import epg_ray
+    from metagenrl.cluster.epg import ray_loops
 
     killed: list[int] = []
-    begin = epg_ray.RayLoops.run
+    begin = ray_loops.RayLoops.run
 
-    def deadly(self: epg_ray.RayLoops, loops: Any, on_end: Any) -> None:
+    def deadly(self: ray_loops.RayLoops, loops: Any, on_end: Any) -> None:
         if not killed:
             killed.append(self.pids[0])
             os.kill(killed[0], signal.SIGKILL)
         begin(self, loops, on_end)
 
-    monkeypatch.setattr(epg_ray.RayLoops, "run", deadly)
+    monkeypatch.setattr(ray_loops.RayLoops, "run", deadly)
     folder = tmp_path / "ray"
     try:
         assert run(*line(folder, "--engine", "ray", "--workers", "2")) == 0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from metagenrl.cluster.head_redis import HeadRedis, main
+from metagenrl.cluster.deploy.head_redis import HeadRedis, main
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_starting_twice_is_one_server_and_stopping_twice_is_none(server: HeadRed
 
 def test_another_server_on_the_port_is_named(server: HeadRedis, tmp_path: Path) -> None:
     server.start()
-    code = "import sys; from metagenrl.cluster.head_redis import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; from metagenrl.cluster.deploy.head_redis import main; sys.exit(main(sys.argv[1:]))"
     words = ["start", "--folder", str(tmp_path / "other"), "--port", str(server.port)]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
     assert done.returncode == 1

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from metagenrl.cluster import held_out as held_out_module
+from metagenrl.cluster.held_out.tests import tests as held_out_module
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import to_dict
-from metagenrl.cluster.held_out import HeldOut
+from metagenrl.cluster.held_out.tests import HeldOut
 from metagenrl.runs.config.held_out import HeldOutOptions
-from metagenrl.cluster.held_out_trials import FIRST_SEED, NICENESS, kept_candidates, mean_return
-from metagenrl.cluster.intervals import Moment
+from metagenrl.cluster.held_out.trials import FIRST_SEED, NICENESS, kept_candidates, mean_return
+from metagenrl.cluster.recording.agent_rows import Moment
 from metagenrl.runs.metrics_file import METRICS_FILE, MetricsWriter, read_metrics
 from metagenrl.runs.rows import EvaluationRow, to_line
 from metagenrl.runs.agent_job import TraineeJob

@@ -2,7 +2,7 @@
 
 import pytest
 from metagenrl.runs.config.held_out import HeldOutOptions
-from metagenrl.cluster.held_out_score import metric, standing
+from metagenrl.cluster.held_out.score import metric, standing
 from metagenrl.learner.hyperparams import AgentConfig
 
 

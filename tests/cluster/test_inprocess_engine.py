@@ -6,11 +6,11 @@ import dataclasses
 
 import pytest
 from metagenrl.agents.member import Member
-from metagenrl.cluster import engine as module
-from metagenrl.cluster.engine import Completed, InProcessEngine, Lost
-from metagenrl.cluster.hosts import hosts_of
+from metagenrl.cluster.engines import interface as module
+from metagenrl.cluster.engines.interface import Completed, InProcessEngine, Lost
+from metagenrl.cluster.engines.placement import hosts_of
 from metagenrl.runs.config.presets import PRESETS
-from metagenrl.cluster.roster import Roster
+from metagenrl.cluster.population.roster import Roster
 from metagenrl.cluster.training import engine_of, prepare_store
 
 ENVS = ("Pendulum-v1", "MountainCarContinuous-v0")

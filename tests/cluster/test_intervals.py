@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from metagenrl.agents.member import MemberReport
 from metagenrl.agents.rollout import Episode
-from metagenrl.cluster.intervals import IntervalAccumulator, Moment
+from metagenrl.cluster.recording.agent_rows import IntervalAccumulator, Moment
 from metagenrl.learner.types import AlphaGradient
 
 NAN = float("nan")

@@ -5,11 +5,11 @@ import logging
 from dataclasses import replace
 
 import pytest
-from metagenrl.cluster.live import LINE_INTERVAL, LiveView, RunStatus
-from metagenrl.cluster.live_table import render
+from metagenrl.cluster.view.live import LINE_INTERVAL, LiveView, RunStatus
+from metagenrl.cluster.view.table import render
 from metagenrl.runs.rate import RateMeter, duration, seconds_left
 from metagenrl.runs.rows import AgentRow
-from metagenrl.cluster.status import number, status_line
+from metagenrl.cluster.view.status import number, status_line
 from rich.console import Console
 
 ENVS = ("Pendulum-v1", "InvertedDoublePendulum-v5")

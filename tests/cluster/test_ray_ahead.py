@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from metagenrl.runs.config.train import TrainConfig
-from metagenrl.cluster.engine import Completed, Engine
-from metagenrl.cluster.hosts import Hosts
+from metagenrl.cluster.engines.interface import Completed, Engine
+from metagenrl.cluster.engines.placement import Hosts
 from metagenrl.runs.config.presets import PRESETS
-from metagenrl.cluster.roster import Roster
+from metagenrl.cluster.population.roster import Roster
 from metagenrl.cluster.training import engine_of, prepare_store
 
 pytestmark = pytest.mark.slow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 
 import pytest
-from metagenrl.cluster import ray_engine
+from metagenrl.cluster.engines import ray as ray_engine
 from ray._private import services
 
 

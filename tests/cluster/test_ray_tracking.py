@@ -88,7 +88,7 @@ def ended(runner: object) -> Ended:
 def test_a_task_trains_the_same_agent_as_a_process_here(
     ray_here: None, job: Callable[[str], TraineeJob]
 ) -> None:
-    from metagenrl.cluster.ray_trials import RayTrials
+    from metagenrl.cluster.held_out.on_ray import RayTrials
 
     here, there = job("here"), job("there")
     pool, tasks = TraineePool(1), RayTrials(1)
@@ -105,7 +105,7 @@ def test_a_task_trains_the_same_agent_as_a_process_here(
 def test_a_task_that_fails_says_why_and_one_given_up_leaves_nothing(
     ray_here: None, job: Callable[[str], TraineeJob]
 ) -> None:
-    from metagenrl.cluster.ray_trials import RayTrials
+    from metagenrl.cluster.held_out.on_ray import RayTrials
 
     tasks = RayTrials(1)
     wrong = job("wrong", env="NoSuchEnvironment-v0")

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from metagenrl.runs.config.train import TrainConfig
-from metagenrl.cluster.exchange import Exchange
+from metagenrl.cluster.engines.exchange import Exchange
 from metagenrl.runs.metrics_file import read_metrics
-from metagenrl.cluster.recorder import Recorder
+from metagenrl.cluster.recording.recorder import Recorder
 from metagenrl.runs.folder import RunIdentity
 from metagenrl.learner.types import AlphaGradient
 from metagenrl.objective_server.messages import Broadcast, Receipt, Totals

@@ -6,11 +6,11 @@ import threading
 import time
 
 import pytest
-from metagenrl.cluster import control
-from metagenrl.cluster.control import Answer, ControlDesk, PopulationStatus, Request
+from metagenrl.cluster.control.desk import desk as control
+from metagenrl.cluster.control.desk import Answer, ControlDesk, PopulationStatus, Request
 from metagenrl.commands.main import main
-from metagenrl.cluster.redis_control import RedisMailbox, RedisRemote
-from metagenrl.cluster.status import RunStatus
+from metagenrl.cluster.control.by_redis import RedisMailbox, RedisRemote
+from metagenrl.cluster.view.status import RunStatus
 from metagenrl.objective_server.store_address import StoreAddress
 
 STATUS = PopulationStatus("running", 3, 2, 1.5, RunStatus("r", 7, 5, 1.0, 10, 20, None, []))

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 from metagenrl.agents.stacked_cohort import Computing
-from metagenrl.cluster.cohorts import cohort_plan, computing_of
+from metagenrl.cluster.engines.plan import cohort_plan, computing_of
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.metrics_file import read_metrics
-from metagenrl.cluster.ray_gpus import gpu_share
+from metagenrl.cluster.engines.ray_cluster import gpu_share
 from metagenrl.objective_server.find import find_snapshot
 from metagenrl.objective_server.snapshot import ObjectiveSnapshot
 

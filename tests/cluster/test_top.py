@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import to_yaml
-from metagenrl.cluster.control import Condition, PopulationStatus, Request
+from metagenrl.cluster.control.desk import Condition, PopulationStatus, Request
 from metagenrl.runs.config.lone_agents import BaselineConfig
 from metagenrl.runs.metrics_file import METRICS_FILE, MetricsWriter
-from metagenrl.cluster.published import PublishedStatus, RowFollower
+from metagenrl.cluster.view.from_folder import PublishedStatus, RowFollower
 from metagenrl.runs.rows import AgentRow, EventRow, ObjectiveRow
-from metagenrl.cluster.status import RunStatus
+from metagenrl.cluster.view.status import RunStatus
 from metagenrl.commands.top import SILENCE, AskedStatus, TopConfig, top
 
 ENVS = ("Pendulum-v1", "Hopper-v5")

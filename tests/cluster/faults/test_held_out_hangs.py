@@ -6,12 +6,12 @@ import time
 from pathlib import Path
 
 import pytest
-from metagenrl.cluster import held_out as held_out_module
+from metagenrl.cluster.held_out.tests import tests as held_out_module
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import to_dict
-from metagenrl.cluster.held_out import HeldOut
+from metagenrl.cluster.held_out.tests import HeldOut
 from metagenrl.runs.config.held_out import HeldOutOptions
-from metagenrl.cluster.intervals import Moment
+from metagenrl.cluster.recording.agent_rows import Moment
 from metagenrl.runs.rows import EventRow, MetricsRow
 from metagenrl.runs.run_records import HeldOutRow, ScoreRow
 from metagenrl.tracking.values import ValueTable

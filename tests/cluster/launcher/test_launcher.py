@@ -36,7 +36,7 @@ def assert_trained(run_dir: Path, agents: int) -> None:
 def redis_cli(host, *words: str) -> str:
     """What the head's Redis answers to a client without a password, or with the right one."""
     code = (
-        "import redis, sys; from metagenrl.cluster.head_redis import HeadRedis, PORT\n"
+        "import redis, sys; from metagenrl.cluster.deploy.head_redis import HeadRedis, PORT\n"
         "from pathlib import Path; folder = Path.home() / '.metagenrl' / 'redis'\n"
         "server = HeadRedis(folder) if sys.argv[1] == 'known' else None\n"
         "client = server.client() if server else redis.Redis(port=PORT)\n"
@@ -85,7 +85,7 @@ def test_one_host(make_host, make_launcher, tmp_path) -> None:
     assert secret.read_text() not in printed + _logs(head)
     assert token not in printed
 
-    launcher.ray("exec", config, "python -m metagenrl.cluster.head_redis stop")
+    launcher.ray("exec", config, "python -m metagenrl.cluster.deploy.head_redis stop")
     launcher.ray("down", "-y", config)
     left = head.run(["ps", "-eo", "comm"], check=True).stdout.split()
     assert not {"raylet", "gcs_server", "redis-server"} & set(left)

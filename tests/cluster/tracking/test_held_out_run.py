@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from metagenrl.cluster.held_out_trials import FIRST_SEED
+from metagenrl.cluster.held_out.trials import FIRST_SEED
 from metagenrl.runs.metrics_file import read_metrics
 from metagenrl.commands.resolve import test_config as resolve_test
 from metagenrl.meta_test.tested_objective import objective_of_test

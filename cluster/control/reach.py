@@ -1,0 +1,108 @@
+"""Finding the way to a running population."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from metagenrl.runs.config.train import TrainConfig, UsageError
+from metagenrl.runs.config.yaml import build, load_mapping
+from metagenrl.cluster.control.desk import Mailbox, Remote
+from metagenrl.runs.config.reference import RunReference
+from metagenrl.runs.folder import IDENTITY_FILE
+from metagenrl.cluster.stores import check_store
+from metagenrl.commands.refusals import CONFIG_FILE
+from metagenrl.base.files.atomic import write_atomic
+from metagenrl.objective_server.store_address import StoreAddress
+
+CONTROL_FILE = "control.json"
+_AUTHENTICATION = "RAY_AUTH_MODE"
+
+
+@dataclass(frozen=True)
+class Whereabouts:
+    """Where a run's Ray cluster is: `control.json`, written each time the run is started."""
+
+    ray_address: str
+    ray_auth_mode: str | None
+
+
+def open_mailbox(config: TrainConfig, run: str) -> Mailbox | None:
+    """The driver's end; None for a run in one process without Redis, which nobody can reach."""
+    (config.run_dir / CONTROL_FILE).unlink(missing_ok=True)
+    if config.store.is_redis:
+        from metagenrl.cluster.control.by_redis import RedisMailbox
+
+        return RedisMailbox(config.store, run)
+    if config.engine == "inprocess":
+        return None
+    from metagenrl.cluster.control.by_ray import RayMailbox, cluster_address
+
+    where = Whereabouts(cluster_address(), os.environ.get(_AUTHENTICATION))
+    write_atomic(config.run_dir / CONTROL_FILE, [json.dumps(asdict(where)).encode()])
+    return RayMailbox(run)
+
+
+def reach(reference: RunReference) -> Remote:
+    """The other end.
+
+    Raises `UsageError` where the reference names no run or no way to it, and `ConnectionError`
+    where nothing answers there.
+    """
+    folder = Path(reference.run)
+    known = (folder / CONFIG_FILE).is_file()
+    config = _config(folder) if known else None
+    run = str(_read(folder / IDENTITY_FILE)["id"]) if known else reference.run
+    store = reference.store
+    if not store.is_redis and config is not None and reference.ray_address is None:
+        store = config.store
+    if store.is_redis:
+        return _by_redis(store, run)
+    if config is not None and config.engine == "inprocess" and reference.ray_address is None:
+        raise UsageError(
+            f"run: got {reference.run!r} (--engine inprocess and no Redis: it cannot be reached), "
+            "allowed: a run on Ray, or one with --store redis://…"
+        )
+    return _by_ray(reference, folder, run)
+
+
+def _config(folder: Path) -> TrainConfig:
+    return build(TrainConfig, load_mapping(folder / CONFIG_FILE, "run"))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_bytes()))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"run: got {str(path.parent)!r} ({path.name}: {error})") from error
+
+
+def _by_redis(address: StoreAddress, run: str) -> Remote:
+    from metagenrl.cluster.control.by_redis import RedisRemote
+
+    check_store(address, allow_redis_without_password=True)
+    return RedisRemote(run, address)
+
+
+def _by_ray(reference: RunReference, folder: Path, run: str) -> Remote:
+    address, path = reference.ray_address, folder / CONTROL_FILE
+    if address is None and path.is_file():
+        where = Whereabouts(**_read(path))
+        address = where.ray_address
+        if where.ray_auth_mode is not None:
+            # Ray reads it when it is imported, and takes the token from the user's home.
+            os.environ.setdefault(_AUTHENTICATION, where.ray_auth_mode)
+    address = address or os.environ.get("RAY_ADDRESS")
+    if address is None and (folder / CONFIG_FILE).is_file():
+        raise ConnectionError("it was never started, or with another version of this program")
+    if address is None:
+        raise UsageError(
+            f"run: got {reference.run!r} (no folder of a run), allowed: such a folder, or a run's "
+            "id with --ray-address or --store"
+        )
+    from metagenrl.cluster.control.by_ray import RayRemote
+
+    return RayRemote(run, address)

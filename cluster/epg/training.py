@@ -1,0 +1,111 @@
+"""`metagenrl baseline --algo epg --phase train`: losses that are evolved side by side.
+
+One seed has the run's folder to itself (`epg_run`); of several, each has seed-N/ below it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+from metagenrl.baselines.epg.inner_loop import InnerLoop
+from metagenrl.runs.config.train import UsageError
+from metagenrl.runs.config.yaml import to_yaml
+from metagenrl.cluster.epg.loops import InProcessLoops, LoopEnded, Loops
+from metagenrl.runs.config.epg import EpgTrainConfig
+from metagenrl.cluster.epg.recorder import EpgRecorder, inner_loop_bar
+from metagenrl.cluster.epg.run import EpgRun
+from metagenrl.runs.folder import log_to, open_folder
+from rich.console import Console
+
+CURVES_FILE = "curves.png"
+
+logger = logging.getLogger(__name__)
+
+
+def train_epg(config: EpgTrainConfig) -> int:
+    """Evolve each loss to its last generation; 0, or 1 where workers could not be kept alive.
+
+    Raises `UsageError` where the workers do not fit the cluster, before anything is written, and
+    `KeyboardInterrupt` once the workers are gone.
+    """
+    loops = _loops(config)
+    open_folder(config.run_dir, to_yaml(config), config.resume)
+    handler = log_to(config.run_dir)
+    console = Console(highlight=False)
+    console = console if console.is_terminal else Console(highlight=False, width=200)
+    configs = configs_of(config)
+    try:
+        with ExitStack() as stack:
+            bar = stack.enter_context(inner_loop_bar(console))
+            recorders = [stack.enter_context(EpgRecorder(c, console, bar)) for c in configs]
+            evolve([EpgRun(*each) for each in zip(configs, recorders, strict=True)], loops)
+    except RuntimeError as error:
+        logger.exception("the run ends")
+        console.print(f"failed: {error}; the same command with --resume goes on", soft_wrap=True)
+        return 1
+    finally:
+        loops.close()
+        logging.getLogger("metagenrl").removeHandler(handler)
+        handler.close()
+    for each in configs:
+        _draw(each.run_dir)
+    return 0
+
+
+def configs_of(config: EpgTrainConfig) -> list[EpgTrainConfig]:
+    """A configuration for each seed, with a folder of its own where there are several."""
+    if config.seeds == 1:
+        return [config]
+    return [
+        dataclasses.replace(config, seed=seed, seeds=1, run_dir=config.run_dir / f"seed-{seed}")
+        for seed in range(config.seed, config.seed + config.seeds)
+    ]
+
+
+def evolve(runs: Sequence[EpgRun], loops: Loops) -> None:
+    """All of them to the end; the inner loops of a generation of each run side by side.
+
+    Raises `RuntimeError` as `Loops.run` does and where all inner loops of a generation failed.
+    """
+    while waiting := [run for run in runs if not run.finished]:
+        tasks = [(run, vector, loop) for run in waiting for vector, loop in enumerate(run.begin())]
+
+        def on_end(end: LoopEnded, tasks: list[tuple[EpgRun, int, InnerLoop]] = tasks) -> None:
+            run, vector, _ = tasks[end.index]
+            run.ended(dataclasses.replace(end, index=vector))
+
+        loops.run([loop for _, _, loop in tasks], on_end)
+        for run in waiting:
+            run.complete()
+
+
+def _loops(config: EpgTrainConfig) -> Loops:
+    if config.engine == "inprocess":
+        torch.set_num_threads(1)
+        return InProcessLoops()
+    from metagenrl.cluster.epg.ray_loops import RayLoops
+    from metagenrl.cluster.engines.ray import actor_share, connect
+
+    def shared(cpus: float) -> float:
+        return actor_share(config.workers, config.worker_cpus, cpus)
+
+    try:
+        share = shared(connect(shared))
+    except ValueError as error:
+        raise UsageError(str(error).replace("agents:", "workers:", 1)) from error
+    return RayLoops(config.workers, share, config.loop_timeout, config.max_restarts)
+
+
+def _draw(run_dir: Path) -> None:
+    """A picture that cannot be drawn costs nothing but the picture."""
+    from metagenrl.analysis.pictures.epg import draw_epg  # matplotlib: once all else is done
+
+    try:
+        print(f"curves: {draw_epg(run_dir, run_dir / CURVES_FILE)}")
+    except (ValueError, OSError) as error:
+        logger.warning("curves.png was not drawn: %s", error)

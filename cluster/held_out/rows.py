@@ -1,0 +1,89 @@
+"""What held-out tests leave in a run's rows, each of them once however often the run is resumed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.cluster.held_out.score import Standing, metric
+from metagenrl.cluster.held_out.trials import Candidate
+from metagenrl.cluster.recording.agent_rows import Moment
+from metagenrl.runs.metrics_file import METRICS_FILE, rows_of_kind
+from metagenrl.runs.rows import EvaluationRow, EventRow, MetricsRow
+from metagenrl.runs.run_records import HeldOutRow, ScoreRow
+from metagenrl.objective_server.file_store import FileStore
+
+logger = logging.getLogger(__name__)
+
+
+class HeldOutRows:
+    """Writes results to the run's metrics and notes which version is best."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        record: Callable[[MetricsRow], None],
+        moment: Callable[[], Moment],
+    ) -> None:
+        """See `HeldOut`."""
+        self._config, self._record, self._moment = config, record, moment
+        self._trials: set[tuple[int, str, int]] = set()  # version, environment, seed
+        self._scored: set[int] = set()
+
+    def read(self) -> None:
+        """What the run's metrics have already, after a resume cut them back."""
+        file = self._config.run_dir / METRICS_FILE
+        for row in (*rows_of_kind(file, HeldOutRow.kind), *rows_of_kind(file, ScoreRow.kind)):
+            if isinstance(row, HeldOutRow):
+                self._trials.add((row.version, row.env, row.seed))
+            elif isinstance(row, ScoreRow):
+                self._scored.add(row.version)
+
+    def event(self, what: str, message: str) -> None:
+        """Something happened to a test."""
+        now = self._moment()
+        self._record(EventRow(now.time, now.round, what, None, message))
+
+    def trial(self, candidate: Candidate, row: EvaluationRow) -> None:
+        """The result of one new agent."""
+        identity = (candidate.version, row.env, row.seed)
+        if identity in self._trials:
+            return
+        self._trials.add(identity)
+        now = self._moment()
+        self._record(
+            HeldOutRow(
+                now.time, now.round, candidate.version, candidate.agent_steps, row.env, row.seed,
+                row.steps, row.return_mean, row.returns,
+            )
+        )  # fmt: skip
+
+    def score(
+        self, candidate: Candidate, by_env: Mapping[str, float | None], state: Standing
+    ) -> None:
+        """A version of which all tests are in, and how it stands among the others."""
+        if candidate.version in self._scored:
+            return
+        self._scored.add(candidate.version)
+        now, score = self._moment(), state.scores[candidate.version]
+        known = {env: value for env, value in by_env.items() if value is not None}
+        self._record(
+            ScoreRow(
+                now.time, now.round, candidate.version, candidate.agent_steps, score, known,
+                state.best, state.best_score, metric(self._config.held_out),
+            )
+        )  # fmt: skip
+        shown = ", ".join(f"{env} {value:.1f}" for env, value in known.items()) or "failed"
+        logger.info("held-out, version %d: %s; best is %s", candidate.version, shown, state.best)
+
+    def mark_best(self, state: Standing) -> None:
+        """Note the best version for `--version best`; a full disk is only logged."""
+        best, score = state.best, state.best_score
+        if best is None or score is None:
+            return
+        try:
+            store = FileStore(self._config.run_dir)
+            store.mark_best(best, score, metric(self._config.held_out))
+        except (OSError, ValueError) as error:
+            logger.warning("best version %d was not noted: %s", best, error)

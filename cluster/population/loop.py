@@ -1,0 +1,285 @@
+"""Meta-training: the loop of Algorithm 1 over a population, on either engine.
+
+Synchronous mode (staleness bound 0, the paper's): every agent computes its round with the same
+alpha, then the server applies the mean. Asynchronous mode: an agent goes on with the newest
+alpha as soon as its own round is done, and a quorum closes the server's round. Nothing waits
+without a bound: an agent that misses two deadlines counts as hung and is restarted.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.cluster.engines.interface import (
+    AgentLost,
+    Averaged,
+    Engine,
+    Lost,
+    Result,
+    Started,
+)
+from metagenrl.cluster.engines.exchange import Gradient
+from metagenrl.cluster.held_out.tests import HeldOut
+from metagenrl.base.retry import patiently
+from metagenrl.cluster.recording.recorder import Recorder
+from metagenrl.cluster.population.roster import Roster, Seat
+from metagenrl.runs.folder import Checkpoints, agent_part
+from metagenrl.cluster.population.strength import Strength
+from metagenrl.base.messages import AlphaGradient
+from metagenrl.objective_server.messages import Broadcast
+
+logger = logging.getLogger(__name__)
+
+START_TIMEOUT = 300.0  # seconds until agents must have come up: 40 take over a minute
+
+States = Mapping[str, Mapping[str, Any]]
+
+
+class Population:
+    """One meta-training run."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        engine: Engine,
+        roster: Roster,
+        recorder: Recorder,
+        held_out: HeldOut,
+        checkpoints: Checkpoints,
+        states: States | None,
+    ) -> None:
+        self.config, self.engine, self.roster = config, engine, roster
+        self.recorder, self.held_out, self.checkpoints = recorder, held_out, checkpoints
+        self._synchronous = config.server.staleness_bound == 0
+        self._strength = Strength(roster, recorder)
+        self._broadcast: Broadcast = engine.exchange([], [], close=False).broadcast
+        self._checkpoint_due = config.checkpoint_every
+        if states is not None:
+            roster.load_state_dict(states["population"]["roster"])
+            self._checkpoint_due = int(states["population"]["checkpoint_due"])
+        for seat in roster.present:
+            part = agent_part(seat.index)
+            state = dict(states[part]) if states is not None and part in states else None
+            engine.start_agent(seat.config, seat.incarnation, state)
+        self.welcome(START_TIMEOUT)
+
+    def run(self, steer: Callable[[], bool] = lambda: True) -> bool:
+        """Train until every agent has taken its steps; False where all of them failed.
+
+        `steer` comes between the rounds; where it is False the run stops. Where held-out tests
+        see no more progress, meta-training is over before that.
+        """
+        if self._broadcast.version == 0 and self.held_out.due(-1, 0):
+            self.held_out.request(self.recorder.snapshot(self._broadcast))
+        stopped = False
+        while self.roster.active and not stopped and not self.held_out.stop:
+            stopped = not steer()
+            if not stopped:
+                self._advance()
+        finished = bool(self.roster.in_condition("done")) or self.held_out.stop
+        if finished and not stopped:
+            self.checkpoint()
+        last = self.recorder.snapshot(self._broadcast)
+        if not stopped and not self.held_out.stop:
+            self.held_out.request(last)
+        return stopped or finished
+
+    def _advance(self) -> None:
+        """One round, or in asynchronous mode what has come in."""
+        self.welcome(0.0 if self.roster.in_condition("idle", "busy") else START_TIMEOUT)
+        self._strength.note()
+        if self._synchronous:
+            self._synchronous_round()
+        else:
+            self._asynchronous_step()
+        if max(self._progress(), default=self.config.steps) >= self._checkpoint_due:
+            self.checkpoint()
+        self.held_out.poll()
+        self.tick()
+
+    def tick(self) -> None:
+        """Write and show what there is; once a round, and while paused."""
+        remaining = sum(self.config.steps - progress for progress in self._progress())
+        self.recorder.tick(remaining, self.held_out.waiting)
+
+    def welcome(self, timeout: float) -> None:
+        """Let agents that came up take part; the others go on without those that have not."""
+        waiting = {seat.index for seat in self.roster.in_condition("starting")}
+        if not waiting:
+            return
+        for result in self.engine.started(timeout):
+            waiting.discard(result.agent)
+            seat = self.roster[result.agent]
+            if isinstance(result, Started):
+                seat.condition = "done" if seat.progress >= self.config.steps else "idle"
+            else:
+                self._lost(seat, result)
+        if timeout:  # those that it was given for, not who is brought back since
+            for agent in sorted(waiting):
+                self._lost(self.roster[agent], Lost(agent, f"not up after {timeout:.0f} s"))
+
+    def _progress(self) -> list[int]:
+        return [self.roster[agent].progress for agent in self.roster.active]
+
+    @property
+    def broadcast(self) -> Broadcast:
+        """The objective as it is now."""
+        return self._broadcast
+
+    def _begin(self, seat: Seat) -> None:
+        after = seat.progress + self.config.agent.policy_delay
+        # None of it beyond the agent's last step, nor beyond one that a checkpoint is due at.
+        ahead = after < min(self.config.steps, self._checkpoint_due)
+        self.engine.begin_round(seat.index, self._broadcast, ahead)
+        seat.condition, seat.begun, seat.late = "busy", time.monotonic(), False
+
+    def _synchronous_round(self) -> None:
+        for seat in self.roster.in_condition("idle"):
+            self._begin(seat)
+        expected = self.roster.active
+        gradients = self._collect(self.config.round_timeout)
+        self._exchange(sorted(gradients, key=lambda g: g.agent), expected, close=True)
+
+    def _collect(self, timeout: float) -> list[Gradient]:
+        """Gradients of all busy agents that answer in time; the others are late or lost."""
+        deadline = time.monotonic() + timeout
+        gradients: list[Gradient] = []
+        while self.roster.in_condition("busy"):
+            left = deadline - time.monotonic()
+            results = self.engine.poll(max(left, 0.0), everyone=True) if left > 0 else []
+            if not results:
+                break
+            gradients += self._take(results)
+        self._watch_late()
+        return gradients
+
+    def _asynchronous_step(self) -> None:
+        for seat in self.roster.in_condition("idle"):
+            self._begin(seat)
+        results = self.engine.poll(self.config.round_timeout, everyone=False)
+        if not results:
+            self._watch_late()
+        gradients = self._take(results)
+        self._exchange(gradients, self.roster.active, close=not results)
+
+    def _take(self, results: list[Result]) -> list[Gradient]:
+        gradients: list[Gradient] = []
+        for result in results:
+            if isinstance(result, Averaged):
+                gradients.append(result.gradient)
+                continue
+            seat = self.roster[result.agent]
+            if isinstance(result, Lost):
+                self._lost(seat, result)
+                continue
+            seat.condition, seat.steps = "idle", result.report.steps
+            self.recorder.report(result.report, self._broadcast.version)
+            if isinstance(result.report.gradient, AlphaGradient):
+                gradients.append(result.report.gradient)
+            if seat.progress >= self.config.steps:
+                seat.condition = "done"
+        return gradients
+
+    def _exchange(self, gradients: list[Gradient], expected: list[int], close: bool) -> None:
+        before = self._broadcast.version
+        result = patiently(
+            lambda: self.engine.exchange(gradients, expected, close),
+            lambda why: self.recorder.event("waiting", None, f"objective not saved: {why}"),
+        )
+        self._broadcast = result.broadcast
+        self.recorder.exchange(gradients, result)
+        every = self.config.snapshot_every
+        if self._broadcast.version // every > before // every:
+            self.recorder.snapshot(self._broadcast)
+        if self.held_out.due(before, self._broadcast.version):
+            self.held_out.request(self.recorder.snapshot(self._broadcast))
+
+    def _watch_late(self) -> None:
+        """Busy agents past a deadline are late; past two, hung: the same as a crash."""
+        for seat in self.roster.in_condition("busy"):
+            if seat.late:
+                waited = time.monotonic() - seat.begun
+                self._lost(seat, Lost(seat.index, f"no answer for {waited:.0f} s"))
+            else:
+                seat.late = True
+                self.recorder.event("late", seat.index, "the round closed without it")
+
+    def _lost(self, seat: Seat, lost: Lost) -> None:
+        """Bring an agent back from its last checkpoint, `max_restarts` times."""
+        if lost.detail:
+            logger.error("agent %d (%s): %s", seat.index, seat.config.env_id, lost.detail)
+        self.engine.stop_agent(seat.index)
+        if seat.restarts >= self.config.max_restarts:
+            seat.condition = "failed"
+            message = f"failed after {seat.restarts} restarts: {lost.reason}"
+            self.recorder.event("failed", seat.index, message)
+            return
+        seat.restarts += 1
+        seat.incarnation += 1
+        state = self._last_state(seat.index)
+        self.engine.start_agent(seat.config, seat.incarnation, state)
+        seat.condition = "starting"
+        seat.steps = int(state["steps"]) if state else 0
+        limit = self.config.max_restarts
+        message = f"restarted ({seat.restarts}/{limit}) at step {seat.steps}: {lost.reason}"
+        self.recorder.event("restarted", seat.index, message, seat.restarts)
+
+    def _last_state(self, agent: int) -> dict[str, Any] | None:
+        try:
+            states = self.checkpoints.load([agent_part(agent)])
+        except ValueError:  # it was not there yet, or it had failed, when that was written
+            return None
+        return None if states is None else states[agent_part(agent)]
+
+    def settle(self) -> None:
+        """Let every agent finish its round, and deliver all gradients; stragglers stay busy."""
+        if not self._synchronous:
+            gradients = self._collect(self.config.round_timeout)
+            self._exchange(gradients, self.roster.active, close=False)
+
+    def checkpoint(self, again: bool = False) -> bool:
+        """Save everything, with no round under way and all gradients delivered.
+
+        False where that was not possible. `again`: whether or not this round has one already.
+        """
+        self.settle()
+        # A straggler or newcomer: try again after the next round.
+        newcomers = any(not seat.restarts for seat in self.roster.in_condition("starting"))
+        if newcomers or self.roster.in_condition("busy"):
+            return False
+        if max(self._progress(), default=self.config.steps) >= self._checkpoint_due:
+            self._checkpoint_due += self.config.checkpoint_every
+        fetch: dict[str, Callable[[], Mapping[str, Any]]] = {
+            agent_part(seat.index): functools.partial(self.engine.agent_state, seat.index)
+            for seat in self.roster.in_condition("idle", "done")
+        }
+        # Who is being brought back may be waiting for a place: what it goes on from is its state.
+        for seat in self.roster.in_condition("starting"):
+            state = self._last_state(seat.index)
+            if state is not None:
+                fetch[agent_part(seat.index)] = functools.partial(dict, state)
+        self.recorder.flush()  # a run resumed from here does not write these rows again
+        fetch["server"] = self.engine.server_state
+        fetch["population"] = self._state
+        try:
+            saved = self.checkpoints.save(self._broadcast.round, fetch, again)
+        except AgentLost as error:
+            self.recorder.event("checkpoint failed", None, str(error))
+            return False
+        what = "checkpoint" if saved else "checkpoint failed"
+        self.recorder.event(what, None, f"round {self._broadcast.round}")
+        return saved
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "roster": self.roster.state_dict(),
+            "checkpoint_due": self._checkpoint_due,
+            "recorder": self.recorder.state_dict(),
+            "version": self._broadcast.version,
+            "round": self._broadcast.round,
+        }

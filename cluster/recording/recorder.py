@@ -1,0 +1,245 @@
+"""What the population's loop tells the world: metrics, log, live view, W&B, snapshots."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from metagenrl.agents.member import MemberReport
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.cluster.engines.exchange import Exchange, Gradient
+from metagenrl.cluster.recording.agent_rows import IntervalAccumulator, Moment
+from metagenrl.cluster.view.live import LiveView
+from metagenrl.runs.metrics_file import METRICS_FILE, MetricsWriter
+from metagenrl.runs.rate import RateMeter
+from metagenrl.runs.rows import EventRow, MetricsRow, ObjectiveRow, objective_row
+from metagenrl.cluster.recording.lost_round import report_of
+from metagenrl.runs.folder import RunIdentity
+from metagenrl.cluster.recording.snapshots import SnapshotKeeper
+from metagenrl.cluster.view.status import RunStatus
+from metagenrl.cluster.recording.machine import SystemMeter
+from metagenrl.tracking.trackers import Tracking
+from metagenrl.base.messages import AlphaGradient
+from metagenrl.objective_server.messages import Broadcast, Receipt
+from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+
+logger = logging.getLogger(__name__)
+
+_QUIET = frozenset({"checkpoint", "rebirth", "joined", "left", "paused", "resumed"})
+
+
+class Recorder:
+    """Everything that is written or shown while a run goes on; never stops it."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        identity: RunIdentity,
+        states: Mapping[str, Mapping[str, Any]] | None,
+    ) -> None:
+        self._config, self._identity = config, identity
+        self._keeper = SnapshotKeeper(config, identity.id)
+        self._writer = MetricsWriter(config.run_dir / METRICS_FILE)
+        agents = config.agents if states is None else len(states["population"]["roster"])
+        envs = [config.envs[i % len(config.envs)] for i in range(agents)]
+        self._intervals = IntervalAccumulator(config.log_every, envs)
+        self._steps, self._lives = [0] * agents, [0] * agents
+        self._remaining = agents * config.steps
+        self._agent_steps, self._elapsed, self._round, self._version = 0, 0.0, 0, 0
+        if states is not None:
+            self._restore(states["population"])
+        else:  # resumed without a checkpoint: all is computed again
+            self._writer.truncate_after(-1)
+        self._began, self._meter = time.monotonic(), RateMeter()
+        self._rate: float | None = None
+        self._rows: list[MetricsRow] = []
+        self._objective: ObjectiveRow | None = None
+        self._quarantined: dict[int, int] = {}  # incarnation by agent
+        self._system, self._held_out_waiting = SystemMeter(), 0
+        self._tracking = Tracking(config, identity.id)
+        self._view = LiveView()
+        self._handler = self._view.handler()
+        self._handler.setLevel(logging.WARNING)
+        logging.getLogger("metagenrl").addHandler(self._handler)
+        self._view.__enter__()
+
+    def _restore(self, population: Mapping[str, Any]) -> None:
+        saved = population["recorder"]
+        self._intervals.load_state_dict(saved["intervals"])
+        self._steps, self._lives = list(saved["steps"]), list(saved["lives"])
+        self._agent_steps, self._elapsed = int(saved["agent_steps"]), float(saved["elapsed"])
+        self._round, self._version = int(population["round"]), int(population["version"])
+        self._writer.truncate_after(self._round - 1)  # the open round is computed again
+
+    @property
+    def seconds(self) -> float:
+        """Time that the run has taken, over all its processes."""
+        return self._elapsed + time.monotonic() - self._began
+
+    def moment(self) -> Moment:
+        """Where the run is."""
+        return Moment(self.seconds, self._round, self._version)
+
+    def report(self, report: MemberReport, version: int) -> None:
+        """One agent's round."""
+        agent = report.agent
+        if report.life > self._lives[agent]:
+            self._lives[agent] = report.life
+            message = f"life {report.life} at step {report.steps}"
+            if report.origin is not None:
+                message += f", with its policy of step {report.origin}"
+            self.event("rebirth", agent, message)
+        self._agent_steps += max(0, report.steps - self._steps[agent])
+        self._steps[agent] = report.steps
+        rows = self._intervals.add(report, Moment(self.seconds, self._round, version))
+        self._view.remember(rows)
+        self._rows.extend(rows)
+
+    def joined(self, agent: int, env: str, incarnation: int, steps: int, life: int) -> None:
+        """An agent joined the population, in its life `life` and with `steps` behind it."""
+        self._intervals.join(agent, env, incarnation, steps)
+        self._steps[agent : agent + 1], self._lives[agent : agent + 1] = [steps], [life]
+        self.event("joined", agent, f"({env}) joined at version {self._version}", between=True)
+
+    def left(self, agent: int, message: str) -> None:
+        """An agent left the population."""
+        moment = Moment(self.seconds, self._round - 1, self._version)
+        rows = self._intervals.leave(agent, moment)
+        self._view.remember(rows)
+        self._rows.extend(rows)
+        self.event("left", agent, message, between=True)
+
+    def exchange(self, gradients: Sequence[Gradient], result: Exchange) -> None:
+        """What the server made of a round; one row per version of alpha."""
+        for gradient, receipt in zip(gradients, result.receipts, strict=True):
+            self._refused(gradient, receipt)
+        broadcast = result.broadcast
+        self._watch_quarantine(broadcast.quarantined)
+        self._round = broadcast.round
+        if broadcast.version == self._version:
+            return
+        self._version = broadcast.version
+        row = objective_row(
+            broadcast.report or report_of(gradients, broadcast),
+            result.totals,
+            version=broadcast.version,
+            alpha_norm=float(np.linalg.norm(broadcast.alpha)),
+            time=self.seconds,
+            agent_steps=self._agent_steps,
+            agent_steps_per_s=self._rate,
+        )
+        self._objective = row
+        self._rows.append(row)
+
+    def _refused(self, gradient: Gradient, receipt: Receipt) -> None:
+        """An event for each agent whose gradient was not finite."""
+        if isinstance(gradient, AlphaGradient):
+            bad = [gradient.agent] if receipt.reason == "non_finite" else []
+        else:
+            bad = [share.agent for share in gradient.shares if share.defect == "non_finite"]
+        for agent in bad:
+            message = f"({gradient.environment}): gradient for round {gradient.round} rejected"
+            self.event("rejected", agent, f"{message}: non_finite")
+
+    def _watch_quarantine(self, quarantined: Mapping[int, int]) -> None:
+        """An event for each agent that is newly excluded; until it is restarted it is shown so."""
+        for agent, incarnation in quarantined.items():
+            if self._quarantined.get(agent) != incarnation:
+                env = self._config.envs[agent % len(self._config.envs)]
+                limit = self._config.server.quarantine_after
+                message = f"({env}): quarantined, {limit} gradients in a row were not finite"
+                self.event("quarantined", agent, message)
+            self._intervals.mark(agent, "quarantined")
+        self._quarantined = dict(quarantined)
+
+    def event(
+        self,
+        what: str,
+        agent: int | None,
+        message: str,
+        restarts: int | None = None,
+        between: bool = False,
+    ) -> None:
+        """Something happened to an agent, or to the run.
+
+        `between` rounds: it belongs to the one before, whose rows a resumed run keeps.
+        """
+        who = "" if agent is None else f"agent {agent} "
+        logger.log(logging.INFO if what in _QUIET else logging.WARNING, "%s%s", who, message)
+        if agent is not None and what in ("restarted", "failed", "late"):
+            self._intervals.mark(agent, what, restarts)
+        self._rows.append(EventRow(self.seconds, self._round - between, what, agent, message))
+
+    def record(self, row: MetricsRow) -> None:
+        """A row that is complete as it is."""
+        self._rows.append(row)
+
+    def snapshot(self, broadcast: Broadcast) -> ObjectiveSnapshot:
+        """Keep alpha under its version."""
+        return self._keeper.keep(broadcast, self._agent_steps, self.moment(), self)
+
+    def tick(self, remaining: int, held_out_waiting: int = 0) -> None:
+        """Once a round: write what has come together, and show it; `remaining` agent-steps."""
+        self._remaining = remaining
+        self._rate = self._meter.add(self.seconds, self._agent_steps)
+        self._held_out_waiting = held_out_waiting
+        if self._system.due():
+            self._measure()
+        self.flush()
+        self._tracking.poll()
+        self._view.update(self.status)
+
+    def flush(self) -> None:
+        """Write what has come together."""
+        rows, self._rows = self._rows, []
+        if rows:
+            self._writer.write(rows)
+            self._tracking.take(rows)
+
+    def _measure(self) -> None:
+        lags = [row.lag for row in self._intervals.current(self.moment())]
+        self._rows.append(
+            self._system.row(
+                self.moment(), self._agent_steps, self._rate, lags, self._held_out_waiting
+            )
+        )
+
+    def status(self) -> RunStatus:
+        """What is known of the run at this moment."""
+        row = self._objective
+        return RunStatus(
+            run=str(self._config.run_dir),
+            round=self._round,
+            version=self._version,
+            elapsed=self.seconds,
+            agent_steps=self._agent_steps,
+            goal=self._agent_steps + self._remaining,
+            rate=self._rate,
+            agents=self._intervals.current(self.moment()),
+            gradient_norm=None if row is None else row.gradient_norm,
+            cosine=None if row is None else row.cosine,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs to go on with the same rows."""
+        return {
+            "intervals": self._intervals.state_dict(),
+            "steps": list(self._steps),
+            "lives": list(self._lives),
+            "agent_steps": self._agent_steps,
+            "elapsed": self.seconds,
+        }
+
+    def close(self) -> None:
+        """Write and show what is left; wait for nothing but the trackers, and not for long."""
+        self._rows.extend(self._intervals.finish(self.moment()))
+        self._measure()
+        self.flush()
+        self._writer.close()
+        self._view.update(self.status, force=True)
+        self._tracking.close()
+        self._view.__exit__(None, None, None)
+        logging.getLogger("metagenrl").removeHandler(self._handler)

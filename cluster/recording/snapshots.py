@@ -1,0 +1,54 @@
+"""Versions of alpha as files, each with its row in the run's metrics."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.config.yaml import to_dict
+from metagenrl.cluster.recording.agent_rows import Moment
+from metagenrl.runs.rows import MetricsRow
+from metagenrl.runs.run_records import SnapshotRow
+from metagenrl.cluster.stores import open_store
+from metagenrl.objective_server.find import snapshot_path
+from metagenrl.objective_server.messages import Broadcast
+from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+
+
+class _Rows(Protocol):
+    def record(self, row: MetricsRow) -> None: ...
+
+    def event(self, what: str, agent: int | None, message: str) -> None: ...
+
+
+class SnapshotKeeper:
+    """Keeps alpha under its version; the same version again is not written twice."""
+
+    def __init__(self, config: TrainConfig, run: str) -> None:
+        self._config, self._run = config, run
+        self._store = open_store(config.store, run, config.run_dir)
+        self._last: ObjectiveSnapshot | None = None
+
+    def keep(
+        self, broadcast: Broadcast, agent_steps: int, now: Moment, rows: _Rows
+    ) -> ObjectiveSnapshot:
+        """Write it; where the disk is full that is an event, and training goes on."""
+        if self._last is not None and self._last.version == broadcast.version:
+            return self._last
+        snapshot = ObjectiveSnapshot(
+            alpha=broadcast.alpha,
+            version=broadcast.version,
+            config=to_dict(self._config.objective),
+            environments=self._config.envs,
+            steps=agent_steps,
+            run=self._run,
+        )
+        try:
+            self._store.put_snapshot(snapshot)
+        except OSError as error:
+            rows.event("snapshot failed", None, f"snapshot failed: {error.strerror}")
+            return snapshot
+        self._last, run_dir = snapshot, self._config.run_dir
+        file = str(snapshot_path(run_dir, snapshot.version).relative_to(run_dir))
+        rows.record(SnapshotRow(now.time, now.round, snapshot.version, file, agent_steps))
+        return snapshot
