@@ -28,7 +28,7 @@ from metagenrl.runs.config.train import TrainConfig, available_cores
 from metagenrl.cluster.engines.interface import Engine
 from metagenrl.runs.config.presets import PRESETS
 from metagenrl.cluster.population.roster import Roster
-from metagenrl.objective_server.messages import Broadcast
+from metagenrl.objective_server.answers import Broadcast
 
 from benchmarks.bare import BareOptions, BareProcesses, BareResult
 from benchmarks.problem import ENVIRONMENT, SizeName

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from metagenrl.base.messages import AlphaGradient, CohortGradient, average, euclidean
 from metagenrl.objective_server.config import ServerConfig
-from metagenrl.objective_server.file_store import FileStore
+from metagenrl.objective_server.store.in_folder import FileStore
 from metagenrl.objective_server.server import ObjectiveServer
 
 PARAMETERS = 15_497

@@ -34,7 +34,7 @@ from metagenrl.runs.config.presets import PRESETS
 from metagenrl.cluster.recording.recorder import Recorder
 from metagenrl.cluster.population.roster import Roster
 from metagenrl.runs.folder import Checkpoints, open_run
-from metagenrl.cluster.stores import open_server
+from metagenrl.objective_server.store.open import open_server
 from metagenrl.tracking.trackers import Tracking
 from metagenrl.meta_test.pool import TraineePool
 from metagenrl.cluster.training import prepare_store, server_config

@@ -13,11 +13,11 @@ from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import build, load_mapping
 from metagenrl.runs.metrics_file import Metrics, read_metrics
 from metagenrl.runs.folder import IDENTITY_FILE
-from metagenrl.cluster.stores import open_store
+from metagenrl.objective_server.store.open import open_store
 from metagenrl.cluster.training import learning_rate
-from metagenrl.objective_server.redis_store import RedisStore
+from metagenrl.objective_server.store.in_redis import RedisStore
 from metagenrl.objective_server.state import ServerState
-from metagenrl.objective_server.store import Store
+from metagenrl.objective_server.store.interface import Store
 
 Identity = tuple[int, int, int, int]  # agent, incarnation, round, version
 

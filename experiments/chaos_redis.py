@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from metagenrl.cluster.deploy.head_redis import HeadRedis
-from metagenrl.objective_server.store_address import PASSWORD_VARIABLE
+from metagenrl.objective_server.store.address import PASSWORD_VARIABLE
 
 DOWNTIME = (1.0, 8.0)  # seconds until it is started again
 

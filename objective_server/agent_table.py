@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from metagenrl.objective_server.messages import AgentRecord
+from metagenrl.objective_server.answers import AgentRecord
 from numpy.typing import NDArray
 
 Table = NDArray[np.int64]

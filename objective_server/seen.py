@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from metagenrl.objective_server.pending import Key
+from metagenrl.objective_server.open_round import Key
 from numpy.typing import NDArray
 
 Rows = NDArray[np.int64]

@@ -13,7 +13,7 @@ from metagenrl.learner.hyperparams import require
 from metagenrl.objective_server.admission import Message, admit
 from metagenrl.objective_server.aggregate import Array, euclidean, gradient_cosines, weighted_mean
 from metagenrl.objective_server.config import ServerConfig
-from metagenrl.objective_server.messages import (
+from metagenrl.objective_server.answers import (
     AgentCounters,
     Broadcast,
     Reason,
@@ -21,9 +21,9 @@ from metagenrl.objective_server.messages import (
     RoundReport,
     Totals,
 )
-from metagenrl.objective_server.optimizer import CosineDecay
+from metagenrl.objective_server.adam import CosineDecay
 from metagenrl.objective_server.state import ServerState
-from metagenrl.objective_server.store import Store
+from metagenrl.objective_server.store.interface import Store
 
 __all__ = ["ObjectiveServer", "ServerConfig"]
 

@@ -11,10 +11,10 @@ import numpy as np
 from metagenrl.learner.hyperparams import require
 from metagenrl.objective_server.agent_table import agents_of, table_of
 from metagenrl.objective_server.aggregate import Array
-from metagenrl.objective_server.errors import WrongArchitecture
-from metagenrl.objective_server.messages import AgentCounters, AgentRecord, Totals
-from metagenrl.objective_server.optimizer import Adam, CosineDecay
-from metagenrl.objective_server.pending import Key, Pending
+from metagenrl.objective_server.snapshots.errors import WrongArchitecture
+from metagenrl.objective_server.answers import AgentCounters, AgentRecord, Totals
+from metagenrl.objective_server.adam import Adam, CosineDecay
+from metagenrl.objective_server.open_round import Key, Pending
 from metagenrl.objective_server.seen import SeenGradients
 
 FORMATS = (1, 2)  # that are read; the last one is written

@@ -17,9 +17,9 @@ from typing import Any
 
 from metagenrl.runs.config.yaml import build
 from metagenrl.cluster.control.desk import Answer, PopulationStatus, Request
-from metagenrl.objective_server.redis_link import Client, RedisLink, connect, one_line
-from metagenrl.objective_server.redis_snapshots import key
-from metagenrl.objective_server.store_address import StoreAddress
+from metagenrl.objective_server.store.redis_link import Client, RedisLink, connect, one_line
+from metagenrl.objective_server.store.redis_snapshots import key
+from metagenrl.objective_server.store.address import StoreAddress
 
 STATUS_EXPIRY = 30
 """Seconds after which a run whose driver says nothing counts as gone."""

@@ -13,10 +13,10 @@ from metagenrl.runs.config.yaml import build, load_mapping
 from metagenrl.cluster.control.desk import Mailbox, Remote
 from metagenrl.runs.config.reference import RunReference
 from metagenrl.runs.folder import IDENTITY_FILE
-from metagenrl.cluster.stores import check_store
+from metagenrl.objective_server.store.open import check_store
 from metagenrl.commands.refusals import CONFIG_FILE
 from metagenrl.base.files.atomic import write_atomic
-from metagenrl.objective_server.store_address import StoreAddress
+from metagenrl.objective_server.store.address import StoreAddress
 
 CONTROL_FILE = "control.json"
 _AUTHENTICATION = "RAY_AUTH_MODE"

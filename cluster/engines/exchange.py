@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from metagenrl.base.messages import AlphaGradient, CohortGradient
-from metagenrl.objective_server.messages import Broadcast, Receipt, Totals
+from metagenrl.objective_server.answers import Broadcast, Receipt, Totals
 from metagenrl.objective_server.server import ObjectiveServer
 
 Gradient = AlphaGradient | CohortGradient

@@ -16,7 +16,7 @@ from metagenrl.agents.rounds import play
 from metagenrl.cluster.engines.exchange import Exchange, Gradient, exchange
 from metagenrl.base.messages import CohortGradient
 from metagenrl.base.process import settle
-from metagenrl.objective_server.messages import Broadcast
+from metagenrl.objective_server.answers import Broadcast
 from metagenrl.objective_server.server import ObjectiveServer
 
 

@@ -27,7 +27,7 @@ from metagenrl.cluster.engines.interface import (
 )
 from metagenrl.cluster.engines.exchange import Exchange, Gradient
 from metagenrl.cluster.engines.server_actor import Closing, ServerActor
-from metagenrl.objective_server.messages import Broadcast
+from metagenrl.objective_server.answers import Broadcast
 from metagenrl.objective_server.server import ObjectiveServer
 from ray import ObjectRef
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError

@@ -18,8 +18,8 @@ from metagenrl.cluster.epg.recorder import EpgRecorder, Generation
 from metagenrl.runs.folder import Checkpoints, open_folder
 from metagenrl.baselines.epg.loss_net import LossNet, initial_loss_parameters
 from metagenrl.baselines.epg.outer_loop import LossEvolution
-from metagenrl.objective_server.find import snapshot_path
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.find import snapshot_path
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 KEEP_CHECKPOINTS = 2
 

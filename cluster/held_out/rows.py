@@ -12,7 +12,7 @@ from metagenrl.cluster.recording.agent_rows import Moment
 from metagenrl.runs.metrics_file import METRICS_FILE, rows_of_kind
 from metagenrl.runs.rows import EvaluationRow, EventRow, MetricsRow
 from metagenrl.runs.run_records import HeldOutRow, ScoreRow
-from metagenrl.objective_server.file_store import FileStore
+from metagenrl.objective_server.store.in_folder import FileStore
 
 logger = logging.getLogger(__name__)
 

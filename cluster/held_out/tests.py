@@ -29,7 +29,7 @@ from metagenrl.runs.rows import EvaluationRow, MetricsRow
 from metagenrl.runs.run_records import GIVEN_UP
 from metagenrl.runs.agent_job import TraineeJob
 from metagenrl.meta_test.pool import Ended
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 POLL_SECONDS = 1.0
 TRIES = 3

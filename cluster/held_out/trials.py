@@ -18,8 +18,8 @@ from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.rows import EvaluationRow
 from metagenrl.runs.agent_files import evaluations, is_finished
 from metagenrl.runs.agent_job import ObjectiveChoice, TraineeJob
-from metagenrl.objective_server.errors import CorruptFile
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.errors import CorruptFile
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 FOLDER = "held_out"
 FIRST_SEED = 10_000

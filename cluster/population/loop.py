@@ -31,7 +31,7 @@ from metagenrl.cluster.population.roster import Roster, Seat
 from metagenrl.runs.folder import Checkpoints, agent_part
 from metagenrl.cluster.population.strength import Strength
 from metagenrl.base.messages import AlphaGradient
-from metagenrl.objective_server.messages import Broadcast
+from metagenrl.objective_server.answers import Broadcast
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from metagenrl.cluster.engines.exchange import Gradient
 from metagenrl.objective_server.aggregate import euclidean, gradient_cosines, weighted_mean
-from metagenrl.objective_server.messages import Broadcast, RoundReport
+from metagenrl.objective_server.answers import Broadcast, RoundReport
 
 
 def report_of(gradients: Sequence[Gradient], broadcast: Broadcast) -> RoundReport:

@@ -23,8 +23,8 @@ from metagenrl.cluster.view.status import RunStatus
 from metagenrl.cluster.recording.machine import SystemMeter
 from metagenrl.tracking.trackers import Tracking
 from metagenrl.base.messages import AlphaGradient
-from metagenrl.objective_server.messages import Broadcast, Receipt
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.answers import Broadcast, Receipt
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 logger = logging.getLogger(__name__)
 

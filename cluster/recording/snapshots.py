@@ -9,10 +9,10 @@ from metagenrl.runs.config.yaml import to_dict
 from metagenrl.cluster.recording.agent_rows import Moment
 from metagenrl.runs.rows import MetricsRow
 from metagenrl.runs.run_records import SnapshotRow
-from metagenrl.cluster.stores import open_store
-from metagenrl.objective_server.find import snapshot_path
-from metagenrl.objective_server.messages import Broadcast
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.store.open import open_store
+from metagenrl.objective_server.snapshots.find import snapshot_path
+from metagenrl.objective_server.answers import Broadcast
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 
 class _Rows(Protocol):

@@ -11,7 +11,7 @@ from metagenrl.runs.agent_job import ObjectiveChoice
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 from metagenrl.learner.objective_net import ObjectiveNet, initial_alpha
 from metagenrl.learner.objectives import CriticObjective, Learned, Objective, Reinforce
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from torch import Tensor
 
 ALPHA_STREAM = 1_000_004

@@ -79,8 +79,8 @@ def epg_test_config(
 
 def _is_evolved(values: Mapping[str, Any]) -> bool:
     """By the last version: all of a run are of a kind. What is unusable is not judged here."""
-    from metagenrl.objective_server.find import find_snapshot
-    from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+    from metagenrl.objective_server.snapshots.find import find_snapshot
+    from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
     try:
         return is_epg(ObjectiveSnapshot.load(find_snapshot(Path(values["objective"]), "last")))

@@ -100,8 +100,8 @@ def explain_config(argv: Sequence[str]) -> ExplainConfig:
 
 def check_explain(config: ExplainConfig) -> None:
     """Refuse what is no objective, has no trajectories, or cannot be written."""
-    from metagenrl.objective_server.find import find_snapshot
-    from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+    from metagenrl.objective_server.snapshots.find import find_snapshot
+    from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
     try:
         ObjectiveSnapshot.load(find_snapshot(config.objective, config.wanted))

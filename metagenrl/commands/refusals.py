@@ -15,7 +15,7 @@ from metagenrl.runs.config.algorithms import TRAITS
 from metagenrl.runs.config.train import ShowConfig, TrainConfig, UsageError, WorkspaceConfig
 from metagenrl.runs.config.yaml import build, load_mapping, to_dict
 from metagenrl.runs.config.lone_agents import RANDOM_OBJECTIVE, BaselineConfig, MetaTestConfig
-from metagenrl.cluster.stores import check_store
+from metagenrl.objective_server.store.open import check_store
 from metagenrl.learner.hyperparams import ObjectiveConfig
 
 CONFIG_FILE = "config.yaml"
@@ -175,8 +175,8 @@ def snapshot_architecture(config: MetaTestConfig) -> ObjectiveConfig:
     Raises `UsageError` where there is no such objective, or its file is damaged or of another
     program version.
     """
-    from metagenrl.objective_server.find import find_snapshot
-    from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+    from metagenrl.objective_server.snapshots.find import find_snapshot
+    from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
     try:
         path = find_snapshot(Path(config.objective), config.requested_version)

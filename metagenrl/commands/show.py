@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from metagenrl.runs.config.train import UsageError
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from rich.console import Console
 from rich.table import Table
 

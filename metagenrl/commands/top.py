@@ -25,7 +25,7 @@ from metagenrl.cluster.control.reach import reach
 from metagenrl.cluster.view.status import status_line
 from metagenrl.commands.refusals import training_config
 from metagenrl.learner.hyperparams import require
-from metagenrl.objective_server.store_address import StoreAddress
+from metagenrl.objective_server.store.address import StoreAddress
 from tyro.conf import Positional
 
 SILENCE = 60.0

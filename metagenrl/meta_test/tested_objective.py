@@ -21,8 +21,8 @@ from metagenrl.baselines.meta_learned import MetaLearned, meta_learned, padding_
 from metagenrl.baselines.policy_files import policy_folders
 from metagenrl.runs.agent_job import ObjectiveChoice, Rule
 from metagenrl.base.files.atomic import write_atomic
-from metagenrl.objective_server.find import find_snapshot
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.find import find_snapshot
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 FACTS_FILE = "objective.json"
 COPY_FILE = "objective.safetensors"

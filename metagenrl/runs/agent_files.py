@@ -15,7 +15,7 @@ from typing import ClassVar, cast
 from metagenrl.analysis.learning_curves import EVALUATIONS_FILE
 from metagenrl.runs.rows import EvaluationRow, from_line, to_line
 from metagenrl.base.files.atomic import write_atomic
-from metagenrl.objective_server.errors import CorruptFile
+from metagenrl.objective_server.snapshots.errors import CorruptFile
 
 
 @dataclass(frozen=True)

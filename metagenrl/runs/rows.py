@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from metagenrl.runs.run_records import HeldOutRow, ScoreRow, SnapshotRow, SystemRow
 
 if TYPE_CHECKING:  # the logs are read without numpy and torch
-    from metagenrl.objective_server.messages import RoundReport, Totals
+    from metagenrl.objective_server.answers import RoundReport, Totals
 
 
 @dataclass(frozen=True)

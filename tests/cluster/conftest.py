@@ -20,7 +20,7 @@ from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import to_dict, to_yaml
 from metagenrl.commands.main import main
 from metagenrl.learner.hyperparams import ObjectiveConfig
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot, Origin
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot, Origin
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,8 @@ from metagenrl.cluster.engines.interface import Completed, InProcessEngine
 from metagenrl.runs.metrics_file import read_metrics
 from metagenrl.runs.config.presets import PRESETS
 from metagenrl.base.files.checkpoint_folder import read_folder
-from metagenrl.objective_server.find import find_snapshot
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.find import find_snapshot
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 STEPS, CHECKPOINT = 200, 80
 

@@ -13,8 +13,8 @@ import pytest
 from metagenrl.cluster.engines.plan import cohort_plan
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.metrics_file import read_metrics
-from metagenrl.objective_server.find import find_snapshot
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.find import find_snapshot
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 TINY = [
     "train", "--preset", "quickstart", "--hidden-units", "16", "--batch-size", "8",

@@ -19,11 +19,11 @@ from metagenrl.runs.config.train import TrainConfig
 from metagenrl.commands.main import main
 from metagenrl.runs.metrics_file import read_metrics
 from metagenrl.runs.folder import open_run
-from metagenrl.objective_server.find import find_snapshot, snapshot_versions
-from metagenrl.objective_server.redis_link import RedisLink
-from metagenrl.objective_server.redis_store import RedisStore
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
-from metagenrl.objective_server.store_address import PASSWORD_VARIABLE, StoreAddress
+from metagenrl.objective_server.snapshots.find import find_snapshot, snapshot_versions
+from metagenrl.objective_server.store.redis_link import RedisLink
+from metagenrl.objective_server.store.in_redis import RedisStore
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.store.address import PASSWORD_VARIABLE, StoreAddress
 
 TINY = (
     *("--preset", "quickstart", "--hidden-units", "16", "--batch-size", "8"),

@@ -17,8 +17,8 @@ from metagenrl.runs.config.presets import PRESETS
 from metagenrl.runs.folder import Checkpoints
 from metagenrl.objective_server.agent_table import agents_of
 from metagenrl.base.files.checkpoint_folder import read_folder
-from metagenrl.objective_server.find import find_snapshot
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.find import find_snapshot
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 STEPS = 300
 Script = Mapping[int, Request]

@@ -12,7 +12,7 @@ import gymnasium
 import numpy as np
 import pytest
 from metagenrl.base.files.checkpoint_folder import newest_complete, read_folder
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 Run = Callable[..., int]
 Rows = Callable[[Path], list[dict[str, Any]]]

@@ -18,7 +18,7 @@ from metagenrl.runs.config.yaml import to_dict, to_yaml
 from metagenrl.runs.config.lone_agents import BaselineConfig
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 from metagenrl.learner.objective_net import initial_alpha
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 Run = Callable[..., int]
 Rows = Callable[[Path], list[dict[str, Any]]]

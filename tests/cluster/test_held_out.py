@@ -19,8 +19,8 @@ from metagenrl.runs.metrics_file import METRICS_FILE, MetricsWriter, read_metric
 from metagenrl.runs.rows import EvaluationRow, to_line
 from metagenrl.runs.agent_job import TraineeJob
 from metagenrl.meta_test.pool import Ended
-from metagenrl.objective_server.find import find_snapshot, read_best, snapshot_path
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.find import find_snapshot, read_best, snapshot_path
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 RETURNS = {0: -5.0, 10: 7.0, 20: 3.0, 30: 1.0}
 

@@ -14,7 +14,7 @@ from metagenrl.runs.config.train import TrainConfig, UsageError
 from metagenrl.runs.config.yaml import to_yaml
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
 from metagenrl.commands.main import main
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVS = ["--envs", "Pendulum-v1"]

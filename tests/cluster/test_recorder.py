@@ -8,8 +8,8 @@ from metagenrl.runs.metrics_file import read_metrics
 from metagenrl.cluster.recording.recorder import Recorder
 from metagenrl.runs.folder import RunIdentity
 from metagenrl.learner.types import AlphaGradient
-from metagenrl.objective_server.messages import Broadcast, Receipt, Totals
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.answers import Broadcast, Receipt, Totals
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from metagenrl.runs.rows import (
     to_line,
 )
 from metagenrl.objective_server.aggregate import Cosines
-from metagenrl.objective_server.messages import RoundReport, Totals
+from metagenrl.objective_server.answers import RoundReport, Totals
 
 AGENT = AgentRow(
     time=1.5, round=10, version=9, agent=7, env="Pendulum-v1", incarnation=1, steps=20, life=0,

@@ -11,7 +11,7 @@ from metagenrl.cluster.control.desk import Answer, ControlDesk, PopulationStatus
 from metagenrl.commands.main import main
 from metagenrl.cluster.control.by_redis import RedisMailbox, RedisRemote
 from metagenrl.cluster.view.status import RunStatus
-from metagenrl.objective_server.store_address import StoreAddress
+from metagenrl.objective_server.store.address import StoreAddress
 
 STATUS = PopulationStatus("running", 3, 2, 1.5, RunStatus("r", 7, 5, 1.0, 10, 20, None, []))
 

@@ -17,7 +17,7 @@ from metagenrl.baselines.rllib.policy import PpoPolicy
 from metagenrl.runs.agent_job import ObjectiveChoice, TraineeJob
 from metagenrl.runs.config.baselines import OnPolicyConfig, PpoConfig, Rl2Config
 from metagenrl.learner.hyperparams import AgentConfig
-from metagenrl.objective_server.errors import CorruptFile
+from metagenrl.objective_server.snapshots.errors import CorruptFile
 
 STEPS = 4  # of an episode
 TRIAL = 2 * STEPS

@@ -15,8 +15,8 @@ from metagenrl.cluster.engines.plan import cohort_plan, computing_of
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.metrics_file import read_metrics
 from metagenrl.cluster.engines.ray_cluster import gpu_share
-from metagenrl.objective_server.find import find_snapshot
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.find import find_snapshot
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 TINY = [
     "train", "--preset", "quickstart", "--hidden-units", "16", "--batch-size", "8",

@@ -15,8 +15,8 @@ from metagenrl.runs.rows import EvaluationRow
 from metagenrl.meta_test.tested_objective import objective_of_baseline, objective_of_test
 from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.learner.objective_net import ObjectiveNet
-from metagenrl.objective_server.find import record_best, snapshot_path
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.find import record_best, snapshot_path
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from rich.console import Console
 
 ARCHITECTURE = ObjectiveConfig(lstm_units=4, hidden_units=4, input_features=2)

@@ -19,7 +19,7 @@ from metagenrl.baselines.trainee_objective import objective_for, random_alpha
 from metagenrl.meta_test.worker_process import TraineeRun
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 from metagenrl.learner.objectives import CriticObjective, Learned, Reinforce
-from metagenrl.objective_server.errors import CorruptFile
+from metagenrl.objective_server.snapshots.errors import CorruptFile
 
 AGENT = AgentConfig(
     hidden_units=8, batch_size=4, segment_length=4, random_steps=20, learning_starts=10,

@@ -22,8 +22,8 @@ from metagenrl.runs.rows import AgentRow
 from metagenrl.runs.run_records import ScoreRow, SnapshotRow
 from metagenrl.tracking.wandb.account import has_api_key, wandb_id
 from metagenrl.tracking.wandb.population import WandbLog
-from metagenrl.objective_server.find import snapshot_path
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot, Origin
+from metagenrl.objective_server.snapshots.find import snapshot_path
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot, Origin
 
 AGENT = AgentRow(
     time=1.0, round=10, version=10, agent=0, env="E", incarnation=0, steps=20, life=1,

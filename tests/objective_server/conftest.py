@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from metagenrl.learner.types import AlphaGradient
 from metagenrl.objective_server.config import ServerConfig
-from metagenrl.objective_server.file_store import FileStore
+from metagenrl.objective_server.store.in_folder import FileStore
 from metagenrl.objective_server.server import ObjectiveServer
 
 Gradients = Callable[..., AlphaGradient]

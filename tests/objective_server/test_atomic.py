@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from metagenrl.base.files.atomic import record_of, write_atomic
-from metagenrl.objective_server.errors import CorruptFile
+from metagenrl.objective_server.snapshots.errors import CorruptFile
 
 
 @pytest.mark.parametrize("durable", [False, True])

@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from metagenrl.objective_server.errors import CorruptFile
-from metagenrl.objective_server.file_store import FileStore
+from metagenrl.objective_server.snapshots.errors import CorruptFile
+from metagenrl.objective_server.store.in_folder import FileStore
 
 
 def _slot_of(folder: Path, k: int) -> str:

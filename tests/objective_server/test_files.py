@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from metagenrl.objective_server.errors import CorruptFile
+from metagenrl.objective_server.snapshots.errors import CorruptFile
 from metagenrl.base.files.checkpoint_folder import (
     newest_complete,
     prune,

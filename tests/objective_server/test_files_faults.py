@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from metagenrl.objective_server.file_store import FileStore
+from metagenrl.objective_server.store.in_folder import FileStore
 from metagenrl.base.files.checkpoint_folder import newest_complete, prune, read_folder, write_folder
 
 COMMITS = """
 import sys, numpy as np
 from pathlib import Path
-from metagenrl.objective_server.file_store import FileStore
+from metagenrl.objective_server.store.in_folder import FileStore
 store = FileStore(Path(sys.argv[1]))
 found = store.load()
 k = found["version"] if found else 0

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from metagenrl.objective_server.errors import CorruptFile, SnapshotNotFound
-from metagenrl.objective_server.find import (
+from metagenrl.objective_server.snapshots.errors import CorruptFile, SnapshotNotFound
+from metagenrl.objective_server.snapshots.find import (
     find_snapshot,
     read_best,
     record_best,
     snapshot_path,
     snapshot_versions,
 )
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from metagenrl.objective_server.optimizer import Adam, CosineDecay
+from metagenrl.objective_server.adam import Adam, CosineDecay
 
 
 def test_first_two_steps_by_hand() -> None:

@@ -16,8 +16,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from metagenrl.objective_server.redis_link import RedisLink, StoreUnavailable
-from metagenrl.objective_server.store_address import StoreAddress
+from metagenrl.objective_server.store.redis_link import RedisLink, StoreUnavailable
+from metagenrl.objective_server.store.address import StoreAddress
 
 
 class Clock:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from metagenrl.objective_server.errors import CorruptFile, SnapshotNotFound
-from metagenrl.objective_server.redis_link import RedisLink, StoreUnavailable
-from metagenrl.objective_server.redis_store import KEPT_VERSIONS, RedisStore
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
-from metagenrl.objective_server.store_address import StoreAddress
+from metagenrl.objective_server.snapshots.errors import CorruptFile, SnapshotNotFound
+from metagenrl.objective_server.store.redis_link import RedisLink, StoreUnavailable
+from metagenrl.objective_server.store.in_redis import KEPT_VERSIONS, RedisStore
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.store.address import StoreAddress
 
 
 class Clock:
@@ -149,9 +149,9 @@ def test_a_folder_that_cannot_be_written_is_survived_but_not_both(redis_server, 
 def test_what_was_committed_is_there_after_the_writer_was_killed(redis_server, tmp_path) -> None:
     code = f"""
 import itertools, pathlib, numpy as np
-from metagenrl.objective_server.redis_link import RedisLink
-from metagenrl.objective_server.redis_store import RedisStore
-from metagenrl.objective_server.store_address import StoreAddress
+from metagenrl.objective_server.store.redis_link import RedisLink
+from metagenrl.objective_server.store.in_redis import RedisStore
+from metagenrl.objective_server.store.address import StoreAddress
 link = RedisLink(StoreAddress.parse({redis_server.url!r}), "kept")
 store = RedisStore(link, "r", pathlib.Path({str(tmp_path)!r}))
 for version in itertools.count():
@@ -187,7 +187,7 @@ def test_a_damaged_state_in_redis_is_noticed(redis_server, tmp_path, caplog) -> 
 
 
 def test_a_state_of_the_file_store_is_not_taken_for_ours(redis_server, tmp_path) -> None:
-    from metagenrl.objective_server.file_store import FileStore
+    from metagenrl.objective_server.store.in_folder import FileStore
 
     FileStore(tmp_path).commit(state(9))
     store = open_store(redis_server, tmp_path)

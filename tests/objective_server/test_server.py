@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from metagenrl.objective_server.errors import WrongGradientSize
-from metagenrl.objective_server.optimizer import Adam
+from metagenrl.objective_server.snapshots.errors import WrongGradientSize
+from metagenrl.objective_server.adam import Adam
 from metagenrl.objective_server.server import ServerConfig
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from metagenrl.objective_server.file_store import FileStore
+from metagenrl.objective_server.store.in_folder import FileStore
 from metagenrl.base.files.checkpoint_folder import read_state, write_state
 from metagenrl.objective_server.server import ObjectiveServer, ServerConfig
 

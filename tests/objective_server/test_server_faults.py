@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from metagenrl.objective_server.errors import WrongArchitecture
-from metagenrl.objective_server.file_store import FileStore
+from metagenrl.objective_server.snapshots.errors import WrongArchitecture
+from metagenrl.objective_server.store.in_folder import FileStore
 from metagenrl.objective_server.server import ObjectiveServer, ServerConfig
 
 

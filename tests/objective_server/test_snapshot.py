@@ -11,8 +11,8 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from metagenrl.learner.hyperparams import ObjectiveConfig
-from metagenrl.objective_server.errors import CorruptFile, FutureFormat, WrongArchitecture
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot, Origin
+from metagenrl.objective_server.snapshots.errors import CorruptFile, FutureFormat, WrongArchitecture
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot, Origin
 
 
 def snapshot(**fields: object) -> ObjectiveSnapshot:
@@ -92,7 +92,7 @@ def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_a_later_format_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metagenrl.objective_server.snapshot.FORMAT", 2)
+    monkeypatch.setattr("metagenrl.objective_server.snapshots.snapshot.FORMAT", 2)
     content = snapshot().to_bytes()
     monkeypatch.undo()
     with pytest.raises(FutureFormat, match="x: format version 2, readable up to 1"):

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from metagenrl.base.files.state_codec import TAGS
-from metagenrl.objective_server.errors import CorruptFile, FutureFormat
+from metagenrl.objective_server.snapshots.errors import CorruptFile, FutureFormat
 from metagenrl.base.files.checkpoint_folder import read_state, write_state
 
 HERE = settings(

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from metagenrl.objective_server.errors import SnapshotNotFound
-from metagenrl.objective_server.file_store import FileStore
-from metagenrl.objective_server.redis_link import RedisLink
-from metagenrl.objective_server.redis_store import RedisStore
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
-from metagenrl.objective_server.store import Store
-from metagenrl.objective_server.store_address import StoreAddress
+from metagenrl.objective_server.snapshots.errors import SnapshotNotFound
+from metagenrl.objective_server.store.in_folder import FileStore
+from metagenrl.objective_server.store.redis_link import RedisLink
+from metagenrl.objective_server.store.in_redis import RedisStore
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.store.interface import Store
+from metagenrl.objective_server.store.address import StoreAddress
 
 STORES = ("file", "durable file", "redis", "redis, read from another machine")
 

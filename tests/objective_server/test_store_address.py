@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 
 import pytest
-from metagenrl.objective_server.store_address import PASSWORD_VARIABLE, StoreAddress
+from metagenrl.objective_server.store.address import PASSWORD_VARIABLE, StoreAddress
 
 parse = StoreAddress.parse
 

@@ -22,8 +22,8 @@ from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.learner.objective_net import ObjectiveNet
 from metagenrl.learner.objectives import Learned
 from metagenrl.base.files.atomic import write_atomic
-from metagenrl.objective_server.find import find_snapshot, snapshot_path, snapshot_versions
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.find import find_snapshot, snapshot_path, snapshot_versions
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from torch import Tensor
 
 TEXT_FILE = "explain.md"

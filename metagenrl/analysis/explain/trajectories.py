@@ -18,7 +18,7 @@ from metagenrl.runs.folder import CHECKPOINTS, agent_part
 from metagenrl.learner.evaluation import PolicyEvaluation
 from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.learner.objectives import Objective
-from metagenrl.objective_server.errors import CorruptFile, FutureFormat
+from metagenrl.objective_server.snapshots.errors import CorruptFile, FutureFormat
 from metagenrl.base.files.checkpoint_folder import newest_complete, read_folder
 
 logger = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from metagenrl.analysis.report.discover import Runs, TrainRun
 from metagenrl.analysis.report.rules import Rule, Rules, best_version, final_mean
 from metagenrl.analysis.report.training import agent_steps
 from metagenrl.analysis.run_history import RunHistory
-from metagenrl.objective_server.errors import CorruptFile
-from metagenrl.objective_server.find import read_best, snapshot_versions
+from metagenrl.objective_server.snapshots.errors import CorruptFile
+from metagenrl.objective_server.snapshots.find import read_best, snapshot_versions
 
 WEAK = 0.05
 """A cosine between agents' gradients below which they agree on next to nothing."""

@@ -12,8 +12,8 @@ from metagenrl.analysis.report.contents import brief
 from metagenrl.analysis.report.discover import Runs, TestRun, TrainRun
 from metagenrl.analysis.report.variants import Variants
 from metagenrl.analysis.confidence import CurveInterval, Interval, iqm_curve, mean_with_interval
-from metagenrl.objective_server.errors import CorruptFile
-from metagenrl.objective_server.find import read_best
+from metagenrl.objective_server.snapshots.errors import CorruptFile
+from metagenrl.objective_server.snapshots.find import read_best
 
 POINTS = 200
 """Evaluations of a drawn curve; of more, every so many are taken."""

@@ -25,7 +25,7 @@ from metagenrl.base.files.atomic import (
     write_atomic,
 )
 from metagenrl.base.files.state_codec import parse_document, render_document
-from metagenrl.objective_server.errors import CorruptFile, FutureFormat
+from metagenrl.objective_server.snapshots.errors import CorruptFile, FutureFormat
 from metagenrl.base.files.state_file import (
     FORMAT,
     Records,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from metagenrl.objective_server.errors import CorruptFile, FutureFormat
+from metagenrl.objective_server.snapshots.errors import CorruptFile, FutureFormat
 from numpy.typing import NDArray
 
 Arrays = dict[str, NDArray[Any]]

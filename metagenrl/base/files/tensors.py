@@ -15,7 +15,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 from metagenrl.base.files.state_codec import TAGS, Arrays
-from metagenrl.objective_server.errors import CorruptFile
+from metagenrl.objective_server.snapshots.errors import CorruptFile
 
 
 def tensor_chunks(

@@ -13,8 +13,8 @@ from metagenrl.runs.config.yaml import build
 from metagenrl.runs.agent_job import TraineeJob
 from metagenrl.runs.config.epg_config import EpgConfig
 from metagenrl.baselines.epg.loss_net import LossNet
-from metagenrl.objective_server.errors import WrongArchitecture
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.errors import WrongArchitecture
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 
 def agent_of(snapshot: ObjectiveSnapshot) -> EpgConfig:

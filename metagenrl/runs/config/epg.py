@@ -10,7 +10,7 @@ from metagenrl.runs.config.train import Engine, available_cores
 from metagenrl.runs.config.presets import PresetName
 from metagenrl.runs.config.epg_config import EpgConfig, EvolutionConfig
 from metagenrl.learner.hyperparams import require, require_at_least, require_positive
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from tyro.conf import OmitArgPrefixes
 
 KIND = "epg"

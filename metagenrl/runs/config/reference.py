@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from metagenrl.runs.config.train import StoreOption
 from metagenrl.learner.hyperparams import require
-from metagenrl.objective_server.store_address import StoreAddress
+from metagenrl.objective_server.store.address import StoreAddress
 from tyro.conf import Positional
 
 

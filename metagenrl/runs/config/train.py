@@ -24,7 +24,7 @@ from metagenrl.learner.hyperparams import (
     require,
     require_stackable,
 )
-from metagenrl.objective_server.store_address import StoreAddress
+from metagenrl.objective_server.store.address import StoreAddress
 from tyro.conf import OmitArgPrefixes, Positional
 from tyro.constructors import PrimitiveConstructorSpec
 

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import yaml
 from metagenrl.runs.config.train import TrainConfig, UsageError
-from metagenrl.objective_server.store_address import ALLOWED, StoreAddress
+from metagenrl.objective_server.store.address import ALLOWED, StoreAddress
 
 Config = TypeVar("Config")
 

@@ -28,7 +28,7 @@ from metagenrl.tracking.process import CLOSE_SECONDS, SAYS, TrackerProcess
 from metagenrl.commands.refusals import CONFIG_FILE
 from metagenrl.tracking.wandb.account import wandb_id
 from metagenrl.tracking.wandb.run import RunSpec, open_run, sync_hint
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 STATISTICS = ("iqm", "mean", "min", "max")
 _DONE_FILE = "logged"

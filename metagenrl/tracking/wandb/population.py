@@ -24,7 +24,7 @@ from metagenrl.tracking.wandb.run import (
     open_run,
     sync_hint,
 )
-from metagenrl.objective_server.find import snapshot_path
+from metagenrl.objective_server.snapshots.find import snapshot_path
 
 PICTURE_SECONDS = 300.0
 """Seconds between two heat maps of the population: one takes most of a second to draw."""

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from metagenrl.tracking.wandb.account import has_api_key, wandb_id
-from metagenrl.objective_server.find import snapshot_path
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.find import snapshot_path
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 PROJECT = "metagenrl"
 OBJECTIVE, BEST = "objective", "objective-best"

@@ -28,7 +28,7 @@ from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 from metagenrl.learner.learned_objective import LearnedObjective
 from metagenrl.learner.objective_net import ObjectiveNet
 from metagenrl.learner.objectives import CriticObjective, Reinforce
-from metagenrl.objective_server.find import snapshot_path, snapshot_versions
+from metagenrl.objective_server.snapshots.find import snapshot_path, snapshot_versions
 
 AGENT = AgentConfig(
     hidden_units=8, batch_size=8, learning_starts=20, random_steps=60, replay_capacity=200
@@ -179,7 +179,7 @@ def test_stored_agents_are_as_many_as_asked_for_in_each_environment(run: Path) -
 
 def test_version_0_is_what_the_run_started_from(run: Path) -> None:
     """The first kept version is ten small steps away from it."""
-    from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+    from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
     start = first_alpha(from_yaml(run / "config.yaml")).numpy()
     path = snapshot_path(run, snapshot_versions(run)[0])

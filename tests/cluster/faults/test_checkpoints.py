@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from metagenrl.runs.metrics_file import read_metrics
-from metagenrl.objective_server.file_store import FileStore
+from metagenrl.objective_server.store.in_folder import FileStore
 from metagenrl.base.files.checkpoint_folder import read_folder, write_folder
-from metagenrl.objective_server.find import find_snapshot
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.find import find_snapshot
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 AGENTS = ["--agents", "3"]
 

@@ -17,8 +17,8 @@ from metagenrl.agents.member import Member, MemberConfig
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
 from metagenrl.learner.objective_net import ObjectiveNet
 from metagenrl.objective_server.config import ServerConfig
-from metagenrl.objective_server.errors import CorruptFile, FutureFormat
-from metagenrl.objective_server.file_store import FileStore
+from metagenrl.objective_server.snapshots.errors import CorruptFile, FutureFormat
+from metagenrl.objective_server.store.in_folder import FileStore
 from metagenrl.base.files.checkpoint_folder import newest_complete, read_folder, write_folder
 from metagenrl.objective_server.server import ObjectiveServer
 

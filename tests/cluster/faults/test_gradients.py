@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from metagenrl.runs.metrics_file import read_metrics
 from metagenrl.objective_server.agent_table import agents_of
-from metagenrl.objective_server.file_store import FileStore
+from metagenrl.objective_server.store.in_folder import FileStore
 
 K = 3  # bad gradients in a row, the default
 

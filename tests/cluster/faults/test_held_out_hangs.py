@@ -18,7 +18,7 @@ from metagenrl.tracking.values import ValueTable
 from metagenrl.meta_test.pool import TraineePool
 from metagenrl.cluster.training import first_alpha
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 AGENT = AgentConfig(
     hidden_units=8, batch_size=4, segment_length=4, random_steps=20, learning_starts=10,

@@ -9,7 +9,7 @@ import signal
 import psutil
 import pytest
 from metagenrl.runs.metrics_file import read_metrics
-from metagenrl.objective_server.file_store import FileStore
+from metagenrl.objective_server.store.in_folder import FileStore
 
 AGENTS = ["--agents", "3"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from metagenrl.runs.metrics_file import read_metrics
-from metagenrl.objective_server.store_address import StoreAddress
+from metagenrl.objective_server.store.address import StoreAddress
 
 
 def versions(run) -> list[int]:

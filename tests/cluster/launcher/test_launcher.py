@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from metagenrl.runs.metrics_file import read_metrics
-from metagenrl.objective_server.find import find_snapshot
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.find import find_snapshot
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 pytestmark = pytest.mark.slow
 

@@ -6,8 +6,8 @@ from metagenrl.analysis.report.discover import find_runs
 from metagenrl.analysis.report.rules import POINTS, Rules, drawable, iqm_band
 from metagenrl.analysis.report.variants import Variants
 from metagenrl.analysis.confidence import iqm_with_interval
-from metagenrl.objective_server.find import record_best
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.find import record_best
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 SEEN = {"environments": ["Pendulum-v1", "Hopper-v5"]}
 

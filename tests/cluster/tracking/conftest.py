@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from metagenrl.objective_server.find import find_snapshot
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.find import find_snapshot
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 # Four agents an environment, so that quartiles differ from extremes; a second life for each.
 _TINY = "--preset quickstart --engine inprocess --hidden-units 16 --batch-size 8 --random-steps 60"

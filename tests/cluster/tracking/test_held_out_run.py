@@ -13,8 +13,8 @@ from metagenrl.cluster.held_out.trials import FIRST_SEED
 from metagenrl.runs.metrics_file import read_metrics
 from metagenrl.commands.resolve import test_config as resolve_test
 from metagenrl.meta_test.tested_objective import objective_of_test
-from metagenrl.objective_server.find import read_best
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.find import read_best
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 HIDDEN = ["--wandb", "disabled"]
 

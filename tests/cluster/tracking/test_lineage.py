@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from metagenrl.runs.metrics_file import read_metrics
 from metagenrl.tracking.wandb.account import wandb_id
-from metagenrl.objective_server.find import read_best
+from metagenrl.objective_server.snapshots.find import read_best
 
 Runs = Callable[[Path], dict[str, Any]]
 

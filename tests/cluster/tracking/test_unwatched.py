@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from metagenrl.runs.metrics_file import read_metrics
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 
 def test_nothing_that_watches_changes_a_bit(

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from metagenrl.runs.config.train import UsageError
 from metagenrl.objective_server.config import ServerConfig
-from metagenrl.objective_server.optimizer import CosineDecay
+from metagenrl.objective_server.adam import CosineDecay
 from metagenrl.objective_server.server import ObjectiveServer
-from metagenrl.objective_server.store import Store
-from metagenrl.objective_server.store_address import PASSWORD_VARIABLE, StoreAddress
+from metagenrl.objective_server.store.interface import Store
+from metagenrl.objective_server.store.address import PASSWORD_VARIABLE, StoreAddress
 
 logger = logging.getLogger(__name__)
 
@@ -20,11 +20,11 @@ BUFFERED = "kept in the run's folder until it is back, training goes on"
 def open_store(address: StoreAddress, run: str, run_dir: Path, *, durable: bool = False) -> Store:
     """The store of `run`; see `FileStore` and `RedisStore`."""
     if not address.is_redis:
-        from metagenrl.objective_server.file_store import FileStore
+        from metagenrl.objective_server.store.in_folder import FileStore
 
         return FileStore(run_dir, durable=durable)
-    from metagenrl.objective_server.redis_link import RedisLink
-    from metagenrl.objective_server.redis_store import RedisStore
+    from metagenrl.objective_server.store.redis_link import RedisLink
+    from metagenrl.objective_server.store.in_redis import RedisStore
 
     return RedisStore(RedisLink(address, BUFFERED), run, run_dir, durable=durable)
 
@@ -33,7 +33,7 @@ def deliver_rest(address: StoreAddress, run: str, run_dir: Path) -> None:
     """At the end of `run`: what Redis missed while it was down; what fails is only logged."""
     if not address.is_redis:
         return
-    from metagenrl.objective_server.redis_store import RedisStore
+    from metagenrl.objective_server.store.in_redis import RedisStore
 
     store = open_store(address, run, run_dir)
     assert isinstance(store, RedisStore)
@@ -59,7 +59,7 @@ def check_store(
             f"with a password, or {PASSWORD_VARIABLE} set, or --allow-redis-without-password"
         )
     import redis
-    from metagenrl.objective_server.redis_link import connect, is_away, one_line
+    from metagenrl.objective_server.store.redis_link import connect, is_away, one_line
 
     try:
         connect(address).ping()

@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 from metagenrl.objective_server.aggregate import Array
-from metagenrl.objective_server.errors import CorruptFile, SnapshotNotFound
-from metagenrl.objective_server.file_store import FileStore
-from metagenrl.objective_server.find import Version
-from metagenrl.objective_server.redis_link import Client, RedisLink, StoreUnavailable
-from metagenrl.objective_server.redis_snapshots import RedisSnapshots, key, versions_in
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.errors import CorruptFile, SnapshotNotFound
+from metagenrl.objective_server.store.in_folder import FileStore
+from metagenrl.objective_server.snapshots.find import Version
+from metagenrl.objective_server.store.redis_link import Client, RedisLink, StoreUnavailable
+from metagenrl.objective_server.store.redis_snapshots import RedisSnapshots, key, versions_in
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.base.files.state_bytes import PackedState, pack, unpack
 
 KEPT_VERSIONS = 64

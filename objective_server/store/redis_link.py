@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from metagenrl.objective_server.store_address import StoreAddress
+from metagenrl.objective_server.store.address import StoreAddress
 
 CONNECT_TIMEOUT = 2.0
 """Seconds for a connection to be made, which is as long as an absent host may hold us up."""

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from metagenrl.learner.hyperparams import require
 from metagenrl.base.files.atomic import write_atomic
-from metagenrl.objective_server.errors import CorruptFile, SnapshotNotFound
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.errors import CorruptFile, SnapshotNotFound
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 Version = int | Literal["best", "last"]
 

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from metagenrl.base.files.atomic import remove_temporary
-from metagenrl.objective_server.errors import CorruptFile
+from metagenrl.objective_server.snapshots.errors import CorruptFile
 from metagenrl.base.files.checkpoint_folder import read_state, write_state
-from metagenrl.objective_server.find import (
+from metagenrl.objective_server.snapshots.find import (
     Version,
     find_snapshot,
     record_best,
     snapshot_path,
     snapshot_versions,
 )
-from metagenrl.objective_server.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.base.files.state_file import document_name
 
 SLOTS = ("state-0", "state-1")

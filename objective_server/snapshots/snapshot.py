@@ -15,7 +15,7 @@ import numpy as np
 from metagenrl.learner.hyperparams import ObjectiveConfig, require
 from metagenrl.base.files.atomic import read_bytes, write_atomic
 from metagenrl.base.files.state_codec import canonical
-from metagenrl.objective_server.errors import CorruptFile, FutureFormat, WrongArchitecture
+from metagenrl.objective_server.snapshots.errors import CorruptFile, FutureFormat, WrongArchitecture
 from metagenrl.base.files.tensors import parse_tensors, tensor_chunks
 from numpy.typing import NDArray
 
