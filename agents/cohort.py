@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from metagenrl.agents.member import Member, MemberConfig, MemberReport
-from metagenrl.agents.rounds import play, prepare
+from metagenrl.agents.round import play, prepare
 from metagenrl.base.messages import AlphaGradient, CohortGradient, average
 from metagenrl.learner.types import Array
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from metagenrl.agents.actor_critic import ActorCritic
-from metagenrl.agents.envs import Environment
+from metagenrl.agents.backend.native import ActorCritic
+from metagenrl.agents.environment.environment import Environment
 from metagenrl.agents.policy_archive import PER_LIFE, PolicyArchive
 from metagenrl.agents.preparation import Preparation
-from metagenrl.agents.rollout import EnvironmentMaker, Episode, Rollout
+from metagenrl.agents.experience.rollout import EnvironmentMaker, Episode, Rollout
 from metagenrl.agents.seeding import agent_seeds
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
 from metagenrl.base.messages import GradientShare

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from metagenrl.agents.actor_critic import require_finite
+from metagenrl.agents.backend.native import require_finite
 from metagenrl.agents.individual import (
     Individual,
     Learning,
@@ -19,7 +19,7 @@ from metagenrl.agents.individual import (
     first_life,
 )
 from metagenrl.agents.preparation import Preparation
-from metagenrl.agents.rounds import play, prepare
+from metagenrl.agents.round import play, prepare
 from metagenrl.learner import update_fused
 from metagenrl.learner.adam import clip_by_norm, scale_to_norm
 from metagenrl.learner.evaluation import PolicyEvaluation

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from metagenrl.agents.rollout import Episode
+from metagenrl.agents.experience.rollout import Episode
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from metagenrl.agents.cohort import Cohort, CohortReport, Failure, together
-from metagenrl.agents.envs import Environment
+from metagenrl.agents.environment.environment import Environment
 from metagenrl.agents.individual import Individual, MemberConfig
-from metagenrl.agents.remote_env import EnvWorkers
-from metagenrl.agents.stacked_learner import StackedLearner
+from metagenrl.agents.environment.remote import EnvWorkers
+from metagenrl.agents.backend.reference import StackedLearner
 from metagenrl.agents.stacked_round import Seat, StackedRound
-from metagenrl.learner.device import prepare_device
+from metagenrl.agents.backend.graph import prepare_device
 from metagenrl.learner.hyperparams import Device, require_stackable
 from metagenrl.learner.types import Array
 
@@ -24,7 +24,7 @@ class Computing:
 
     together: bool = False  # its agents stacked, instead of one after the other
     device: Device = "cpu"  # where, if together
-    fused: bool = False  # see `metagenrl.learner.device.Replayed`
+    fused: bool = False  # see `metagenrl.agents.backend.graph.Replayed`
     env_workers: int = 0  # processes that step their environments; 0: this one
 
     def cohort(self) -> Cohort | StackedCohort:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from metagenrl.agents.actor_critic import require_finite
+from metagenrl.agents.backend.native import require_finite
 from metagenrl.agents.cohort import Failure
 from metagenrl.agents.individual import Individual, Learning, MemberReport
 from metagenrl.agents.preparation import Preparation
-from metagenrl.agents.segments import Draw
-from metagenrl.agents.stacked_learner import CriticDraw, StackedLearner
+from metagenrl.agents.experience.segments import Draw
+from metagenrl.agents.backend.reference import CriticDraw, StackedLearner
 from metagenrl.learner.critic_loss import smoothing_noise
 from metagenrl.learner.types import Array
 

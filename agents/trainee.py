@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from metagenrl.agents.actor_critic import ActorCritic, require_finite
-from metagenrl.agents.evaluation import evaluate_policy
-from metagenrl.agents.rollout import Episode, Rollout
+from metagenrl.agents.backend.native import ActorCritic, require_finite
+from metagenrl.agents.evaluation_episodes import evaluate_policy
+from metagenrl.agents.experience.rollout import Episode, Rollout
 from metagenrl.agents.seeding import agent_seeds
 from metagenrl.learner import update_fused
 from metagenrl.learner.hyperparams import AgentConfig

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from metagenrl.agents.env_spec import check_environment
+from metagenrl.agents.environment.spec import check_environment
 from metagenrl.runs.config.presets import PRESETS
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig, require
 from metagenrl.learner.objective_net import ObjectiveNet

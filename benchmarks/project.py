@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from metagenrl.agents.actor_critic import ActorCritic
+from metagenrl.agents.backend.native import ActorCritic
 from metagenrl.learner import update_fused
 from metagenrl.learner.adam import clip_by_norm
 from metagenrl.learner.meta_gradient import meta_gradient

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from metagenrl.agents.member import Member, MemberConfig
-from metagenrl.agents.rollout import Rollout
+from metagenrl.agents.experience.rollout import Rollout
 from metagenrl.agents.seeding import agent_seeds
 from metagenrl.learner.hyperparams import AgentConfig
 

@@ -139,7 +139,7 @@ def gather(ring: Ring, segments: int, length: int, *places: int) -> bool:
     """Put segments of a replay buffer together; False where there is no library.
 
     `places` are addresses: of the ages that segments start at, and of the five arrays of
-    `metagenrl.agents.segments.Segments`.
+    `metagenrl.agents.experience.segments.Segments`.
     """
     if _LIBRARY is None:
         return False

@@ -1,4 +1,4 @@
-/* Segments of a replay buffer, put together from where they begin: agents/replay.py, whose `draw` and
+/* Segments of a replay buffer, put together from where they begin: agents/experience/replay.py, whose `draw` and
  * `gather` are the same in numpy. Included by kernels.c once: there is nothing but float32.
  */
 

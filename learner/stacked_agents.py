@@ -1,6 +1,6 @@
 """Parameters, targets and optimisers of K agents along a leading axis, and their two updates.
 
-The equations of `agents/actor_critic.py` and of a member's update, for all agents in one go and on
+The equations of `agents/backend/native.py` and of a member's update, for all agents in one go and on
 any device. No function here waits for the device: what an agent may not do is decided by flags,
 `active [K]`, under which a tensor keeps what it had.
 """

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from metagenrl.agents.cohort import trace_of
 from metagenrl.agents.member import Member, MemberConfig, MemberReport
-from metagenrl.agents.rounds import play
+from metagenrl.agents.round import play
 from metagenrl.cluster.engines.exchange import Exchange, Gradient, exchange
 from metagenrl.base.messages import CohortGradient
 from metagenrl.base.process import settle

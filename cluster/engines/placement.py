@@ -10,7 +10,7 @@ from metagenrl.cluster.engines.plan import Plan, cohort_plan
 from metagenrl.runs.config.train import TrainConfig, UsageError, available_cores
 from metagenrl.cluster.held_out.tests import Runner
 from metagenrl.meta_test.pool import TraineePool
-from metagenrl.learner.device import require_device
+from metagenrl.agents.backend.graph import require_device
 
 States = Mapping[str, Mapping[str, Any]]
 Checked = TypeVar("Checked")

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from metagenrl.agents.env_spec import check_environment
+from metagenrl.agents.environment.spec import check_environment
 from metagenrl.baselines.padding import Padding
 from metagenrl.runs.config.algorithms import TRAITS
 from metagenrl.runs.config.train import UsageError

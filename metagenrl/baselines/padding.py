@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from metagenrl.agents.env_spec import EnvironmentSpec
+from metagenrl.agents.environment.spec import EnvironmentSpec
 from numpy.typing import NDArray
 
 

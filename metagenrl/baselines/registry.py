@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
-from metagenrl.agents.rollout import Episode
+from metagenrl.agents.experience.rollout import Episode
 from metagenrl.runs.agent_job import Rule, TraineeJob
 
 

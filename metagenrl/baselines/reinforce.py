@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from metagenrl.agents.evaluation import evaluate_policy
+from metagenrl.agents.evaluation_episodes import evaluate_policy
 from metagenrl.baselines.reward_scale import RewardScale
-from metagenrl.agents.rollout import Episode
+from metagenrl.agents.experience.rollout import Episode
 from metagenrl.baselines.rollout_buffer import EpisodeSegments, RolloutBuffer
 from metagenrl.agents.seeding import agent_seeds, restore_rng, rng_state
 from metagenrl.baselines.steady_environment import SteadyEnvironment

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from metagenrl.agents.envs import Array, StepResult
+from metagenrl.agents.environment.environment import Array, StepResult
 from numpy.typing import NDArray
 from torch import Tensor
 

@@ -41,7 +41,7 @@ def epg_train_config(argv: Sequence[str]) -> EpgTrainConfig:
 
 def _padded(config: EpgTrainConfig) -> EpgConfig:
     # Gymnasium takes a while to import.
-    from metagenrl.agents.env_spec import check_environment
+    from metagenrl.agents.environment.spec import check_environment
     from metagenrl.baselines.padding import Padding
 
     try:

@@ -69,7 +69,7 @@ def check_train(config: TrainConfig) -> None:
 
 def check_test(config: MetaTestConfig) -> None:
     """Refuse an unusable environment or run folder; `resolve` has opened the objective."""
-    from metagenrl.agents.env_spec import check_environment
+    from metagenrl.agents.environment.spec import check_environment
     from metagenrl.baselines.meta_learned import meta_learned
 
     check_environment_of("env", config.env)
@@ -190,7 +190,7 @@ def snapshot_architecture(config: MetaTestConfig) -> ObjectiveConfig:
 
 def check_environment_of(field: str, env: str) -> None:
     """Refuse an environment that is unknown or not supported, in the name of `field`."""
-    from metagenrl.agents.env_spec import check_environment  # gymnasium takes a while to import
+    from metagenrl.agents.environment.spec import check_environment  # gymnasium takes a while to import
 
     try:
         check_environment(env)

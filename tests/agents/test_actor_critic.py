@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from metagenrl.agents.actor_critic import ActorCritic
+from metagenrl.agents.backend.native import ActorCritic
 from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.learner.networks import apply_policy
 from metagenrl.learner.objectives import CriticObjective

@@ -5,8 +5,8 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import torch
-from metagenrl.agents.device_replay import DeviceReplay, halves
-from metagenrl.agents.replay import ReplayBuffer
+from metagenrl.agents.backend.device_replay import DeviceReplay, halves
+from metagenrl.agents.experience.replay import ReplayBuffer
 
 CAPACITY, SEGMENTS, LENGTH = 40, 6, 5
 SIZES = (3, 2)
@@ -33,7 +33,7 @@ def _same(replay: DeviceReplay, buffers: dict[int, ReplayBuffer], seed: int) -> 
 
 @pytest.mark.parametrize("room", [2, 1024])
 def test_follows_rings_that_fill_wrap_and_are_replaced(monkeypatch, room):
-    monkeypatch.setattr("metagenrl.agents.device_replay._FIRST_ROWS", room)
+    monkeypatch.setattr("metagenrl.agents.backend.device_replay._FIRST_ROWS", room)
     replay = DeviceReplay(3, CAPACITY, SIZES, torch.device("cpu"))
     rng = np.random.default_rng(0)
     buffers = {slot: ReplayBuffer(CAPACITY, *SIZES) for slot in (0, 2)}

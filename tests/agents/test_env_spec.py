@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.spaces import Box, Dict, Discrete, Space, Tuple
-from metagenrl.agents.env_spec import EnvironmentSpec, check_environment
+from metagenrl.agents.environment.spec import EnvironmentSpec, check_environment
 
 LOW, HIGH = np.float32([-1, 0, 10]), np.float32([1, 5, 30])
 
@@ -115,7 +115,7 @@ MUJOCO = """
 import logging, sys
 logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(levelname)s %(message)s")
 import numpy as np
-from metagenrl.agents.envs import Environment
+from metagenrl.agents.environment.environment import Environment
 print("torch" in sys.modules, "mujoco" in sys.modules)
 environment = Environment("HalfCheetah-v5", np.random.default_rng(0))
 environment.reset()

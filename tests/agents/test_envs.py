@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.spaces import Box, Space
-from metagenrl.agents.envs import Environment, EpisodeNotReproducible, StepResult
+from metagenrl.agents.environment.environment import Environment, EpisodeNotReproducible, StepResult
 
 RESTORABLE = (
     "Pendulum-v1",

@@ -11,8 +11,8 @@ from metagenrl.agents.individual import Individual
 from metagenrl.agents.lockstep import step_and_learn
 from metagenrl.agents.member import Member, MemberConfig
 from metagenrl.agents.preparation import Preparation
-from metagenrl.agents.rollout import EnvironmentFailed
-from metagenrl.agents.rounds import prepare
+from metagenrl.agents.experience.rollout import EnvironmentFailed
+from metagenrl.agents.round import prepare
 
 WIDE = 136  # units: not as one C call
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from metagenrl.agents.env_spec import EnvironmentSpec
+from metagenrl.agents.environment.spec import EnvironmentSpec
 from metagenrl.baselines.padding import Padding
 
 SPECS = [EnvironmentSpec("A-v0", 3, 2, None), EnvironmentSpec("B-v0", 5, 1, None)]

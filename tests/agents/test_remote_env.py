@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from metagenrl.agents import remote_env
-from metagenrl.agents.envs import Environment
+from metagenrl.agents.environment import remote
+from metagenrl.agents.environment.environment import Environment
 from metagenrl.agents.individual import MemberConfig
-from metagenrl.agents.remote_env import EnvWorkers, WorkerLost
+from metagenrl.agents.environment.remote import EnvWorkers, WorkerLost
 from metagenrl.agents.stacked_cohort import StackedCohort
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
 from metagenrl.learner.objective_net import ObjectiveNet
@@ -133,7 +133,7 @@ def test_an_unknown_environment_is_refused_and_leaves_no_process():
 def test_an_environment_that_hangs_is_given_up(monkeypatch):
     environment = EnvWorkers(1).environment("flawed:Hangs-v0", _rng())
     environment.reset()
-    monkeypatch.setattr(remote_env, "ANSWER_TIMEOUT", 0.2)
+    monkeypatch.setattr(remote, "ANSWER_TIMEOUT", 0.2)
     with pytest.raises(WorkerLost, match=r"no answer for 0\.2 s"):
         environment.step([0.0])
     assert not psutil.pid_exists(_pid(environment))
@@ -155,7 +155,7 @@ def test_processes_end_with_who_started_them(tmp_path):
     script = (
         "import numpy as np, sys, time\n"
         "sys.path.insert(0, sys.argv[1])\n"
-        "from metagenrl.agents.remote_env import EnvWorkers\n"
+        "from metagenrl.agents.environment.remote import EnvWorkers\n"
         "e = EnvWorkers(1).environment('flawed:Hangs-v0', np.random.default_rng(0))\n"
         "e.reset()\n"
         "e.begin([0.0])\n"

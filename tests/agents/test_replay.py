@@ -15,8 +15,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metagenrl.agents.replay import ReplayBuffer
-from metagenrl.agents.segments import Segments
+from metagenrl.agents.experience.replay import ReplayBuffer
+from metagenrl.agents.experience.segments import Segments
 from metagenrl.learner import kernels
 from metagenrl.learner.types import Batch
 

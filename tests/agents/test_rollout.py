@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from metagenrl.agents.rollout import MAX_ENVIRONMENT_RETRIES, EnvironmentFailed, Rollout
+from metagenrl.agents.experience.rollout import MAX_ENVIRONMENT_RETRIES, EnvironmentFailed, Rollout
 from metagenrl.agents.seeding import agent_seeds
 from metagenrl.learner.hyperparams import AgentConfig
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from metagenrl.agents.envs import StepResult
+from metagenrl.agents.environment.environment import StepResult
 from metagenrl.baselines.rollout_buffer import RolloutBuffer
 from metagenrl.learner.returns import generalized_advantage
 

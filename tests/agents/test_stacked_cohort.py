@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from metagenrl.agents.cohort import Cohort
-from metagenrl.agents.device_replay import fields
+from metagenrl.agents.backend.device_replay import fields
 from metagenrl.agents.individual import Individual, MemberConfig
 from metagenrl.agents.stacked_cohort import StackedCohort
 from metagenrl.learner import kernels
-from metagenrl.learner.device import Replayed
+from metagenrl.agents.backend.graph import Replayed
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
 from metagenrl.learner.objective_net import ObjectiveNet
 
@@ -246,7 +246,7 @@ def test_updates_are_one_graph_to_a_compiler(monkeypatch):
     monkeypatch.setattr(kernels, "_LIBRARY", None)
     plain = _cohort(StackedCohort)
     with monkeypatch.context() as patch:
-        patch.setattr("metagenrl.agents.stacked_learner.Replayed", Traced)
+        patch.setattr("metagenrl.agents.backend.reference.Replayed", Traced)
         traced = _cohort(StackedCohort)
         reports = _play(traced, 30)
     for got, want in zip(reports, _play(plain, 30), strict=True):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from metagenrl.agents.rollout import EnvironmentFailed
+from metagenrl.agents.experience.rollout import EnvironmentFailed
 from metagenrl.baselines.steady_environment import SteadyEnvironment
 
 ACTION = np.zeros(1, np.float32)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from metagenrl.agents.actor_critic import ActorCritic
+from metagenrl.agents.backend.native import ActorCritic
 from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.learner.objectives import CriticObjective
 from metagenrl.learner.types import Batch

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from metagenrl.agents.envs import Environment
+from metagenrl.agents.environment.environment import Environment
 from metagenrl.agents.trainee import Trainee, TraineeConfig
 from metagenrl.learner import update_fused
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig

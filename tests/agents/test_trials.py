@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from metagenrl.agents.envs import Environment
+from metagenrl.agents.environment.environment import Environment
 from metagenrl.baselines.gym_view import GymView
 from metagenrl.baselines.padding import Padding
 from metagenrl.baselines.steady_environment import SteadyEnvironment

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from metagenrl.agents.member import MemberReport
-from metagenrl.agents.rollout import Episode
+from metagenrl.agents.experience.rollout import Episode
 from metagenrl.cluster.recording.agent_rows import IntervalAccumulator, Moment
 from metagenrl.learner.types import AlphaGradient
 

@@ -7,7 +7,7 @@ import pytest
 import ray
 import torch
 from metagenrl.baselines.gym_view import GymView
-from metagenrl.agents.rollout import Episode
+from metagenrl.agents.experience.rollout import Episode
 from metagenrl.baselines.rllib.ppo import PpoAgent
 from metagenrl.baselines.rllib.policy import NetworkShape, ObservationFilter
 from metagenrl.baselines.rllib.trainer import PpoRun, RllibPpo, frozen_policy

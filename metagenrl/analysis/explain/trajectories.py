@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from metagenrl.agents.actor_critic import ActorCritic
-from metagenrl.agents.replay import ReplayBuffer
+from metagenrl.agents.backend.native import ActorCritic
+from metagenrl.agents.experience.replay import ReplayBuffer
 from metagenrl.agents.trainee import Trainee, TraineeConfig
 from metagenrl.runs.config.train import TrainConfig, UsageError
 from metagenrl.runs.folder import CHECKPOINTS, agent_part

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from metagenrl.baselines.epg.experience import Experience, Transition
 from metagenrl.baselines.epg.update_loss import UpdateLoss
-from metagenrl.agents.evaluation import evaluate_policy
+from metagenrl.agents.evaluation_episodes import evaluate_policy
 from metagenrl.baselines.padding import Padding
-from metagenrl.agents.rollout import Episode
+from metagenrl.agents.experience.rollout import Episode
 from metagenrl.agents.seeding import agent_seeds, draw_torch_seed, restore_rng, rng_state
 from metagenrl.baselines.steady_environment import SteadyEnvironment
 from metagenrl.learner.adam import Adam

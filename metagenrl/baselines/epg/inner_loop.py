@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from metagenrl.baselines.epg.agent import EpgAgent
-from metagenrl.agents.rollout import Episode
+from metagenrl.agents.experience.rollout import Episode
 from metagenrl.runs.config.epg_config import EpgConfig
 from metagenrl.learner.types import Array
 

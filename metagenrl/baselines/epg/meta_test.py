@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from metagenrl.agents.env_spec import check_environment
+from metagenrl.agents.environment.spec import check_environment
 from metagenrl.baselines.epg.agent import EpgAgent
 from metagenrl.baselines.padding import Padding
 from metagenrl.runs.config.train import UsageError

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from metagenrl.agents.env_spec import check_environment
-from metagenrl.agents.evaluation import EVALUATION_STREAM
+from metagenrl.agents.environment.spec import check_environment
+from metagenrl.agents.evaluation_episodes import EVALUATION_STREAM
 from metagenrl.baselines.padding import Padding
-from metagenrl.agents.rollout import Episode
+from metagenrl.agents.experience.rollout import Episode
 from metagenrl.agents.seeding import agent_seeds
 from metagenrl.baselines.steady_environment import SteadyEnvironment
 from metagenrl.baselines.rllib.rl2_trials import Trial, TrialView, input_size

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from metagenrl.agents.envs import Array, StepResult
+from metagenrl.agents.environment.environment import Array, StepResult
 from metagenrl.baselines.gym_view import RecordedEnv, centred, unbounded
 from metagenrl.baselines.padding import Padding
 from metagenrl.baselines.reward_scale import RewardScale

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from metagenrl.baselines.gym_view import RecordedEnv
-from metagenrl.agents.rollout import Episode
+from metagenrl.agents.experience.rollout import Episode
 from metagenrl.baselines.rllib.config import PpoRun, rllib_config
 from metagenrl.baselines.rllib.policy import (
     NetworkShape,

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from metagenrl.agents.replay import ReplayBuffer
-from metagenrl.agents.segments import Draw
-from metagenrl.learner.device import to_device
+from metagenrl.agents.experience.replay import ReplayBuffer
+from metagenrl.agents.experience.segments import Draw
+from metagenrl.agents.backend.graph import to_device
 from metagenrl.learner.types import Batch
 from torch import Tensor
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from metagenrl.agents.envs import Array, Environment
-from metagenrl.agents.rollout import Episode
+from metagenrl.agents.environment.environment import Array, Environment
+from metagenrl.agents.experience.rollout import Episode
 
 EVALUATION_STREAM = 1_000_003
 """Spawn key of the evaluation episodes' seeds: no agent of a population has this index."""

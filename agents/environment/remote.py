@@ -13,8 +13,8 @@ from multiprocessing import Pipe
 from typing import Any
 
 import numpy as np
-from metagenrl.agents.env_worker import Answer, Call, Method
-from metagenrl.agents.envs import Array, StepResult
+from metagenrl.agents.environment.worker_process import Answer, Call, Method
+from metagenrl.agents.environment.environment import Array, StepResult
 from metagenrl.agents.seeding import rng_state
 from metagenrl.learner.hyperparams import require
 from numpy.typing import ArrayLike
@@ -38,7 +38,7 @@ class _Worker:
         # What can be imported here can be there: environments may live in the user's own modules.
         paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
         # Not as `-m`: its messages would then be classes of `__main__`, which is another one here.
-        code = "from metagenrl.agents.env_worker import main; main()"
+        code = "from metagenrl.agents.environment.worker_process import main; main()"
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", code, str(theirs.fileno())],

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from metagenrl.agents.device_replay import DeviceReplay, fields, halves
+from metagenrl.agents.backend.device_replay import DeviceReplay, fields, halves
 from metagenrl.agents.individual import Individual, Learning, MemberConfig
-from metagenrl.agents.replay import ReplayBuffer
-from metagenrl.agents.segments import Draw
-from metagenrl.learner.device import Replayed, to_device
+from metagenrl.agents.experience.replay import ReplayBuffer
+from metagenrl.agents.experience.segments import Draw
+from metagenrl.agents.backend.graph import Replayed, to_device
 from metagenrl.learner.networks import AgentNetworks
 from metagenrl.learner.objective_net import ObjectiveNet
 from metagenrl.learner.stacked_agents import StackedAgents

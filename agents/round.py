@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from metagenrl.agents.group import Group
+from metagenrl.agents.survivors import Group
 from metagenrl.agents.individual import MemberReport
 from metagenrl.agents.lockstep import step_and_learn
 from metagenrl.learner.types import Array, Batch

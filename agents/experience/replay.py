@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from metagenrl.agents.segments import Draw, Segments
+from metagenrl.agents.experience.segments import Draw, Segments
 from metagenrl.learner import kernels
 from metagenrl.learner.hyperparams import require
 from metagenrl.learner.types import Array
