@@ -20,7 +20,7 @@ from metagenrl.agents.experience.rollout import EnvironmentMaker, Episode, Rollo
 from metagenrl.agents.seeding import agent_seeds
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
 from metagenrl.base.messages import GradientShare
-from metagenrl.learner.objectives import annealing
+from metagenrl.learner.policy_update import annealing
 from metagenrl.learner.types import AlphaGradient, Array
 
 

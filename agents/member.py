@@ -20,14 +20,14 @@ from metagenrl.agents.individual import (
 )
 from metagenrl.agents.preparation import Preparation
 from metagenrl.agents.round import play, prepare
-from metagenrl.learner import update_fused
+from metagenrl.learner.native import policy_updates
 from metagenrl.learner.adam import clip_by_norm, scale_to_norm
-from metagenrl.learner.evaluation import PolicyEvaluation
+from metagenrl.learner.policy_value import PolicyEvaluation
 from metagenrl.learner.meta_gradient import meta_gradient, meta_gradient_by_autograd
-from metagenrl.learner.objective_net import ObjectiveNet
-from metagenrl.learner.objectives import Learned, ObjectiveValue, anneal
+from metagenrl.learner.objective.net import ObjectiveNet
+from metagenrl.learner.policy_update import Learned, ObjectiveValue, anneal
 from metagenrl.learner.types import Array, Batch
-from metagenrl.learner.update_fused import PolicyStep
+from metagenrl.learner.native.policy_updates import PolicyStep
 from torch import Tensor
 
 __all__ = ["Member", "MemberConfig", "MemberReport", "first_life"]
@@ -102,11 +102,11 @@ class Member(Individual):
         return self.rollout.sample(self.config.agent.batch_size * count).split(count)
 
     def updates_fused(self, alpha: Tensor) -> bool:
-        """Whether `update_fused.update_policies` does this member's update."""
+        """Whether `policy_updates.update_policies` does this member's update."""
         if self.objective_weight < 1 or self.config.meta.inner_steps > 1:
             return False
         ac = self.actor_critic
-        return update_fused.takes(ac.nets, self.net, ac.phi_views, alpha)
+        return policy_updates.takes(ac.nets, self.net, ac.phi_views, alpha)
 
     def state_dict(self) -> dict[str, Any]:
         """See `Individual`. Raises what `prepare` met with."""

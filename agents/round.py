@@ -15,7 +15,7 @@ from metagenrl.agents.survivors import Group
 from metagenrl.agents.individual import MemberReport
 from metagenrl.agents.lockstep import step_and_learn
 from metagenrl.learner.types import Array, Batch
-from metagenrl.learner.update_fused import PolicyStep, update_policies
+from metagenrl.learner.native.policy_updates import PolicyStep, update_policies
 from torch import Tensor
 
 if TYPE_CHECKING:

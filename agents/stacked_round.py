@@ -12,7 +12,7 @@ from metagenrl.agents.individual import Individual, Learning, MemberReport
 from metagenrl.agents.preparation import Preparation
 from metagenrl.agents.experience.segments import Draw
 from metagenrl.agents.backend.reference import CriticDraw, StackedLearner
-from metagenrl.learner.critic_loss import smoothing_noise
+from metagenrl.learner.critic import smoothing_noise
 from metagenrl.learner.types import Array
 
 Result = TypeVar("Result")

@@ -14,9 +14,9 @@ from metagenrl.agents.backend.native import ActorCritic, require_finite
 from metagenrl.agents.evaluation_episodes import evaluate_policy
 from metagenrl.agents.experience.rollout import Episode, Rollout
 from metagenrl.agents.seeding import agent_seeds
-from metagenrl.learner import update_fused
+from metagenrl.learner.native import policy_updates
 from metagenrl.learner.hyperparams import AgentConfig
-from metagenrl.learner.objectives import Learned, Objective
+from metagenrl.learner.policy_update import Learned, Objective
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ class Trainee:
         ac, objective = self.actor_critic, self.objective
         if isinstance(objective, Learned):
             learned = objective.learned
-            if update_fused.takes(ac.nets, learned.net, ac.phi_views, learned.alpha):
+            if policy_updates.takes(ac.nets, learned.net, ac.phi_views, learned.alpha):
                 given = ac.nets, learned.net, learned.alpha, self.config.agent, None
-                step = update_fused.update_policies(*given, [ac.policy_state], [[batch]])[0]
+                step = policy_updates.update_policies(*given, [ac.policy_state], [[batch]])[0]
                 require_finite(step.policy_norm)
                 return
         evaluation = ac.evaluate(batch)

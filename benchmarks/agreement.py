@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
-from metagenrl.learner.objective_net import ObjectiveNet
+from metagenrl.learner.objective.net import ObjectiveNet
 from torch import Tensor, nn
 
 from benchmarks.problem import Problem, synthetic_batch

@@ -20,7 +20,7 @@ from metagenrl.agents.individual import MemberConfig
 from metagenrl.agents.stacked_cohort import Computing
 from metagenrl.runs.config.train import available_cores
 from metagenrl.learner.hyperparams import Device, Precision
-from metagenrl.learner.objective_net import initial_alpha
+from metagenrl.learner.objective.net import initial_alpha
 from metagenrl.base.process import settle
 
 from benchmarks.problem import SizeName, preset_problem

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from metagenrl.learner.critic_loss import td_gradient, td_target
+from metagenrl.learner.critic import td_gradient, td_target
 from metagenrl.learner.types import Batch
 from torch import Tensor
 

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from metagenrl.runs.config.train import available_cores
-from metagenrl.learner import kernels
+from metagenrl.learner.native import library
 
 _PACKAGES = ("metagenrl", "torch", "numpy", "gymnasium", "mujoco")
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
@@ -25,7 +25,7 @@ class Machine:
     governor: str | None  # None: the machine does not say
     system: str
     versions: dict[str, str]
-    kernels: str  # see `kernels.backend`
+    kernels: str  # see `library.backend`
     load_before: float  # over the last minute, before anything was measured
 
 
@@ -37,7 +37,7 @@ def this_machine() -> Machine:
         governor=_GOVERNOR.read_text().strip() if _GOVERNOR.exists() else None,
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         versions={"python": platform.python_version()} | {p: version(p) for p in _PACKAGES},
-        kernels=kernels.backend(),
+        kernels=library.backend(),
         load_before=os.getloadavg()[0],
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from metagenrl.learner.mlp import FUSED_UNITS
+from metagenrl.learner.networks.mlp import FUSED_UNITS
 from metagenrl.learner.types import Batch
 
 from benchmarks.agreement import carry_over, float64, relative_differences

@@ -9,7 +9,7 @@ import torch
 from metagenrl.agents.environment.spec import check_environment
 from metagenrl.runs.config.presets import PRESETS
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig, require
-from metagenrl.learner.objective_net import ObjectiveNet
+from metagenrl.learner.objective.net import ObjectiveNet
 from metagenrl.learner.types import Batch
 
 SizeName = Literal["paper", "small"]

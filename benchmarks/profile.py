@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 import tyro
-from metagenrl.learner import kernels
+from metagenrl.learner.native import library
 from metagenrl.learner.hyperparams import Precision
 from metagenrl.base.process import settle
 
@@ -65,18 +65,18 @@ def profile(problem: Problem, rounds: int) -> dict[str, float]:
 def _kernel_times(play: Any, steps: int) -> dict[str, float]:
     """CPU time inside each C kernel while `play` runs."""
     spent: Counter[str] = Counter()
-    original = kernels.call
+    original = library.call
 
     def timed(name: str, *arguments: Any) -> None:
         begin = time.process_time()
         original(name, *arguments)
         spent[name] += time.process_time() - begin
 
-    kernels.call = timed
+    library.call = timed
     try:
         play()
     finally:
-        kernels.call = original
+        library.call = original
     return {name: seconds * 1e3 / steps for name, seconds in spent.most_common()}
 
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import torch
 from metagenrl.agents.backend.native import ActorCritic
-from metagenrl.learner import update_fused
+from metagenrl.learner.native import policy_updates
 from metagenrl.learner.adam import clip_by_norm
 from metagenrl.learner.meta_gradient import meta_gradient
-from metagenrl.learner.objective_net import ObjectiveNet, initial_alpha
-from metagenrl.learner.objectives import Learned
+from metagenrl.learner.objective.net import ObjectiveNet, initial_alpha
+from metagenrl.learner.policy_update import Learned
 from metagenrl.learner.types import Batch
 from torch import Tensor
 
@@ -67,9 +67,9 @@ class ProjectAgent:
     def update_policy_and_objective(self, inner: Batch, held_out: Batch) -> Tensor:
         """Both from one evaluation of the policy on `inner`; the objective's gradient."""
         p, ac, net = self.problem, self.actor_critic, self.objective.learned.net
-        if update_fused.takes(ac.nets, net, ac.phi_views, self.alpha):
+        if policy_updates.takes(ac.nets, net, ac.phi_views, self.alpha):
             given = ac.nets, net, self.alpha, p.agent, p.meta, [ac.policy_state]
-            return update_fused.update_policies(*given, [(inner, held_out)])[0].gradient
+            return policy_updates.update_policies(*given, [(inner, held_out)])[0].gradient
         gradient = self.objective_gradient(inner, held_out)
         self.actor_critic.phi_gradient.div_(inner.mask.sum().clamp_(min=1))
         self.actor_critic.apply_policy_gradient()

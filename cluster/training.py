@@ -22,7 +22,7 @@ from metagenrl.cluster.population.roster import Roster
 from metagenrl.runs.folder import Checkpoints, log_to, open_run
 from metagenrl.cluster.population.steering import Steering
 from metagenrl.objective_server.store.open import deliver_rest, open_server, open_store
-from metagenrl.learner.objective_net import initial_alpha
+from metagenrl.learner.objective.net import initial_alpha
 from metagenrl.objective_server.config import ServerConfig
 from metagenrl.objective_server.adam import CosineDecay
 from metagenrl.objective_server.state import ServerState

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import torch
-from metagenrl.learner import kernels
+from metagenrl.learner.native import library
 from torch import Tensor
 
 
@@ -35,9 +35,9 @@ class Adam:
     def step(self, gradient: Tensor) -> None:
         """Update the parameters in place along `gradient` (same shape)."""
         rates = b1, b2, _, rate, scale = self.advance()
-        if kernels.usable(self.parameters):
+        if library.usable(self.parameters):
             n, tensors = gradient.numel(), (gradient, self.m, self.v, self.parameters)
-            kernels.call("adam", gradient.dtype, n, *tensors, (ctypes.c_double * 5)(*rates))
+            library.call("adam", gradient.dtype, n, *tensors, (ctypes.c_double * 5)(*rates))
             return
         self.m.lerp_(gradient, 1 - b1)
         self.v.mul_(b2).addcmul_(gradient, gradient, value=1 - b2)

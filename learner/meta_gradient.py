@@ -15,15 +15,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from metagenrl.learner import agent_fused, mlp
-from metagenrl.learner.evaluation import PolicyEvaluation, member
+from metagenrl.learner.native import updates
+from metagenrl.learner.networks.agent_networks import mlp
+from metagenrl.learner.policy_value import PolicyEvaluation, member
 from metagenrl.learner.hyperparams import MetaConfig
-from metagenrl.learner.learned_objective import LearnedObjective, ObjectiveTape
-from metagenrl.learner.mlp import Views
-from metagenrl.learner.networks import AgentNetworks, apply_critic, apply_policy
-from metagenrl.learner.objective_inputs import objective_inputs
-from metagenrl.learner.objective_net import ObjectiveNet
-from metagenrl.learner.objective_net import apply as apply_objective
+from metagenrl.learner.objective.derivatives import LearnedObjective, ObjectiveTape
+from metagenrl.learner.networks.mlp import Views
+from metagenrl.learner.networks.agent_networks import AgentNetworks, apply_critic, apply_policy
+from metagenrl.learner.objective.inputs import objective_inputs
+from metagenrl.learner.objective.net import ObjectiveNet
+from metagenrl.learner.objective.net import apply as apply_objective
 from metagenrl.learner.types import Batch
 from torch import Tensor
 
@@ -39,8 +40,8 @@ def value_gradient(
     nets: AgentNetworks, phi: Tensor, theta: Views, batches: Sequence[Batch]
 ) -> tuple[Tensor, Tensor]:
     """J `[]` and d(-J)/d phi `[1, P]`: the mean of Q_theta1(s, pi_phi(s)) over valid steps."""
-    if len(batches) == 2 and agent_fused.takes(nets, theta):
-        return agent_fused.value_gradient(nets, phi, member(theta, 0), *batches)
+    if len(batches) == 2 and updates.takes(nets, theta):
+        return updates.value_gradient(nets, phi, member(theta, 0), *batches)
     nets = nets.outer
     views, theta1 = nets.policy.layout.views(phi), member(theta, 0)
     s = torch.cat([x.observations[:, :-1].reshape(1, -1, nets.policy.inputs) for x in batches], 1)

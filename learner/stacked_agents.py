@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from metagenrl.learner import mlp
+from metagenrl.learner.networks.agent_networks import mlp
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, require_stackable
-from metagenrl.learner.networks import AgentNetworks
+from metagenrl.learner.networks.agent_networks import AgentNetworks
 from metagenrl.learner.stacked_adam import StackedAdam, clip_each, expand, keep, normalize_each
 from metagenrl.learner.stacked_critic import td_gradient, td_target
 from metagenrl.learner.stacked_evaluation import (
@@ -22,7 +22,7 @@ from metagenrl.learner.stacked_evaluation import (
     valid_steps,
     value_gradient,
 )
-from metagenrl.learner.stacked_objective import StackedObjective
+from metagenrl.learner.objective.stacked_objective import StackedObjective
 from metagenrl.learner.types import Batch
 from torch import Tensor
 

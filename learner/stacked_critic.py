@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from metagenrl.learner import mlp
-from metagenrl.learner.mlp import Views
-from metagenrl.learner.networks import AgentNetworks
+from metagenrl.learner.networks.agent_networks import mlp
+from metagenrl.learner.networks.mlp import Views
+from metagenrl.learner.networks.agent_networks import AgentNetworks
 from metagenrl.learner.stacked_evaluation import rows_of, valid_steps
 from metagenrl.learner.types import Batch
 from torch import Tensor, cat

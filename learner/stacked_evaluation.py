@@ -7,12 +7,12 @@ shape depend on a value, so that a CUDA graph can hold all of it.
 from __future__ import annotations
 
 import torch
-from metagenrl.learner import mlp
-from metagenrl.learner.evaluation import ATANH_BOUND, FREE_RANGE
+from metagenrl.learner.networks.agent_networks import mlp
+from metagenrl.learner.policy_value import ATANH_BOUND, FREE_RANGE
 from metagenrl.learner.hyperparams import ObjectiveConfig
-from metagenrl.learner.mlp import Tape, Views
-from metagenrl.learner.networks import AgentNetworks
-from metagenrl.learner.objective_inputs import ObjectiveInputs, input_features, reflections
+from metagenrl.learner.networks.mlp import Tape, Views
+from metagenrl.learner.networks.agent_networks import AgentNetworks
+from metagenrl.learner.objective.inputs import ObjectiveInputs, input_features, reflections
 from metagenrl.learner.types import Batch
 from torch import Tensor
 

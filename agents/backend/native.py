@@ -8,16 +8,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from metagenrl.learner import agent_fused, mlp
+from metagenrl.learner.native import updates
+from metagenrl.learner.networks.agent_networks import mlp
 from metagenrl.learner.adam import Adam, clip_by_norm
-from metagenrl.learner.agent_fused import CriticState
-from metagenrl.learner.critic_loss import smoothing_noise, td_gradient, td_target
-from metagenrl.learner.evaluation import PolicyEvaluation
+from metagenrl.learner.native.updates import CriticState
+from metagenrl.learner.critic import smoothing_noise, td_gradient, td_target
+from metagenrl.learner.policy_value import PolicyEvaluation
 from metagenrl.learner.hyperparams import AgentConfig
-from metagenrl.learner.networks import AgentNetworks, initial_parameters
-from metagenrl.learner.objectives import ObjectiveValue
+from metagenrl.learner.networks.agent_networks import AgentNetworks, initial_parameters
+from metagenrl.learner.policy_update import ObjectiveValue
 from metagenrl.learner.types import Array, Batch
-from metagenrl.learner.update_fused import PolicyState
+from metagenrl.learner.native.policy_updates import PolicyState
 from torch import Tensor
 
 
@@ -144,8 +145,8 @@ def act(agents: Sequence[ActorCritic], observations: Sequence[Array]) -> Array:
     gets to the bit what it would get alone.
     """
     nets, s = agents[0].nets, torch.from_numpy(np.array(observations, np.float32))
-    if agent_fused.takes(nets, agents[0].phi_views):
-        actions = agent_fused.act(nets, [agent.phi for agent in agents], s)
+    if updates.takes(nets, agents[0].phi_views):
+        actions = updates.act(nets, [agent.phi for agent in agents], s)
     else:
         rows = zip(agents, s.split(1), strict=True)
         each = [mlp.evaluate(nets.policy, a.phi_views, row.unsqueeze(0)).tanh_() for a, row in rows]
@@ -160,9 +161,9 @@ def update_critics(agents: Sequence[ActorCritic], batches: Sequence[Batch]) -> l
     c, nets, shape = agents[0].config, agents[0].nets, tuple(batches[0].actions.shape)
     generators = [agent.generator for agent in agents]
     noise = smoothing_noise(shape, c.target_noise, c.target_noise_clip, generators)
-    if agent_fused.takes(nets, agents[0].phi_views):
+    if updates.takes(nets, agents[0].phi_views):
         states = [agent.critic_state for agent in agents]
-        seen = agent_fused.update_critics(nets, states, batches, noise, c.gamma).tolist()
+        seen = updates.update_critics(nets, states, batches, noise, c.gamma).tolist()
         return [CriticStep(*row) for row in seen]
     each = zip(agents, batches, noise, strict=True)
     return [_update_critic(agent, batch, own) for agent, batch, own in each]

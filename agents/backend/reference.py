@@ -18,10 +18,10 @@ from metagenrl.agents.individual import Individual, Learning, MemberConfig
 from metagenrl.agents.experience.replay import ReplayBuffer
 from metagenrl.agents.experience.segments import Draw
 from metagenrl.agents.backend.graph import Replayed, to_device
-from metagenrl.learner.networks import AgentNetworks
-from metagenrl.learner.objective_net import ObjectiveNet
+from metagenrl.learner.networks.agent_networks import AgentNetworks
+from metagenrl.learner.objective.net import ObjectiveNet
 from metagenrl.learner.stacked_agents import StackedAgents
-from metagenrl.learner.stacked_objective import StackedObjective
+from metagenrl.learner.objective.stacked_objective import StackedObjective
 from metagenrl.learner.types import Array, Batch
 from torch import Tensor
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from metagenrl.agents.experience.segments import Draw, Segments
-from metagenrl.learner import kernels
+from metagenrl.learner.native import library
 from metagenrl.learner.hyperparams import require
 from metagenrl.learner.types import Array
 from numpy.typing import ArrayLike, NDArray
@@ -96,16 +96,16 @@ class ReplayBuffer:
         )
         arrays = found.observations, found.actions, found.rewards, found.terminated, found.mask
         places = [array.ctypes.data for array in (starts, *arrays)]
-        if kernels.gather(self._ring(), segments, length, *places):
+        if library.gather(self._ring(), segments, length, *places):
             return found
         return self.gather(self._until_end(starts, length), length)
 
-    def _ring(self) -> kernels.Ring:
+    def _ring(self) -> library.Ring:
         arrays = (
             self._observations, self._actions, self._rewards, self._next_observations,
             self._terminated, self._ends,
         )  # fmt: skip
-        return kernels.Ring(
+        return library.Ring(
             self.capacity, self._size, self._oldest(), self.observation_size, self.action_size,
             *(array.ctypes.data for array in arrays),
         )  # fmt: skip

@@ -18,13 +18,13 @@ from metagenrl.agents.experience.rollout import Episode
 from metagenrl.baselines.rollout_buffer import EpisodeSegments, RolloutBuffer
 from metagenrl.agents.seeding import agent_seeds, restore_rng, rng_state
 from metagenrl.baselines.steady_environment import SteadyEnvironment
-from metagenrl.learner import mlp
+from metagenrl.learner.networks.agent_networks import mlp
 from metagenrl.learner.adam import Adam, clip_by_norm
 from metagenrl.runs.config.baselines import OnPolicyConfig
 from metagenrl.learner.hyperparams import AgentConfig
-from metagenrl.learner.mlp import MLP
-from metagenrl.learner.networks import apply_policy, initial_parameters
-from metagenrl.learner.parameters import Layout
+from metagenrl.learner.networks.mlp import MLP
+from metagenrl.learner.networks.agent_networks import apply_policy, initial_parameters
+from metagenrl.learner.networks.parameters import Layout
 from metagenrl.baselines.reinforce_loss import gaussian_log_prob, reinforce_loss, standardized
 from metagenrl.learner.returns import generalized_advantage
 from metagenrl.learner.types import Array

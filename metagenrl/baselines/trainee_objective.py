@@ -9,8 +9,8 @@ import torch
 from metagenrl.agents.seeding import draw_torch_seed
 from metagenrl.runs.agent_job import ObjectiveChoice
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
-from metagenrl.learner.objective_net import ObjectiveNet, initial_alpha
-from metagenrl.learner.objectives import CriticObjective, Learned, Objective, Reinforce
+from metagenrl.learner.objective.net import ObjectiveNet, initial_alpha
+from metagenrl.learner.policy_update import CriticObjective, Learned, Objective, Reinforce
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from torch import Tensor
 

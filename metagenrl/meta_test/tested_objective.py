@@ -131,7 +131,7 @@ def _policies(config: MetaTestConfig, learned: MetaLearned) -> TestedObjective:
 
 def _learned(config: MetaTestConfig) -> TestedObjective:
     from metagenrl.baselines.epg.meta_test import check_usable  # torch: only where it is needed
-    from metagenrl.learner.objective_net import ObjectiveNet
+    from metagenrl.learner.objective.net import ObjectiveNet
 
     facts_file, copy = config.run_dir / FACTS_FILE, config.run_dir / COPY_FILE
     resumed = config.resume and facts_file.exists()

@@ -12,7 +12,7 @@ import pytest
 import torch
 from metagenrl.agents.member import MemberConfig
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
-from metagenrl.learner.objective_net import initial_alpha
+from metagenrl.learner.objective.net import initial_alpha
 
 TIME_LIMIT = 9
 

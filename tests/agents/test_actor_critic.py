@@ -7,8 +7,8 @@ import pytest
 import torch
 from metagenrl.agents.backend.native import ActorCritic
 from metagenrl.learner.hyperparams import AgentConfig
-from metagenrl.learner.networks import apply_policy
-from metagenrl.learner.objectives import CriticObjective
+from metagenrl.learner.networks.agent_networks import apply_policy
+from metagenrl.learner.policy_update import CriticObjective
 from metagenrl.learner.types import Batch
 
 OBSERVATIONS, ACTIONS, B, T = 3, 2, 6, 5

@@ -16,7 +16,7 @@ from metagenrl.agents.individual import MemberConfig
 from metagenrl.agents.environment.remote import EnvWorkers, WorkerLost
 from metagenrl.agents.stacked_cohort import StackedCohort
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
-from metagenrl.learner.objective_net import ObjectiveNet
+from metagenrl.learner.objective.net import ObjectiveNet
 
 # Importing the module, which gymnasium does for "flawed:...", registers the environments.
 FLAWED = """

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from metagenrl.agents.experience.replay import ReplayBuffer
 from metagenrl.agents.experience.segments import Segments
-from metagenrl.learner import kernels
+from metagenrl.learner.native import library
 from metagenrl.learner.types import Batch
 
 TERMINATED, TRUNCATED, DROPPED, RUNNING = "terminated", "truncated", "dropped", "running"
@@ -156,7 +156,7 @@ def test_in_numpy_they_are_the_same(capacity, length, monkeypatch):
     buffer = _filled(capacity).buffer
     sampled = buffer.sample(_rng(), 15, length)
     assert _equal(sampled, buffer.gather(buffer.draw(_rng(), 15, length), length))
-    monkeypatch.setattr(kernels, "_LIBRARY", None)
+    monkeypatch.setattr(library, "_LIBRARY", None)
     assert _equal(sampled, buffer.sample(_rng(), 15, length))
 
 

@@ -9,10 +9,10 @@ from metagenrl.agents.cohort import Cohort
 from metagenrl.agents.backend.device_replay import fields
 from metagenrl.agents.individual import Individual, MemberConfig
 from metagenrl.agents.stacked_cohort import StackedCohort
-from metagenrl.learner import kernels
+from metagenrl.learner.native import library
 from metagenrl.agents.backend.graph import Replayed
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
-from metagenrl.learner.objective_net import ObjectiveNet
+from metagenrl.learner.objective.net import ObjectiveNet
 
 OBJECTIVE = ObjectiveConfig(lstm_units=4, hidden_units=4, input_features=2)
 AGENT = AgentConfig(
@@ -243,7 +243,7 @@ class Traced(Replayed):
 @pytest.mark.slow
 def test_updates_are_one_graph_to_a_compiler(monkeypatch):
     """`fullgraph` raises where Python would have to come in between; a warm-up changes nothing."""
-    monkeypatch.setattr(kernels, "_LIBRARY", None)
+    monkeypatch.setattr(library, "_LIBRARY", None)
     plain = _cohort(StackedCohort)
     with monkeypatch.context() as patch:
         patch.setattr("metagenrl.agents.backend.reference.Replayed", Traced)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from metagenrl.agents.backend.native import ActorCritic
 from metagenrl.learner.hyperparams import AgentConfig
-from metagenrl.learner.objectives import CriticObjective
+from metagenrl.learner.policy_update import CriticObjective
 from metagenrl.learner.types import Batch
 from torch import nn
 

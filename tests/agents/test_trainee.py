@@ -7,10 +7,10 @@ import pytest
 import torch
 from metagenrl.agents.environment.environment import Environment
 from metagenrl.agents.trainee import Trainee, TraineeConfig
-from metagenrl.learner import update_fused
+from metagenrl.learner.native import policy_updates
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
-from metagenrl.learner.objective_net import ObjectiveNet, initial_alpha
-from metagenrl.learner.objectives import CriticObjective, Learned, Reinforce
+from metagenrl.learner.objective.net import ObjectiveNet, initial_alpha
+from metagenrl.learner.policy_update import CriticObjective, Learned, Reinforce
 
 TINY = AgentConfig(
     hidden_units=6, segment_length=5, batch_size=4, random_steps=10, learning_starts=12,
@@ -103,13 +103,13 @@ def test_learning_waits_for_a_whole_minibatch(make_trainee):
 
 def test_one_call_by_the_objective_does_what_the_steps_do(make_trainee, monkeypatch):
     one, other = (make_trainee(OBJECTIVES["learned"](), action_penalty=0.05) for _ in range(2))
-    calls, original = [], update_fused.update_policies
+    calls, original = [], policy_updates.update_policies
     monkeypatch.setattr(
-        update_fused, "update_policies", lambda *given: calls.append(1) or original(*given)
+        policy_updates, "update_policies", lambda *given: calls.append(1) or original(*given)
     )
     _run(one, 30)
     assert len(calls) == 10, "policy updates from step 12 on"
-    monkeypatch.setattr(update_fused, "takes", lambda *_: False)
+    monkeypatch.setattr(policy_updates, "takes", lambda *_: False)
     _run(other, 30)
     assert len(calls) == 10
     torch.testing.assert_close(_parameters(one), _parameters(other), rtol=1e-2, atol=1e-4)

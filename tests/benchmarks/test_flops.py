@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from metagenrl.learner import kernels
+from metagenrl.learner.native import library
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.flops import Product, Work, flops
@@ -92,7 +92,7 @@ def test_the_project_multiplies_what_is_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """In plain torch, where the LSTM's products are torch's too."""
-    monkeypatch.setattr(kernels, "_LIBRARY", None)
+    monkeypatch.setattr(library, "_LIBRARY", None)
     generator = torch.Generator().manual_seed(0)
     batches = [synthetic_batch(wide, generator) for _ in range(minibatches)]
     agent = ProjectAgent(wide)

@@ -17,7 +17,7 @@ from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import to_dict, to_yaml
 from metagenrl.runs.config.lone_agents import BaselineConfig
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
-from metagenrl.learner.objective_net import initial_alpha
+from metagenrl.learner.objective.net import initial_alpha
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 Run = Callable[..., int]

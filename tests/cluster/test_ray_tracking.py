@@ -19,7 +19,7 @@ from metagenrl.tracking.keys import KEYS
 from metagenrl.runs.agent_job import ObjectiveChoice, TraineeJob
 from metagenrl.meta_test.pool import Ended, TraineePool
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
-from metagenrl.learner.objective_net import initial_alpha
+from metagenrl.learner.objective.net import initial_alpha
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from prometheus_client.parser import text_string_to_metric_families
 

@@ -14,7 +14,7 @@ from metagenrl.meta_test.summary import familiarity, mean_and_interval, summary
 from metagenrl.runs.rows import EvaluationRow
 from metagenrl.meta_test.tested_objective import objective_of_baseline, objective_of_test
 from metagenrl.learner.hyperparams import ObjectiveConfig
-from metagenrl.learner.objective_net import ObjectiveNet
+from metagenrl.learner.objective.net import ObjectiveNet
 from metagenrl.objective_server.snapshots.find import record_best, snapshot_path
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from rich.console import Console

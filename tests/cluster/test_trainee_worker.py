@@ -18,7 +18,7 @@ from metagenrl.runs.agent_job import ObjectiveChoice, Rule, TraineeJob, agent_fo
 from metagenrl.baselines.trainee_objective import objective_for, random_alpha
 from metagenrl.meta_test.worker_process import TraineeRun
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
-from metagenrl.learner.objectives import CriticObjective, Learned, Reinforce
+from metagenrl.learner.policy_update import CriticObjective, Learned, Reinforce
 from metagenrl.objective_server.snapshots.errors import CorruptFile
 
 AGENT = AgentConfig(

@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from metagenrl.learner import kernels, mlp, objective_fused
-from metagenrl.learner.evaluation import PolicyEvaluation
+from metagenrl.learner.native import library
+from metagenrl.learner.networks.agent_networks import mlp
+from metagenrl.learner.native import objective as objective_fused
+from metagenrl.learner.policy_value import PolicyEvaluation
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
-from metagenrl.learner.mlp import Views
-from metagenrl.learner.networks import AgentNetworks, initial_parameters
-from metagenrl.learner.objective_net import ObjectiveNet, initial_alpha
-from metagenrl.learner.objectives import Learned
+from metagenrl.learner.networks.mlp import Views
+from metagenrl.learner.networks.agent_networks import AgentNetworks, initial_parameters
+from metagenrl.learner.objective.net import ObjectiveNet, initial_alpha
+from metagenrl.learner.policy_update import Learned
 from metagenrl.learner.types import Batch
 from torch import Tensor
 
@@ -108,8 +110,8 @@ def make_problem() -> Callable[..., Problem]:
 def each_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run a test on whole updates in C, on C kernels layer by layer, and on plain torch."""
     if request.param == "torch":
-        monkeypatch.setattr(kernels, "_LIBRARY", None)
-    elif kernels.backend() == "torch":
+        monkeypatch.setattr(library, "_LIBRARY", None)
+    elif library.backend() == "torch":
         pytest.skip("the C kernels were not built")
     elif request.param == "layers":
         monkeypatch.setattr(mlp, "FUSED_UNITS", 0)  # of agents' networks and the objective's

@@ -17,13 +17,13 @@ from metagenrl.analysis.explain.attribution import (
     with_action,
     with_feature,
 )
-from metagenrl.learner.evaluation import PolicyEvaluation
+from metagenrl.learner.policy_value import PolicyEvaluation
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
-from metagenrl.learner.networks import AgentNetworks, initial_parameters
-from metagenrl.learner.objective_inputs import ObjectiveInputs
-from metagenrl.learner.objective_net import ObjectiveNet, initial_alpha
-from metagenrl.learner.objective_net import apply as apply_objective
-from metagenrl.learner.objectives import CriticObjective, Reinforce
+from metagenrl.learner.networks.agent_networks import AgentNetworks, initial_parameters
+from metagenrl.learner.objective.inputs import ObjectiveInputs
+from metagenrl.learner.objective.net import ObjectiveNet, initial_alpha
+from metagenrl.learner.objective.net import apply as apply_objective
+from metagenrl.learner.policy_update import CriticObjective, Reinforce
 from metagenrl.learner.types import Batch
 
 B, T, A, SIZE = 64, 6, 2, 3

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import pytest
 import torch
-from metagenrl.learner import agent_fused, kernels, meta_gradient, mlp, objective_fused
+from metagenrl.learner import meta_gradient
+from metagenrl.learner.native import updates as agent_fused
+from metagenrl.learner.native import library
+from metagenrl.learner.networks.agent_networks import mlp
+from metagenrl.learner.native import objective as objective_fused
 from metagenrl.learner.adam import Adam, clip_by_norm, scale_to_norm
-from metagenrl.learner.agent_fused import CriticState
-from metagenrl.learner.critic_loss import td_gradient, td_target
-from metagenrl.learner.evaluation import PolicyEvaluation
+from metagenrl.learner.native.updates import CriticState
+from metagenrl.learner.critic import td_gradient, td_target
+from metagenrl.learner.policy_value import PolicyEvaluation
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
-from metagenrl.learner.networks import AgentNetworks, initial_parameters
-from metagenrl.learner.objective_inputs import objective_inputs
-from metagenrl.learner.objective_net import ObjectiveNet, initial_alpha
-from metagenrl.learner.objectives import Learned
+from metagenrl.learner.networks.agent_networks import AgentNetworks, initial_parameters
+from metagenrl.learner.objective.inputs import objective_inputs
+from metagenrl.learner.objective.net import ObjectiveNet, initial_alpha
+from metagenrl.learner.policy_update import Learned
 from metagenrl.learner.types import Batch
-from metagenrl.learner.update_fused import PolicyState, PolicyStep, takes, update_policies
+from metagenrl.learner.native.policy_updates import PolicyState, PolicyStep, takes, update_policies
 from torch import Tensor
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-11}
@@ -38,7 +42,7 @@ OBJECTIVES = [
 
 @pytest.fixture(autouse=True)
 def _needs_library():
-    if kernels.backend() == "torch":
+    if library.backend() == "torch":
         pytest.skip("the C kernels were not built: nothing to compare")
 
 
@@ -207,7 +211,7 @@ class Updates:
 
 
 def _step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "_LIBRARY", None)
+    monkeypatch.setattr(library, "_LIBRARY", None)
 
 
 def _compare(got: list[Tensor], want: list[Tensor], dtype: torch.dtype, slack: float = 1.0) -> None:
@@ -310,7 +314,7 @@ def test_variants_without_a_kernel_of_their_own(variant):
 )
 def test_scratch_is_long_enough(size, network, objective, monkeypatch):
     """Nothing is written behind what a kernel said that it needs."""
-    guards, margin, allocate = [], 4096, kernels.scratch
+    guards, margin, allocate = [], 4096, library.scratch
 
     def guarded(like, room, *sizes, parts=1):
         found = []
@@ -320,7 +324,7 @@ def test_scratch_is_long_enough(size, network, objective, monkeypatch):
             found.append(longer[:-margin])
         return found
 
-    monkeypatch.setattr(kernels, "scratch", guarded)
+    monkeypatch.setattr(library, "scratch", guarded)
     updates = Updates(size, torch.float64, network, objective)
     for compute in (updates.critic, updates.actions, updates.policy, updates.objective):
         compute()

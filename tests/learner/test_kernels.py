@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from metagenrl.learner import kernels, kernels_torch
+from metagenrl.learner.native import library
+from metagenrl.learner.networks.agent_networks import layers
 
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-11}
 
 
 @pytest.fixture(autouse=True)
 def _needs_library():
-    if kernels.backend() == "torch":
+    if library.backend() == "torch":
         pytest.skip("the C kernels were not built: nothing to compare")
 
 
@@ -33,8 +34,8 @@ def test_activation_and_layer_norm(dtype, e, h, relu):
     z, bias, gamma, beta = (
         _normal(*s, dtype=dtype, seed=i) for i, s in enumerate([(e, n, h), (e, h), (e, h), (e, h)])
     )
-    want = kernels_torch.act_ln(z.clone(), bias, gamma, beta, relu)
-    got = kernels.act_ln(z.clone(), bias, gamma, beta, relu)
+    want = layers.act_ln(z.clone(), bias, gamma, beta, relu)
+    got = library.act_ln(z.clone(), bias, gamma, beta, relu)
     for a, b in zip(got, want, strict=True):
         _close(a, b, dtype)
     z, _, stats = want
@@ -44,14 +45,14 @@ def test_activation_and_layer_norm(dtype, e, h, relu):
         middle = (z, stats) if len(first) == 1 else (z, zd, stats)
         results = [
             getattr(m, function)(*(x.clone() for x in first), *middle, gamma, relu, s)
-            for m, s in zip((kernels, kernels_torch), sums, strict=True)
+            for m, s in zip((library, layers), sums, strict=True)
         ]
         pairs = zip(*(r if isinstance(r, tuple) else (r,) for r in results), strict=True)
         for a, b in [*pairs, *zip(*sums, strict=True)]:
             _close(a, b, dtype)
     _close(
-        kernels.act_ln_tangent(zd.clone(), z, stats, gamma, relu),
-        kernels_torch.act_ln_tangent(zd, z, stats, gamma, relu),
+        library.act_ln_tangent(zd.clone(), z, stats, gamma, relu),
+        layers.act_ln_tangent(zd, z, stats, gamma, relu),
         dtype,
     )
 
@@ -65,27 +66,27 @@ def test_lstm(dtype, reverse, h):
     mask = (torch.arange(t) < torch.arange(b)[:, None] % (t + 1)).to(dtype)
     x, xd = _normal(b, t, 4 * h, dtype=dtype), _normal(b, t, 4 * h, dtype=dtype, seed=1)
     w = _normal(h, 4 * h, dtype=dtype, seed=2) * 0.3
-    want = kernels_torch.lstm(x.clone(), w, mask, reverse)
-    got = kernels.lstm(x.clone(), w, mask, reverse)
+    want = layers.lstm(x.clone(), w, mask, reverse)
+    got = library.lstm(x.clone(), w, mask, reverse)
     for a, c in zip(got, want, strict=True):
         _close(a, c, dtype)
     _, c, gates = want
-    tangent = kernels_torch.lstm_tangent(xd.clone(), w, mask, gates, c, reverse)
+    tangent = layers.lstm_tangent(xd.clone(), w, mask, gates, c, reverse)
     for a, o in zip(
-        kernels.lstm_tangent(xd.clone(), w, mask, gates, c, reverse), tangent, strict=True
+        library.lstm_tangent(xd.clone(), w, mask, gates, c, reverse), tangent, strict=True
     ):
         _close(a, o, dtype)
     ah, ahd = _normal(b, t, h, dtype=dtype, seed=3), _normal(b, t, h, dtype=dtype, seed=4)
     arguments = (w, mask, gates, c)
     _close(
-        kernels.lstm_backward(ah, *arguments, reverse),
-        kernels_torch.lstm_backward(ah, *arguments, reverse),
+        library.lstm_backward(ah, *arguments, reverse),
+        layers.lstm_backward(ah, *arguments, reverse),
         dtype,
     )
     _, cd, zd = tangent
     for a, o in zip(
-        kernels.lstm_dual_backward(ah, ahd, *arguments, zd, cd, reverse),
-        kernels_torch.lstm_dual_backward(ah, ahd, *arguments, zd, cd, reverse),
+        library.lstm_dual_backward(ah, ahd, *arguments, zd, cd, reverse),
+        layers.lstm_dual_backward(ah, ahd, *arguments, zd, cd, reverse),
         strict=True,
     ):
         _close(a, o, dtype)
@@ -100,20 +101,20 @@ def test_hand_written_derivatives_match_autograd():
     ah, ahd = _normal(b, t, h, dtype=dtype, seed=3), _normal(b, t, h, dtype=dtype, seed=4)
 
     def run(x, w):
-        return kernels_torch.lstm(x, w, mask, True)[0]
+        return layers.lstm(x, w, mask, True)[0]
 
     def scalar(x, xd, w):
         h_, hd = torch.func.jvp(lambda y: run(y, w), (x,), (xd,))
         return (ah * h_ + ahd * hd).sum()
 
     want = torch.func.grad(scalar, argnums=(0, 1))(x, xd, w)
-    _, c, gates = kernels_torch.lstm(x, w, mask, True)
-    _, cd, zd = kernels_torch.lstm_tangent(xd, w, mask, gates, c, True)
-    got = kernels_torch.lstm_dual_backward(ah, ahd, w, mask, gates, c, zd, cd, True)
+    _, c, gates = layers.lstm(x, w, mask, True)
+    _, cd, zd = layers.lstm_tangent(xd, w, mask, gates, c, True)
+    got = layers.lstm_dual_backward(ah, ahd, w, mask, gates, c, zd, cd, True)
     for a, o in zip(got, want, strict=True):
         _close(a, o, dtype)
     (first,) = torch.autograd.grad((run(x.requires_grad_(), w) * ah).sum(), x)
-    _close(kernels_torch.lstm_backward(ah, w, mask, gates, c, True), first, dtype)
+    _close(layers.lstm_backward(ah, w, mask, gates, c, True), first, dtype)
 
 
 def test_layer_norm_derivatives_match_autograd():
@@ -123,13 +124,13 @@ def test_layer_norm_derivatives_match_autograd():
 
     def scalar(z, zd, bias, gamma, beta):
         y, yd = torch.func.jvp(
-            lambda q: kernels_torch.act_ln(q, bias, gamma, beta, relu)[1], (z,), (zd,)
+            lambda q: layers.act_ln(q, bias, gamma, beta, relu)[1], (z,), (zd,)
         )
         return (ay * y + ayd * yd).sum()
 
     want = torch.func.grad(scalar, argnums=(0, 1, 2, 3, 4))(z, zd, bias, gamma, beta)
-    shifted, _, stats = kernels_torch.act_ln(z, bias, gamma, beta, relu)
+    shifted, _, stats = layers.act_ln(z, bias, gamma, beta, relu)
     sums = [torch.zeros(e, h, dtype=dtype) for _ in range(3)]
-    got = kernels_torch.act_ln_dual_backward(ay, ayd, shifted, zd, stats, gamma, relu, sums)
+    got = layers.act_ln_dual_backward(ay, ayd, shifted, zd, stats, gamma, relu, sums)
     for a, o in zip([*got, *sums], want, strict=True):
         _close(a, o, dtype)

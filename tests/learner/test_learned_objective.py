@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 from metagenrl.learner.hyperparams import ObjectiveConfig
-from metagenrl.learner.learned_objective import LearnedObjective
-from metagenrl.learner.objective_inputs import ObjectiveInputs, objective_inputs
-from metagenrl.learner.objective_net import ObjectiveNet, apply, initial_alpha
+from metagenrl.learner.objective.derivatives import LearnedObjective
+from metagenrl.learner.objective.inputs import ObjectiveInputs, objective_inputs
+from metagenrl.learner.objective.net import ObjectiveNet, apply, initial_alpha
 
 VARIANTS = [
     {},

@@ -12,7 +12,7 @@ from metagenrl.learner.meta_gradient import (
     meta_gradient_by_autograd,
     value_gradient,
 )
-from metagenrl.learner.networks import apply_critic, apply_policy
+from metagenrl.learner.networks.agent_networks import apply_critic, apply_policy
 from torch.nn import functional
 
 VARIANTS = [

@@ -9,8 +9,8 @@ import pytest
 import torch
 from metagenrl.learner.hyperparams import MetaConfig, ObjectiveConfig
 from metagenrl.learner.meta_gradient import meta_gradient_by_autograd
-from metagenrl.learner.objective_inputs import objective_inputs
-from metagenrl.learner.objective_net import apply
+from metagenrl.learner.objective.inputs import objective_inputs
+from metagenrl.learner.objective.net import apply
 from torch.nn import functional
 
 STEP = 1e-7

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from metagenrl.learner import mlp
-from metagenrl.learner.mlp import MLP
+from metagenrl.learner.networks.agent_networks import mlp
+from metagenrl.learner.networks.mlp import MLP
 from torch import Tensor
 from torch.nn import functional
 

@@ -4,13 +4,16 @@ import dataclasses
 
 import pytest
 import torch
-from metagenrl.learner import kernels, mlp, mlp_amx, mlp_layers
-from metagenrl.learner.mlp import MLP
-from metagenrl.learner.networks import initial_parameters
+from metagenrl.learner.native import library
+from metagenrl.learner.networks.agent_networks import mlp
+from metagenrl.learner.native import mlp_amx
+from metagenrl.learner.networks.agent_networks import mlp_reference
+from metagenrl.learner.networks.mlp import MLP
+from metagenrl.learner.networks.agent_networks import initial_parameters
 from torch import Tensor
 
 pytestmark = pytest.mark.skipif(
-    not kernels.matrix_unit(), reason="needs an Intel processor with AMX, and C kernels"
+    not library.matrix_unit(), reason="needs an Intel processor with AMX, and C kernels"
 )
 
 # Rows, widths and inputs beside, at and beyond a block of 32; rows of more than one group of 192.
@@ -52,8 +55,8 @@ def _errors(got: list[Tensor], wanted: list[Tensor]) -> list[float]:
 
 def test_float32_is_as_near_to_float64_as_on_the_blas(case) -> None:
     net, *tensors = case
-    exact = _derivatives(mlp_layers, net, *(x.double() for x in tensors))
-    blas = _errors(_derivatives(mlp_layers, net, *tensors), exact)
+    exact = _derivatives(mlp_reference, net, *(x.double() for x in tensors))
+    blas = _errors(_derivatives(mlp_reference, net, *tensors), exact)
     for ours, theirs in zip(
         _errors(_derivatives(mlp_amx, net, *tensors), exact), blas, strict=True
     ):
@@ -65,7 +68,7 @@ def test_fewer_terms_are_less_exact_in_the_order_of_their_bits(case) -> None:
     net, flat, _, x = case
     p = net.layout.views(flat)
     with torch.no_grad():
-        exact, _ = mlp_layers.forward(net, net.layout.views(flat.double()), x.double())
+        exact, _ = mlp_reference.forward(net, net.layout.views(flat.double()), x.double())
         of = [dataclasses.replace(net, terms=terms) for terms in (3, 2, 1)]
         (three, two, one) = (_errors([mlp_amx.evaluate(n, p, x)], [exact])[0] for n in of)
     assert three < 1e-6 < two < 1e-4 < one < 0.05

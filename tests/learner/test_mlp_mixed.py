@@ -4,10 +4,12 @@ import dataclasses
 
 import pytest
 import torch
-from metagenrl.learner import kernels, mlp, mlp_mixed
+from metagenrl.learner.native import library
+from metagenrl.learner.networks.agent_networks import mlp
+from metagenrl.learner.networks.agent_networks import mlp_bfloat16
 from metagenrl.learner.hyperparams import AgentConfig
-from metagenrl.learner.mlp import MLP
-from metagenrl.learner.networks import AgentNetworks, initial_parameters
+from metagenrl.learner.networks.mlp import MLP
+from metagenrl.learner.networks.agent_networks import AgentNetworks, initial_parameters
 
 WIDE = MLP(7, 150, 2, 3, 150, bf16=True)
 PLAIN = dataclasses.replace(WIDE, bf16=False)
@@ -16,7 +18,7 @@ PLAIN = dataclasses.replace(WIDE, bf16=False)
 @pytest.fixture(autouse=True)
 def no_matrix_unit(monkeypatch: pytest.MonkeyPatch) -> None:
     """There, these networks would not run in bfloat16 but on it."""
-    monkeypatch.setattr(kernels, "_MATRIX_UNIT", False)
+    monkeypatch.setattr(library, "_MATRIX_UNIT", False)
 
 
 def _close(a: torch.Tensor, b: torch.Tensor, tolerance: float) -> bool:
@@ -38,7 +40,7 @@ def test_values_and_gradients_are_near_float32_and_not_equal() -> None:
     x = torch.randn(1, 90, 7, generator=generator)
     dy = torch.randn(2, 90, 3, generator=generator)
     mixed, plain = _run(WIDE, flat, x, dy), _run(PLAIN, flat, x, dy)
-    assert isinstance(mixed[3], mlp_mixed.MixedTape)
+    assert isinstance(mixed[3], mlp_bfloat16.MixedTape)
     for a, b in zip(mixed[:3], plain[:3], strict=True):
         assert a.dtype == torch.float32
         assert a.shape == b.shape
@@ -53,11 +55,11 @@ def test_kernels_equal_plain_torch(relu_units: int) -> None:
     bias, gamma, beta = torch.randn(3, 2, 37, generator=g)
     sums = [[torch.ones(2, 37) for _ in range(3)] for _ in range(2)]
     with torch.no_grad():
-        y, stats = mlp_mixed.act_ln(z, bias, gamma, beta, relu_units)
-        dz = mlp_mixed.act_ln_backward(dy, z, stats, bias, gamma, relu_units, sums[0])
+        y, stats = mlp_bfloat16.act_ln(z, bias, gamma, beta, relu_units)
+        dz = mlp_bfloat16.act_ln_backward(dy, z, stats, bias, gamma, relu_units, sums[0])
     # with a graph to record, the plain version runs
-    y_plain, stats_plain = mlp_mixed.act_ln(z, bias, gamma, beta, relu_units)
-    dz_plain = mlp_mixed.act_ln_backward(dy, z, stats, bias, gamma, relu_units, sums[1])
+    y_plain, stats_plain = mlp_bfloat16.act_ln(z, bias, gamma, beta, relu_units)
+    dz_plain = mlp_bfloat16.act_ln_backward(dy, z, stats, bias, gamma, relu_units, sums[1])
     assert torch.allclose(stats, stats_plain, rtol=1e-5, atol=1e-6)
     assert _close(y, y_plain, 1e-3)
     assert _close(dz, dz_plain, 1e-3)
@@ -76,7 +78,7 @@ def test_narrow_networks_and_float64_keep_their_precision() -> None:
         wide = initial_parameters(WIDE, 1, generator).double()
         _, tape = mlp.forward(WIDE, WIDE.layout.views(wide), x.double())
     assert torch.equal(y, wanted)
-    assert not isinstance(tape, mlp_mixed.MixedTape)
+    assert not isinstance(tape, mlp_bfloat16.MixedTape)
 
 
 def test_precision_decides_and_only_the_outer_half_changes() -> None:

@@ -2,7 +2,7 @@
 
 import torch
 from metagenrl.learner.hyperparams import AgentConfig
-from metagenrl.learner.networks import (
+from metagenrl.learner.networks.agent_networks import (
     AgentNetworks,
     apply_critic,
     apply_policy,

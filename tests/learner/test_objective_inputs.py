@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from metagenrl.learner.hyperparams import ObjectiveConfig
-from metagenrl.learner.objective_inputs import (
+from metagenrl.learner.objective.inputs import (
     feature_count,
     normalize_difference,
     normalize_rewards,

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 from metagenrl.learner.hyperparams import ObjectiveConfig
-from metagenrl.learner.objective_inputs import ObjectiveInputs
-from metagenrl.learner.objective_net import ObjectiveNet, apply, initial_alpha
+from metagenrl.learner.objective.inputs import ObjectiveInputs
+from metagenrl.learner.objective.net import ObjectiveNet, apply, initial_alpha
 from torch.nn import functional
 
 VARIANTS = [

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from metagenrl.learner.networks import apply_critic, apply_policy
-from metagenrl.learner.objective_inputs import objective_inputs
-from metagenrl.learner.objective_net import apply as apply_objective
-from metagenrl.learner.objectives import (
+from metagenrl.learner.networks.agent_networks import apply_critic, apply_policy
+from metagenrl.learner.objective.inputs import objective_inputs
+from metagenrl.learner.objective.net import apply as apply_objective
+from metagenrl.learner.policy_update import (
     CriticObjective,
     Reinforce,
     anneal,

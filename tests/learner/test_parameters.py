@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from metagenrl.learner.parameters import Layout
+from metagenrl.learner.networks.parameters import Layout
 
 LAYOUT = Layout((("w", (2, 3)), ("b", (3,)), ("one", (1,))))
 

@@ -4,16 +4,16 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from metagenrl.learner import kernels
+from metagenrl.learner.native import library
 from metagenrl.learner.adam import Adam, clip_by_norm, scale_to_norm
-from metagenrl.learner.critic_loss import td_gradient, td_target
-from metagenrl.learner.evaluation import PolicyEvaluation
+from metagenrl.learner.critic import td_gradient, td_target
+from metagenrl.learner.policy_value import PolicyEvaluation
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig
 from metagenrl.learner.meta_gradient import meta_gradient
-from metagenrl.learner.networks import AgentNetworks
-from metagenrl.learner.objectives import Learned, anneal
+from metagenrl.learner.networks.agent_networks import AgentNetworks
+from metagenrl.learner.policy_update import Learned, anneal
 from metagenrl.learner.stacked_agents import StackedAgents
-from metagenrl.learner.stacked_objective import StackedObjective
+from metagenrl.learner.objective.stacked_objective import StackedObjective
 from metagenrl.learner.types import Batch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -209,7 +209,7 @@ def test_critic_updates(make_twins, action_size, twin):
 @torch.no_grad()
 def test_mixed_precision_is_the_same_half_as_alone(make_twins, monkeypatch):
     """bfloat16 in the outer half only, as it is off the CPU: apart from float32 by its rounding."""
-    monkeypatch.setattr(kernels, "_LIBRARY", None)
+    monkeypatch.setattr(library, "_LIBRARY", None)
     values, policies = {}, {}
     for precision in ("fp32", "mixed"):
         twins = make_twins(2, AgentConfig(precision=precision), dtype=torch.float32)
@@ -293,7 +293,7 @@ class NoWaiting(TorchDispatchMode):
 )  # fmt: skip
 @torch.no_grad()
 def test_nothing_waits_for_a_device_or_is_made_beside_it(make_twins, monkeypatch, variant):
-    monkeypatch.setattr(kernels, "_LIBRARY", None)
+    monkeypatch.setattr(library, "_LIBRARY", None)
     meta = MetaConfig(inner_reduction="mean")
     twins = make_twins(2, AgentConfig(action_penalty=0.1), meta, **variant)
     inner, held_out = (_stack([b[i] for b in twins.batches]) for i in range(2))

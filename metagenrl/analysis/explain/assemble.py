@@ -19,8 +19,8 @@ from metagenrl.runs.config.presets import PRESETS
 from metagenrl.cluster.training import first_alpha
 from metagenrl.commands.refusals import CONFIG_FILE
 from metagenrl.learner.hyperparams import ObjectiveConfig
-from metagenrl.learner.objective_net import ObjectiveNet
-from metagenrl.learner.objectives import Learned
+from metagenrl.learner.objective.net import ObjectiveNet
+from metagenrl.learner.policy_update import Learned
 from metagenrl.base.files.atomic import write_atomic
 from metagenrl.objective_server.snapshots.find import find_snapshot, snapshot_path, snapshot_versions
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot

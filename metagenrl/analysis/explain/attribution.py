@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from metagenrl.learner.evaluation import PolicyEvaluation
-from metagenrl.learner.objective_inputs import ObjectiveInputs
-from metagenrl.learner.objectives import ObjectiveValue
+from metagenrl.learner.policy_value import PolicyEvaluation
+from metagenrl.learner.objective.inputs import ObjectiveInputs
+from metagenrl.learner.policy_update import ObjectiveValue
 from metagenrl.learner.returns import generalized_advantage
 from torch import Tensor
 

@@ -25,8 +25,8 @@ from metagenrl.analysis.explain.responses import (
     feature_response,
 )
 from metagenrl.analysis.explain.trajectories import AgentSamples
-from metagenrl.learner.objective_net import ObjectiveNet
-from metagenrl.learner.objectives import Learned
+from metagenrl.learner.objective.net import ObjectiveNet
+from metagenrl.learner.policy_update import Learned
 from torch import Tensor
 
 REWARDS = {

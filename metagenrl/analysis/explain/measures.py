@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from metagenrl.analysis.explain.trajectories import AgentSamples
-from metagenrl.learner import objective_net
+from metagenrl.learner.objective import net
 from metagenrl.analysis.explain.attribution import (
     advantage_direction,
     cosine,
@@ -19,11 +19,11 @@ from metagenrl.analysis.explain.attribution import (
     objective_direction,
     reach,
 )
-from metagenrl.learner.evaluation import PolicyEvaluation
+from metagenrl.learner.policy_value import PolicyEvaluation
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
-from metagenrl.learner.learned_objective import LearnedObjective
-from metagenrl.learner.objective_inputs import ObjectiveInputs, objective_inputs
-from metagenrl.learner.objectives import Objective
+from metagenrl.learner.objective.derivatives import LearnedObjective
+from metagenrl.learner.objective.inputs import ObjectiveInputs, objective_inputs
+from metagenrl.learner.policy_update import Objective
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -109,7 +109,7 @@ class Explained:
         return found
 
     def _loss(self, pi: Tensor, inputs: ObjectiveInputs) -> Tensor:
-        return objective_net.apply(self.learned.net, self.learned.alpha, pi, inputs)
+        return net.apply(self.learned.net, self.learned.alpha, pi, inputs)
 
 
 @torch.no_grad()

@@ -14,9 +14,9 @@ import torch
 from metagenrl.analysis.explain.measures import Array, inputs_of
 from metagenrl.analysis.explain.trajectories import AgentSamples
 from metagenrl.analysis.explain.attribution import pull, with_action, with_feature
-from metagenrl.learner.evaluation import PolicyEvaluation
-from metagenrl.learner.learned_objective import LearnedObjective
-from metagenrl.learner.objective_inputs import ObjectiveInputs
+from metagenrl.learner.policy_value import PolicyEvaluation
+from metagenrl.learner.objective.derivatives import LearnedObjective
+from metagenrl.learner.objective.inputs import ObjectiveInputs
 from torch import Tensor
 
 DEVIATIONS = np.linspace(-2.5, 2.5, 21)

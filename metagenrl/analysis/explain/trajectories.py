@@ -15,9 +15,9 @@ from metagenrl.agents.experience.replay import ReplayBuffer
 from metagenrl.agents.trainee import Trainee, TraineeConfig
 from metagenrl.runs.config.train import TrainConfig, UsageError
 from metagenrl.runs.folder import CHECKPOINTS, agent_part
-from metagenrl.learner.evaluation import PolicyEvaluation
+from metagenrl.learner.policy_value import PolicyEvaluation
 from metagenrl.learner.hyperparams import AgentConfig
-from metagenrl.learner.objectives import Objective
+from metagenrl.learner.policy_update import Objective
 from metagenrl.objective_server.snapshots.errors import CorruptFile, FutureFormat
 from metagenrl.base.files.checkpoint_folder import newest_complete, read_folder
 

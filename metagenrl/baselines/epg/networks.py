@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from metagenrl.learner.mlp_spec import Views
-from metagenrl.learner.parameters import Layout
+from metagenrl.learner.networks.spec import Views
+from metagenrl.learner.networks.parameters import Layout
 from torch import Tensor
 from torch.nn import functional
 

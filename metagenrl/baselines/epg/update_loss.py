@@ -9,7 +9,7 @@ from metagenrl.baselines.epg.experience import Experience, Window
 from metagenrl.runs.config.epg_config import EpgConfig
 from metagenrl.baselines.epg.loss_net import LossNet
 from metagenrl.baselines.epg.networks import EpgNetworks, Gaussian
-from metagenrl.learner.mlp_spec import Views
+from metagenrl.learner.networks.spec import Views
 from metagenrl.baselines.epg.ppo_loss import advantages, ppo_loss, standardized
 from torch import Tensor
 from torch.nn import functional

@@ -25,9 +25,9 @@ from metagenrl.analysis.explain.trajectories import AgentSamples, new_samples, s
 from metagenrl.commands.main import main
 from metagenrl.cluster.training import first_alpha
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
-from metagenrl.learner.learned_objective import LearnedObjective
-from metagenrl.learner.objective_net import ObjectiveNet
-from metagenrl.learner.objectives import CriticObjective, Reinforce
+from metagenrl.learner.objective.derivatives import LearnedObjective
+from metagenrl.learner.objective.net import ObjectiveNet
+from metagenrl.learner.policy_update import CriticObjective, Reinforce
 from metagenrl.objective_server.snapshots.find import snapshot_path, snapshot_versions
 
 AGENT = AgentConfig(

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from metagenrl.agents.member import Member, MemberConfig
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
-from metagenrl.learner.objective_net import ObjectiveNet
+from metagenrl.learner.objective.net import ObjectiveNet
 from metagenrl.objective_server.config import ServerConfig
 from metagenrl.objective_server.snapshots.errors import CorruptFile, FutureFormat
 from metagenrl.objective_server.store.in_folder import FileStore

@@ -2,7 +2,7 @@
  * computed in float. Included by kernels_body.h for float only.
  *
  * z is the product without its bias, y what the next product reads; statistics and the gradients
- * of the parameters stay in float. learner/mlp_mixed.py holds the same in plain torch.
+ * of the parameters stay in float. learner/networks/mlp_bfloat16.py holds the same in plain torch.
  */
 
 typedef unsigned short NAME(bf16);

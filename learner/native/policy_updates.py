@@ -1,6 +1,6 @@
 """Policy update and meta-gradient of several agents in one C call: `kernels_update.h`.
 
-Takes what `agent_fused.py` and `objective_fused.py` take, for one inner step and a policy that is
+Takes what `updates.py` and `objective_fused.py` take, for one inner step and a policy that is
 trained by the objective alone. The same in plain steps is `Member._update`.
 """
 
@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from metagenrl.learner import agent_fused, kernels, objective_fused
+from metagenrl.learner.native import updates
+from metagenrl.learner.native import library
+from metagenrl.learner.native import objective as objective_fused
 from metagenrl.learner.adam import Adam
-from metagenrl.learner.evaluation import ATANH_BOUND, FREE_RANGE
+from metagenrl.learner.policy_value import ATANH_BOUND, FREE_RANGE
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig
-from metagenrl.learner.mlp import Views
-from metagenrl.learner.networks import AgentNetworks
-from metagenrl.learner.objective_inputs import feature_sizes, reflections
-from metagenrl.learner.objective_net import ObjectiveNet
+from metagenrl.learner.networks.mlp import Views
+from metagenrl.learner.networks.agent_networks import AgentNetworks
+from metagenrl.learner.objective.inputs import feature_sizes, reflections
+from metagenrl.learner.objective.net import ObjectiveNet
 from metagenrl.learner.types import Batch
 from torch import Tensor
 
@@ -71,7 +73,7 @@ class PolicyStep(NamedTuple):
 
 def takes(nets: AgentNetworks, net: ObjectiveNet, phi: Views, alpha: Tensor) -> bool:
     """Whether there is such a call for these networks and this objective."""
-    return agent_fused.takes(nets, phi) and objective_fused.takes(net, alpha)
+    return updates.takes(nets, phi) and objective_fused.takes(net, alpha)
 
 
 def _method(agent: AgentConfig, meta: MetaConfig | None) -> Method:
@@ -98,7 +100,7 @@ def update_policies(
     tau_1. Where the policy's gradient is not finite, policy and targets stay as they are.
     """
     dtype, shape = alpha.dtype, batches[0][0].actions.shape
-    sizes = agent_fused.sizes_of(nets, *shape[:2])
+    sizes = updates.sizes_of(nets, *shape[:2])
     objective = objective_fused.sizes_of(net, *shape)
     learners = [
         _learner(dtype, state, given[0], given[-1])
@@ -107,16 +109,16 @@ def update_policies(
     found = alpha.new_empty(len(states), len(alpha) if meta else 0)
     seen = alpha.new_empty(len(states), 4)
     sign = reflections(batches[0][0].mask) if net.config.reflect_actions else None
-    kernels.call(
+    library.call(
         "update_policies", dtype, sizes, objective, feature_sizes(net.config, *shape[:2]),
         _method(agent, meta), len(states), (Learner * len(states))(*learners), alpha, sign,
-        found if meta else None, seen, kernels.scratch(alpha, "update_room", sizes, objective)[0],
+        found if meta else None, seen, library.scratch(alpha, "update_room", sizes, objective)[0],
     )  # fmt: skip
     return [PolicyStep(g, *row) for g, row in zip(found, seen.tolist(), strict=True)]
 
 
 def _learner(dtype: torch.dtype, state: PolicyState, own: Batch, other: Batch) -> Learner:
-    places = kernels.addresses(
+    places = library.addresses(
         "update_policies", dtype, state.adam.parameters, state.gradient, state.adam.m,
         state.adam.v, state.phi_target, state.theta_target, state.theta, own.observations,
         own.actions, own.rewards, own.terminated, own.mask, other.observations, other.mask,

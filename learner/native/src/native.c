@@ -1,6 +1,6 @@
 /* Fused layers and the LSTM with its derivatives, for float and double and, on x86-64 with GCC,
  * for three instruction sets chosen when the library is loaded. Called through ctypes by
- * learner/kernels.py; learner/kernels_torch.py is the same in plain torch. */
+ * learner/native/library.py; learner/networks/layers.py is the same in plain torch. */
 #include <math.h>
 #include <stddef.h>
 #include <string.h>

@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Literal
 
 import torch
-from metagenrl.learner import mlp
+from metagenrl.learner.networks.agent_networks import mlp
 from metagenrl.learner.hyperparams import AgentConfig
-from metagenrl.learner.mlp import MLP, Views
+from metagenrl.learner.networks.mlp import MLP, Views
 from torch import Tensor
 
 

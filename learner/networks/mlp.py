@@ -7,21 +7,26 @@ leading dimension (one policy, two critics): `x [E, N, inputs] -> [E, N, outputs
 
 `apply` is the definition, differentiable by torch. `forward`, `backward`, `parameter_tangent`,
 `input_tangent` and `dual_backward` are the same function and its hand-written derivatives; they
-need `torch.no_grad()`. Small networks run as one C call each (`mlp_fused.py`), where Python and
+need `torch.no_grad()`. Small networks run as one C call each (`mlp_small.py`), where Python and
 memory traffic would cost more than the arithmetic; wide ones do so where the processor has a
-matrix unit (`mlp_amx.py`), and elsewhere run layer by layer on the BLAS (`mlp_layers.py`), where
-`bf16` allows it in bfloat16 (`mlp_mixed.py`).
+matrix unit (`mlp_amx.py`), and elsewhere run layer by layer on the BLAS (`mlp_reference.py`), where
+`bf16` allows it in bfloat16 (`mlp_bfloat16.py`).
 """
 
 from __future__ import annotations
 
 import torch
-from metagenrl.learner import kernels, kernels_torch, mlp_amx, mlp_fused, mlp_layers, mlp_mixed
-from metagenrl.learner.mlp_amx import AmxTape
-from metagenrl.learner.mlp_fused import FusedTangentTape, FusedTape
-from metagenrl.learner.mlp_layers import LayerTangentTape, LayerTape
-from metagenrl.learner.mlp_mixed import MixedTape
-from metagenrl.learner.mlp_spec import MLP, Views
+from metagenrl.learner.native import library
+from metagenrl.learner.networks.agent_networks import layers
+from metagenrl.learner.native import mlp_amx
+from metagenrl.learner.native import mlp_small
+from metagenrl.learner.networks.agent_networks import mlp_reference
+from metagenrl.learner.networks.agent_networks import mlp_bfloat16
+from metagenrl.learner.native.mlp_amx import AmxTape
+from metagenrl.learner.native.mlp_small import FusedTangentTape, FusedTape
+from metagenrl.learner.networks.mlp_reference import LayerTangentTape, LayerTape
+from metagenrl.learner.networks.mlp_bfloat16 import MixedTape
+from metagenrl.learner.networks.spec import MLP, Views
 from torch import Tensor
 
 __all__ = ["MLP", "TangentTape", "Tape", "Views", "apply", "backward", "dual_backward", "forward"]
@@ -37,24 +42,24 @@ def apply(net: MLP, p: Views, x: Tensor) -> Tensor:
     """The network in plain torch: `x [E, N, inputs] -> [E, N, outputs]`."""
     for i in range(net.hidden_layers):
         z = x @ p[f"w{i}"]
-        _, x, _ = kernels_torch.act_ln(z, p[f"b{i}"], p[f"gamma{i}"], p[f"beta{i}"], net.relu_units)
+        _, x, _ = layers.act_ln(z, p[f"b{i}"], p[f"gamma{i}"], p[f"beta{i}"], net.relu_units)
     return x @ p["w_out"] + p["b_out"].unsqueeze(-2) if net.outputs else x
 
 
 def fused(net: MLP, p: Views) -> bool:
-    """Whether the network runs as one C call (`mlp_fused.py`)."""
-    return net.hidden_layers > 0 and net.hidden_units <= FUSED_UNITS and kernels.usable(p["w0"])
+    """Whether the network runs as one C call (`mlp_small.py`)."""
+    return net.hidden_layers > 0 and net.hidden_units <= FUSED_UNITS and library.usable(p["w0"])
 
 
 def forward(net: MLP, p: Views, x: Tensor) -> tuple[Tensor, Tape]:
     """`apply` by hand, and its tape. `x [1 or E, N, inputs]`: one input for all, or one each."""
     if fused(net, p):
-        return mlp_fused.forward(net, p, x)
+        return mlp_small.forward(net, p, x)
     if mlp_amx.takes(net, x):
         return mlp_amx.forward(net, p, x)
     if net.bf16 and x.dtype == torch.float32:
-        return mlp_mixed.forward(net, p, x)
-    return mlp_layers.forward(net, p, x)
+        return mlp_bfloat16.forward(net, p, x)
+    return mlp_reference.forward(net, p, x)
 
 
 def evaluate(net: MLP, p: Views, x: Tensor) -> Tensor:
@@ -77,10 +82,10 @@ def backward(
     if isinstance(tape, AmxTape):
         return mlp_amx.backward(net, p, tape, dy, grads, want_input)
     if isinstance(tape, FusedTape):
-        return mlp_fused.backward(net, p, tape, dy, grads, want_input)
+        return mlp_small.backward(net, p, tape, dy, grads, want_input)
     if isinstance(tape, MixedTape):
-        return mlp_mixed.backward(net, p, tape, dy, grads, want_input)
-    return mlp_layers.backward(net, p, tape, dy, grads, want_input)
+        return mlp_bfloat16.backward(net, p, tape, dy, grads, want_input)
+    return mlp_reference.backward(net, p, tape, dy, grads, want_input)
 
 
 def parameter_tangent(net: MLP, p: Views, v: Views, tape: Tape) -> Tensor:
@@ -88,17 +93,17 @@ def parameter_tangent(net: MLP, p: Views, v: Views, tape: Tape) -> Tensor:
     if isinstance(tape, AmxTape):
         return mlp_amx.parameter_tangent(net, p, v, tape)
     if isinstance(tape, FusedTape):
-        return mlp_fused.parameter_tangent(net, p, v, tape)
+        return mlp_small.parameter_tangent(net, p, v, tape)
     assert isinstance(tape, LayerTape)
-    return mlp_layers.parameter_tangent(net, p, v, tape)
+    return mlp_reference.parameter_tangent(net, p, v, tape)
 
 
 def input_tangent(net: MLP, p: Views, tape: Tape, xd: Tensor) -> tuple[Tensor, TangentTape]:
     """Forward mode along the tangent `xd [E, N, inputs]` of the input."""
     if isinstance(tape, FusedTape):
-        return mlp_fused.input_tangent(net, p, tape, xd)
+        return mlp_small.input_tangent(net, p, tape, xd)
     assert isinstance(tape, LayerTape)
-    return mlp_layers.input_tangent(net, p, tape, xd)
+    return mlp_reference.input_tangent(net, p, tape, xd)
 
 
 def dual_backward(
@@ -118,7 +123,7 @@ def dual_backward(
     """
     if isinstance(tape, FusedTape):
         assert isinstance(tangents, FusedTangentTape)
-        return mlp_fused.dual_backward(net, p, tape, tangents, ay, ayd, grads, want_input)
+        return mlp_small.dual_backward(net, p, tape, tangents, ay, ayd, grads, want_input)
     assert isinstance(tape, LayerTape)
     assert isinstance(tangents, LayerTangentTape)
-    return mlp_layers.dual_backward(net, p, tape, tangents, ay, ayd, grads, want_input)
+    return mlp_reference.dual_backward(net, p, tape, tangents, ay, ayd, grads, want_input)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from metagenrl.learner.parameters import Layout
+from metagenrl.learner.networks.parameters import Layout
 from torch import Tensor
 
 Views = dict[str, Tensor]

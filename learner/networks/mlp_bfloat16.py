@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from metagenrl.learner import kernels, kernels_torch
-from metagenrl.learner.mlp_spec import MLP, Views
+from metagenrl.learner.native import library
+from metagenrl.learner.networks.agent_networks import layers
+from metagenrl.learner.networks.spec import MLP, Views
 from torch import Tensor
 
 
@@ -66,15 +67,15 @@ def backward(
 def act_ln(
     z: Tensor, bias: Tensor, gamma: Tensor, beta: Tensor, relu_units: int
 ) -> tuple[Tensor, Tensor]:
-    """`kernels_torch.act_ln` for bfloat16 `z`: y in bfloat16 and its statistics."""
-    if not kernels.usable(z):
-        _, y, stats = kernels_torch.act_ln(z.float(), bias, gamma, beta, relu_units)
+    """`layers.act_ln` for bfloat16 `z`: y in bfloat16 and its statistics."""
+    if not library.usable(z):
+        _, y, stats = layers.act_ln(z.float(), bias, gamma, beta, relu_units)
         return y.bfloat16(), stats
     (e, n, h), y = z.shape, torch.empty_like(z)
     stats = bias.new_empty(e, n, 2)
     p = (bias.contiguous(), gamma.contiguous(), beta.contiguous())
     tensors = (z, *p, y, stats, bias.new_empty(2 * h))
-    kernels.call("bf16_act_ln", torch.float32, e, n, h, relu_units, *tensors)
+    library.call("bf16_act_ln", torch.float32, e, n, h, relu_units, *tensors)
     return y, stats
 
 
@@ -87,16 +88,16 @@ def act_ln_backward(
     relu_units: int,
     grads: list[Tensor] | None,
 ) -> Tensor:
-    """`kernels_torch.act_ln_backward` for bfloat16 `dy` and `z` (without its bias)."""
-    if not kernels.usable(z):
+    """`layers.act_ln_backward` for bfloat16 `dy` and `z` (without its bias)."""
+    if not library.usable(z):
         pre = z.float() + bias.unsqueeze(-2)
-        wide = kernels_torch.act_ln_backward(dy.float(), pre, stats, gamma, relu_units, grads)
+        wide = layers.act_ln_backward(dy.float(), pre, stats, gamma, relu_units, grads)
         return wide.bfloat16()
     (e, n, h), dz = z.shape, torch.empty_like(z)
     sums = None if grads is None else [torch.zeros(e, h) for _ in grads]
     dbias, dgamma, dbeta = sums or (None, None, None)
     tensors = (dy, z, stats, bias.contiguous(), gamma.contiguous(), dz, dgamma, dbeta, dbias)
-    kernels.call(
+    library.call(
         "bf16_act_ln_backward", torch.float32, e, n, h, relu_units, *tensors, bias.new_empty(4 * h)
     )
     for total, part in zip(grads or [], sums or [], strict=True):

@@ -6,8 +6,8 @@ import ctypes
 from dataclasses import dataclass
 
 import torch
-from metagenrl.learner import kernels
-from metagenrl.learner.mlp_spec import MLP, Views
+from metagenrl.learner.native import library
+from metagenrl.learner.networks.spec import MLP, Views
 from torch import Tensor
 
 _ROWS = 32  # MLP_ROWS of kernels_mlp.h
@@ -58,7 +58,7 @@ def forward(net: MLP, p: Views, x: Tensor) -> tuple[Tensor, FusedTape]:
     z = x.new_empty(net.hidden_layers, shape.E, shape.N, net.hidden_units)
     stats = x.new_empty(net.hidden_layers, shape.E, shape.N, 2)
     y = x.new_empty(shape.E, shape.N, net.outputs or net.hidden_units)
-    kernels.call("mlp_forward", x.dtype, shape, x, first, z, stats, y, _work(net, x, 2))
+    library.call("mlp_forward", x.dtype, shape, x, first, z, stats, y, _work(net, x, 2))
     return y, FusedTape(x, z, stats, shape)
 
 
@@ -86,7 +86,7 @@ def backward(
     target, stride = (None, 0) if grads is None else flat(net, grads)
     shape = tape.shape
     dx = dy.new_empty(shape.E, shape.N, net.inputs) if want_input else None
-    kernels.call(
+    library.call(
         "mlp_backward", dy.dtype, shape, tape.x, first, tape.z, tape.stats,
         dy.contiguous(), target, stride, dx, _work(net, dy, 3),
     )  # fmt: skip
@@ -98,7 +98,7 @@ def parameter_tangent(net: MLP, p: Views, v: Views, tape: FusedTape) -> Tensor:
     (first, _), (direction, stride) = flat(net, p), flat(net, v)
     yd = tape.x.new_empty(tape.shape.E, tape.shape.N, net.outputs)
     work = _work(net, yd, 3)
-    kernels.call(
+    library.call(
         "mlp_parameter_tangent", yd.dtype, tape.shape, tape.x, first, direction, stride, tape.z,
         tape.stats, yd, work,
     )  # fmt: skip
@@ -114,7 +114,7 @@ def input_tangent(
     zd = torch.empty_like(tape.z)
     yd = xd.new_empty(tape.shape.E, tape.shape.N, net.outputs or net.hidden_units)
     work = _work(net, xd, 2)
-    kernels.call(
+    library.call(
         "mlp_input_tangent", xd.dtype, tape.shape, xd, first, tape.z, tape.stats, zd, yd, work
     )
     return yd, FusedTangentTape(xd, zd)
@@ -133,7 +133,7 @@ def dual_backward(
     """See `mlp.dual_backward`."""
     (first, _), (target, stride) = flat(net, p), flat(net, grads)
     pair = ayd.new_empty(2, tape.shape.E, tape.shape.N, net.inputs) if want_input else None
-    kernels.call(
+    library.call(
         "mlp_dual_backward", ayd.dtype, tape.shape, tape.x, tangents.xd, first, tape.z,
         tape.stats, tangents.zd, None if ay is None else ay.contiguous(),
         ayd.contiguous(), target, stride, None if pair is None else pair[0],

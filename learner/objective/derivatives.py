@@ -10,12 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
-from metagenrl.learner import feature_net, kernels, mlp, objective_fused
-from metagenrl.learner.kernels_torch import previous
-from metagenrl.learner.mlp import Tape, Views
-from metagenrl.learner.objective_fused import FusedObjectiveTape
-from metagenrl.learner.objective_inputs import ObjectiveInputs
-from metagenrl.learner.objective_net import ObjectiveNet
+from metagenrl.learner.objective import feature_net
+from metagenrl.learner.native import library
+from metagenrl.learner.networks.agent_networks import mlp
+from metagenrl.learner.native import objective
+from metagenrl.learner.networks.layers import previous
+from metagenrl.learner.networks.mlp import Tape, Views
+from metagenrl.learner.native.objective import FusedObjectiveTape
+from metagenrl.learner.objective.inputs import ObjectiveInputs
+from metagenrl.learner.objective.net import ObjectiveNet
 from torch import Tensor
 
 
@@ -66,7 +69,7 @@ ObjectiveTape = FusedObjectiveTape | PartsTape
 class LearnedObjective:
     """L_alpha for one alpha; parameters are read through views, so in-place updates show.
 
-    One C call for each function where there is one (`objective_fused.py`), else part by part.
+    One C call for each function where there is one (`objective.py`), else part by part.
     """
 
     def __init__(self, net: ObjectiveNet, alpha: Tensor) -> None:
@@ -78,8 +81,8 @@ class LearnedObjective:
 
     def forward(self, pi: Tensor, inputs: ObjectiveInputs) -> ObjectiveTape:
         """Evaluate l_t for `pi [B, T, A]`; same values as `objective_net.apply`."""
-        if objective_fused.takes(self.net, self.alpha):
-            return objective_fused.forward(self.net, self.alpha, pi, inputs)
+        if objective.takes(self.net, self.alpha):
+            return objective.forward(self.net, self.alpha, pi, inputs)
         return self._forward(pi, inputs)
 
     def _forward(self, pi: Tensor, inputs: ObjectiveInputs) -> PartsTape:
@@ -94,7 +97,7 @@ class LearnedObjective:
         for reverse, p in parts.lstms:
             x = torch.addmm(p["b"], constant.view(b * t, -1), p["w_constant"])
             x.addmm_(embedded.view(b * t, -1), p["w_action"])
-            states.append(kernels.lstm(x.view(b, t, -1), p["w_recurrent"], inputs.mask, reverse))
+            states.append(library.lstm(x.view(b, t, -1), p["w_recurrent"], inputs.mask, reverse))
         h = states[0][0] if len(states) == 1 else torch.cat([s[0] for s in states], -1)
         x, head_tape = mlp.forward(net.head, parts.head, h.view(1, b * t, -1))
         bounded = torch.tanh(x.view(b, t) / net.config.eta)
@@ -120,7 +123,7 @@ class LearnedObjective:
     def action_gradient(self, tape: ObjectiveTape) -> Tensor:
         """dL/d pi `[B, T, A]`, where L is the sum of l_t over valid steps."""
         if isinstance(tape, FusedObjectiveTape):
-            return objective_fused.action_gradient(self.alpha, tape)
+            return objective.action_gradient(self.alpha, tape)
         b, t, a = tape.inputs.actions.shape
         rows = tape.slope.view(1, b * t, 1)
         ah = mlp.backward(self.net.head, self.parts.head, tape.head_tape, rows, None, True)
@@ -130,7 +133,7 @@ class LearnedObjective:
         for (reverse, p), (_, c, gates), part in zip(
             self.parts.lstms, tape.states, pieces, strict=True
         ):
-            ax = kernels.lstm_backward(
+            ax = library.lstm_backward(
                 part.contiguous(), p["w_recurrent"], tape.inputs.mask, gates, c, reverse
             )
             embedded.addmm_(ax.view(b * t, -1), p["w_action"].mT)
@@ -150,7 +153,7 @@ class LearnedObjective:
     def alpha_gradient(self, tape: ObjectiveTape, u: Tensor) -> Tensor:
         """d/d alpha <dL/d pi, u> for a fixed `u [B, T, A]`: flat `[P]` (section 6)."""
         if isinstance(tape, FusedObjectiveTape):
-            return objective_fused.alpha_gradient(self.alpha, tape, u)
+            return objective.alpha_gradient(self.alpha, tape, u)
         net, parts, grads = self.net, self.parts, self._grads
         b, t, a = u.shape
         u = tape.inputs.reflect(u)
@@ -161,7 +164,7 @@ class LearnedObjective:
         for (reverse, p), (_, c, gates) in zip(parts.lstms, tape.states, strict=True):
             xd = torch.mm(embedded, p["w_action"]).view(b, t, -1)
             tangents.append(
-                kernels.lstm_tangent(xd, p["w_recurrent"], tape.inputs.mask, gates, c, reverse)
+                library.lstm_tangent(xd, p["w_recurrent"], tape.inputs.mask, gates, c, reverse)
             )
         hd = tangents[0][0] if len(tangents) == 1 else torch.cat([s[0] for s in tangents], -1)
         xd, head_tangent = mlp.input_tangent(
@@ -195,7 +198,7 @@ class LearnedObjective:
             (h, c, gates), (hd, cd, zd) = tape.states[i], tangents[i]
             ax, axd = (
                 x.view(n, -1)
-                for x in kernels.lstm_dual_backward(
+                for x in library.lstm_dual_backward(
                     ah[i].contiguous(), ahd[i].contiguous(), p["w_recurrent"],
                     tape.inputs.mask, gates, c, zd, cd, reverse,
                 )

@@ -2,7 +2,7 @@
  *
  * The including file defines REAL, VLEN (bytes of a vector) and NAME(x). Everything is row-major
  * and contiguous; `restrict` pointers never overlap unless a comment says so. Python's
- * learner/kernels_torch.py holds the same functions in plain torch: it is the reference.
+ * learner/networks/layers.py holds the same functions in plain torch: it is the reference.
  */
 
 typedef REAL NAME(vec) __attribute__((vector_size(VLEN), aligned(sizeof(REAL)), may_alias));

@@ -6,7 +6,7 @@ import ctypes
 from dataclasses import dataclass
 
 import torch
-from metagenrl.learner import kernels
+from metagenrl.learner.native import library
 from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.learner.types import Batch
 from torch import Tensor
@@ -159,7 +159,7 @@ def _fused_features(
     features = mask.new_empty(*mask.shape, feature_count(config))
     used = config.use_value
     values = (x.contiguous() if used and x is not None else None for x in (v, v_next))
-    kernels.call(
+    library.call(
         "objective_features", mask.dtype, how, batch.rewards.contiguous(), *values,
         batch.terminated.contiguous(), mask.contiguous(), features, torch.empty_like(mask),
     )  # fmt: skip
@@ -173,7 +173,7 @@ def objective_inputs(
     mask = batch.mask
     if config.use_value and (v is None or v_next is None):
         raise ValueError("values: got None, allowed: tensors [B, T] (the objective uses V)")
-    fused = kernels.usable(mask)
+    fused = library.usable(mask)
     features = (_fused_features if fused else input_features)(config, batch, v, v_next)
     observations = batch.observations[:, :-1] if config.use_observation else None
     sign = reflections(mask) if config.reflect_actions else None

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from metagenrl.learner.kernels_torch import activate, activation_slope
-from metagenrl.learner.mlp import Views
-from metagenrl.learner.parameters import Layout
+from metagenrl.learner.networks.layers import activate, activation_slope
+from metagenrl.learner.networks.mlp import Views
+from metagenrl.learner.networks.parameters import Layout
 from torch import Tensor
 
 

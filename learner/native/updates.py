@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from metagenrl.learner import kernels, mlp
+from metagenrl.learner.native import library
+from metagenrl.learner.networks.agent_networks import mlp
 from metagenrl.learner.adam import Adam
-from metagenrl.learner.mlp import Views
-from metagenrl.learner.mlp_fused import FusedTape, flat, shape_of
-from metagenrl.learner.networks import AgentNetworks
+from metagenrl.learner.networks.mlp import Views
+from metagenrl.learner.native.mlp_small import FusedTape, flat, shape_of
+from metagenrl.learner.networks.agent_networks import AgentNetworks
 from metagenrl.learner.types import Batch
 from torch import Tensor
 
@@ -50,7 +51,7 @@ def _sizes(nets: AgentNetworks, batch: Batch, theta: Views) -> tuple[Sizes, Tens
         *batch.rewards.shape, nets.policy.inputs, nets.policy.outputs, nets.policy.hidden_units,
         nets.policy.hidden_layers, first.shape[0], stride,
     )  # fmt: skip
-    return sizes, first, kernels.scratch(first, "agent_room", sizes)[0]
+    return sizes, first, library.scratch(first, "agent_room", sizes)[0]
 
 
 class Critics(ctypes.Structure):
@@ -91,7 +92,7 @@ def update_critics(
     sizes, dtype = sizes_of(nets, *batches[0].rewards.shape), noise.dtype
     critics = [
         Critics(
-            *kernels.addresses(
+            *library.addresses(
                 "update_critics", dtype, agent.phi_target, agent.theta_target,
                 agent.adam.parameters, agent.gradient, agent.adam.m, agent.adam.v,
                 batch.observations, batch.actions, batch.rewards, batch.terminated, batch.mask, own,
@@ -102,9 +103,9 @@ def update_critics(
         for agent, batch, own in zip(agents, batches, noise, strict=True)
     ]  # fmt: skip
     seen = noise.new_empty(len(agents), 2)
-    scratch = kernels.scratch(noise, "agent_room", sizes)[0]
+    scratch = library.scratch(noise, "agent_room", sizes)[0]
     table = (Critics * len(critics))(*critics)
-    kernels.call("update_critics", dtype, sizes, len(critics), table, seen, scratch)
+    library.call("update_critics", dtype, sizes, len(critics), table, seen, scratch)
     return seen
 
 
@@ -112,9 +113,9 @@ def act(nets: AgentNetworks, policies: Sequence[Tensor], observations: Tensor) -
     """pi_phi(s) of K policies `[1, P]` for an observation each, `[K, O]`: `[K, A]`."""
     sizes, dtype = sizes_of(nets, 1, 1), observations.dtype
     actions = observations.new_empty(len(policies), nets.policy.outputs)
-    addresses = (ctypes.c_void_p * len(policies))(*kernels.addresses("act", dtype, *policies))
-    scratch = kernels.scratch(observations, "agent_room", sizes)[0]
-    kernels.call("act", dtype, sizes, len(policies), addresses, observations, actions, scratch)
+    addresses = (ctypes.c_void_p * len(policies))(*library.addresses("act", dtype, *policies))
+    scratch = library.scratch(observations, "agent_room", sizes)[0]
+    library.call("act", dtype, sizes, len(policies), addresses, observations, actions, scratch)
     return actions
 
 
@@ -138,7 +139,7 @@ def evaluate(nets: AgentNetworks, phi: Views, theta1: Views, batch: Batch) -> Ev
     z = theta.new_empty(net.hidden_layers, 1, n, net.hidden_units)
     stats = theta.new_empty(net.hidden_layers, 1, n, 2)
     pi, values = torch.empty_like(batch.actions), batch.rewards.new_empty(2, *batch.rewards.shape)
-    kernels.call(
+    library.call(
         "evaluate", theta.dtype, sizes, first, theta, batch.observations, states, z, stats, pi,
         values[0], values[1], scratch,
     )  # fmt: skip
@@ -152,7 +153,7 @@ def value_gradient(
     """See `meta_gradient.value_gradient`; `theta1` is the first critic."""
     sizes, theta, scratch = _sizes(nets, own, theta1)
     value, gradient = phi.new_empty(1), torch.empty_like(phi)
-    kernels.call(
+    library.call(
         "value_gradient", phi.dtype, sizes, phi, theta, own.observations, own.mask,
         held_out.observations, held_out.mask, value, gradient, scratch,
     )  # fmt: skip
@@ -168,7 +169,7 @@ def through_tanh(
     for what it is.
     """
     dy, numbers = torch.empty_like(pi), (ctypes.c_double * 3)(penalty, free, bound)
-    kernels.call(
+    library.call(
         "through_tanh", pi.dtype, _rows(batch), action_gradient.contiguous(), pi,
         batch.mask.contiguous(), numbers, dy,
     )  # fmt: skip
@@ -178,4 +179,4 @@ def through_tanh(
 def tanh_tangent(pi: Tensor, batch: Batch, tangent: Tensor) -> None:
     """Turn the tangent of the policy's output into that of its action."""
     mask = batch.mask.contiguous()
-    kernels.call("tanh_tangent", pi.dtype, _rows(batch), pi, mask, tangent)
+    library.call("tanh_tangent", pi.dtype, _rows(batch), pi, mask, tangent)

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from metagenrl.learner import feature_net, kernels_torch, mlp
-from metagenrl.learner.feature_net import FeatureNet
+from metagenrl.learner.objective import feature_net
+from metagenrl.learner.networks.agent_networks import layers
+from metagenrl.learner.networks.agent_networks import mlp
+from metagenrl.learner.objective.feature_net import FeatureNet
 from metagenrl.learner.hyperparams import ObjectiveConfig
-from metagenrl.learner.mlp import MLP, Views
-from metagenrl.learner.objective_inputs import ObjectiveInputs, feature_count
-from metagenrl.learner.parameters import Layout
+from metagenrl.learner.networks.mlp import MLP, Views
+from metagenrl.learner.objective.inputs import ObjectiveInputs, feature_count
+from metagenrl.learner.networks.parameters import Layout
 from torch import Tensor
 
 
@@ -130,7 +132,7 @@ def apply(net: ObjectiveNet, alpha: Tensor, pi: Tensor, inputs: ObjectiveInputs)
     for name, reverse in net.lstm_names:
         p = net.part(views, name)
         x = embedded @ p["w_action"] + constant @ p["w_constant"] + p["b"]
-        states.append(kernels_torch.lstm(x, p["w_recurrent"], inputs.mask, reverse)[0])
+        states.append(layers.lstm(x, p["w_recurrent"], inputs.mask, reverse)[0])
     head = {k: v.unsqueeze(0) for k, v in net.part(views, "head").items()}
     x = mlp.apply(net.head, head, torch.cat(states, -1).view(1, b * t, -1)).view(b, t)
     eta = net.config.eta

@@ -9,9 +9,11 @@ from __future__ import annotations
 from functools import cached_property
 
 import torch
-from metagenrl.learner import agent_fused, kernels, mlp
-from metagenrl.learner.mlp import Tape, Views
-from metagenrl.learner.networks import AgentNetworks
+from metagenrl.learner.native import updates
+from metagenrl.learner.native import library
+from metagenrl.learner.networks.agent_networks import mlp
+from metagenrl.learner.networks.mlp import Tape, Views
+from metagenrl.learner.networks.agent_networks import AgentNetworks
 from metagenrl.learner.types import Batch
 from torch import Tensor
 
@@ -36,8 +38,8 @@ class PolicyEvaluation:
         self.theta1 = member(theta, 0)
         self._values: tuple[Tensor, Tensor] | None = None  # V_t, V_{t+1} where known already
         self.policy_tape: Tape
-        if agent_fused.takes(nets, phi):
-            known = agent_fused.evaluate(nets, phi, self.theta1, batch)
+        if updates.takes(nets, phi):
+            known = updates.evaluate(nets, phi, self.theta1, batch)
             self.pi, self._values = known.pi, (known.v, known.v_next)
             self.states, self.policy_tape = known.states, known.policy_tape
             return
@@ -90,8 +92,8 @@ class PolicyEvaluation:
         scale, since both Adam and the gradient's clip ignore it.
         """
         b, t, a = self.pi.shape
-        if kernels.usable(self.pi):
-            dy = agent_fused.through_tanh(
+        if library.usable(self.pi):
+            dy = updates.through_tanh(
                 action_gradient, self.pi, self.batch, penalty, FREE_RANGE, ATANH_BOUND
             )
         else:
@@ -114,7 +116,7 @@ class PolicyEvaluation:
         """(d pi / d phi) direction: `[B, T, A]`, 0 on padding (forward mode)."""
         tangent = mlp.parameter_tangent(self.nets.policy, self.phi, direction, self.policy_tape)
         tangent = tangent.view(self.pi.shape)
-        if kernels.usable(tangent):
-            agent_fused.tanh_tangent(self.pi, self.batch, tangent)
+        if library.usable(tangent):
+            updates.tanh_tangent(self.pi, self.batch, tangent)
             return tangent
         return tangent * (1 - self.pi.square()) * self.batch.mask.unsqueeze(-1)

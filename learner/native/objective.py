@@ -10,9 +10,9 @@ import ctypes
 from dataclasses import dataclass
 
 import torch
-from metagenrl.learner import kernels
-from metagenrl.learner.objective_inputs import ObjectiveInputs
-from metagenrl.learner.objective_net import ObjectiveNet
+from metagenrl.learner.native import library
+from metagenrl.learner.objective.inputs import ObjectiveInputs
+from metagenrl.learner.objective.net import ObjectiveNet
 from torch import Tensor
 
 
@@ -34,7 +34,7 @@ class FusedObjectiveTape:
 def takes(net: ObjectiveNet, alpha: Tensor) -> bool:
     """Whether the kernels have this variant."""
     config = net.config
-    return not (config.bidirectional or config.use_observation) and kernels.usable(alpha)
+    return not (config.bidirectional or config.use_observation) and library.usable(alpha)
 
 
 def sizes_of(net: ObjectiveNet, segments: int, steps: int, actions: int) -> Sizes:
@@ -51,9 +51,9 @@ def forward(
 ) -> FusedObjectiveTape:
     """See `LearnedObjective.forward`."""
     sizes = sizes_of(net, *pi.shape)
-    numbers, scratch = kernels.scratch(alpha, "objective_room", sizes, parts=2)
+    numbers, scratch = library.scratch(alpha, "objective_room", sizes, parts=2)
     tape = FusedObjectiveTape(torch.empty_like(inputs.mask), inputs, sizes, numbers, scratch)
-    kernels.call(
+    library.call(
         "objective_forward", alpha.dtype, sizes, alpha, inputs.actions.contiguous(),
         pi.contiguous(), inputs.sign, inputs.features, inputs.mask, tape.numbers, tape.loss,
         tape.scratch,
@@ -64,7 +64,7 @@ def forward(
 def action_gradient(alpha: Tensor, tape: FusedObjectiveTape) -> Tensor:
     """See `LearnedObjective.action_gradient`."""
     gradient, x = torch.empty_like(tape.inputs.actions), tape.inputs
-    kernels.call(
+    library.call(
         "objective_action_gradient", alpha.dtype, tape.sizes, alpha, x.sign, x.mask, tape.numbers,
         gradient, tape.scratch,
     )  # fmt: skip
@@ -74,7 +74,7 @@ def action_gradient(alpha: Tensor, tape: FusedObjectiveTape) -> Tensor:
 def alpha_gradient(alpha: Tensor, tape: FusedObjectiveTape, u: Tensor) -> Tensor:
     """See `LearnedObjective.alpha_gradient`."""
     gradient, x = torch.empty_like(alpha), tape.inputs
-    kernels.call(
+    library.call(
         "objective_alpha_gradient", alpha.dtype, tape.sizes, alpha, x.sign, x.features, x.mask,
         tape.numbers, u.contiguous(), gradient, tape.scratch,
     )  # fmt: skip

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from metagenrl.learner import kernels
-from metagenrl.learner.mlp_fused import Shape, flat, shape_of
-from metagenrl.learner.mlp_spec import MLP, Views
+from metagenrl.learner.native import library
+from metagenrl.learner.native.mlp_small import Shape, flat, shape_of
+from metagenrl.learner.networks.spec import MLP, Views
 from torch import Tensor
 
 _ROWS = 64  # fewer do not pay for packing the weights
@@ -33,8 +33,8 @@ class AmxTape:
 def takes(net: MLP, x: Tensor) -> bool:
     """Whether these rows of this network run on the matrix unit."""
     return (
-        kernels.matrix_unit()
-        and kernels.usable(x)
+        library.matrix_unit()
+        and library.usable(x)
         and x.dtype == torch.float32
         and x.shape[1] >= _ROWS
         and net.hidden_layers > 0
@@ -63,8 +63,8 @@ def _forward(
     net: MLP, p: Views, x: Tensor, shape: Shape, z: Tensor | None, stats: Tensor | None
 ) -> Tensor:
     y = x.new_empty(shape.E, shape.N, net.outputs)
-    scratch = kernels.matrix_unit_scratch(net.terms, shape)
-    kernels.call("amx_forward", x.dtype, net.terms, shape, x, p["w0"], z, stats, y, *scratch)
+    scratch = library.matrix_unit_scratch(net.terms, shape)
+    library.call("amx_forward", x.dtype, net.terms, shape, x, p["w0"], z, stats, y, *scratch)
     return y
 
 
@@ -74,10 +74,10 @@ def backward(
     """See `mlp.backward`."""
     target, stride = (None, 0) if grads is None else flat(net, grads)
     dx = dy.new_empty(tape.shape.E, tape.shape.N, net.inputs) if want_input else None
-    kernels.call(
+    library.call(
         "amx_backward", dy.dtype, net.terms, tape.shape, tape.x, flat(net, p)[0], tape.z,
         tape.stats, dy.contiguous(), target, stride, dx,
-        *kernels.matrix_unit_scratch(net.terms, tape.shape),
+        *library.matrix_unit_scratch(net.terms, tape.shape),
     )  # fmt: skip
     return dx
 
@@ -86,10 +86,10 @@ def parameter_tangent(net: MLP, p: Views, v: Views, tape: AmxTape) -> Tensor:
     """See `mlp.parameter_tangent`."""
     direction, stride = flat(net, v)
     yd = tape.x.new_empty(tape.shape.E, tape.shape.N, net.outputs)
-    kernels.call(
+    library.call(
         "amx_parameter_tangent", yd.dtype, net.terms, tape.shape, tape.x, flat(net, p)[0],
         direction, stride, tape.z, tape.stats, yd,
-        *kernels.matrix_unit_scratch(net.terms, tape.shape),
+        *library.matrix_unit_scratch(net.terms, tape.shape),
     )  # fmt: skip
     return yd
 

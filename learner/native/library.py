@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from metagenrl.learner import kernels_torch
+from metagenrl.learner.networks.agent_networks import layers
 from torch import Tensor
 
 _CHOICES = ("c", "blas", "torch")
@@ -151,9 +151,9 @@ def gather(ring: Ring, segments: int, length: int, *places: int) -> bool:
 def act_ln(
     z: Tensor, bias: Tensor, gamma: Tensor, beta: Tensor, relu_units: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """See `kernels_torch.act_ln`; overwrites `z`."""
+    """See `layers.act_ln`; overwrites `z`."""
     if not usable(z):
-        return kernels_torch.act_ln(z, bias, gamma, beta, relu_units)
+        return layers.act_ln(z, bias, gamma, beta, relu_units)
     (e, n, h), y = z.shape, torch.empty_like(z)
     stats = z.new_empty(e, n, 2)
     p = (bias.contiguous(), gamma.contiguous(), beta.contiguous())
@@ -164,9 +164,9 @@ def act_ln(
 def act_ln_backward(
     dy: Tensor, z: Tensor, stats: Tensor, gamma: Tensor, relu_units: int, grads: list[Tensor] | None
 ) -> Tensor:
-    """See `kernels_torch.act_ln_backward`."""
+    """See `layers.act_ln_backward`."""
     if not usable(z):
-        return kernels_torch.act_ln_backward(dy, z, stats, gamma, relu_units, grads)
+        return layers.act_ln_backward(dy, z, stats, gamma, relu_units, grads)
     (e, n, h), dz = z.shape, torch.empty_like(z)
     dbias, dgamma, dbeta = _accumulators(grads, z)
     work = z.new_empty(2 * h)
@@ -177,9 +177,9 @@ def act_ln_backward(
 
 
 def act_ln_tangent(zd: Tensor, z: Tensor, stats: Tensor, gamma: Tensor, relu_units: int) -> Tensor:
-    """See `kernels_torch.act_ln_tangent`."""
+    """See `layers.act_ln_tangent`."""
     if not usable(z):
-        return kernels_torch.act_ln_tangent(zd, z, stats, gamma, relu_units)
+        return layers.act_ln_tangent(zd, z, stats, gamma, relu_units)
     (e, n, h), yd = z.shape, torch.empty_like(z)
     work = z.new_empty(2 * h)
     call("act_ln_tangent", z.dtype, e, n, h, relu_units, zd, z, stats, gamma.contiguous(), yd, work)
@@ -196,9 +196,9 @@ def act_ln_dual_backward(
     relu_units: int,
     grads: list[Tensor],
 ) -> tuple[Tensor, Tensor]:
-    """See `kernels_torch.act_ln_dual_backward`."""
+    """See `layers.act_ln_dual_backward`."""
     if not usable(z):
-        return kernels_torch.act_ln_dual_backward(ay, ayd, z, zd, stats, gamma, relu_units, grads)
+        return layers.act_ln_dual_backward(ay, ayd, z, zd, stats, gamma, relu_units, grads)
     e, n, h = z.shape
     az, azd = torch.empty_like(z), torch.empty_like(z)
     dbias, dgamma, dbeta = _accumulators(grads, z)
@@ -226,9 +226,9 @@ def _accumulate(grads: list[Tensor] | None, parts: list[Tensor | None]) -> None:
 
 
 def lstm(x: Tensor, w: Tensor, mask: Tensor, reverse: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """See `kernels_torch.lstm`; overwrites `x`."""
+    """See `layers.lstm`; overwrites `x`."""
     if not usable(x):
-        return kernels_torch.lstm(x, w, mask, reverse)
+        return layers.lstm(x, w, mask, reverse)
     b, t, h = x.shape[0], x.shape[1], w.shape[0]
     out, c = x.new_empty(b, t, h), x.new_empty(b, t, h)
     call("lstm", x.dtype, b, t, h, int(reverse), w.contiguous(), mask, x, out, c)
@@ -238,9 +238,9 @@ def lstm(x: Tensor, w: Tensor, mask: Tensor, reverse: bool) -> tuple[Tensor, Ten
 def lstm_tangent(
     xd: Tensor, w: Tensor, mask: Tensor, gates: Tensor, c: Tensor, reverse: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """See `kernels_torch.lstm_tangent`; overwrites `xd`."""
+    """See `layers.lstm_tangent`; overwrites `xd`."""
     if not usable(xd):
-        return kernels_torch.lstm_tangent(xd, w, mask, gates, c, reverse)
+        return layers.lstm_tangent(xd, w, mask, gates, c, reverse)
     b, t, h = c.shape
     hd, cd = torch.empty_like(c), torch.empty_like(c)
     tensors = (w.contiguous(), mask, gates, c, xd, hd, cd)
@@ -251,9 +251,9 @@ def lstm_tangent(
 def lstm_backward(
     ah: Tensor, w: Tensor, mask: Tensor, gates: Tensor, c: Tensor, reverse: bool
 ) -> Tensor:
-    """See `kernels_torch.lstm_backward`."""
+    """See `layers.lstm_backward`."""
     if not usable(ah):
-        return kernels_torch.lstm_backward(ah, w, mask, gates, c, reverse)
+        return layers.lstm_backward(ah, w, mask, gates, c, reverse)
     b, t, h = c.shape
     ax, work = torch.empty_like(gates), ah.new_empty(2 * _ROWS * h)
     tensors = (w.mT.contiguous(), mask, gates, c, ah, ax, work)
@@ -272,9 +272,9 @@ def lstm_dual_backward(
     cd: Tensor,
     reverse: bool,
 ) -> tuple[Tensor, Tensor]:
-    """See `kernels_torch.lstm_dual_backward`."""
+    """See `layers.lstm_dual_backward`."""
     if not usable(ah):
-        return kernels_torch.lstm_dual_backward(ah, ahd, w, mask, gates, c, zd, cd, reverse)
+        return layers.lstm_dual_backward(ah, ahd, w, mask, gates, c, zd, cd, reverse)
     b, t, h = c.shape
     ax, axd = torch.empty_like(gates), torch.empty_like(gates)
     work = ah.new_empty(4 * _ROWS * h)
