@@ -6,11 +6,11 @@ from setuptools import Extension, find_packages, setup
 
 # These folders lie beside `metagenrl/` in the checkout and are installed inside of it.
 FOLDERS = ("agents", "cluster", "learner", "objective_server")
-SOURCES = Path("learner")
+SOURCES = Path("learner/native/src")
 
 KERNELS = Extension(
-    "metagenrl.learner._kernels",
-    sources=[str(SOURCES / "kernels.c")],
+    "metagenrl.learner.native._native",
+    sources=[str(SOURCES / "native.c")],
     depends=sorted(map(str, SOURCES.glob("*.h"))),
     extra_compile_args=[
         "-O3",

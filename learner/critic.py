@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from metagenrl.learner.networks.agent_networks import mlp
+from metagenrl.learner.networks import mlp
 from metagenrl.learner.networks.mlp import Views
 from metagenrl.learner.networks.agent_networks import AgentNetworks
 from metagenrl.learner.types import Batch

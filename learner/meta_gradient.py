@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import torch
 from metagenrl.learner.native import updates
-from metagenrl.learner.networks.agent_networks import mlp
+from metagenrl.learner.networks import mlp
 from metagenrl.learner.policy_value import PolicyEvaluation, member
 from metagenrl.learner.hyperparams import MetaConfig
 from metagenrl.learner.objective.derivatives import LearnedObjective, ObjectiveTape

@@ -11,7 +11,7 @@ from functools import cached_property
 import torch
 from metagenrl.learner.native import updates
 from metagenrl.learner.native import library
-from metagenrl.learner.networks.agent_networks import mlp
+from metagenrl.learner.networks import mlp
 from metagenrl.learner.networks.mlp import Tape, Views
 from metagenrl.learner.networks.agent_networks import AgentNetworks
 from metagenrl.learner.types import Batch

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from metagenrl.learner.networks.agent_networks import mlp
+from metagenrl.learner.networks import mlp
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, require_stackable
 from metagenrl.learner.networks.agent_networks import AgentNetworks
 from metagenrl.learner.stacked_adam import StackedAdam, clip_each, expand, keep, normalize_each

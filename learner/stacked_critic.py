@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metagenrl.learner.networks.agent_networks import mlp
+from metagenrl.learner.networks import mlp
 from metagenrl.learner.networks.mlp import Views
 from metagenrl.learner.networks.agent_networks import AgentNetworks
 from metagenrl.learner.stacked_evaluation import rows_of, valid_steps

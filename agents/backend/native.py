@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from metagenrl.learner.native import updates
-from metagenrl.learner.networks.agent_networks import mlp
+from metagenrl.learner.networks import mlp
 from metagenrl.learner.adam import Adam, clip_by_norm
 from metagenrl.learner.native.updates import CriticState
 from metagenrl.learner.critic import smoothing_noise, td_gradient, td_target

@@ -1,7 +1,7 @@
 """The fused kernels: C on the CPU where it was built, plain torch elsewhere.
 
 Same functions, arguments and results as `kernels_torch` (see there for shapes). The library is
-built at installation from `kernels.c`; `METAGENRL_KERNELS=torch` opts out, `blas` of those for a
+built at installation from `native.c`; `METAGENRL_KERNELS=torch` opts out, `blas` of those for a
 matrix unit only. C kernels overwrite the first argument where `kernels_torch` says "may be
 overwritten".
 """
@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from metagenrl.learner.networks.agent_networks import layers
+from metagenrl.learner.networks import layers
 from torch import Tensor
 
 _CHOICES = ("c", "blas", "torch")
 _LEVELS = ("base", "avx2", "avx512")
-_ROWS = 16  # ROWS of kernels_body.h
+_ROWS = 16  # ROWS of layers.h
 
 
 def _load() -> ctypes.CDLL | None:
@@ -32,7 +32,7 @@ def _load() -> ctypes.CDLL | None:
         return None
     folder = Path(__file__).parent
     for suffix in importlib.machinery.EXTENSION_SUFFIXES:
-        path = folder / f"_kernels{suffix}"
+        path = folder / f"_native{suffix}"
         if path.exists():
             return ctypes.CDLL(str(path))
     warnings.warn(
@@ -126,7 +126,7 @@ def addresses(name: str, dtype: torch.dtype, *tensors: Tensor) -> list[int]:
 
 
 class Ring(ctypes.Structure):
-    """`ring` of `kernels_replay.h`."""
+    """`ring` of `replay.h`."""
 
     _fields_ = [
         *((name, ctypes.c_long) for name in ("capacity", "size", "oldest", "O", "A")),

@@ -2,7 +2,7 @@
 
 Intel's AMX multiplies bfloat16 and sums in float32. With every float32 cut into three bfloat16
 terms, products are as exact as the BLAS's and almost twice as fast; with two (16 bits) three times
-(`kernels_amx.h`). Rows stay in the cache from a network's input to its output.
+(`amx.h`). Rows stay in the cache from a network's input to its output.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from metagenrl.learner.networks.spec import MLP, Views
 from torch import Tensor
 
 _ROWS = 64  # fewer do not pay for packing the weights
-_WIDEST = 384  # AMX_WIDEST of kernels_amx.h
+_WIDEST = 384  # AMX_WIDEST of amx.h
 _BLOCK = 32  # its BLOCK
 
 

@@ -1,4 +1,4 @@
-"""Small multi-layer perceptrons as one C call: `kernels_mlp.h` behind the functions of `mlp.py`."""
+"""Small multi-layer perceptrons as one C call: `mlp.h` behind the functions of `mlp.py`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from metagenrl.learner.native import library
 from metagenrl.learner.networks.spec import MLP, Views
 from torch import Tensor
 
-_ROWS = 32  # MLP_ROWS of kernels_mlp.h
+_ROWS = 32  # MLP_ROWS of mlp.h
 
 
 class Shape(ctypes.Structure):

@@ -1,4 +1,4 @@
-"""The learned objective in one C call for each derivative: `kernels_objective.h`.
+"""The learned objective in one C call for each derivative: `objective.h`.
 
 Same values as the parts put together in `learned_objective.py`, to rounding. Takes the paper's
 shape of L_alpha, one LSTM and no observation among the inputs; on a CPU with the C kernels.
@@ -27,7 +27,7 @@ class FusedObjectiveTape:
     loss: Tensor  # [B, T], l_t, 0 on padding
     inputs: ObjectiveInputs
     sizes: Sizes
-    numbers: Tensor  # laid out by kernels_objective.h
+    numbers: Tensor  # laid out by objective.h
     scratch: Tensor
 
 

@@ -1,4 +1,4 @@
-"""Policy update and meta-gradient of several agents in one C call: `kernels_update.h`.
+"""Policy update and meta-gradient of several agents in one C call: `policy_update.h`.
 
 Takes what `updates.py` and `objective_fused.py` take, for one inner step and a policy that is
 trained by the objective alone. The same in plain steps is `Member._update`.
@@ -27,7 +27,7 @@ from torch import Tensor
 
 
 class Learner(ctypes.Structure):
-    """`learner` of `kernels_update.h`."""
+    """`learner` of `policy_update.h`."""
 
     _fields_ = [
         *((name, ctypes.c_void_p) for name in ("phi", "gradient", "m", "v")),
@@ -39,7 +39,7 @@ class Learner(ctypes.Structure):
 
 
 class Method(ctypes.Structure):
-    """`method` of `kernels_update.h`."""
+    """`method` of `policy_update.h`."""
 
     _fields_ = [
         (name, ctypes.c_double)

@@ -1,4 +1,4 @@
-"""An agent's updates in one C call each, for networks that run fused: `kernels_agent.h`.
+"""An agent's updates in one C call each, for networks that run fused: `critic_and_value.h`.
 
 The same functions in plain steps are in `critic_loss.py`, `evaluation.py` and `meta_gradient.py`;
 who computes hands over to these where `takes` says so.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from metagenrl.learner.native import library
-from metagenrl.learner.networks.agent_networks import mlp
+from metagenrl.learner.networks import mlp
 from metagenrl.learner.adam import Adam
 from metagenrl.learner.networks.mlp import Views
 from metagenrl.learner.native.mlp_small import FusedTape, flat, shape_of
@@ -55,7 +55,7 @@ def _sizes(nets: AgentNetworks, batch: Batch, theta: Views) -> tuple[Sizes, Tens
 
 
 class Critics(ctypes.Structure):
-    """`critics` of `kernels_agent.h`."""
+    """`critics` of `critic_and_value.h`."""
 
     _fields_ = [
         *((name, ctypes.c_void_p) for name in ("phi_target", "theta_target")),

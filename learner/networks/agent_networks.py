@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Literal
 
 import torch
-from metagenrl.learner.networks.agent_networks import mlp
+from metagenrl.learner.networks import mlp
 from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.learner.networks.mlp import MLP, Views
 from torch import Tensor

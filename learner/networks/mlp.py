@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import torch
 from metagenrl.learner.native import library
-from metagenrl.learner.networks.agent_networks import layers
+from metagenrl.learner.networks import layers
 from metagenrl.learner.native import mlp_amx
 from metagenrl.learner.native import mlp_small
-from metagenrl.learner.networks.agent_networks import mlp_reference
-from metagenrl.learner.networks.agent_networks import mlp_bfloat16
+from metagenrl.learner.networks import mlp_reference
+from metagenrl.learner.networks import mlp_bfloat16
 from metagenrl.learner.native.mlp_amx import AmxTape
 from metagenrl.learner.native.mlp_small import FusedTangentTape, FusedTape
 from metagenrl.learner.networks.mlp_reference import LayerTangentTape, LayerTape

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from metagenrl.learner.native import library
-from metagenrl.learner.networks.agent_networks import layers
+from metagenrl.learner.networks import layers
 from metagenrl.learner.networks.spec import MLP, Views
 from torch import Tensor
 

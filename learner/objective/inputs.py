@@ -130,11 +130,11 @@ def input_features(
     return torch.stack(columns, -1)
 
 
-_SCHEMES = ("zscore", "joint", "td")  # their numbers in kernels_objective.h
+_SCHEMES = ("zscore", "joint", "td")  # their numbers in objective.h
 
 
 class FeatureSizes(ctypes.Structure):
-    """`features` of `kernels_objective.h`."""
+    """`features` of `objective.h`."""
 
     _fields_ = [
         *((name, ctypes.c_long) for name in ("B", "T", "time", "value", "next", "scheme")),

@@ -12,8 +12,8 @@ from functools import cached_property
 
 import torch
 from metagenrl.learner.objective import feature_net
-from metagenrl.learner.networks.agent_networks import layers
-from metagenrl.learner.networks.agent_networks import mlp
+from metagenrl.learner.networks import layers
+from metagenrl.learner.networks import mlp
 from metagenrl.learner.objective.feature_net import FeatureNet
 from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.learner.networks.mlp import MLP, Views

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from metagenrl.learner.objective import feature_net
 from metagenrl.learner.native import library
-from metagenrl.learner.networks.agent_networks import mlp
+from metagenrl.learner.networks import mlp
 from metagenrl.learner.networks.layers import previous
 from metagenrl.learner.networks.mlp import Tape
 from metagenrl.learner.objective.inputs import ObjectiveInputs

@@ -18,7 +18,7 @@ from metagenrl.agents.experience.rollout import Episode
 from metagenrl.baselines.rollout_buffer import EpisodeSegments, RolloutBuffer
 from metagenrl.agents.seeding import agent_seeds, restore_rng, rng_state
 from metagenrl.baselines.steady_environment import SteadyEnvironment
-from metagenrl.learner.networks.agent_networks import mlp
+from metagenrl.learner.networks import mlp
 from metagenrl.learner.adam import Adam, clip_by_norm
 from metagenrl.runs.config.baselines import OnPolicyConfig
 from metagenrl.learner.hyperparams import AgentConfig

@@ -33,7 +33,7 @@ from metagenrl.runs.config.reference import CONTROL_CONFIGS, RunReference
 from metagenrl.commands.epg import check_epg_train, epg_train_config
 from metagenrl.runs.config.epg import EpgTrainConfig, epg_defaults
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
-from metagenrl.analysis.explain.command import (
+from metagenrl.commands.explain import (
     ExplainConfig,
     check_explain,
     explain,
@@ -41,7 +41,7 @@ from metagenrl.analysis.explain.command import (
 )
 from metagenrl.runs.hints import resume_command
 from metagenrl.runs.config.presets import DEFAULT_PRESET, PRESETS
-from metagenrl.analysis.report.command import ReportConfig, check_report, report, report_config
+from metagenrl.commands.report import ReportConfig, check_report, report, report_config
 from metagenrl.commands.top import TopConfig, check_top, top, top_config
 
 USAGE_EXIT = 2

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 from metagenrl.learner.native import library
-from metagenrl.learner.networks.agent_networks import mlp
+from metagenrl.learner.networks import mlp
 from metagenrl.learner.native import objective as objective_fused
 from metagenrl.learner.policy_value import PolicyEvaluation
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig

@@ -7,7 +7,7 @@ import torch
 from metagenrl.learner import meta_gradient
 from metagenrl.learner.native import updates as agent_fused
 from metagenrl.learner.native import library
-from metagenrl.learner.networks.agent_networks import mlp
+from metagenrl.learner.networks import mlp
 from metagenrl.learner.native import objective as objective_fused
 from metagenrl.learner.adam import Adam, clip_by_norm, scale_to_norm
 from metagenrl.learner.native.updates import CriticState

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from metagenrl.learner.native import library
-from metagenrl.learner.networks.agent_networks import layers
+from metagenrl.learner.networks import layers
 
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-11}
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from metagenrl.learner.networks.agent_networks import mlp
+from metagenrl.learner.networks import mlp
 from metagenrl.learner.networks.mlp import MLP
 from torch import Tensor
 from torch.nn import functional

@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 import torch
 from metagenrl.learner.native import library
-from metagenrl.learner.networks.agent_networks import mlp
+from metagenrl.learner.networks import mlp
 from metagenrl.learner.native import mlp_amx
-from metagenrl.learner.networks.agent_networks import mlp_reference
+from metagenrl.learner.networks import mlp_reference
 from metagenrl.learner.networks.mlp import MLP
 from metagenrl.learner.networks.agent_networks import initial_parameters
 from torch import Tensor

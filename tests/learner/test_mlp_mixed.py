@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 import torch
 from metagenrl.learner.native import library
-from metagenrl.learner.networks.agent_networks import mlp
-from metagenrl.learner.networks.agent_networks import mlp_bfloat16
+from metagenrl.learner.networks import mlp
+from metagenrl.learner.networks import mlp_bfloat16
 from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.learner.networks.mlp import MLP
 from metagenrl.learner.networks.agent_networks import AgentNetworks, initial_parameters

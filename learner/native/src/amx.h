@@ -1,6 +1,6 @@
 /* Wide ReLU networks with an output layer on a processor's matrix unit (Intel AMX), which multiplies
  * bfloat16 and sums in float32, many times as fast as multiply-adds in float32. Parameters lie as in
- * kernels_mlp.h; widths of up to AMX_WIDEST. Included by kernels.c.
+ * mlp.h; widths of up to AMX_WIDEST. Included by native.c.
  *
  * A float32 is the exact sum of three bfloat16 values of falling size, x = h + m + l. Of the nine
  * products of two such sums, six are kept for float32 (hh, hm, mh, mm, hl, lh; what is left out is

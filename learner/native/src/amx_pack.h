@@ -1,4 +1,4 @@
-/* Packing for kernels_amx.h: matrices of float32 into tiles of bfloat16 terms. */
+/* Packing for amx.h: matrices of float32 into tiles of bfloat16 terms. */
 #define TILE 16              /* rows of a tile, and columns of a tile of sums */
 #define DEPTH 32             /* bfloat16 values in a row of a tile */
 #define PART (TILE * DEPTH)  /* values of a tile */

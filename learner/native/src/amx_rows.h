@@ -1,4 +1,4 @@
-/* What lies between the products of kernels_amx.h: R rows, `ld` apart, in vectors of 16 floats, the
+/* What lies between the products of amx.h: R rows, `ld` apart, in vectors of 16 floats, the
  * last one masked. */
 
 #define ROW_LOOP(H) for (long j = 0; j < (H); j += 16)

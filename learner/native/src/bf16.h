@@ -1,5 +1,5 @@
 /* Activation and layer norm between bfloat16 matrix products: read and written in bfloat16,
- * computed in float. Included by kernels_body.h for float only.
+ * computed in float. Included by layers.h for float only.
  *
  * z is the product without its bias, y what the next product reads; statistics and the gradients
  * of the parameters stay in float. learner/networks/mlp_bfloat16.py holds the same in plain torch.

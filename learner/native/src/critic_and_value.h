@@ -1,7 +1,7 @@
 /* What an agent's updates compute around its networks, one call each: critic_loss.py,
  * evaluation.py, meta_gradient.py and objective_inputs.py for networks that run fused.
  *
- * Included by kernels_body.h after kernels_mlp.h. n = B T rows; observations are [B, T + 1, O].
+ * Included by layers.h after mlp.h. n = B T rows; observations are [B, T + 1, O].
  */
 
 #define FEW 32   /* rows at a time where nothing is kept for derivatives */
@@ -22,13 +22,13 @@ static NAME(shape) NAME(critic)(const NAME(agent) *g, long E, long N)
     return (NAME(shape)){E, N, g->O + g->A, g->H, g->L, 1, g->H, 0, g->stride};
 }
 
-/* What the calls of kernels_mlp.h need. */
+/* What the calls of mlp.h need. */
 static long NAME(calls_room)(const NAME(shape) *s)
 {
     return NAME(offset)(s, s->L) + (2 * s->H + 1) * s->O + (4 * 32 + 4) * s->H;
 }
 
-/* Scratch of `rows` rows of `E` networks: tape, output and what the calls of kernels_mlp.h need. */
+/* Scratch of `rows` rows of `E` networks: tape, output and what the calls of mlp.h need. */
 static long NAME(network_room)(const NAME(shape) *s, long E, long rows)
 {
     return s->L * E * rows * (s->H + 2) + E * rows * s->O + NAME(calls_room)(s) + 16 * 4;

@@ -1,4 +1,4 @@
-/* The kernels, once per floating-point type and instruction set: see kernels.c.
+/* The kernels, once per floating-point type and instruction set: see native.c.
  *
  * The including file defines REAL, VLEN (bytes of a vector) and NAME(x). Everything is row-major
  * and contiguous; `restrict` pointers never overlap unless a comment says so. Python's
@@ -69,7 +69,7 @@ static inline void NAME(activate_grad)(long H, long relu, const REAL *restrict z
     for (long j = relu; j < H; j++) g[j] *= (REAL)2 * z[j];
 }
 
-#include "kernels_rows.h"
+#include "rows.h"
 
 /* z += bias (in place); y = layer_norm(act(z)) * gamma + beta; stats[row] = (mean, 1 / std). */
 void NAME(act_ln)(long E, long N, long H, long relu, REAL *restrict z, const REAL *restrict bias,
@@ -479,12 +479,12 @@ void NAME(lstm_dual_backward)(long B, long T, long H, long reverse, const REAL *
 }
 
 #if REAL_IS_FLOAT
-#include "kernels_bf16.h"
+#include "bf16.h"
 #endif
-#include "kernels_mlp.h"
-#include "kernels_objective.h"
-#include "kernels_agent.h"
-#include "kernels_update.h"
+#include "mlp.h"
+#include "objective.h"
+#include "critic_and_value.h"
+#include "policy_update.h"
 
 #undef VEC
 #undef LANES

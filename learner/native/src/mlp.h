@@ -1,6 +1,6 @@
 /* Whole multi-layer perceptrons, a block of rows at a time so that it stays in the L1 cache.
  *
- * Included by kernels_body.h, after the layers it is made of. Parameters lie as mlp.py lays them
+ * Included by layers.h, after the layers it is made of. Parameters lie as mlp.py lays them
  * out: per hidden layer w [in, H], bias, gamma, beta [H], then w_out [H, O], b_out [O]; `stride`
  * elements from one member of the ensemble to the next. Tapes: z [L, E, N, H] before activation and
  * layer norm, stats [L, E, N, 2]; what these make of z is computed again where it is needed, which

@@ -23,15 +23,15 @@
 #pragma GCC target("arch=skylake-avx512,prefer-vector-width=512")
 #define VLEN 64
 #define SUFFIX f32_avx512
-#include "kernels_body.h"
+#include "layers.h"
 #pragma GCC pop_options
 #if HAVE_AMX
 #pragma GCC push_options
 #pragma GCC target("arch=sapphirerapids,prefer-vector-width=512")
 #include <immintrin.h>
-#include "kernels_amx_pack.h"
-#include "kernels_amx_rows.h"
-#include "kernels_amx.h"
+#include "amx_pack.h"
+#include "amx_rows.h"
+#include "amx.h"
 #pragma GCC pop_options
 #endif
 #undef SUFFIX
@@ -40,7 +40,7 @@
 #pragma GCC target("arch=haswell")
 #define VLEN 32
 #define SUFFIX f32_avx2
-#include "kernels_body.h"
+#include "layers.h"
 #undef SUFFIX
 #undef VLEN
 #pragma GCC pop_options
@@ -50,7 +50,7 @@
 #endif
 #define VLEN 16
 #define SUFFIX f32_base
-#include "kernels_body.h"
+#include "layers.h"
 #undef SUFFIX
 #undef REAL
 #undef REAL_IS_FLOAT
@@ -60,9 +60,9 @@
 #define REAL_IS_FLOAT 0
 #define SQRT sqrt
 #define SUFFIX f64_base
-#include "kernels_body.h"
+#include "layers.h"
 
-#include "kernels_replay.h"
+#include "replay.h"
 
 /* The best of the float versions that this processor runs: 0 base, 1 avx2, 2 avx512. */
 int metagenrl_kernel_level(void)

@@ -1,6 +1,6 @@
 /* The learned objective and its derivatives, one call each: learned_objective.py put together.
  *
- * Included by kernels_body.h after the networks it is made of. For the paper's shape of L_alpha:
+ * Included by layers.h after the networks it is made of. For the paper's shape of L_alpha:
  * one LSTM that runs backwards in time, and no observation among its inputs. alpha lies as
  * objective_net.py lays it out: action network, feature network, LSTM, head. n = B T rows,
  * m = n A pairs of actions. `sign` [B] reflects a segment's actions; NULL: none is.

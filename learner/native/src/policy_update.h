@@ -2,7 +2,7 @@
  * minibatches, both starting from phi (Algorithm 1, Eq. 6), then the targets. In plain steps that is
  * `Member._update`.
  *
- * Included by kernels_body.h after the parts it is made of.
+ * Included by layers.h after the parts it is made of.
  */
 
 /* What belongs to one agent. */

@@ -1,5 +1,5 @@
 /* Segments of a replay buffer, put together from where they begin: agents/experience/replay.py, whose `draw` and
- * `gather` are the same in numpy. Included by kernels.c once: there is nothing but float32.
+ * `gather` are the same in numpy. Included by native.c once: there is nothing but float32.
  */
 
 /* A ring of steps, as ReplayBuffer holds it. */

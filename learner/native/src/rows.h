@@ -1,6 +1,6 @@
 /* Activation and layer norm for rows of a few whole vectors, which stay in registers.
  *
- * Included by kernels_body.h before the functions for any width, which hand over to these where
+ * Included by layers.h before the functions for any width, which hand over to these where
  * they can: same arguments, less those that only the general form needs. V vectors make a row; the
  * first P of them go through ReLU, the others are squared. V and P are constants after inlining.
  */

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import build, from_yaml
-from metagenrl.analysis.explain.command import ExplainConfig
+from metagenrl.commands.explain import ExplainConfig
 from metagenrl.analysis.explain.findings import Findings, find_out, in_short
 from metagenrl.analysis.explain.pictures import draw_findings
 from metagenrl.analysis.explain.trajectories import AgentSamples, new_samples, stored_samples

@@ -11,7 +11,7 @@ import pytest
 import torch
 from metagenrl.runs.config.yaml import from_yaml
 from metagenrl.analysis.explain.assemble import make_explanation
-from metagenrl.analysis.explain.command import ExplainConfig, explain_config
+from metagenrl.commands.explain import ExplainConfig, explain_config
 from metagenrl.analysis.explain.measures import (
     ADVANTAGE,
     CRITIC,

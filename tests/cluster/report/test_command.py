@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from metagenrl.commands.main import main
-from metagenrl.analysis.report.command import report_config
+from metagenrl.commands.report import report_config
 
 
 def test_the_page_goes_into_the_first_folder_unless_told_otherwise() -> None:
