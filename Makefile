@@ -35,14 +35,14 @@ train: setup
 test: setup
 	$(BIN)/python -m pytest
 
-# mypy cannot see through an editable installation, so it reads a plain copy. What setuptools
+# Neither mypy nor import-linter sees through an editable installation: they read a plain copy. What setuptools
 # leaves in build/lib from an earlier build would end up in that copy.
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/lint-imports --no-cache
 	rm -rf build/types build/lib*
 	$(BIN)/python -m pip install --quiet --no-deps --target build/types .
+	cd build/types && $(abspath $(BIN))/lint-imports --no-cache --config $(abspath pyproject.toml)
 	MYPYPATH=build/types $(BIN)/mypy -p metagenrl
 
 bench: setup

@@ -2,43 +2,15 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from metagenrl.agents.member import Member, MemberConfig, MemberReport
+from metagenrl.agents.member import Member
+from metagenrl.agents.reports import CohortReport, Failure, MemberConfig, MemberReport
 from metagenrl.agents.round import play, prepare
-from metagenrl.base.messages import AlphaGradient, CohortGradient, average
+from metagenrl.base.messages import AlphaGradient, average
 from metagenrl.learner.types import Array
-
-
-def trace_of(error: Exception) -> str:
-    """The traceback of an error that was caught before."""
-    return "".join(traceback.format_exception(error))
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A member that raised, and is gone; the others of its cohort go on."""
-
-    agent: int
-    reason: str  # one line
-    detail: str  # the original traceback
-
-    @staticmethod
-    def of(agent: int, error: Exception) -> Failure:
-        """`error`, as the agent raised it."""
-        return Failure(agent, repr(error), trace_of(error))
-
-
-@dataclass(frozen=True)
-class CohortReport:
-    """One round of some members; `MemberReport.gradient` is each one's share of `gradient`."""
-
-    reports: tuple[MemberReport, ...]
-    failures: tuple[Failure, ...]
-    gradient: CohortGradient | None  # None while every buffer fills
 
 
 def together(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+
 from metagenrl.agents.environment.environment import Array, Environment
 from metagenrl.agents.experience.rollout import Episode
 

@@ -7,81 +7,20 @@ individual: the same random streams, counters, archive and saved state.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+
 from metagenrl.agents.backend.native import ActorCritic
 from metagenrl.agents.environment.environment import Environment
+from metagenrl.agents.experience.rollout import EnvironmentMaker, Episode, Rollout
 from metagenrl.agents.policy_archive import PER_LIFE, PolicyArchive
 from metagenrl.agents.preparation import Preparation
-from metagenrl.agents.experience.rollout import EnvironmentMaker, Episode, Rollout
+from metagenrl.agents.reports import Learning, MemberConfig, MemberReport
 from metagenrl.agents.seeding import agent_seeds
-from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
-from metagenrl.base.messages import GradientShare
 from metagenrl.learner.policy_update import annealing
 from metagenrl.learner.types import AlphaGradient, Array
-
-
-@dataclass(frozen=True)
-class MemberConfig:
-    """What one member needs to know; equal for all members but for the first four fields."""
-
-    run: str
-    seed: int
-    index: int
-    env_id: str
-    first_life: int  # steps of the first life, 0: endless (see `first_life`)
-    agent: AgentConfig
-    meta: MetaConfig
-    objective: ObjectiveConfig
-
-
-@dataclass(frozen=True)
-class MemberReport:
-    """One round of one member."""
-
-    agent: int
-    env_id: str
-    incarnation: int
-    steps: int  # over all lives
-    life: int
-    life_steps: int
-    gradient: AlphaGradient | GradientShare | None  # None while the buffer fills
-    episodes: tuple[Episode, ...]
-    q: float  # mean Q_theta1 on the critic's last minibatch
-    td_loss: float
-    objective_loss: float  # mean l_t
-    policy_gradient_norm: float
-    value_after: float  # J, the critic's value of the updated policy
-    origin: int | None = None  # step of the policy that this life began with; None: a new one
-
-
-def first_life(lifetime: int, index: int, environments: int, agents: int, stagger: bool) -> int:
-    """Steps of agent `index`'s first life: L/2 ... 3L/2, evenly over an environment's agents.
-
-    Later lives take `lifetime` steps, so that at any time the agents of each environment are of
-    all ages and alpha meets every stage of learning (section 11).
-    """
-    if not lifetime or not stagger:
-        return lifetime
-    rank, peers = index // environments, -(-agents // environments)
-    return max(1, lifetime // 2 + (lifetime * rank) // peers)
-
-
-@dataclass(frozen=True, eq=False)
-class Learning:
-    """What one round's updates found."""
-
-    gradient: Array  # [P_alpha], clipped or normalised
-    norm: float  # before that
-    q: float  # as in `MemberReport`
-    td_loss: float
-    objective_loss: float
-    policy_gradient_norm: float
-    value_after: float
-
 
 _NOTHING = Learning(np.empty(0, np.float32), *[float("nan")] * 6)
 

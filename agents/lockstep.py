@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from metagenrl.agents.backend.native import CriticStep, act, update_critics
-from metagenrl.agents.survivors import Group
 from metagenrl.agents.individual import Individual
 from metagenrl.agents.preparation import Preparation
+from metagenrl.agents.survivors import Group
 from metagenrl.learner.types import Array, Batch
 
 

@@ -10,25 +10,21 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
+
 from metagenrl.agents.backend.native import require_finite
-from metagenrl.agents.individual import (
-    Individual,
-    Learning,
-    MemberConfig,
-    MemberReport,
-    first_life,
-)
+from metagenrl.agents.individual import Individual
 from metagenrl.agents.preparation import Preparation
+from metagenrl.agents.reports import Learning, MemberConfig, MemberReport, first_life
 from metagenrl.agents.round import play, prepare
-from metagenrl.learner.native import policy_updates
 from metagenrl.learner.adam import clip_by_norm, scale_to_norm
-from metagenrl.learner.policy_value import PolicyEvaluation
 from metagenrl.learner.meta_gradient import meta_gradient, meta_gradient_by_autograd
+from metagenrl.learner.native import policy_updates
+from metagenrl.learner.native.policy_updates import PolicyStep
 from metagenrl.learner.objective.net import ObjectiveNet
 from metagenrl.learner.policy_update import Learned, ObjectiveValue, anneal
+from metagenrl.learner.policy_value import PolicyEvaluation
 from metagenrl.learner.types import Array, Batch
-from metagenrl.learner.native.policy_updates import PolicyStep
-from torch import Tensor
 
 __all__ = ["Member", "MemberConfig", "MemberReport", "first_life"]
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from metagenrl.agents.seeding import restore_rng, rng_state
 
 PER_LIFE = 4

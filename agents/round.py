@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from metagenrl.agents.survivors import Group
-from metagenrl.agents.individual import MemberReport
-from metagenrl.agents.lockstep import step_and_learn
-from metagenrl.learner.types import Array, Batch
-from metagenrl.learner.native.policy_updates import PolicyStep, update_policies
 from torch import Tensor
+
+from metagenrl.agents.lockstep import step_and_learn
+from metagenrl.agents.reports import MemberReport
+from metagenrl.agents.survivors import Group
+from metagenrl.learner.native.policy_updates import PolicyStep, update_policies
+from metagenrl.learner.types import Array, Batch
 
 if TYPE_CHECKING:
     from metagenrl.agents.member import Member

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from metagenrl.learner.hyperparams import require
+
+from metagenrl.base.checks import require
 
 _BIT_GENERATOR = "PCG64"
 

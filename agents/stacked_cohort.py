@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from metagenrl.agents.cohort import Cohort, CohortReport, Failure, together
-from metagenrl.agents.environment.environment import Environment
-from metagenrl.agents.individual import Individual, MemberConfig
-from metagenrl.agents.environment.remote import EnvWorkers
-from metagenrl.agents.backend.reference import StackedLearner
-from metagenrl.agents.stacked_round import Seat, StackedRound
 from metagenrl.agents.backend.graph import prepare_device
+from metagenrl.agents.backend.reference import StackedLearner
+from metagenrl.agents.cohort import Cohort, together
+from metagenrl.agents.environment.environment import Environment
+from metagenrl.agents.environment.remote import EnvWorkers
+from metagenrl.agents.individual import Individual
+from metagenrl.agents.reports import CohortReport, Failure, MemberConfig
+from metagenrl.agents.stacked_round import Seat, StackedRound
 from metagenrl.learner.hyperparams import Device, require_stackable
 from metagenrl.learner.types import Array
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from metagenrl.agents.backend.native import require_finite
-from metagenrl.agents.cohort import Failure
-from metagenrl.agents.individual import Individual, Learning, MemberReport
-from metagenrl.agents.preparation import Preparation
-from metagenrl.agents.experience.segments import Draw
 from metagenrl.agents.backend.reference import CriticDraw, StackedLearner
+from metagenrl.agents.experience.segments import Draw
+from metagenrl.agents.individual import Individual
+from metagenrl.agents.preparation import Preparation
+from metagenrl.agents.reports import Failure, Learning, MemberReport
 from metagenrl.learner.critic import smoothing_noise
 from metagenrl.learner.types import Array
 

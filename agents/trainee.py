@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+
 from metagenrl.agents.backend.native import ActorCritic, require_finite
 from metagenrl.agents.evaluation_episodes import evaluate_policy
 from metagenrl.agents.experience.rollout import Episode, Rollout
 from metagenrl.agents.seeding import agent_seeds
-from metagenrl.learner.native import policy_updates
 from metagenrl.learner.hyperparams import AgentConfig
+from metagenrl.learner.native import policy_updates
 from metagenrl.learner.policy_update import Learned, Objective
 
 

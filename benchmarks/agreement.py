@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
-from metagenrl.learner.objective.net import ObjectiveNet
 from torch import Tensor, nn
 
 from benchmarks.problem import Problem, synthetic_batch
 from benchmarks.project import ProjectAgent
 from benchmarks.reference import PlainAgent
+from metagenrl.learner.objective.net import ObjectiveNet
 
 
 @torch.no_grad()

@@ -15,11 +15,10 @@ import time
 from dataclasses import asdict, dataclass
 
 import tyro
-from metagenrl.runs.config.train import available_cores
-from metagenrl.base.process import settle
 
 from benchmarks.problem import SizeName, preset_problem
 from benchmarks.rounds import project_rounds, reference_rounds
+from metagenrl.base.process import available_cores, settle
 
 WARM_UP_ROUNDS = 2
 

@@ -27,11 +27,6 @@ from typing import Any, Literal, get_args
 
 import torch
 import tyro
-from metagenrl.commands.parsing import parse
-from metagenrl.runs.config.train import available_cores
-from metagenrl.runs.config.yaml import build
-from metagenrl.learner.hyperparams import require
-from metagenrl.base.process import settle
 
 from benchmarks.bare import BareOptions, measure_bare
 from benchmarks.gpu import gpu_in_own_process, gpu_options
@@ -45,6 +40,10 @@ from benchmarks.problem import SizeName, preset_problem
 from benchmarks.report import as_json, as_text
 from benchmarks.server_rate import server_rates
 from benchmarks.tracking import tracking_cost
+from metagenrl.base.checks import require
+from metagenrl.base.process import available_cores, settle
+from metagenrl.commands.parsing import parse
+from metagenrl.runs.config.yaml import build
 
 ENOUGH_REPETITIONS = 10
 SectionName = Literal[

@@ -16,14 +16,13 @@ from dataclasses import asdict, dataclass, replace
 
 import torch
 import tyro
-from metagenrl.agents.individual import MemberConfig
-from metagenrl.agents.stacked_cohort import Computing
-from metagenrl.runs.config.train import available_cores
-from metagenrl.learner.hyperparams import Device, Precision
-from metagenrl.learner.objective.net import initial_alpha
-from metagenrl.base.process import settle
 
 from benchmarks.problem import SizeName, preset_problem
+from metagenrl.agents.reports import MemberConfig
+from metagenrl.agents.stacked_cohort import Computing
+from metagenrl.base.process import available_cores, settle
+from metagenrl.learner.hyperparams import Device, Precision
+from metagenrl.learner.objective.net import initial_alpha
 
 TARGET_STEPS_PER_S = 6_700
 """20 agents take 600 K steps each in half an hour."""

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from metagenrl.learner.critic import td_gradient, td_target
-from metagenrl.learner.types import Batch
 from torch import Tensor
 
 from benchmarks.agreement import float64
 from benchmarks.problem import Problem, preset_problem, synthetic_batch
 from benchmarks.project import ProjectAgent
+from metagenrl.learner.critic import td_gradient, td_target
+from metagenrl.learner.types import Batch
 
 SCRIPT = Path(__file__).with_name("jax_step.py")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from metagenrl.runs.config.train import available_cores
+from metagenrl.base.process import available_cores
 from metagenrl.learner.native import library
 
 _PACKAGES = ("metagenrl", "torch", "numpy", "gymnasium", "mujoco")

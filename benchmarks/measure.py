@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from metagenrl.learner.networks.mlp import FUSED_UNITS
-from metagenrl.learner.types import Batch
 
 from benchmarks.agreement import carry_over, float64, relative_differences
 from benchmarks.flops import Work, flops
@@ -20,6 +18,8 @@ from benchmarks.project import ProjectAgent
 from benchmarks.reference import PlainAgent
 from benchmarks.rounds import project_rounds, reference_rounds
 from benchmarks.timing import Timing, interleave
+from metagenrl.learner.networks.mlp import FUSED_UNITS
+from metagenrl.learner.types import Batch
 
 BATCHES = 4
 """Synthetic minibatches that the updates go through in turn."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from metagenrl.learner.hyperparams import Precision
 
 from benchmarks.agreement import float64
 from benchmarks.problem import Problem, synthetic_batch
 from benchmarks.project import ProjectAgent
+from metagenrl.learner.hyperparams import Precision
 
 WARM_UP_UPDATES = 60
 """Updates of alpha first: with a new one Eq. 6 is badly conditioned (section 6)."""

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+
 from metagenrl.agents.environment.spec import check_environment
-from metagenrl.runs.config.presets import PRESETS
-from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig, require
+from metagenrl.base.checks import require
+from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
 from metagenrl.learner.objective.net import ObjectiveNet
 from metagenrl.learner.types import Batch
+from metagenrl.runs.config.presets import PRESETS
 
 SizeName = Literal["paper", "small"]
 

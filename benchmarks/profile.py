@@ -12,14 +12,14 @@ from typing import Any
 
 import torch
 import tyro
-from metagenrl.learner.native import library
-from metagenrl.learner.hyperparams import Precision
-from metagenrl.base.process import settle
 
 from benchmarks.measure import Turns
 from benchmarks.precision import with_precision
 from benchmarks.problem import Problem, SizeName, preset_problem
 from benchmarks.project import ProjectAgent
+from metagenrl.base.process import settle
+from metagenrl.learner.hyperparams import Precision
+from metagenrl.learner.native import library
 
 _PRODUCTS = ("aten::bmm", "aten::mm", "aten::addmm", "aten::baddbmm")
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from metagenrl.agents.backend.native import ActorCritic
-from metagenrl.learner.native import policy_updates
-from metagenrl.learner.adam import clip_by_norm
-from metagenrl.learner.meta_gradient import meta_gradient
-from metagenrl.learner.objective.net import ObjectiveNet, initial_alpha
-from metagenrl.learner.policy_update import Learned
-from metagenrl.learner.types import Batch
 from torch import Tensor
 
 from benchmarks.problem import Problem
+from metagenrl.agents.backend.native import ActorCritic
+from metagenrl.learner.adam import clip_by_norm
+from metagenrl.learner.meta_gradient import meta_gradient
+from metagenrl.learner.native import policy_updates
+from metagenrl.learner.objective.net import ObjectiveNet, initial_alpha
+from metagenrl.learner.policy_update import Learned
+from metagenrl.learner.types import Batch
 
 
 class ProjectAgent:

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from metagenrl.learner.types import Array, Batch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from benchmarks.problem import Problem
 from benchmarks.reference_networks import Critic, PlainObjective, Policy
+from metagenrl.learner.types import Array, Batch
 
 
 class PlainAgent:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor, nn
+
 from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.learner.types import Batch
-from torch import Tensor, nn
 
 VARIANCE_FLOOR = 1e-8
 

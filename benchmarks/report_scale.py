@@ -19,13 +19,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from metagenrl.runs.config.lone_agents import BaselineConfig
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import to_yaml
-from metagenrl.runs.config.lone_agents import BaselineConfig
-from metagenrl.analysis.learning_curves import EVALUATIONS_FILE
-from metagenrl.runs.metrics_file import METRICS_FILE
-from metagenrl.runs.rows import AgentRow, EvaluationRow, EventRow, ObjectiveRow, to_line
-from metagenrl.commands.refusals import CONFIG_FILE
+from metagenrl.runs.folder import CONFIG_FILE, EVALUATIONS_FILE, METRICS_FILE
+from metagenrl.runs.row_codec import to_line
+from metagenrl.runs.rows import AgentRow, EvaluationRow, EventRow, ObjectiveRow
 
 ENVS = ("HalfCheetah-v5", "LunarLanderContinuous-v3")
 LIFE = 250_000  # steps

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from metagenrl.agents.member import Member, MemberConfig
-from metagenrl.agents.experience.rollout import Rollout
-from metagenrl.agents.seeding import agent_seeds
-from metagenrl.learner.hyperparams import AgentConfig
-
 from benchmarks.agreement import carry_over
 from benchmarks.problem import Problem
 from benchmarks.project import ProjectAgent
 from benchmarks.reference import PlainAgent
+from metagenrl.agents.experience.rollout import Rollout
+from metagenrl.agents.member import Member, MemberConfig
+from metagenrl.agents.seeding import agent_seeds
+from metagenrl.learner.hyperparams import AgentConfig
 
 
 def _past_the_random_steps(problem: Problem) -> AgentConfig:

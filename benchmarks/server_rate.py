@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from metagenrl.base.messages import AlphaGradient, CohortGradient, average, euclidean
 from metagenrl.objective_server.config import ServerConfig
-from metagenrl.objective_server.store.in_folder import FileStore
 from metagenrl.objective_server.server import ObjectiveServer
+from metagenrl.objective_server.store.in_folder import FileStore
 
 PARAMETERS = 15_497
 ENVIRONMENTS = 2

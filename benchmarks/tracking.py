@@ -25,20 +25,22 @@ from typing import Any, Literal
 
 import psutil
 import tyro
-from metagenrl.runs.config.train import TrainConfig
-from metagenrl.cluster.engines.interface import InProcessEngine
-from metagenrl.tracking.follower import PROGRESS_FILE
+
+from metagenrl.base.process import settle
+from metagenrl.cluster.engines.in_process import InProcessEngine
 from metagenrl.cluster.held_out.tests import HeldOut
 from metagenrl.cluster.population.loop import Population
-from metagenrl.runs.config.presets import PRESETS
-from metagenrl.cluster.recording.recorder import Recorder
 from metagenrl.cluster.population.roster import Roster
-from metagenrl.runs.folder import Checkpoints, open_run
-from metagenrl.objective_server.store.open import open_server
-from metagenrl.tracking.trackers import Tracking
-from metagenrl.meta_test.pool import TraineePool
+from metagenrl.cluster.recording.recorder import Recorder
 from metagenrl.cluster.training import prepare_store, server_config
-from metagenrl.base.process import settle
+from metagenrl.meta_test.pool import TraineePool
+from metagenrl.objective_server.store.open import open_server
+from metagenrl.runs.checkpoints import Checkpoints
+from metagenrl.runs.config.presets import PRESETS
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.folder import open_run
+from metagenrl.tracking.follower import PROGRESS_FILE
+from metagenrl.tracking.trackers import Tracking
 
 PAIRS = 4
 WARM_UP_ROUNDS = 210

@@ -6,31 +6,29 @@ import functools
 import logging
 from pathlib import Path
 
-import torch
-from metagenrl.cluster.engines.plan import computing_of
-from metagenrl.runs.config.train import TrainConfig, available_cores
+from metagenrl.base.process import available_cores
 from metagenrl.cluster.control.desk import ControlDesk
-from metagenrl.cluster.engines.interface import Engine, InProcessEngine
-from metagenrl.cluster.held_out.tests import HeldOut
-from metagenrl.runs.hints import resume_command
-from metagenrl.cluster.engines.placement import Hosts, States, cpus_of, hosts_of, refuse, trials_of
-from metagenrl.cluster.engines.in_process import InProcessCohortEngine
-from metagenrl.cluster.population.loop import Population
 from metagenrl.cluster.control.reach import open_mailbox
-from metagenrl.cluster.recording.recorder import Recorder
+from metagenrl.cluster.engines.in_process import InProcessCohortEngine, InProcessEngine
+from metagenrl.cluster.engines.interface import Engine
+from metagenrl.cluster.engines.placement import Hosts, States, cpus_of, hosts_of, refuse, trials_of
+from metagenrl.cluster.engines.plan import computing_of
+from metagenrl.cluster.held_out.tests import HeldOut
+from metagenrl.cluster.population.loop import Population
 from metagenrl.cluster.population.roster import Roster
-from metagenrl.runs.folder import Checkpoints, log_to, open_run
 from metagenrl.cluster.population.steering import Steering
-from metagenrl.objective_server.store.open import deliver_rest, open_server, open_store
-from metagenrl.learner.objective.net import initial_alpha
-from metagenrl.objective_server.config import ServerConfig
+from metagenrl.cluster.recording.recorder import Recorder
+from metagenrl.learner.objective.net import first_alpha
 from metagenrl.objective_server.adam import CosineDecay
+from metagenrl.objective_server.config import ServerConfig
 from metagenrl.objective_server.state import ServerState
+from metagenrl.objective_server.store.open import deliver_rest, open_server, open_store
+from metagenrl.runs.checkpoints import Checkpoints
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.folder import log_to, open_run
+from metagenrl.runs.hints import resume_command
 
 logger = logging.getLogger(__name__)
-
-ALPHA_STREAM = 0x6D657461
-"""Mixed into the run's seed for alpha's initial value, so that no agent shares its stream."""
 
 
 def train(config: TrainConfig) -> int:
@@ -117,12 +115,6 @@ def engine_of(config: TrainConfig, run: str, hosts: Hosts) -> Engine:
     )
 
 
-def first_alpha(config: TrainConfig) -> torch.Tensor:
-    """The objective's parameters before meta-training, version 0: flat `[P_alpha]`."""
-    generator = torch.Generator().manual_seed(config.seed ^ ALPHA_STREAM)
-    return initial_alpha(config.objective, generator)
-
-
 def learning_rate(config: TrainConfig) -> float | CosineDecay:
     """Alpha's step size: constant, or falling to 0 over the run's rounds."""
     meta = config.meta
@@ -147,5 +139,5 @@ def prepare_store(config: TrainConfig, run: str, states: States | None) -> None:
     if states is not None:
         store.commit(states["server"])
         return
-    alpha = first_alpha(config).numpy()
+    alpha = first_alpha(config.objective, config.seed).numpy()
     store.commit(ServerState.start(run, alpha, learning_rate(config)).to_dict())

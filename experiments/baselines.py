@@ -17,10 +17,12 @@ from pathlib import Path
 
 import numpy as np
 from jobs import Job, run_all
-from metagenrl.analysis.pictures.meta_training import draw_meta_test
-from metagenrl.analysis.learning_curves import Estimate, mean_interval, read_curves
-from metagenrl.runs.agent_files import merge_evaluations
 from report import machine
+
+from metagenrl.analysis.confidence import Estimate, mean_interval
+from metagenrl.analysis.learning_curves import read_curves
+from metagenrl.analysis.pictures.meta_training import draw_meta_test
+from metagenrl.runs.agent_files import merge_evaluations
 
 ROOT = Path(__file__).resolve().parent.parent
 SB3 = (sys.executable, str(ROOT / "experiments" / "sb3_baseline.py"))

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from metagenrl.cluster.training import learning_rate
+from metagenrl.objective_server.state import ServerState
+from metagenrl.objective_server.store.in_redis import RedisStore
+from metagenrl.objective_server.store.interface import Store
+from metagenrl.objective_server.store.open import open_store
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import build, load_mapping
-from metagenrl.runs.metrics_file import Metrics, read_metrics
 from metagenrl.runs.folder import IDENTITY_FILE
-from metagenrl.objective_server.store.open import open_store
-from metagenrl.cluster.training import learning_rate
-from metagenrl.objective_server.store.in_redis import RedisStore
-from metagenrl.objective_server.state import ServerState
-from metagenrl.objective_server.store.interface import Store
+from metagenrl.runs.metrics_file import Metrics, read_metrics
 
 Identity = tuple[int, int, int, int]  # agent, incarnation, round, version
 

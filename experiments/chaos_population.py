@@ -14,9 +14,11 @@ from typing import Any
 
 import psutil
 from chaos_redis import RedisServer
-from metagenrl.runs.metrics_file import METRICS_FILE, read_metrics
-from metagenrl.base.files.checkpoint_folder import newest_complete
 from ray.cluster_utils import Cluster
+
+from metagenrl.base.files.checkpoint_folder import newest_complete
+from metagenrl.runs.folder import METRICS_FILE
+from metagenrl.runs.metrics_file import read_metrics
 
 AGENTS = 3
 LEG, LAST = 1_000, 400  # steps of each agent, by which a goal moves on; at least, undisturbed

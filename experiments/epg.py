@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 from jobs import Job, run_all
-from metagenrl.analysis.learning_curves import mean_interval
-from metagenrl.runs.metrics_file import read_metrics
 from report import machine
+
+from metagenrl.analysis.confidence import mean_interval
+from metagenrl.runs.metrics_file import read_metrics
 
 ROOT = Path(__file__).resolve().parent.parent
 SEEDS = 3

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from metagenrl.analysis.confidence import mean_interval
+from metagenrl.analysis.learning_curves import read_curves
 from metagenrl.analysis.pictures.meta_training import draw_meta_test
-from metagenrl.analysis.learning_curves import mean_interval, read_curves
 
 if TYPE_CHECKING:
     from evidence import Study

@@ -19,13 +19,14 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium.wrappers import RescaleAction
-from metagenrl.runs.rows import EvaluationRow
-from metagenrl.runs.agent_files import RowFile, is_finished, merge_evaluations
 from stable_baselines3 import PPO, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+from metagenrl.runs.agent_files import RowFile, is_finished, merge_evaluations
+from metagenrl.runs.rows import EvaluationRow
 
 
 def environment(o: argparse.Namespace) -> gymnasium.Env:

@@ -26,9 +26,10 @@ import matplotlib
 import numpy as np
 import psutil
 import ray
-from metagenrl.runs.metrics_file import read_metrics
 from ray._private.internal_api import node_stats
 from ray.cluster_utils import Cluster
+
+from metagenrl.runs.metrics_file import read_metrics
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

@@ -7,8 +7,9 @@ import math
 from typing import Any
 
 import torch
-from metagenrl.learner.native import library
 from torch import Tensor
+
+from metagenrl.learner.native import library
 
 
 class Adam:

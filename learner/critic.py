@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from metagenrl.learner.networks import mlp
-from metagenrl.learner.networks.mlp import Views
-from metagenrl.learner.networks.agent_networks import AgentNetworks
-from metagenrl.learner.types import Batch
 from torch import Tensor
+
+from metagenrl.learner.networks import mlp
+from metagenrl.learner.networks.agent_networks import AgentNetworks
+from metagenrl.learner.networks.mlp import Views
+from metagenrl.learner.types import Batch
 
 
 def smoothing_noise(

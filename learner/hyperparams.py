@@ -7,7 +7,9 @@ raises `ValueError` with one line that names the field, the value and what is al
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
+
+from metagenrl.base.checks import require, require_at_least, require_fraction, require_positive
 
 Normalization = Literal["zscore", "joint", "td"]
 InnerReduction = Literal["sum", "mean"]
@@ -15,32 +17,6 @@ LearningRateDecay = Literal["none", "cosine"]
 GradientScaling = Literal["clip", "normalize"]
 Precision = Literal["fp32", "mixed"]
 Device = Literal["cpu", "cuda"]
-
-
-def require(condition: bool, field: str, value: Any, allowed: str) -> None:
-    """Raise `ValueError("field: got value, allowed: ...")` unless `condition` holds."""
-    if not condition:
-        raise ValueError(f"{field}: got {value!r}, allowed: {allowed}")
-
-
-def require_positive(owner: object, *fields: str) -> None:
-    """`require` numbers > 0 in these fields of a dataclass."""
-    for field in fields:
-        value = getattr(owner, field)
-        require(value > 0, field, value, "a number > 0")
-
-
-def require_at_least(owner: object, bound: int, *fields: str) -> None:
-    """`require` numbers >= `bound` in these fields of a dataclass."""
-    for field in fields:
-        value = getattr(owner, field)
-        require(value >= bound, field, value, f"a number >= {bound}")
-
-
-def _fraction(owner: object, *fields: str) -> None:
-    for field in fields:
-        value = getattr(owner, field)
-        require(0.0 <= value <= 1.0, field, value, "a number in [0, 1]")
 
 
 @dataclass(frozen=True)
@@ -78,7 +54,7 @@ class ObjectiveConfig:
         require_at_least(self, 1, "lstm_units", "hidden_units", "input_features")
         require(self.hidden_units % 2 == 0, "hidden_units", self.hidden_units, "an even number")
         require_positive(self, "eta")
-        _fraction(self, "td_discount")
+        require_fraction(self, "td_discount")
         allowed = ("zscore", "joint", "td")
         require(
             self.normalization in allowed, "normalization", self.normalization, ", ".join(allowed)
@@ -154,7 +130,7 @@ class AgentConfig:
         require_positive(
             self, "policy_learning_rate", "critic_learning_rate", "policy_gradient_clip"
         )
-        _fraction(self, "gamma", "gae_lambda", "polyak")
+        require_fraction(self, "gamma", "gae_lambda", "polyak")
         require(self.precision in ("fp32", "mixed"), "precision", self.precision, "fp32, mixed")
         require(
             self.replay_capacity > self.segment_length,
@@ -201,7 +177,7 @@ class MetaConfig:
         require_at_least(self, 1, "inner_steps")
         require_at_least(self, 1, "archive_size")
         require_at_least(self, 0, "anneal_steps", "lifetime", "lifetime_random_steps")
-        _fraction(self, "older_policies")
+        require_fraction(self, "older_policies")
         require(
             self.older_policies == 0 or self.lifetime > 0,
             "older_policies",

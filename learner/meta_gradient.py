@@ -15,18 +15,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
+
+from metagenrl.learner.hyperparams import MetaConfig
 from metagenrl.learner.native import updates
 from metagenrl.learner.networks import mlp
-from metagenrl.learner.policy_value import PolicyEvaluation, member
-from metagenrl.learner.hyperparams import MetaConfig
-from metagenrl.learner.objective.derivatives import LearnedObjective, ObjectiveTape
-from metagenrl.learner.networks.mlp import Views
 from metagenrl.learner.networks.agent_networks import AgentNetworks, apply_critic, apply_policy
+from metagenrl.learner.networks.mlp import Views
+from metagenrl.learner.objective.derivatives import LearnedObjective, ObjectiveTape
 from metagenrl.learner.objective.inputs import objective_inputs
 from metagenrl.learner.objective.net import ObjectiveNet
 from metagenrl.learner.objective.net import apply as apply_objective
+from metagenrl.learner.policy_value import PolicyEvaluation, member
 from metagenrl.learner.types import Batch
-from torch import Tensor
 
 
 def inner_rate(config: MetaConfig, batch: Batch) -> float:

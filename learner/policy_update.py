@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from metagenrl.learner.policy_value import PolicyEvaluation
+from torch import Tensor
+
 from metagenrl.learner.objective.derivatives import LearnedObjective, ObjectiveTape
 from metagenrl.learner.objective.inputs import objective_inputs
 from metagenrl.learner.objective.net import ObjectiveNet
+from metagenrl.learner.policy_value import PolicyEvaluation
 from metagenrl.learner.returns import generalized_advantage
-from torch import Tensor
 
 
 @dataclass(frozen=True)

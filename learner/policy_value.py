@@ -9,13 +9,13 @@ from __future__ import annotations
 from functools import cached_property
 
 import torch
-from metagenrl.learner.native import updates
-from metagenrl.learner.native import library
-from metagenrl.learner.networks import mlp
-from metagenrl.learner.networks.mlp import Tape, Views
-from metagenrl.learner.networks.agent_networks import AgentNetworks
-from metagenrl.learner.types import Batch
 from torch import Tensor
+
+from metagenrl.learner.native import library, updates
+from metagenrl.learner.networks import mlp
+from metagenrl.learner.networks.agent_networks import AgentNetworks
+from metagenrl.learner.networks.mlp import Tape, Views
+from metagenrl.learner.types import Batch
 
 FREE_RANGE = 1.5  # of the pre-activation: actions up to tanh(1.5) = 0.905 cost nothing
 ATANH_BOUND = 1 - 1e-6  # float32's tanh rounds to 1 soon after, and atanh(1) is infinite

@@ -1,7 +1,7 @@
 """Parameters, targets and optimisers of K agents along a leading axis, and their two updates.
 
-The equations of `agents/backend/native.py` and of a member's update, for all agents in one go and on
-any device. No function here waits for the device: what an agent may not do is decided by flags,
+The equations of `agents/backend/native.py` and of a member's update, for all agents in one go and
+on any device. No function here waits for the device: what an agent may not do is decided by flags,
 `active [K]`, under which a tensor keeps what it had.
 """
 
@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from metagenrl.learner.networks import mlp
+from torch import Tensor
+
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, require_stackable
+from metagenrl.learner.networks import mlp
 from metagenrl.learner.networks.agent_networks import AgentNetworks
+from metagenrl.learner.objective.stacked_objective import StackedObjective
 from metagenrl.learner.stacked_adam import StackedAdam, clip_each, expand, keep, normalize_each
 from metagenrl.learner.stacked_critic import td_gradient, td_target
 from metagenrl.learner.stacked_evaluation import (
@@ -22,9 +25,7 @@ from metagenrl.learner.stacked_evaluation import (
     valid_steps,
     value_gradient,
 )
-from metagenrl.learner.objective.stacked_objective import StackedObjective
 from metagenrl.learner.types import Batch
-from torch import Tensor
 
 _NETWORKS = ("phi", "theta", "phi_target", "theta_target")
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from torch import Tensor, cat
+
 from metagenrl.learner.networks import mlp
-from metagenrl.learner.networks.mlp import Views
 from metagenrl.learner.networks.agent_networks import AgentNetworks
+from metagenrl.learner.networks.mlp import Views
 from metagenrl.learner.stacked_evaluation import rows_of, valid_steps
 from metagenrl.learner.types import Batch
-from torch import Tensor, cat
 
 
 def for_each_critic(rows: Tensor, critics: int) -> Tensor:

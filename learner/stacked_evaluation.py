@@ -7,14 +7,15 @@ shape depend on a value, so that a CUDA graph can hold all of it.
 from __future__ import annotations
 
 import torch
-from metagenrl.learner.networks import mlp
-from metagenrl.learner.policy_value import ATANH_BOUND, FREE_RANGE
-from metagenrl.learner.hyperparams import ObjectiveConfig
-from metagenrl.learner.networks.mlp import Tape, Views
-from metagenrl.learner.networks.agent_networks import AgentNetworks
-from metagenrl.learner.objective.inputs import ObjectiveInputs, input_features, reflections
-from metagenrl.learner.types import Batch
 from torch import Tensor
+
+from metagenrl.learner.hyperparams import ObjectiveConfig
+from metagenrl.learner.networks import mlp
+from metagenrl.learner.networks.agent_networks import AgentNetworks
+from metagenrl.learner.networks.mlp import Tape, Views
+from metagenrl.learner.objective.inputs import ObjectiveInputs, input_features, reflections
+from metagenrl.learner.policy_value import ATANH_BOUND, FREE_RANGE
+from metagenrl.learner.types import Batch
 
 
 def rows_of(x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+
 from metagenrl.base.messages import AlphaGradient, Array
 
 __all__ = ["AlphaGradient", "Array", "Batch"]

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from metagenrl.learner.hyperparams import require
 from numpy.typing import NDArray
+
+from metagenrl.base.checks import require
 
 Array = NDArray[np.float32]
 

@@ -6,12 +6,13 @@ import logging
 from dataclasses import replace
 
 import numpy as np
-from metagenrl.learner.hyperparams import require
+
+from metagenrl.base.checks import require
 from metagenrl.base.messages import AlphaGradient, CohortGradient, GradientShare
-from metagenrl.objective_server.config import ServerConfig
-from metagenrl.objective_server.snapshots.errors import WrongGradientSize
 from metagenrl.objective_server.answers import AgentRecord, Reason
+from metagenrl.objective_server.config import ServerConfig
 from metagenrl.objective_server.open_round import Key, Pending
+from metagenrl.objective_server.snapshots.errors import WrongGradientSize
 from metagenrl.objective_server.state import ServerState
 
 logger = logging.getLogger(__name__)

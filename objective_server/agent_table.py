@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from metagenrl.objective_server.answers import AgentRecord
 from numpy.typing import NDArray
+
+from metagenrl.objective_server.answers import AgentRecord
 
 Table = NDArray[np.int64]
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from metagenrl.learner.hyperparams import require
-from metagenrl.base.messages import Array, defect, euclidean
 from numpy.typing import NDArray
+
+from metagenrl.base.checks import require
+from metagenrl.base.messages import Array, defect, euclidean
 
 __all__ = [
     "Array",

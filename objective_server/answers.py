@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
-from metagenrl.objective_server.aggregate import Cosines
 from numpy.typing import NDArray
+
+from metagenrl.objective_server.aggregate import Cosines
 
 Reason = Literal["stale", "duplicate", "future", "non_finite", "zero", "quarantined"]
 REASONS: tuple[Reason, ...] = get_args(Reason)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from metagenrl.learner.hyperparams import require
+from metagenrl.base.checks import require
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from metagenrl.base.messages import AlphaGradient, Array, CohortGradient, euclidean, unit_sum
 from numpy.typing import NDArray
+
+from metagenrl.base.messages import AlphaGradient, Array, CohortGradient, euclidean, unit_sum
 
 Key = tuple[int, int, int, int]
 """A gradient's identity within its run: agent, incarnation, round, version."""

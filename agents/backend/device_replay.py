@@ -10,11 +10,12 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+from torch import Tensor
+
+from metagenrl.agents.backend.graph import to_device
 from metagenrl.agents.experience.replay import ReplayBuffer
 from metagenrl.agents.experience.segments import Draw
-from metagenrl.agents.backend.graph import to_device
 from metagenrl.learner.types import Batch
-from torch import Tensor
 
 _FIRST_ROWS = 1024  # room at first, doubled as rings fill: a large capacity costs nothing early
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from metagenrl.learner.hyperparams import Device
 from torch import Tensor
+
+from metagenrl.learner.hyperparams import Device
 
 _WARM_UPS = 3  # libraries choose algorithms and workspaces in the first calls
 

@@ -8,18 +8,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from metagenrl.learner.native import updates
-from metagenrl.learner.networks import mlp
+from torch import Tensor
+
 from metagenrl.learner.adam import Adam, clip_by_norm
-from metagenrl.learner.native.updates import CriticState
 from metagenrl.learner.critic import smoothing_noise, td_gradient, td_target
-from metagenrl.learner.policy_value import PolicyEvaluation
 from metagenrl.learner.hyperparams import AgentConfig
+from metagenrl.learner.native import updates
+from metagenrl.learner.native.policy_updates import PolicyState
+from metagenrl.learner.native.updates import CriticState
+from metagenrl.learner.networks import mlp
 from metagenrl.learner.networks.agent_networks import AgentNetworks, initial_parameters
 from metagenrl.learner.policy_update import ObjectiveValue
+from metagenrl.learner.policy_value import PolicyEvaluation
 from metagenrl.learner.types import Array, Batch
-from metagenrl.learner.native.policy_updates import PolicyState
-from torch import Tensor
 
 
 class CriticStep(NamedTuple):

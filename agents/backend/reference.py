@@ -13,17 +13,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from metagenrl.agents.backend.device_replay import DeviceReplay, fields, halves
-from metagenrl.agents.individual import Individual, Learning, MemberConfig
+from metagenrl.agents.backend.graph import Replayed, to_device
 from metagenrl.agents.experience.replay import ReplayBuffer
 from metagenrl.agents.experience.segments import Draw
-from metagenrl.agents.backend.graph import Replayed, to_device
+from metagenrl.agents.individual import Individual
+from metagenrl.agents.reports import Learning, MemberConfig
 from metagenrl.learner.networks.agent_networks import AgentNetworks
 from metagenrl.learner.objective.net import ObjectiveNet
-from metagenrl.learner.stacked_agents import StackedAgents
 from metagenrl.learner.objective.stacked_objective import StackedObjective
+from metagenrl.learner.stacked_agents import StackedAgents
 from metagenrl.learner.types import Array, Batch
-from torch import Tensor
 
 _COLUMNS = 6  # of `StackedLearner._found` before the gradient
 

@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from metagenrl.agents.environment.spec import EnvironmentSpec, check_environment, make_environment
 from metagenrl.agents.seeding import restore_rng, rng_state
-from metagenrl.learner.hyperparams import require
-from numpy.typing import ArrayLike, NDArray
+from metagenrl.base.checks import require
 
 __all__ = [
     "Environment",
@@ -85,7 +86,7 @@ class Environment:
         return self._begin(int(self.rng.integers(2**31)))
 
     def begin(self, action: ArrayLike) -> None:
-        """`step` with this action comes next; see `agents/environment/remote.py`. Does nothing here."""
+        """`step` with this action comes next; see `remote.py`. Does nothing here."""
 
     def step(self, action: ArrayLike) -> StepResult:
         """Take `action` [A], scaled from [-1, 1] (clipped) to each dimension's bounds.

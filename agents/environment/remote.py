@@ -13,11 +13,12 @@ from multiprocessing import Pipe
 from typing import Any
 
 import numpy as np
-from metagenrl.agents.environment.worker_process import Answer, Call, Method
-from metagenrl.agents.environment.environment import Array, StepResult
-from metagenrl.agents.seeding import rng_state
-from metagenrl.learner.hyperparams import require
 from numpy.typing import ArrayLike
+
+from metagenrl.agents.environment.environment import Array, StepResult
+from metagenrl.agents.environment.worker_process import Answer, Call, Method
+from metagenrl.agents.seeding import rng_state
+from metagenrl.base.checks import require
 
 ANSWER_TIMEOUT = 60.0  # seconds
 LOAD_TIMEOUT = 600.0  # a running episode is replayed, which can be a long one

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Literal
 
-from metagenrl.agents.environment.spec import EnvironmentSpec
 from metagenrl.agents.environment.environment import Array, Environment
+from metagenrl.agents.environment.spec import EnvironmentSpec
 from metagenrl.agents.seeding import restore_rng
 
 Method = Literal["make", "reset", "step", "abandon", "close", "state", "load"]

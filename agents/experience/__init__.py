@@ -1,1 +1,1 @@
-""""""
+"""Acting, remembering, drawing segments."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from metagenrl.agents.experience.segments import Draw, Segments
-from metagenrl.learner.native import library
-from metagenrl.learner.hyperparams import require
-from metagenrl.learner.types import Array
 from numpy.typing import ArrayLike, NDArray
+
+from metagenrl.agents.experience.segments import Draw, Segments
+from metagenrl.base.checks import require
+from metagenrl.learner.native import library
+from metagenrl.learner.types import Array
 
 
 class ReplayBuffer:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+
 from metagenrl.agents.environment.environment import Environment, EpisodeNotReproducible
 from metagenrl.agents.environment.remote import RemoteEnvironment
 from metagenrl.agents.experience.replay import ReplayBuffer
-from metagenrl.agents.seeding import AgentSeeds, restore_rng, rng_state
 from metagenrl.agents.experience.segments import Draw, Segments
+from metagenrl.agents.seeding import AgentSeeds, restore_rng, rng_state
 from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.learner.types import Array
 

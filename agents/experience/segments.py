@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from metagenrl.learner.hyperparams import require
-from metagenrl.learner.types import Array, Batch
 from numpy.typing import NDArray
+
+from metagenrl.base.checks import require
+from metagenrl.learner.types import Array, Batch
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,1 +1,1 @@
-""""""
+"""Reaching a running population from another process."""

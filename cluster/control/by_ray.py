@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import ray
-from metagenrl.cluster.control.desk import Answer, PopulationStatus, Request
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from metagenrl.cluster.control.desk import Answer, PopulationStatus, Request
 
 NAMESPACE = "metagenrl"
 CALL_TIMEOUT = 10.0

@@ -15,11 +15,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from metagenrl.runs.config.yaml import build
 from metagenrl.cluster.control.desk import Answer, PopulationStatus, Request
+from metagenrl.objective_server.store.address import StoreAddress
 from metagenrl.objective_server.store.redis_link import Client, RedisLink, connect, one_line
 from metagenrl.objective_server.store.redis_snapshots import key
-from metagenrl.objective_server.store.address import StoreAddress
+from metagenrl.runs.config.yaml import build
 
 STATUS_EXPIRY = 30
 """Seconds after which a run whose driver says nothing counts as gone."""

@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
-from metagenrl.runs.rows import AgentRow
 from metagenrl.cluster.view.status import RunStatus
+from metagenrl.runs.rows import AgentRow
 
 Action = Literal["scale", "pause", "resume", "stop"]
 Condition = Literal["running", "paused", "ended"]

@@ -8,15 +8,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from metagenrl.runs.config.train import TrainConfig, UsageError
-from metagenrl.runs.config.yaml import build, load_mapping
-from metagenrl.cluster.control.desk import Mailbox, Remote
-from metagenrl.runs.config.reference import RunReference
-from metagenrl.runs.folder import IDENTITY_FILE
-from metagenrl.objective_server.store.open import check_store
-from metagenrl.commands.refusals import CONFIG_FILE
+from metagenrl.base.checks import UsageError
 from metagenrl.base.files.atomic import write_atomic
+from metagenrl.cluster.control.desk import Mailbox, Remote
 from metagenrl.objective_server.store.address import StoreAddress
+from metagenrl.objective_server.store.open import check_store
+from metagenrl.runs.config.reference import RunReference
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.config.yaml import build, load_mapping
+from metagenrl.runs.folder import CONFIG_FILE, IDENTITY_FILE
 
 CONTROL_FILE = "control.json"
 _AUTHENTICATION = "RAY_AUTH_MODE"

@@ -1,8 +1,9 @@
 """The Redis of a cluster's head: where Ray's GCS keeps its state, so that the head can come back.
 
-`python -m metagenrl.cluster.deploy.head_redis start` starts it unless it runs; `stop` ends it. Password,
-append-only file and log lie in `~/.metagenrl/redis`, readable by this user only. The password is
-made on the head, at the first start, and is never printed nor on this program's command line.
+`python -m metagenrl.cluster.deploy.head_redis start` starts it unless it runs; `stop` ends it.
+Password, append-only file and log lie in `~/.metagenrl/redis`, readable by this user only. The
+password is made on the head, at the first start, and is never printed nor on this program's command
+line.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from pathlib import Path
 from typing import NoReturn
 
 import redis
-from metagenrl.learner.hyperparams import require
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+
+from metagenrl.base.checks import require
 
 PORT = 6390
 START_TIMEOUT = 30.0  # seconds, a long append-only file to read included

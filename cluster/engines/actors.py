@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import ray
-from metagenrl.agents.cohort import CohortReport
+
 from metagenrl.agents.member import MemberConfig
+from metagenrl.agents.reports import CohortReport
 from metagenrl.agents.stacked_cohort import Computing
 from metagenrl.base.process import settle
 from metagenrl.learner.types import Array

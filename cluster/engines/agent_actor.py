@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import ray
+
 from metagenrl.agents.member import Member, MemberConfig, MemberReport
 from metagenrl.base.process import settle
 from metagenrl.learner.types import Array

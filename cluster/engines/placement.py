@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from metagenrl.agents.backend.graph import require_device
+from metagenrl.base.checks import UsageError
+from metagenrl.base.process import available_cores
 from metagenrl.cluster.engines.plan import Plan, cohort_plan
-from metagenrl.runs.config.train import TrainConfig, UsageError, available_cores
 from metagenrl.cluster.held_out.tests import Runner
 from metagenrl.meta_test.pool import TraineePool
-from metagenrl.agents.backend.graph import require_device
+from metagenrl.runs.config.train import TrainConfig
 
 States = Mapping[str, Mapping[str, Any]]
 Checked = TypeVar("Checked")
@@ -34,8 +36,7 @@ def hosts_of(config: TrainConfig, states: States | None) -> Hosts:
     if config.engine == "inprocess":
         refuse(lambda: require_device(config.device))
         return Hosts(cohort_plan(config, 1), 0.0)
-    from metagenrl.cluster.engines.ray import actor_share, connect
-    from metagenrl.cluster.engines.ray_cluster import gpu_share, gpus_here
+    from metagenrl.cluster.engines.ray_cluster import actor_share, connect, gpu_share, gpus_here
 
     def fitting(cpus: float) -> Hosts:
         gpus = gpus_here() if config.device == "cuda" else 0

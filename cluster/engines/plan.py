@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from metagenrl.agents.cohort import CohortReport
+from metagenrl.agents.reports import CohortReport
 from metagenrl.agents.stacked_cohort import Computing
-from metagenrl.runs.config.train import TrainConfig
 from metagenrl.cluster.engines.interface import Averaged, Completed, Lost, Result
+from metagenrl.runs.config.train import TrainConfig
 
 Plan = tuple[tuple[int, ...], ...]
 

@@ -9,15 +9,17 @@ which the server applies at most once.
 from __future__ import annotations
 
 import logging
-import os
-import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
+from ray import ObjectRef
+from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
 from metagenrl.agents.member import MemberConfig
 from metagenrl.cluster.engines.agent_actor import AgentActor, RoundOrder
-from metagenrl.runs.config.train import available_cores
+from metagenrl.cluster.engines.exchange import Exchange, Gradient
 from metagenrl.cluster.engines.interface import (
     AgentLost,
     Completed,
@@ -25,13 +27,10 @@ from metagenrl.cluster.engines.interface import (
     Result,
     Started,
 )
-from metagenrl.cluster.engines.exchange import Exchange, Gradient
+from metagenrl.cluster.engines.ray_cluster import actor_share, first_line, has_a_core, remote
 from metagenrl.cluster.engines.server_actor import Closing, ServerActor
 from metagenrl.objective_server.answers import Broadcast
 from metagenrl.objective_server.server import ObjectiveServer
-from ray import ObjectRef
-from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 logger = logging.getLogger(__name__)
 
@@ -41,71 +40,6 @@ START_TIMEOUT = 300.0  # seconds until an actor must have come up: 40 take over 
 
 class ServerUnreachable(RuntimeError):  # noqa: N818 - reads as the event it is
     """The objective server could not be brought back."""
-
-
-def connect(check: Callable[[float], object]) -> float:
-    """Join the cluster named by RAY_ADDRESS, or start a local Ray; the CPUs that there are.
-
-    `check` is asked before a local Ray is started, with the CPUs that it would have; what it
-    raises is raised.
-    """
-    if not ray.is_initialized():
-        address = _running_cluster()
-        if address is None:
-            check(available_cores())
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        # Ray runs its workers at niceness 15: next to anything else they would hardly run at all.
-        os.environ.setdefault("RAY_worker_niceness", "0")
-        where: dict[str, Any] = {"address": address}
-        if address is None:
-            cpus = available_cores()
-            where = {"address": "local", "include_dashboard": False, "num_cpus": cpus}
-        ray.init(log_to_driver=True, logging_level=logging.WARNING, **where)
-    return float(ray.cluster_resources().get("CPU", 0.0))
-
-
-def _running_cluster() -> str | None:
-    """The cluster to join: RAY_ADDRESS, else one that runs on this machine; None: there is none.
-
-    A Ray that was killed leaves its address behind, and joining it would hang for minutes.
-    """
-    from ray._private.services import find_bootstrap_address  # there is no public way to ask
-
-    named = os.environ.get("RAY_ADDRESS")
-    found = named or find_bootstrap_address(None)
-    if named or not found:
-        return found or None
-    host, _, port = str(found).rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=2.0).close()
-    except (OSError, ValueError):
-        logger.warning("no Ray answers at %s any more: starting a local one", found)
-        return None
-    return str(found)
-
-
-def actor_share(actors: int, actor_cpus: float | None, cpus: float) -> float:
-    """CPUs to reserve for each of `actors`: `actor_cpus`, or an even share of `cpus`, at most one.
-
-    Raises `ValueError` where they do not fit, saying how many do.
-    """
-    share = actor_cpus if actor_cpus is not None else min(1.0, int(cpus / actors * 1000) / 1000)
-    if share <= 0 or share * actors > cpus + 1e-6:
-        fitting = int(cpus / share) if share > 0 else 0
-        raise ValueError(
-            f"agents: got {actors} actors of {share:g} CPUs each, allowed: at most {fitting} "
-            f"on {cpus:g} CPUs"
-        )
-    return share
-
-
-def has_a_core(share: float) -> bool:
-    """Whether an actor that goes on ahead uses a core that nobody else would.
-
-    Where several actors share one, another works while this one waits; that they also go on ahead
-    only makes them take turns more often (20 on 2 cores: 8 % more CPU time a round).
-    """
-    return share >= 1.0
 
 
 class RayEngine:
@@ -276,14 +210,3 @@ class RayEngine:
             self.stop_agent(agent)
         if self._server is not None:
             ray.kill(self._server)
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    text = str(error).strip()
-    return text.splitlines()[0] if text else repr(error)
-
-
-def remote(actor: Any) -> Any:
-    """The actor class as Ray's decorator made it; type checkers see the plain class."""
-    return actor

@@ -12,16 +12,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ray
+from ray import ObjectRef
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
 from metagenrl.agents.member import MemberConfig
 from metagenrl.agents.stacked_cohort import Computing
 from metagenrl.cluster.engines.actors import CohortActor, CohortOrder
-from metagenrl.cluster.engines.plan import COHORTS_STAY, Plan, cohort_of, results_of
 from metagenrl.cluster.engines.interface import AgentLost, Lost, Result
-from metagenrl.cluster.engines.ray import RayEngine, first_line, has_a_core, remote
+from metagenrl.cluster.engines.plan import COHORTS_STAY, Plan, cohort_of, results_of
+from metagenrl.cluster.engines.ray import RayEngine
+from metagenrl.cluster.engines.ray_cluster import first_line, has_a_core, remote
 from metagenrl.objective_server.answers import Broadcast
 from metagenrl.objective_server.server import ObjectiveServer
-from ray import ObjectRef
-from ray.exceptions import RayActorError, RayError, RayTaskError
 
 
 @dataclass(eq=False)

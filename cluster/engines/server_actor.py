@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import ray
+
 from metagenrl.cluster.engines.exchange import Exchange, Gradient, exchange
 from metagenrl.objective_server.server import ObjectiveServer
 

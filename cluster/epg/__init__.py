@@ -1,1 +1,1 @@
-""""""
+"""Generations of Evolved Policy Gradients, on Ray or in this process."""

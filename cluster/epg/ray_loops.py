@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from metagenrl.baselines.epg.inner_loop import InnerLoop, InnerLoopResult, run_inner_loop
-from metagenrl.cluster.epg.loops import LoopEnded
 from ray import ObjectRef
 from ray.exceptions import RayError, RayTaskError
+
+from metagenrl.baselines.epg.inner_loop import InnerLoop, InnerLoopResult, run_inner_loop
+from metagenrl.cluster.epg.loops import LoopEnded
 
 POLL_SECONDS = 1.0
 

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
 from metagenrl.baselines.epg.inner_loop import InnerLoopResult
 from metagenrl.cluster.epg.loops import LoopEnded
 from metagenrl.runs.config.epg import EpgTrainConfig
-from metagenrl.runs.metrics_file import METRICS_FILE, MetricsWriter
+from metagenrl.runs.folder import METRICS_FILE
+from metagenrl.runs.metrics_file import MetricsWriter
 from metagenrl.runs.rate import RateMeter, duration, seconds_left
 from metagenrl.runs.rows import AgentRow, EventRow, MetricsRow, ObjectiveRow
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 logger = logging.getLogger(__name__)
 

@@ -10,16 +10,18 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from metagenrl.baselines.epg.inner_loop import InnerLoop
-from metagenrl.runs.config.yaml import to_dict, to_yaml
-from metagenrl.cluster.epg.loops import LoopEnded
-from metagenrl.runs.config.epg import KIND, EpgTrainConfig
-from metagenrl.cluster.epg.recorder import EpgRecorder, Generation
-from metagenrl.runs.folder import Checkpoints, open_folder
 from metagenrl.baselines.epg.loss_net import LossNet, initial_loss_parameters
 from metagenrl.baselines.epg.outer_loop import LossEvolution
+from metagenrl.cluster.epg.loops import LoopEnded
+from metagenrl.cluster.epg.recorder import EpgRecorder, Generation
 from metagenrl.objective_server.snapshots.find import snapshot_path
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
+from metagenrl.runs.checkpoints import Checkpoints
+from metagenrl.runs.config.epg import KIND, EpgTrainConfig
+from metagenrl.runs.config.yaml import to_dict, to_yaml
+from metagenrl.runs.folder import open_folder
 
 KEEP_CHECKPOINTS = 2
 

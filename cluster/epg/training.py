@@ -12,15 +12,16 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import torch
+from rich.console import Console
+
+from metagenrl.base.checks import UsageError
 from metagenrl.baselines.epg.inner_loop import InnerLoop
-from metagenrl.runs.config.train import UsageError
-from metagenrl.runs.config.yaml import to_yaml
 from metagenrl.cluster.epg.loops import InProcessLoops, LoopEnded, Loops
-from metagenrl.runs.config.epg import EpgTrainConfig
 from metagenrl.cluster.epg.recorder import EpgRecorder, inner_loop_bar
 from metagenrl.cluster.epg.run import EpgRun
+from metagenrl.runs.config.epg import EpgTrainConfig
+from metagenrl.runs.config.yaml import to_yaml
 from metagenrl.runs.folder import log_to, open_folder
-from rich.console import Console
 
 CURVES_FILE = "curves.png"
 
@@ -88,8 +89,8 @@ def _loops(config: EpgTrainConfig) -> Loops:
     if config.engine == "inprocess":
         torch.set_num_threads(1)
         return InProcessLoops()
+    from metagenrl.cluster.engines.ray_cluster import actor_share, connect
     from metagenrl.cluster.epg.ray_loops import RayLoops
-    from metagenrl.cluster.engines.ray import actor_share, connect
 
     def shared(cpus: float) -> float:
         return actor_share(config.workers, config.worker_cpus, cpus)

@@ -1,1 +1,1 @@
-""""""
+"""Tests of alpha while the population goes on."""

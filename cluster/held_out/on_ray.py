@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from metagenrl.runs.agent_job import TraineeJob
-from metagenrl.meta_test.pool import Ended
-from metagenrl.base.files.atomic import write_atomic
 from ray import ObjectRef
 from ray.exceptions import RayError, RayTaskError
+
+from metagenrl.base.files.atomic import write_atomic
+from metagenrl.meta_test.pool import Ended
+from metagenrl.runs.agent_job import TraineeJob
 
 GET_TIMEOUT = 60.0
 
@@ -26,6 +27,7 @@ GET_TIMEOUT = 60.0
 def carry_out(job: TraineeJob, alpha: bytes) -> bytes:
     """Train the job's agent on this node; the content of its file of rows."""
     import torch
+
     from metagenrl.meta_test.worker_process import carry_out as live
 
     os.nice(job.niceness)

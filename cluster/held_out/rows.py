@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 
-from metagenrl.runs.config.train import TrainConfig
 from metagenrl.cluster.held_out.score import Standing, metric
 from metagenrl.cluster.held_out.trials import Candidate
-from metagenrl.cluster.recording.agent_rows import Moment
-from metagenrl.runs.metrics_file import METRICS_FILE, rows_of_kind
-from metagenrl.runs.rows import EvaluationRow, EventRow, MetricsRow
-from metagenrl.runs.run_records import HeldOutRow, ScoreRow
 from metagenrl.objective_server.store.in_folder import FileStore
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.folder import METRICS_FILE
+from metagenrl.runs.metrics_file import rows_of_kind
+from metagenrl.runs.rows import EvaluationRow, EventRow, MetricsRow, Moment
+from metagenrl.runs.run_records import HeldOutRow, ScoreRow
 
 logger = logging.getLogger(__name__)
 

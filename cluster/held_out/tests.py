@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
-from metagenrl.runs.config.train import TrainConfig
 from metagenrl.cluster.held_out.rows import HeldOutRows
 from metagenrl.cluster.held_out.score import Standing, standing
 from metagenrl.cluster.held_out.trials import (
@@ -24,12 +23,12 @@ from metagenrl.cluster.held_out.trials import (
     result,
     trials,
 )
-from metagenrl.cluster.recording.agent_rows import Moment
-from metagenrl.runs.rows import EvaluationRow, MetricsRow
-from metagenrl.runs.run_records import GIVEN_UP
-from metagenrl.runs.agent_job import TraineeJob
 from metagenrl.meta_test.pool import Ended
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
+from metagenrl.runs.agent_job import TraineeJob
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.rows import EvaluationRow, MetricsRow, Moment
+from metagenrl.runs.run_records import GIVEN_UP
 
 POLL_SECONDS = 1.0
 TRIES = 3

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from metagenrl.runs.config.train import TrainConfig
-from metagenrl.runs.rows import EvaluationRow
+from metagenrl.base.files.errors import CorruptFile
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.runs.agent_files import evaluations, is_finished
 from metagenrl.runs.agent_job import ObjectiveChoice, TraineeJob
-from metagenrl.objective_server.snapshots.errors import CorruptFile
-from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.rows import EvaluationRow
 
 FOLDER = "held_out"
 FIRST_SEED = 10_000

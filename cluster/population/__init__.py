@@ -1,1 +1,1 @@
-""""""
+"""Algorithm 1, outer loop; failures; scaling."""

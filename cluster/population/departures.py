@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from metagenrl.runs.folder import agent_part
 from metagenrl.base.files.checkpoint_folder import newest_complete, prune, read_folder, write_folder
+from metagenrl.runs.checkpoints import agent_part
 
 FOLDER = "left"
 _PART = "agent"

@@ -14,7 +14,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from metagenrl.runs.config.train import TrainConfig
+from metagenrl.base.messages import AlphaGradient
+from metagenrl.base.retry import patiently
+from metagenrl.cluster.engines.exchange import Gradient
 from metagenrl.cluster.engines.interface import (
     AgentLost,
     Averaged,
@@ -23,15 +25,13 @@ from metagenrl.cluster.engines.interface import (
     Result,
     Started,
 )
-from metagenrl.cluster.engines.exchange import Gradient
 from metagenrl.cluster.held_out.tests import HeldOut
-from metagenrl.base.retry import patiently
-from metagenrl.cluster.recording.recorder import Recorder
 from metagenrl.cluster.population.roster import Roster, Seat
-from metagenrl.runs.folder import Checkpoints, agent_part
 from metagenrl.cluster.population.strength import Strength
-from metagenrl.base.messages import AlphaGradient
+from metagenrl.cluster.recording.recorder import Recorder
 from metagenrl.objective_server.answers import Broadcast
+from metagenrl.runs.checkpoints import Checkpoints, agent_part
+from metagenrl.runs.config.train import TrainConfig
 
 logger = logging.getLogger(__name__)
 

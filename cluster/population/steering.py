@@ -6,13 +6,13 @@ import logging
 import time
 from pathlib import Path
 
-from metagenrl.runs.config.train import TrainConfig
+from metagenrl.base.checks import require
 from metagenrl.cluster.control.desk import Condition, ControlDesk, PopulationStatus, Request
-from metagenrl.cluster.population.departures import Departures
 from metagenrl.cluster.engines.interface import AgentLost
+from metagenrl.cluster.population.departures import Departures
 from metagenrl.cluster.population.loop import Population
 from metagenrl.cluster.population.roster import Seat
-from metagenrl.learner.hyperparams import require
+from metagenrl.runs.config.train import TrainConfig
 
 PAUSE_INTERVAL = 0.1
 """Seconds between two looks at the desk while the population is paused."""

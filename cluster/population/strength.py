@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from metagenrl.cluster.recording.recorder import Recorder
 from metagenrl.cluster.population.roster import Roster
+from metagenrl.cluster.recording.recorder import Recorder
 
 
 class Strength:

@@ -1,1 +1,1 @@
-""""""
+"""What the loop tells: rows, snapshots, machine."""

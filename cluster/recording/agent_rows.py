@@ -8,23 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from metagenrl.runs.rows import AgentRow
-from metagenrl.learner.hyperparams import require
+from metagenrl.base.checks import require
+from metagenrl.runs.rows import AgentRow, Moment
 
 if TYPE_CHECKING:
     from metagenrl.agents.member import MemberReport
 
 _LEFT, _QUARANTINED = "left", "quarantined"
 _AVERAGED = ("q", "td_loss", "objective_loss", "policy_gradient_norm", "value_after")
-
-
-@dataclass(frozen=True)
-class Moment:
-    """Where the run is."""
-
-    time: float  # seconds since the run started
-    round: int
-    version: int  # the server's; of the alpha that a punctual gradient was computed with
 
 
 @dataclass

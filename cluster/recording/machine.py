@@ -6,7 +6,8 @@ import time
 from collections.abc import Sequence
 
 import psutil
-from metagenrl.cluster.recording.agent_rows import Moment
+
+from metagenrl.runs.rows import Moment
 from metagenrl.runs.run_records import SystemRow
 
 INTERVAL = 30.0

@@ -8,23 +8,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
 from metagenrl.agents.member import MemberReport
-from metagenrl.runs.config.train import TrainConfig
-from metagenrl.cluster.engines.exchange import Exchange, Gradient
-from metagenrl.cluster.recording.agent_rows import IntervalAccumulator, Moment
-from metagenrl.cluster.view.live import LiveView
-from metagenrl.runs.metrics_file import METRICS_FILE, MetricsWriter
-from metagenrl.runs.rate import RateMeter
-from metagenrl.runs.rows import EventRow, MetricsRow, ObjectiveRow, objective_row
-from metagenrl.cluster.recording.lost_round import report_of
-from metagenrl.runs.folder import RunIdentity
-from metagenrl.cluster.recording.snapshots import SnapshotKeeper
-from metagenrl.cluster.view.status import RunStatus
-from metagenrl.cluster.recording.machine import SystemMeter
-from metagenrl.tracking.trackers import Tracking
 from metagenrl.base.messages import AlphaGradient
+from metagenrl.cluster.engines.exchange import Exchange, Gradient
+from metagenrl.cluster.recording.agent_rows import IntervalAccumulator
+from metagenrl.cluster.recording.lost_round import objective_row, report_of
+from metagenrl.cluster.recording.machine import SystemMeter
+from metagenrl.cluster.recording.snapshots import SnapshotKeeper
+from metagenrl.cluster.view.live import LiveView
+from metagenrl.cluster.view.status import RunStatus
 from metagenrl.objective_server.answers import Broadcast, Receipt
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.folder import METRICS_FILE, RunIdentity
+from metagenrl.runs.metrics_file import MetricsWriter
+from metagenrl.runs.rate import RateMeter
+from metagenrl.runs.rows import EventRow, MetricsRow, Moment, ObjectiveRow
+from metagenrl.tracking.trackers import Tracking
 
 logger = logging.getLogger(__name__)
 

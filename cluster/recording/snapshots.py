@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from metagenrl.objective_server.answers import Broadcast
+from metagenrl.objective_server.snapshots.find import snapshot_path
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.store.open import open_store
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import to_dict
-from metagenrl.cluster.recording.agent_rows import Moment
-from metagenrl.runs.rows import MetricsRow
+from metagenrl.runs.rows import MetricsRow, Moment
 from metagenrl.runs.run_records import SnapshotRow
-from metagenrl.objective_server.store.open import open_store
-from metagenrl.objective_server.snapshots.find import snapshot_path
-from metagenrl.objective_server.answers import Broadcast
-from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 
 class _Rows(Protocol):

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from metagenrl.runs.config.train import TrainConfig
-from metagenrl.runs.metrics_file import METRICS_FILE
-from metagenrl.runs.rows import AgentRow, EventRow, ObjectiveRow, Row, from_line
 from metagenrl.cluster.view.status import RunStatus
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.folder import METRICS_FILE
+from metagenrl.runs.row_codec import from_line
+from metagenrl.runs.rows import AgentRow, EventRow, ObjectiveRow, Row
 
 _STATES = ("restarted", "failed", "late")
 """Events that say what condition an agent is in; its next row ends it."""

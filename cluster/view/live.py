@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 from metagenrl.cluster.view.status import RunStatus, status_line
 
 if TYPE_CHECKING:
-    from metagenrl.runs.rows import AgentRow
     from rich.console import Console
+
+    from metagenrl.runs.rows import AgentRow
 
 TABLE_INTERVAL = 0.5
 """Seconds between two drawings of the table."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from metagenrl.analysis.number_text import number
 from metagenrl.runs.rate import duration, seconds_left
 from metagenrl.runs.rows import AgentRow
 
@@ -70,15 +71,3 @@ def states(rows: Iterable[AgentRow]) -> str:
         counts[row.state] = counts.get(row.state, 0) + 1
     ranked = sorted(counts.items(), key=lambda item: item[1])
     return ", ".join(f"{count} {state}" for state, count in ranked)
-
-
-def number(value: float | None) -> str:
-    """Four significant digits, as short as they get; `-` for None."""
-    if value is None:
-        return "-"
-    magnitude = abs(value)
-    if magnitude >= 1e6 or 0 < magnitude < 1e-3:
-        return f"{value:.2e}"
-    if magnitude >= 1000:
-        return f"{value:.0f}"
-    return f"{value + 0.0:.4g}"  # no -0

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from metagenrl.runs.rate import duration
-from metagenrl.runs.rows import AgentRow
-from metagenrl.cluster.view.status import RunStatus, by_environment, mean_return, number, states
 from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+
+from metagenrl.analysis.number_text import number
+from metagenrl.cluster.view.status import RunStatus, by_environment, mean_return, states
+from metagenrl.runs.rate import duration
+from metagenrl.runs.rows import AgentRow
 
 _AROUND_ROWS = 6
 """Lines that are no rows: message, header (three), the table's head, and the cursor's."""

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from metagenrl.learner.networks import layers
 from torch import Tensor
+
+from metagenrl.learner.networks import layers
 
 _CHOICES = ("c", "blas", "torch")
 _LEVELS = ("base", "avx2", "avx512")

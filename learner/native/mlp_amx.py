@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+
 from metagenrl.learner.native import library
 from metagenrl.learner.native.mlp_small import Shape, flat, shape_of
 from metagenrl.learner.networks.spec import MLP, Views
-from torch import Tensor
 
 _ROWS = 64  # fewer do not pay for packing the weights
 _WIDEST = 384  # AMX_WIDEST of amx.h

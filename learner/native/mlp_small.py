@@ -6,9 +6,10 @@ import ctypes
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+
 from metagenrl.learner.native import library
 from metagenrl.learner.networks.spec import MLP, Views
-from torch import Tensor
 
 _ROWS = 32  # MLP_ROWS of mlp.h
 

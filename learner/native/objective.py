@@ -10,10 +10,11 @@ import ctypes
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+
 from metagenrl.learner.native import library
 from metagenrl.learner.objective.inputs import ObjectiveInputs
 from metagenrl.learner.objective.net import ObjectiveNet
-from torch import Tensor
 
 
 class Sizes(ctypes.Structure):

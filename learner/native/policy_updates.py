@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from metagenrl.learner.native import updates
-from metagenrl.learner.native import library
-from metagenrl.learner.native import objective as objective_fused
+from torch import Tensor
+
 from metagenrl.learner.adam import Adam
-from metagenrl.learner.policy_value import ATANH_BOUND, FREE_RANGE
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig
-from metagenrl.learner.networks.mlp import Views
+from metagenrl.learner.native import library, updates
+from metagenrl.learner.native import objective as objective_fused
 from metagenrl.learner.networks.agent_networks import AgentNetworks
+from metagenrl.learner.networks.mlp import Views
 from metagenrl.learner.objective.inputs import feature_sizes, reflections
 from metagenrl.learner.objective.net import ObjectiveNet
+from metagenrl.learner.policy_value import ATANH_BOUND, FREE_RANGE
 from metagenrl.learner.types import Batch
-from torch import Tensor
 
 
 class Learner(ctypes.Structure):

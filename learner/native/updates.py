@@ -11,14 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from metagenrl.learner.native import library
-from metagenrl.learner.networks import mlp
-from metagenrl.learner.adam import Adam
-from metagenrl.learner.networks.mlp import Views
-from metagenrl.learner.native.mlp_small import FusedTape, flat, shape_of
-from metagenrl.learner.networks.agent_networks import AgentNetworks
-from metagenrl.learner.types import Batch
 from torch import Tensor
+
+from metagenrl.learner.adam import Adam
+from metagenrl.learner.native import library
+from metagenrl.learner.native.mlp_small import FusedTape, flat, shape_of
+from metagenrl.learner.networks import mlp
+from metagenrl.learner.networks.agent_networks import AgentNetworks
+from metagenrl.learner.networks.mlp import Views
+from metagenrl.learner.types import Batch
 
 
 class Sizes(ctypes.Structure):

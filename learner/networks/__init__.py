@@ -1,1 +1,1 @@
-""""""
+"""Networks and their derivatives in torch: the reference of everything."""

@@ -8,10 +8,11 @@ from functools import cached_property
 from typing import Literal
 
 import torch
-from metagenrl.learner.networks import mlp
-from metagenrl.learner.hyperparams import AgentConfig
-from metagenrl.learner.networks.mlp import MLP, Views
 from torch import Tensor
+
+from metagenrl.learner.hyperparams import AgentConfig
+from metagenrl.learner.networks import mlp
+from metagenrl.learner.networks.mlp import MLP, Views
 
 
 @dataclass(frozen=True)

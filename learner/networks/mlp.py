@@ -16,18 +16,15 @@ matrix unit (`mlp_amx.py`), and elsewhere run layer by layer on the BLAS (`mlp_r
 from __future__ import annotations
 
 import torch
-from metagenrl.learner.native import library
-from metagenrl.learner.networks import layers
-from metagenrl.learner.native import mlp_amx
-from metagenrl.learner.native import mlp_small
-from metagenrl.learner.networks import mlp_reference
-from metagenrl.learner.networks import mlp_bfloat16
+from torch import Tensor
+
+from metagenrl.learner.native import library, mlp_amx, mlp_small
 from metagenrl.learner.native.mlp_amx import AmxTape
 from metagenrl.learner.native.mlp_small import FusedTangentTape, FusedTape
-from metagenrl.learner.networks.mlp_reference import LayerTangentTape, LayerTape
+from metagenrl.learner.networks import layers, mlp_bfloat16, mlp_reference
 from metagenrl.learner.networks.mlp_bfloat16 import MixedTape
+from metagenrl.learner.networks.mlp_reference import LayerTangentTape, LayerTape
 from metagenrl.learner.networks.spec import MLP, Views
-from torch import Tensor
 
 __all__ = ["MLP", "TangentTape", "Tape", "Views", "apply", "backward", "dual_backward", "forward"]
 

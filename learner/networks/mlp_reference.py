@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+
 from metagenrl.learner.native import library
 from metagenrl.learner.networks import layers
 from metagenrl.learner.networks.spec import MLP, Views
-from torch import Tensor
 
 
 @dataclass(frozen=True)

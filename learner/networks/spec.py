@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from metagenrl.learner.networks.parameters import Layout
 from torch import Tensor
+
+from metagenrl.learner.networks.parameters import Layout
 
 Views = dict[str, Tensor]
 

@@ -10,16 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
-from metagenrl.learner.objective import feature_net
-from metagenrl.learner.native import library
+from torch import Tensor
+
+from metagenrl.learner.native import library, objective
+from metagenrl.learner.native.objective import FusedObjectiveTape
 from metagenrl.learner.networks import mlp
-from metagenrl.learner.native import objective
 from metagenrl.learner.networks.layers import previous
 from metagenrl.learner.networks.mlp import Tape, Views
-from metagenrl.learner.native.objective import FusedObjectiveTape
+from metagenrl.learner.objective import feature_net
 from metagenrl.learner.objective.inputs import ObjectiveInputs
 from metagenrl.learner.objective.net import ObjectiveNet
-from torch import Tensor
 
 
 @dataclass(frozen=True)

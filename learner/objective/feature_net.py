@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+from torch import Tensor
+
 from metagenrl.learner.networks.layers import activate, activation_slope
 from metagenrl.learner.networks.mlp import Views
 from metagenrl.learner.networks.parameters import Layout
-from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ import ctypes
 from dataclasses import dataclass
 
 import torch
-from metagenrl.learner.native import library
-from metagenrl.learner.hyperparams import ObjectiveConfig
-from metagenrl.learner.types import Batch
 from torch import Tensor
+
+from metagenrl.learner.hyperparams import ObjectiveConfig
+from metagenrl.learner.native import library
+from metagenrl.learner.types import Batch
 
 VARIANCE_FLOOR = 1e-8
 ROUNDING = 1e-6

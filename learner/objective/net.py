@@ -11,15 +11,18 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from metagenrl.learner.objective import feature_net
-from metagenrl.learner.networks import layers
-from metagenrl.learner.networks import mlp
-from metagenrl.learner.objective.feature_net import FeatureNet
-from metagenrl.learner.hyperparams import ObjectiveConfig
-from metagenrl.learner.networks.mlp import MLP, Views
-from metagenrl.learner.objective.inputs import ObjectiveInputs, feature_count
-from metagenrl.learner.networks.parameters import Layout
 from torch import Tensor
+
+from metagenrl.learner.hyperparams import ObjectiveConfig
+from metagenrl.learner.networks import layers, mlp
+from metagenrl.learner.networks.mlp import MLP, Views
+from metagenrl.learner.networks.parameters import Layout
+from metagenrl.learner.objective import feature_net
+from metagenrl.learner.objective.feature_net import FeatureNet
+from metagenrl.learner.objective.inputs import ObjectiveInputs, feature_count
+
+ALPHA_STREAM = 0x6D657461
+"""Mixed into the run's seed for alpha's initial value, so that no agent shares its stream."""
 
 
 @dataclass(frozen=True)
@@ -137,3 +140,9 @@ def apply(net: ObjectiveNet, alpha: Tensor, pi: Tensor, inputs: ObjectiveInputs)
     x = mlp.apply(net.head, head, torch.cat(states, -1).view(1, b * t, -1)).view(b, t)
     eta = net.config.eta
     return eta * torch.tanh(x / eta) * inputs.mask
+
+
+def first_alpha(config: ObjectiveConfig, seed: int) -> torch.Tensor:
+    """The objective's parameters before meta-training, version 0: flat `[P_alpha]`."""
+    generator = torch.Generator().manual_seed(seed ^ ALPHA_STREAM)
+    return initial_alpha(config, generator)

@@ -10,14 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from metagenrl.learner.objective import feature_net
+from torch import Tensor
+
 from metagenrl.learner.native import library
 from metagenrl.learner.networks import mlp
 from metagenrl.learner.networks.layers import previous
 from metagenrl.learner.networks.mlp import Tape
+from metagenrl.learner.objective import feature_net
 from metagenrl.learner.objective.inputs import ObjectiveInputs
 from metagenrl.learner.objective.net import ObjectiveNet
-from torch import Tensor
 
 Recurrent = tuple[Tensor, Tensor, Tensor]
 

@@ -1,1 +1,1 @@
-""""""
+"""Reading runs: curves, intervals, histories."""

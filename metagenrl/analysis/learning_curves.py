@@ -7,23 +7,26 @@ of every statistic is one agent: a seed of a result folder.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from metagenrl.runs.metrics_file import iter_rows
-from metagenrl.analysis.number_text import with_interval
-from metagenrl.runs.rows import EvaluationRow
 from numpy.typing import NDArray
 
-EVALUATIONS_FILE = "evaluations.jsonl"
+from metagenrl.analysis.confidence import (
+    mean_interval,
+)
+from metagenrl.analysis.number_text import markdown_table, with_interval
+from metagenrl.runs.folder import EVALUATIONS_FILE
+from metagenrl.runs.metrics_file import iter_rows
+from metagenrl.runs.rows import EvaluationRow
+
+POINTS = 200
+"""Evaluations of a drawn curve; of more, every so many are taken."""
+
 
 Array = NDArray[np.float64]
-
-# Student's t at 97.5 % for 1 ... 10 degrees of freedom; the series below serves from there on.
-_T = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281)
-_Z = 1.959964
 
 
 @dataclass(frozen=True)
@@ -45,14 +48,6 @@ class Curves:
     def unfinished(self) -> int:
         """Agents that have no evaluation at the last step."""
         return len(self.returns) - len(self.final)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over agents with its 95 % interval."""
-
-    mean: float
-    half_width: float  # NaN for a single agent, which tells nothing of the spread
 
 
 def read_curves(folders: Iterable[Path]) -> list[Curves]:
@@ -88,31 +83,6 @@ def _curves(env: str, label: str, agents: Iterable[dict[int, float]]) -> Curves:
     return Curves(env, label, np.array(steps, np.float64), np.array(returns, np.float64))
 
 
-def mean_interval(values: Sequence[float] | Array) -> Estimate:
-    """Mean and half width t_{0.975, n-1} s / sqrt(n) of n finite values.
-
-    Student's t, because the bootstrap's intervals are far too narrow at 2 to 5 seeds. Raises
-    `ValueError` for no values.
-    """
-    n = len(values)
-    if n == 0:
-        raise ValueError("values: got none, allowed: at least one")
-    mean = float(np.mean(values))
-    if n == 1:
-        return Estimate(mean, math.nan)
-    return Estimate(mean, student_t(n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n))
-
-
-def student_t(degrees: int) -> float:
-    """The 97.5 % quantile of Student's t with `degrees` >= 1 of freedom, to 1e-4 of itself."""
-    if degrees <= len(_T):
-        return _T[degrees - 1]
-    first = (_Z**3 + _Z) / 4
-    second = (5 * _Z**5 + 16 * _Z**3 + 3 * _Z) / 96
-    third = (3 * _Z**7 + 19 * _Z**5 + 17 * _Z**3 - 15 * _Z) / 384
-    return _Z + first / degrees + second / degrees**2 + third / degrees**3
-
-
 def summary_table(test_runs: Iterable[Path], training_envs: Collection[str] | None = None) -> str:
     """A Markdown table: environment, rule, mean return at the end with its 95 % interval, seeds.
 
@@ -146,11 +116,8 @@ def _seeds(curve: Curves) -> str:
     return f"{len(curve.final)}{suffix}"
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table whose columns are aligned in its source as well."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = [header, ["-" * width for width in widths], *rows]
-    return "\n".join(
-        "| " + " | ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) + " |"
-        for line in lines
-    )
+def drawable(curve: Curves) -> Curves:
+    """The curve at `POINTS` of its steps at most, the last among them."""
+    stride = -(-curve.steps.size // POINTS)
+    taken = np.arange(curve.steps.size)[::-1][::stride][::-1]
+    return Curves(curve.env, curve.label, curve.steps[taken], curve.returns[:, taken])

@@ -12,9 +12,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
+
 from metagenrl.analysis.mean_series import MeanSeries
 from metagenrl.runs.rows import AgentRow
-from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from metagenrl.analysis.mean_series import MeanSeries
-from metagenrl.runs.metrics_file import METRICS_FILE, iter_rows
 from metagenrl.analysis.population_curves import ReturnsOverLives, ReturnsOverSteps
+from metagenrl.runs.folder import METRICS_FILE
+from metagenrl.runs.metrics_file import iter_rows
 from metagenrl.runs.rows import AgentRow, EvaluationRow, EventRow, MetricsRow, ObjectiveRow
 from metagenrl.runs.run_records import HeldOutRow, SystemRow
 

@@ -1,1 +1,1 @@
-""""""
+"""What every process may import: checks, messages, processes, retrying. No torch at import."""

@@ -1,1 +1,1 @@
-""""""
+"""Algorithms that MetaGenRL is compared with."""

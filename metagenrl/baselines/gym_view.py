@@ -7,10 +7,11 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+
 from metagenrl.agents.environment.environment import Array
-from metagenrl.baselines.reward_scale import RewardScale
 from metagenrl.agents.experience.rollout import Episode
 from metagenrl.agents.seeding import restore_rng, rng_state
+from metagenrl.baselines.reward_scale import RewardScale
 from metagenrl.baselines.steady_environment import SteadyEnvironment
 
 

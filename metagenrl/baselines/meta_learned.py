@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metagenrl.agents.environment.spec import check_environment
+from metagenrl.base.checks import UsageError
 from metagenrl.baselines.padding import Padding
 from metagenrl.runs.config.algorithms import TRAITS
-from metagenrl.runs.config.train import UsageError
 from metagenrl.runs.config.lone_agents import BaselineConfig
 
 FACTS_FILE = "objective.json"

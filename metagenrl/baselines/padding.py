@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from metagenrl.agents.environment.spec import EnvironmentSpec
 from numpy.typing import NDArray
+
+from metagenrl.agents.environment.spec import EnvironmentSpec
 
 
 @dataclass(frozen=True)

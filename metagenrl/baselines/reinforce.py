@@ -12,23 +12,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from metagenrl.agents.evaluation_episodes import evaluate_policy
-from metagenrl.baselines.reward_scale import RewardScale
 from metagenrl.agents.experience.rollout import Episode
-from metagenrl.baselines.rollout_buffer import EpisodeSegments, RolloutBuffer
 from metagenrl.agents.seeding import agent_seeds, restore_rng, rng_state
-from metagenrl.baselines.steady_environment import SteadyEnvironment
-from metagenrl.learner.networks import mlp
-from metagenrl.learner.adam import Adam, clip_by_norm
-from metagenrl.runs.config.baselines import OnPolicyConfig
-from metagenrl.learner.hyperparams import AgentConfig
-from metagenrl.learner.networks.mlp import MLP
-from metagenrl.learner.networks.agent_networks import apply_policy, initial_parameters
-from metagenrl.learner.networks.parameters import Layout
 from metagenrl.baselines.reinforce_loss import gaussian_log_prob, reinforce_loss, standardized
+from metagenrl.baselines.reward_scale import RewardScale
+from metagenrl.baselines.rollout_buffer import EpisodeSegments, RolloutBuffer
+from metagenrl.baselines.steady_environment import SteadyEnvironment
+from metagenrl.learner.adam import Adam, clip_by_norm
+from metagenrl.learner.hyperparams import AgentConfig
+from metagenrl.learner.networks import mlp
+from metagenrl.learner.networks.agent_networks import apply_policy, initial_parameters
+from metagenrl.learner.networks.mlp import MLP
+from metagenrl.learner.networks.parameters import Layout
 from metagenrl.learner.returns import generalized_advantage
 from metagenrl.learner.types import Array
-from torch import Tensor
+from metagenrl.runs.config.baselines import OnPolicyConfig
 
 _INITIAL_STD = 0.5  # half of the way from the middle of the action's range to its bound
 _INITIAL_MEAN_SCALE = 0.01  # of the policy's last layer: actions start in the middle

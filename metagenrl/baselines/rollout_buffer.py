@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from metagenrl.agents.environment.environment import Array, StepResult
 from numpy.typing import NDArray
 from torch import Tensor
+
+from metagenrl.agents.environment.environment import Array, StepResult
 
 _ARRAYS = ("observations", "actions", "rewards", "next_observations", "terminated", "ended")
 

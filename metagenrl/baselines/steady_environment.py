@@ -6,7 +6,13 @@ import logging
 from typing import Any
 
 import numpy as np
-from metagenrl.agents.environment.environment import Array, Environment, EpisodeNotReproducible, StepResult
+
+from metagenrl.agents.environment.environment import (
+    Array,
+    Environment,
+    EpisodeNotReproducible,
+    StepResult,
+)
 from metagenrl.agents.experience.rollout import (
     MAX_ENVIRONMENT_RETRIES,
     SOUND_STEPS,

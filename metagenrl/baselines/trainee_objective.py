@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from metagenrl.agents.seeding import draw_torch_seed
-from metagenrl.runs.agent_job import ObjectiveChoice
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 from metagenrl.learner.objective.net import ObjectiveNet, initial_alpha
 from metagenrl.learner.policy_update import CriticObjective, Learned, Objective, Reinforce
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
-from torch import Tensor
+from metagenrl.runs.agent_job import ObjectiveChoice
 
 ALPHA_STREAM = 1_000_004
 """Spawn key of the random control's alpha: no stream of the agent itself has it."""

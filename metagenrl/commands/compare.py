@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metagenrl.commands.parsing import parse
-from metagenrl.runs.config.train import UsageError
-from metagenrl.runs.config.yaml import build
-from metagenrl.commands.refusals import check_writable
-from metagenrl.learner.hyperparams import require
 from tyro.conf import Positional
+
+from metagenrl.base.checks import UsageError, require
+from metagenrl.commands.parsing import parse
+from metagenrl.runs.config.yaml import build
+from metagenrl.runs.resume import check_writable
 
 if TYPE_CHECKING:
     from metagenrl.analysis.compare.scores import Scores
@@ -59,8 +59,8 @@ def _read(config: CompareConfig) -> list[Scores]:
 
 def run_compare(config: CompareConfig) -> int:
     """Write the three files and print the table; 0."""
-    from metagenrl.analysis.compare.scores import compare
     from metagenrl.analysis.compare.output import to_csv, to_markdown, to_picture
+    from metagenrl.analysis.compare.scores import compare
     from metagenrl.base.files.atomic import write_atomic
 
     comparison = compare(_read(config))

@@ -7,8 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from metagenrl.runs.config.train import UsageError
+from rich.console import Console
+from rich.text import Text
+
+from metagenrl.base.checks import UsageError
 from metagenrl.cluster.control.desk import PopulationStatus, Remote, Request
+from metagenrl.cluster.control.reach import reach
 from metagenrl.runs.config.reference import (
     PauseConfig,
     ResumeConfig,
@@ -16,11 +20,8 @@ from metagenrl.runs.config.reference import (
     ScaleConfig,
     StopConfig,
 )
+from metagenrl.runs.folder import CONFIG_FILE
 from metagenrl.runs.hints import resume_command
-from metagenrl.cluster.control.reach import reach
-from metagenrl.commands.refusals import CONFIG_FILE
-from rich.console import Console
-from rich.text import Text
 
 _ACTIONS: dict[type[RunReference], Any] = {
     PauseConfig: "pause",

@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from metagenrl.base.checks import UsageError
 from metagenrl.commands.parsing import parse_with_source
-from metagenrl.runs.config.train import UsageError
-from metagenrl.runs.config.yaml import build, load_mapping, merge, to_dict
 from metagenrl.runs.config.epg import EpgTrainConfig, epg_defaults, is_epg
+from metagenrl.runs.config.epg_config import EpgConfig
 from metagenrl.runs.config.lone_agents import MetaTestConfig
 from metagenrl.runs.config.presets import DEFAULT_PRESET
-from metagenrl.commands.refusals import EVALUATION_RESUME_MAY_CHANGE, check_run_folder
-from metagenrl.runs.config.epg_config import EpgConfig
+from metagenrl.runs.config.yaml import build, load_mapping, merge, to_dict
+from metagenrl.runs.resume import EVALUATION_RESUME_MAY_CHANGE, check_run_folder
 
 RESUME_MAY_CHANGE = EVALUATION_RESUME_MAY_CHANGE | {
     "engine", "worker_cpus", "loop_timeout", "max_restarts", "snapshot_every"

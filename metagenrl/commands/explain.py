@@ -3,94 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
+from metagenrl.analysis.explain.config import ExplainConfig
+from metagenrl.base.checks import UsageError
 from metagenrl.commands.parsing import parse
-from metagenrl.runs.config.train import UsageError
+from metagenrl.commands.refusals import check_environment_of
 from metagenrl.runs.config.yaml import build
-from metagenrl.runs.config.presets import DEFAULT_PRESET, PresetName
-from metagenrl.commands.resolve import run_of
-from metagenrl.commands.refusals import check_environment_of, check_writable
-from metagenrl.learner.hyperparams import require
-from tyro.conf import Positional
-
-FOLDER = "explain"
-DEFAULT_STEPS = 5_000
-
-
-@dataclass(frozen=True)
-class ExplainConfig:
-    """Say what a learned objective has learned, in numbers and pictures."""
-
-    objective: Positional[Path]
-    """Folder of a meta-training run, or a snapshot file."""
-    version: str = "best"
-    """Version of alpha within a run's folder: a number, `best` or `last`."""
-    env: str | None = None
-    """Train a new agent here for its trajectories; None: the run's stored ones."""
-    steps: int | None = None
-    """Steps of the new agent (5 000); only with --env."""
-    preset: PresetName | None = None
-    """Hyper-parameters of the new agent where no run tells them (small); only with --env."""
-    agents: int = 4
-    """Agents of each environment whose stored trajectories are looked at, at most."""
-    minibatches: int = 4
-    """Minibatches of trajectory segments from each agent."""
-    versions: int = 10
-    """Snapshots of the run that show how it changed, spread evenly; 0: none."""
-    seed: int = 0
-    """Seed of the minibatches, and of the new agent."""
-    out: Path | None = None
-    """Folder of text and pictures; None: `explain` in the run's folder, or beside the file."""
-
-    def __post_init__(self) -> None:
-        number = self.version.isdecimal()
-        require(
-            number or self.version in ("best", "last"), "version", self.version,
-            "best, last or a whole number >= 0",
-        )  # fmt: skip
-        for name in ("agents", "minibatches"):
-            value = getattr(self, name)
-            require(value >= 1, name, value, "a whole number >= 1")
-        for name in ("versions", "seed"):
-            value = getattr(self, name)
-            require(value >= 0, name, value, "a whole number >= 0")
-        for name in ("steps", "preset"):
-            value = getattr(self, name)
-            require(value is None or self.env is not None, name, value, "only with --env")
-        require(self.steps is None or self.steps >= 1, "steps", self.steps, "a whole number >= 1")
-
-    @property
-    def wanted(self) -> int | Literal["best", "last"]:
-        """`version` as `find_snapshot` takes it."""
-        if self.version.isdecimal():
-            return int(self.version)
-        return "last" if self.version == "last" else "best"
-
-    @property
-    def run(self) -> Path | None:
-        """The run that the objective belongs to, if its folder is there."""
-        return run_of(self.objective)
-
-    @property
-    def folder(self) -> Path:
-        """Where everything is written."""
-        home = self.run or (
-            self.objective if self.objective.is_dir() else self.objective.absolute().parent
-        )
-        return home / FOLDER if self.out is None else self.out
-
-    @property
-    def new_steps(self) -> int:
-        """Steps of the new agent."""
-        return DEFAULT_STEPS if self.steps is None else self.steps
-
-    @property
-    def new_preset(self) -> PresetName:
-        """Preset of the new agent."""
-        return DEFAULT_PRESET if self.preset is None else self.preset
+from metagenrl.runs.resume import check_writable
 
 
 def explain_config(argv: Sequence[str]) -> ExplainConfig:

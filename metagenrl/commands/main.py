@@ -18,31 +18,29 @@ from typing import Any
 # agents, one process each, already use every core.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from metagenrl.commands import resolve
-from metagenrl.commands import refusals
-from metagenrl.commands.parsing import show_help
+from metagenrl.analysis.explain.config import ExplainConfig
+from metagenrl.base.checks import UsageError
+from metagenrl.commands import refusals, resolve
 from metagenrl.commands.compare import (
     CompareConfig,
     check_compare,
     compare_config,
     run_compare,
 )
-from metagenrl.runs.config.train import ShowConfig, TrainConfig, UsageError, WorkspaceConfig
-from metagenrl.runs.config.yaml import unknown
-from metagenrl.runs.config.reference import CONTROL_CONFIGS, RunReference
 from metagenrl.commands.epg import check_epg_train, epg_train_config
+from metagenrl.commands.explain import check_explain, explain, explain_config
+from metagenrl.commands.parsing import show_help
+from metagenrl.commands.report import ReportConfig, check_report, report, report_config
+from metagenrl.commands.show import ShowConfig
+from metagenrl.commands.top import TopConfig, check_top, top, top_config
 from metagenrl.runs.config.epg import EpgTrainConfig, epg_defaults
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
-from metagenrl.commands.explain import (
-    ExplainConfig,
-    check_explain,
-    explain,
-    explain_config,
-)
-from metagenrl.runs.hints import resume_command
 from metagenrl.runs.config.presets import DEFAULT_PRESET, PRESETS
-from metagenrl.commands.report import ReportConfig, check_report, report, report_config
-from metagenrl.commands.top import TopConfig, check_top, top, top_config
+from metagenrl.runs.config.reference import CONTROL_CONFIGS, RunReference
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.config.yaml import unknown
+from metagenrl.runs.hints import resume_command
+from metagenrl.tracking.wandb.workspace import WorkspaceConfig
 
 USAGE_EXIT = 2
 INTERRUPTED_EXIT = 130

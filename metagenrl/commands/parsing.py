@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import tyro
-from metagenrl.runs.config.train import UsageError
-from metagenrl.runs.config.yaml import build, coerce, describe, merge, unknown
+
+from metagenrl.base.checks import UsageError
 from metagenrl.runs.config.presets import PresetName
+from metagenrl.runs.config.yaml import build, coerce, describe, merge, unknown
 
 _UNNAMED = tyro.conf.arg(name="")
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from metagenrl.commands.parsing import parse
-from metagenrl.runs.config.train import UsageError
-from metagenrl.runs.config.yaml import build
-from metagenrl.commands.refusals import check_writable
-from metagenrl.learner.hyperparams import require
 from tyro.conf import Positional
+
+from metagenrl.base.checks import UsageError, require
+from metagenrl.commands.parsing import parse
+from metagenrl.runs.config.yaml import build
+from metagenrl.runs.resume import check_writable
 
 FOLDER = "report"
 """Where the page goes within the first run's folder."""

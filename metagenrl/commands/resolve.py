@@ -11,22 +11,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from metagenrl.commands.parsing import Source, parse, parse_with_source
-from metagenrl.runs.config.train import ShowConfig, TrainConfig, UsageError, WorkspaceConfig
-from metagenrl.runs.config.yaml import build, load_mapping, merge, to_dict
-from metagenrl.runs.config.reference import RunReference
-from metagenrl.commands.epg import epg_test_config
-from metagenrl.runs.config.lone_agents import RANDOM_OBJECTIVE, BaselineConfig, MetaTestConfig
+from metagenrl.base.checks import UsageError
 from metagenrl.baselines.meta_learned import meta_learned
+from metagenrl.commands.epg import epg_test_config
+from metagenrl.commands.parsing import Source, parse, parse_with_source
+from metagenrl.commands.refusals import snapshot_architecture
+from metagenrl.commands.show import ShowConfig
+from metagenrl.runs.config.lone_agents import RANDOM_OBJECTIVE, BaselineConfig, MetaTestConfig
 from metagenrl.runs.config.presets import DEFAULT_PRESET, PRESETS
-from metagenrl.commands.refusals import (
-    CONFIG_FILE,
-    check_is_run,
-    check_resume,
-    snapshot_architecture,
-)
-
-_RUN_DEPTH = 2  # folders between a snapshot and its run: RUN_DIR/objectives/FILE
+from metagenrl.runs.config.reference import RunReference
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.config.yaml import build, load_mapping, merge, to_dict
+from metagenrl.runs.folder import CONFIG_FILE, check_is_run, run_of
+from metagenrl.runs.resume import check_resume
+from metagenrl.tracking.wandb.workspace import WorkspaceConfig
 
 
 def train_config(argv: Sequence[str]) -> TrainConfig:
@@ -131,10 +129,3 @@ def _test_defaults(source: Source, run_dir: Path | None) -> dict[str, Any]:
 
 def _file_values(source: Source) -> dict[str, Any]:
     return {} if source.config is None else load_mapping(source.config)
-
-
-def run_of(objective: Path) -> Path | None:
-    """The run folder that an objective is or lies in, None where there is none."""
-    absolute = objective.absolute()
-    candidates = [absolute, *absolute.parents[:_RUN_DEPTH]]
-    return next((path for path in candidates if (path / CONFIG_FILE).is_file()), None)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metagenrl.runs.config.train import UsageError
-from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from rich.console import Console
 from rich.table import Table
+from tyro.conf import Positional
+
+from metagenrl.base.checks import UsageError
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 
 def show_objective(path: Path) -> int:
@@ -44,3 +47,11 @@ def describe(snapshot: ObjectiveSnapshot) -> list[tuple[str, str]]:
         ("created", snapshot.created),
         ("checksum", f"sha256 {snapshot.checksum}"),
     ]
+
+
+@dataclass(frozen=True)
+class ShowConfig:
+    """Describe a saved objective."""
+
+    file: Positional[Path]
+    """Snapshot of an objective, as found under objectives/ of a run folder."""

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from metagenrl.runs.config.yaml import from_yaml
-from metagenrl.analysis.pictures.meta_training import CURVES_FILE, draw_summary
 from metagenrl.analysis.learning_curves import summary_table
-from metagenrl.commands.refusals import CONFIG_FILE
+from metagenrl.analysis.pictures.meta_training import CURVES_FILE, draw_summary
+from metagenrl.runs.config.yaml import from_yaml
+from metagenrl.runs.folder import CONFIG_FILE
 
 
 def summarize(run_dir: Path, tests: Sequence[Path]) -> str:

@@ -14,19 +14,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TextIO
 
+from tyro.conf import Positional
+
+from metagenrl.base.checks import require
+from metagenrl.cluster.control.desk import Remote
+from metagenrl.cluster.control.reach import reach
+from metagenrl.cluster.view.from_folder import PublishedStatus, Sighting
+from metagenrl.cluster.view.status import status_line
 from metagenrl.commands.parsing import parse
+from metagenrl.objective_server.store.address import StoreAddress
+from metagenrl.runs.config.reference import RunReference
 from metagenrl.runs.config.train import StoreOption
 from metagenrl.runs.config.yaml import build
-from metagenrl.cluster.control.desk import Remote
-from metagenrl.runs.config.reference import RunReference
-from metagenrl.cluster.view.from_folder import PublishedStatus, Sighting
 from metagenrl.runs.rate import duration
-from metagenrl.cluster.control.reach import reach
-from metagenrl.cluster.view.status import status_line
-from metagenrl.commands.refusals import training_config
-from metagenrl.learner.hyperparams import require
-from metagenrl.objective_server.store.address import StoreAddress
-from tyro.conf import Positional
+from metagenrl.runs.resume import training_config
 
 SILENCE = 60.0
 """Seconds without news after which the run is said to be silent."""
@@ -133,10 +134,11 @@ def _lines(stream: TextIO) -> Callable[[Sighting], None]:
 @contextlib.contextmanager
 def _table(stream: TextIO) -> Iterator[Callable[[Sighting], None]]:
     """The table of `train`, redrawn in place."""
-    from metagenrl.cluster.view.table import render
     from rich.console import Console, Group
     from rich.live import Live
     from rich.text import Text
+
+    from metagenrl.cluster.view.table import render
 
     console = Console(file=stream)
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:

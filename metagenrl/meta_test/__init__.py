@@ -1,1 +1,1 @@
-""""""
+"""`metagenrl test` and `baseline`: lone agents in processes."""

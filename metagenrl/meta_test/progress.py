@@ -6,11 +6,12 @@ import logging
 import time
 from collections.abc import Sequence
 
-from metagenrl.runs.rows import EvaluationRow
-from metagenrl.runs.agent_files import RowReader
-from metagenrl.runs.agent_job import TraineeJob
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+
+from metagenrl.runs.agent_files import RowReader
+from metagenrl.runs.agent_job import TraineeJob
+from metagenrl.runs.rows import EvaluationRow
 
 LINE_SECONDS = 10.0
 """Between lines about rounds where the output is not a terminal."""

@@ -20,25 +20,25 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from metagenrl.runs.config.algorithms import TRAITS
-from metagenrl.runs.config.train import UsageError
-from metagenrl.runs.config.yaml import to_yaml
-from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
+from rich.console import Console
+
+from metagenrl.base.checks import UsageError
+from metagenrl.base.files.atomic import write_atomic
+from metagenrl.meta_test.pool import Ended, train_all
 from metagenrl.meta_test.progress import EvaluationProgress
 from metagenrl.meta_test.summary import familiarity, summary
-from metagenrl.tracking.wandb.lone_agents import track_evaluation
-from metagenrl.runs.folder import log_to
-from metagenrl.runs.agent_files import is_finished, merge_evaluations
 from metagenrl.meta_test.tested_objective import (
     TestedObjective,
     objective_of_baseline,
     objective_of_test,
 )
+from metagenrl.runs.agent_files import is_finished, merge_evaluations
 from metagenrl.runs.agent_job import TraineeJob, agent_for
-from metagenrl.meta_test.pool import Ended, train_all
-from metagenrl.commands.refusals import CONFIG_FILE
-from metagenrl.base.files.atomic import write_atomic
-from rich.console import Console
+from metagenrl.runs.config.algorithms import TRAITS
+from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
+from metagenrl.runs.config.yaml import to_yaml
+from metagenrl.runs.folder import CONFIG_FILE, log_to
+from metagenrl.tracking.wandb.lone_agents import track_evaluation
 
 SEEDS_FOLDER = "seeds"
 CURVES_FILE = "curves.png"
@@ -168,7 +168,9 @@ def _train(
 def _draw(config: Config, tested: TestedObjective) -> None:
     """A picture that cannot be drawn costs nothing but the picture."""
     try:
-        from metagenrl.analysis.pictures.meta_training import draw_meta_test  # matplotlib: once all else is done
+        from metagenrl.analysis.pictures.meta_training import (
+            draw_meta_test,  # matplotlib: once all else is done
+        )
 
         training = tested.facts.get("phase") == "train"
         envs = None if training else tested.environments

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from rich.table import Table
+
+from metagenrl.analysis.confidence import mean_interval
+from metagenrl.meta_test.tested_objective import TestedObjective
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
-from metagenrl.analysis.learning_curves import mean_interval
 from metagenrl.runs.rate import duration
 from metagenrl.runs.rows import EvaluationRow
-from metagenrl.meta_test.tested_objective import TestedObjective
-from rich.table import Table
 
 
 def summary(

@@ -13,19 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metagenrl.runs.config.algorithms import TRAITS
-from metagenrl.runs.config.train import UsageError
-from metagenrl.runs.config.epg import is_epg
-from metagenrl.runs.config.lone_agents import RANDOM_OBJECTIVE, BaselineConfig, MetaTestConfig
+from metagenrl.base.checks import UsageError
+from metagenrl.base.files.atomic import write_atomic
 from metagenrl.baselines.meta_learned import MetaLearned, meta_learned, padding_of
 from metagenrl.baselines.policy_files import policy_folders
-from metagenrl.runs.agent_job import ObjectiveChoice, Rule
-from metagenrl.base.files.atomic import write_atomic
 from metagenrl.objective_server.snapshots.find import find_snapshot
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
+from metagenrl.runs.agent_job import ObjectiveChoice, Rule
+from metagenrl.runs.config.algorithms import TRAITS
+from metagenrl.runs.config.epg import is_epg
+from metagenrl.runs.config.lone_agents import RANDOM_OBJECTIVE, BaselineConfig, MetaTestConfig
+from metagenrl.runs.folder import COPY_FILE, FACTS_FILE
 
-FACTS_FILE = "objective.json"
-COPY_FILE = "objective.safetensors"
 POLICIES_FOLDER = "policies"
 
 

@@ -14,14 +14,14 @@ import threading
 import time
 from collections.abc import Callable
 
+from metagenrl.base.files.checkpoint_folder import newest_complete, prune, read_folder, write_folder
+from metagenrl.base.process import settle
 from metagenrl.baselines.policy_files import write_policy
-from metagenrl.runs.rows import EvaluationRow
-from metagenrl.runs.agent_files import EpisodeRow, RowFile
-from metagenrl.runs.agent_job import TraineeJob
 from metagenrl.baselines.registry import LeavesPolicy, make_agent
 from metagenrl.meta_test.watchdog import watched
-from metagenrl.base.process import settle
-from metagenrl.base.files.checkpoint_folder import newest_complete, prune, read_folder, write_folder
+from metagenrl.runs.agent_files import EpisodeRow, RowFile
+from metagenrl.runs.agent_job import TraineeJob
+from metagenrl.runs.rows import EvaluationRow
 
 CHECKPOINT_EVALUATIONS = 10
 """Evaluations between checkpoints; what is lost when the process is killed."""

@@ -1,1 +1,1 @@
-""""""
+"""What a run is on disk: names, rows, checkpoints, resume rules."""

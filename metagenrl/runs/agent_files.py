@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, cast
 
-from metagenrl.analysis.learning_curves import EVALUATIONS_FILE
-from metagenrl.runs.rows import EvaluationRow, from_line, to_line
 from metagenrl.base.files.atomic import write_atomic
-from metagenrl.objective_server.snapshots.errors import CorruptFile
+from metagenrl.base.files.errors import CorruptFile
+from metagenrl.runs.folder import EVALUATIONS_FILE
+from metagenrl.runs.row_codec import from_line, to_line
+from metagenrl.runs.rows import EvaluationRow
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 from metagenrl.runs.config.algorithms import Algorithm
 from metagenrl.runs.config.baselines import OnPolicyConfig, PpoConfig, Rl2Config
-from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 
 Rule = Algorithm | Literal["learned", "random"]
 

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import IO
 
-from metagenrl.runs.rows import EvaluationRow, MetricsRow, ObjectiveRow, from_line
+from metagenrl.runs.row_codec import from_line
+from metagenrl.runs.rows import EvaluationRow, MetricsRow, ObjectiveRow
 
 OBJECTIVE_EVERY = 10
 """Versions between those that are taken; the file has them all."""

@@ -16,19 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from metagenrl.runs.rows import (
-    AgentRow,
-    EvaluationRow,
-    EventRow,
-    ObjectiveRow,
-    Row,
-    from_line,
-    to_line,
-)
-from metagenrl.runs.run_records import HeldOutRow, ScoreRow, SnapshotRow, SystemRow
 from metagenrl.base.files.atomic import write_atomic
-
-METRICS_FILE = "metrics.jsonl"
+from metagenrl.runs.folder import METRICS_FILE
+from metagenrl.runs.row_codec import from_line, to_line
+from metagenrl.runs.rows import AgentRow, EvaluationRow, EventRow, ObjectiveRow, Row
+from metagenrl.runs.run_records import HeldOutRow, ScoreRow, SnapshotRow, SystemRow
 
 WAITING_BYTES = 16 << 20
 """Rows that wait for a disk to have room again; beyond it the oldest are given up."""

@@ -8,17 +8,13 @@ here, so that every reader of JSON can read the file.
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from metagenrl.runs.run_records import HeldOutRow, ScoreRow, SnapshotRow, SystemRow
 
 if TYPE_CHECKING:  # the logs are read without numpy and torch
-    from metagenrl.objective_server.answers import RoundReport, Totals
+    pass
 
 
 @dataclass(frozen=True)
@@ -106,88 +102,11 @@ class EvaluationRow:
 MetricsRow = AgentRow | ObjectiveRow | EventRow | SnapshotRow | SystemRow | HeldOutRow | ScoreRow
 Row = MetricsRow | EvaluationRow
 
-_CLASSES: dict[str, type[Any]] = {
-    cls.kind: cls
-    for cls in (
-        AgentRow, ObjectiveRow, EventRow, EvaluationRow, SnapshotRow, SystemRow, HeldOutRow,
-        ScoreRow,
-    )
-}  # fmt: skip
-_REQUIRED = {
-    kind: tuple(f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING)
-    for kind, cls in _CLASSES.items()
-}
-_OPTIONAL = {
-    kind: tuple(f.name for f in dataclasses.fields(cls) if f.default is not dataclasses.MISSING)
-    for kind, cls in _CLASSES.items()
-}
 
+@dataclass(frozen=True)
+class Moment:
+    """Where the run is."""
 
-def to_line(row: Row) -> str:
-    """The row as one line of JSON, newline included."""
-    values = {"kind": row.kind} | {name: _finite(value) for name, value in vars(row).items()}
-    return json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def from_line(line: str | bytes, kind: str | None = None) -> Row:
-    """The row in a line; `kind` is what a line without one is.
-
-    Fields that this version does not know are ignored. Raises `ValueError` for anything that is
-    no complete row.
-    """
-    values = json.loads(line if isinstance(line, str) else line.decode())
-    if not isinstance(values, dict):
-        raise ValueError("row: not a JSON object")
-    kind = values.get("kind", kind)
-    if kind not in _CLASSES:
-        raise ValueError(f"kind: got {kind!r}, allowed: {', '.join(_CLASSES)}")
-    try:  # a run has half a million rows: each field is touched once
-        known = {name: values[name] for name in _REQUIRED[kind]}
-    except KeyError:
-        missing = [name for name in _REQUIRED[kind] if name not in values]
-        raise ValueError(f"{kind} row: {', '.join(missing)} missing") from None
-    known.update({name: values[name] for name in _OPTIONAL[kind] if name in values})
-    row: Row = _CLASSES[kind](**{k: tuple(v) if type(v) is list else v for k, v in known.items()})
-    return row
-
-
-def objective_row(
-    report: RoundReport,
-    totals: Totals,
-    *,
-    version: int,
-    alpha_norm: float,
-    time: float,
-    agent_steps: int,
-    agent_steps_per_s: float | None,
-) -> ObjectiveRow:
-    """The row of a closed round; `version` is the one that the round led to."""
-    return ObjectiveRow(
-        time=time,
-        round=report.round,
-        version=version,
-        contributors=len(report.contributors),
-        gradient_norm=_finite(report.gradient_norm),
-        update_norm=_finite(report.update_norm),
-        alpha_norm=_finite(alpha_norm),
-        cosine=_finite(report.cosines.overall),
-        cosine_by_env=_finite(report.cosines.by_environment),
-        accepted=totals.accepted,
-        rejected=totals.rejected,
-        stale=totals.stale,
-        duplicate=totals.duplicate,
-        agent_steps=agent_steps,
-        agent_steps_per_s=agent_steps_per_s,
-        applied=tuple(".".join(map(str, key)) for key in report.applied_gradients),
-    )
-
-
-def _finite(value: Any) -> Any:
-    """`value` with None for every float that JSON cannot hold."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {name: _finite(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
+    time: float  # seconds since the run started
+    round: int
+    version: int  # the server's; of the alpha that a punctual gradient was computed with

@@ -19,14 +19,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Protocol
 
-from metagenrl.tracking.follower_job import FollowerJob
+from metagenrl.base.files.atomic import write_atomic
+from metagenrl.runs.folder import METRICS_FILE
 from metagenrl.runs.follow_file import LineReader
-from metagenrl.runs.metrics_file import METRICS_FILE
 from metagenrl.runs.rows import MetricsRow
 from metagenrl.runs.run_records import ScoreRow, SnapshotRow
-from metagenrl.tracking.values import Values, ValueTable
+from metagenrl.tracking.follower_job import FollowerJob
 from metagenrl.tracking.process import SAYS
-from metagenrl.base.files.atomic import write_atomic
+from metagenrl.tracking.values import Values, ValueTable
 
 POLL_SECONDS = 1.0
 LOCK_SECONDS = 90.0

@@ -7,11 +7,12 @@ import time
 from collections.abc import Sequence
 
 import ray
+from ray.util.metrics import Gauge
+
 from metagenrl.runs.rows import MetricsRow, ObjectiveRow
 from metagenrl.runs.run_records import SystemRow
 from metagenrl.tracking.keys import find_key, prometheus_metric
 from metagenrl.tracking.values import ValueTable
-from ray.util.metrics import Gauge
 
 INTERVAL = 5.0
 """Seconds between two updates; Ray itself collects every 10."""

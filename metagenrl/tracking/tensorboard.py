@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tensorboardX import SummaryWriter
+
 from metagenrl.runs.rows import MetricsRow
 from metagenrl.runs.run_records import ScoreRow, SnapshotRow
 from metagenrl.tracking.keys import find_key
 from metagenrl.tracking.values import Values
-from tensorboardX import SummaryWriter
 
 
 class TensorBoardLog:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import to_dict
-from metagenrl.tracking.follower_job import FollowerJob
 from metagenrl.runs.rows import MetricsRow
+from metagenrl.tracking.follower_job import FollowerJob
 from metagenrl.tracking.process import CLOSE_SECONDS, TrackerProcess
 
 if TYPE_CHECKING:  # Ray: only where the engine is

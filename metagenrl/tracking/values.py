@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from metagenrl.tracking.mean_steps import MeanSteps
+
 from metagenrl.runs.rows import AgentRow, EventRow, MetricsRow, ObjectiveRow
 from metagenrl.runs.run_records import GIVEN_UP, HeldOutRow, ScoreRow, SystemRow
 from metagenrl.tracking.keys import AXIS, WAITING
+from metagenrl.tracking.mean_steps import MeanSteps
 
 Values = dict[str, float]
 

@@ -8,9 +8,10 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from metagenrl.learner.hyperparams import require
+from metagenrl.base.checks import require
 from metagenrl.base.files.atomic import write_atomic
-from metagenrl.objective_server.snapshots.errors import CorruptFile, SnapshotNotFound
+from metagenrl.base.files.errors import CorruptFile
+from metagenrl.objective_server.snapshots.errors import SnapshotNotFound
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 Version = int | Literal["best", "last"]

@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from metagenrl.learner.hyperparams import ObjectiveConfig, require
-from metagenrl.base.files.atomic import read_bytes, write_atomic
-from metagenrl.base.files.state_codec import canonical
-from metagenrl.objective_server.snapshots.errors import CorruptFile, FutureFormat, WrongArchitecture
-from metagenrl.base.files.tensors import parse_tensors, tensor_chunks
 from numpy.typing import NDArray
+
+from metagenrl.base.checks import require
+from metagenrl.base.files.atomic import read_bytes, write_atomic
+from metagenrl.base.files.errors import CorruptFile, FutureFormat
+from metagenrl.base.files.state_codec import canonical
+from metagenrl.base.files.tensors import parse_tensors, tensor_chunks
+from metagenrl.learner.hyperparams import ObjectiveConfig
+from metagenrl.objective_server.snapshots.errors import WrongArchitecture
 
 FORMAT = 1
 _METADATA = "metagenrl_objective"  # the one key of the safetensors header's metadata

@@ -1,1 +1,1 @@
-""""""
+"""Where the server keeps its state: a folder or Redis."""

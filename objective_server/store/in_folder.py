@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from metagenrl.base.files.atomic import remove_temporary
-from metagenrl.objective_server.snapshots.errors import CorruptFile
 from metagenrl.base.files.checkpoint_folder import read_state, write_state
+from metagenrl.base.files.errors import CorruptFile
+from metagenrl.base.files.state_file import document_name
 from metagenrl.objective_server.snapshots.find import (
     Version,
     find_snapshot,
@@ -19,7 +20,6 @@ from metagenrl.objective_server.snapshots.find import (
     snapshot_versions,
 )
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
-from metagenrl.base.files.state_file import document_name
 
 SLOTS = ("state-0", "state-1")
 

@@ -19,14 +19,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from metagenrl.base.files.errors import CorruptFile
+from metagenrl.base.files.state_bytes import PackedState, pack, unpack
 from metagenrl.objective_server.aggregate import Array
-from metagenrl.objective_server.snapshots.errors import CorruptFile, SnapshotNotFound
-from metagenrl.objective_server.store.in_folder import FileStore
+from metagenrl.objective_server.snapshots.errors import SnapshotNotFound
 from metagenrl.objective_server.snapshots.find import Version
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.store.in_folder import FileStore
 from metagenrl.objective_server.store.redis_link import Client, RedisLink, StoreUnavailable
 from metagenrl.objective_server.store.redis_snapshots import RedisSnapshots, key, versions_in
-from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
-from metagenrl.base.files.state_bytes import PackedState, pack, unpack
 
 KEPT_VERSIONS = 64
 """Versions of alpha that Redis holds."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from metagenrl.runs.config.train import UsageError
-from metagenrl.objective_server.config import ServerConfig
+from metagenrl.base.checks import UsageError
 from metagenrl.objective_server.adam import CosineDecay
+from metagenrl.objective_server.config import ServerConfig
 from metagenrl.objective_server.server import ObjectiveServer
-from metagenrl.objective_server.store.interface import Store
 from metagenrl.objective_server.store.address import PASSWORD_VARIABLE, StoreAddress
+from metagenrl.objective_server.store.interface import Store
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +23,8 @@ def open_store(address: StoreAddress, run: str, run_dir: Path, *, durable: bool 
         from metagenrl.objective_server.store.in_folder import FileStore
 
         return FileStore(run_dir, durable=durable)
-    from metagenrl.objective_server.store.redis_link import RedisLink
     from metagenrl.objective_server.store.in_redis import RedisStore
+    from metagenrl.objective_server.store.redis_link import RedisLink
 
     return RedisStore(RedisLink(address, BUFFERED), run, run_dir, durable=durable)
 
@@ -59,6 +59,7 @@ def check_store(
             f"with a password, or {PASSWORD_VARIABLE} set, or --allow-redis-without-password"
         )
     import redis
+
     from metagenrl.objective_server.store.redis_link import connect, is_away, one_line
 
     try:

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+
 from metagenrl.agents.cohort import Cohort
 from metagenrl.agents.member import Member, MemberConfig
-from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
 from metagenrl.base.messages import average
+from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
 from metagenrl.learner.objective.net import ObjectiveNet
 
 OBJECTIVE = ObjectiveConfig(lstm_units=4, hidden_units=4, input_features=2)

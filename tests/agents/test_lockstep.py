@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
+from metagenrl.agents.experience.rollout import EnvironmentFailed
 from metagenrl.agents.individual import Individual
 from metagenrl.agents.lockstep import step_and_learn
 from metagenrl.agents.member import Member, MemberConfig
 from metagenrl.agents.preparation import Preparation
-from metagenrl.agents.experience.rollout import EnvironmentFailed
 from metagenrl.agents.round import prepare
 
 WIDE = 136  # units: not as one C call

@@ -5,12 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from metagenrl.agents.member import Member, first_life
-from metagenrl.learner.policy_value import PolicyEvaluation
 from metagenrl.learner.meta_gradient import mean_value, meta_gradient_by_autograd
 from metagenrl.learner.networks.agent_networks import apply_critic, apply_policy
 from metagenrl.learner.objective.inputs import objective_inputs
 from metagenrl.learner.objective.net import ObjectiveNet, apply
+from metagenrl.learner.policy_value import PolicyEvaluation
 
 
 def _run(member, alphas, rounds, start=0):

@@ -6,6 +6,7 @@ from dataclasses import fields, is_dataclass
 import numpy as np
 import pytest
 import torch
+
 from metagenrl.agents.member import Member
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from metagenrl.agents.member import Member
 
 LIVES = {"first_life": 40, "lifetime": 40, "lifetime_random_steps": 6}

@@ -7,6 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+
 from metagenrl.agents.policy_archive import PolicyArchive
 
 

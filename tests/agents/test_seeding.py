@@ -8,6 +8,7 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+
 from metagenrl.agents.seeding import agent_seeds, draw_torch_seed, restore_rng, rng_state
 
 STREAMS = ("environment", "exploration", "replay", "initialisation", "archive")

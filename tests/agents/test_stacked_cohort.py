@@ -5,13 +5,15 @@ from dataclasses import is_dataclass
 import numpy as np
 import pytest
 import torch
-from metagenrl.agents.cohort import Cohort
+
 from metagenrl.agents.backend.device_replay import fields
-from metagenrl.agents.individual import Individual, MemberConfig
-from metagenrl.agents.stacked_cohort import StackedCohort
-from metagenrl.learner.native import library
 from metagenrl.agents.backend.graph import Replayed
+from metagenrl.agents.cohort import Cohort
+from metagenrl.agents.individual import Individual
+from metagenrl.agents.reports import MemberConfig
+from metagenrl.agents.stacked_cohort import StackedCohort
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
+from metagenrl.learner.native import library
 from metagenrl.learner.objective.net import ObjectiveNet
 
 OBJECTIVE = ObjectiveConfig(lstm_units=4, hidden_units=4, input_features=2)

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from torch import nn
+
 from metagenrl.agents.backend.native import ActorCritic
 from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.learner.policy_update import CriticObjective
 from metagenrl.learner.types import Batch
-from torch import nn
 
 OBSERVATIONS, ACTIONS, B, T = 3, 2, 6, 5
 

@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+
 from metagenrl.agents.environment.environment import Environment
 from metagenrl.agents.trainee import Trainee, TraineeConfig
-from metagenrl.learner.native import policy_updates
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
+from metagenrl.learner.native import policy_updates
 from metagenrl.learner.objective.net import ObjectiveNet, initial_alpha
 from metagenrl.learner.policy_update import CriticObjective, Learned, Reinforce
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))

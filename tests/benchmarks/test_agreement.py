@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from metagenrl.agents.member import Member, MemberConfig
-from metagenrl.learner.hyperparams import MetaConfig, ObjectiveConfig
 
 from benchmarks.agreement import carry_over, float64, relative_differences, transposed
 from benchmarks.problem import Problem, preset_problem, synthetic_batch
 from benchmarks.project import ProjectAgent
 from benchmarks.reference import PlainAgent
+from metagenrl.agents.member import Member, MemberConfig
+from metagenrl.learner.hyperparams import MetaConfig, ObjectiveConfig
 
 
 @pytest.mark.parametrize("action_size", [1, 3])

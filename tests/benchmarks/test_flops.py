@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from metagenrl.learner.native import library
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.flops import Product, Work, flops
 from benchmarks.problem import Problem, preset_problem, synthetic_batch
 from benchmarks.project import ProjectAgent
+from metagenrl.learner.native import library
 
 
 def test_one_product_is_counted_by_hand() -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from metagenrl.runs.config.presets import PRESETS
 
 from benchmarks import population
 from benchmarks.population import PopulationOptions, in_own_process, population_config
+from metagenrl.runs.config.presets import PRESETS
 
 
 def test_its_agents_learn_from_the_start(tmp_path: Path) -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from metagenrl.base.messages import AlphaGradient, CohortGradient
 
 from benchmarks import bench, server_rate
 from benchmarks.population import PopulationOptions, population_config
+from metagenrl.base.messages import AlphaGradient, CohortGradient
 
 
 @pytest.fixture

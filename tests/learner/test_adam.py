@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from metagenrl.learner.adam import Adam, clip_by_norm, scale_to_norm
 
 

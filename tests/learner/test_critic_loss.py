@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+
 from metagenrl.learner.critic import smoothing_noise, td_gradient, td_loss, td_target
-from metagenrl.learner.networks.mlp import MLP
 from metagenrl.learner.networks.agent_networks import AgentNetworks, apply_critic, apply_policy
+from metagenrl.learner.networks.mlp import MLP
 from metagenrl.learner.types import Batch
 
 # Without hidden layers pi(s) = tanh(w s + b) and Q_j(s, a) = w_j (s, a) + b_j are known numbers.

@@ -3,7 +3,9 @@
 import math
 
 import pytest
-from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig, require
+
+from metagenrl.base.checks import require
+from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
 
 
 def test_defaults_are_the_papers_tables():

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn import functional
+
 from metagenrl.learner.hyperparams import MetaConfig
 from metagenrl.learner.meta_gradient import (
     inner_rate,
@@ -13,7 +15,6 @@ from metagenrl.learner.meta_gradient import (
     value_gradient,
 )
 from metagenrl.learner.networks.agent_networks import apply_critic, apply_policy
-from torch.nn import functional
 
 VARIANTS = [
     {},

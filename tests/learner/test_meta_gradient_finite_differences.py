@@ -7,11 +7,12 @@ alpha that the gradient is taken at.
 
 import pytest
 import torch
+from torch.nn import functional
+
 from metagenrl.learner.hyperparams import MetaConfig, ObjectiveConfig
 from metagenrl.learner.meta_gradient import meta_gradient_by_autograd
 from metagenrl.learner.objective.inputs import objective_inputs
 from metagenrl.learner.objective.net import apply
-from torch.nn import functional
 
 STEP = 1e-7
 # Few units next to layer norm make derivatives so steep that no step fits; these are smooth.

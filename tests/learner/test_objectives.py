@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+
 from metagenrl.learner.networks.agent_networks import apply_critic, apply_policy
 from metagenrl.learner.objective.inputs import objective_inputs
 from metagenrl.learner.objective.net import apply as apply_objective

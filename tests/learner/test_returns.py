@@ -1,6 +1,7 @@
 """Discounted returns and GAE against numbers computed by hand."""
 
 import torch
+
 from metagenrl.learner.returns import discounted_return, generalized_advantage
 
 GAMMA, LAMBDA = 0.5, 0.5

@@ -4,19 +4,20 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from metagenrl.learner.native import library
-from metagenrl.learner.adam import Adam, clip_by_norm, scale_to_norm
-from metagenrl.learner.critic import td_gradient, td_target
-from metagenrl.learner.policy_value import PolicyEvaluation
-from metagenrl.learner.hyperparams import AgentConfig, MetaConfig
-from metagenrl.learner.meta_gradient import meta_gradient
-from metagenrl.learner.networks.agent_networks import AgentNetworks
-from metagenrl.learner.policy_update import Learned, anneal
-from metagenrl.learner.stacked_agents import StackedAgents
-from metagenrl.learner.objective.stacked_objective import StackedObjective
-from metagenrl.learner.types import Batch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from metagenrl.learner.adam import Adam, clip_by_norm, scale_to_norm
+from metagenrl.learner.critic import td_gradient, td_target
+from metagenrl.learner.hyperparams import AgentConfig, MetaConfig
+from metagenrl.learner.meta_gradient import meta_gradient
+from metagenrl.learner.native import library
+from metagenrl.learner.networks.agent_networks import AgentNetworks
+from metagenrl.learner.objective.stacked_objective import StackedObjective
+from metagenrl.learner.policy_update import Learned, anneal
+from metagenrl.learner.policy_value import PolicyEvaluation
+from metagenrl.learner.stacked_agents import StackedAgents
+from metagenrl.learner.types import Batch
 
 K = 3
 VARIANTS = [

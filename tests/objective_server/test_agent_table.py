@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from metagenrl.objective_server.agent_table import agents_of, table_of
 from metagenrl.objective_server.answers import AgentRecord, Totals
 from metagenrl.objective_server.state import ServerState

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+
 from metagenrl.objective_server.aggregate import defect, gradient_cosines, weighted_mean
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from metagenrl.base.messages import average
 from metagenrl.objective_server.config import ServerConfig
 from metagenrl.objective_server.server import ObjectiveServer

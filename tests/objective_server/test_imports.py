@@ -23,7 +23,9 @@ def test_the_server_needs_neither_ray_nor_torch() -> None:
 
 
 def test_neither_does_its_actor_need_torch() -> None:
-    modules = "import metagenrl.cluster.engines.server_actor, metagenrl.objective_server.store.open, sys"
+    modules = (
+        "import metagenrl.cluster.engines.server_actor, metagenrl.objective_server.store.open, sys"
+    )
     script = f"{modules}; print([m for m in ('torch', 'metagenrl.agents') if m in sys.modules])"
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

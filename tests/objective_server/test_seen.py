@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from metagenrl.objective_server.seen import SeenGradients
 
 OLD, NEW, TWIN = (3, 0, 7, 6), (1, 2, 8, 8), (0, 0, 8, 7)  # agent, incarnation, round, version

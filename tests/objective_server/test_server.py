@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from metagenrl.objective_server.snapshots.errors import WrongGradientSize
+
 from metagenrl.objective_server.adam import Adam
 from metagenrl.objective_server.server import ServerConfig
+from metagenrl.objective_server.snapshots.errors import WrongGradientSize
 
 
 def test_a_round_is_one_adam_step_along_the_mean(make_server, make_gradient) -> None:

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from metagenrl.objective_server.store.in_folder import FileStore
+
 from metagenrl.base.files.checkpoint_folder import read_state, write_state
 from metagenrl.objective_server.server import ObjectiveServer, ServerConfig
+from metagenrl.objective_server.store.in_folder import FileStore
 
 
 def test_quorum_of_the_active_agents(make_server, make_gradient) -> None:

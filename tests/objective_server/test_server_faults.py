@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+
+from metagenrl.objective_server.server import ObjectiveServer, ServerConfig
 from metagenrl.objective_server.snapshots.errors import WrongArchitecture
 from metagenrl.objective_server.store.in_folder import FileStore
-from metagenrl.objective_server.server import ObjectiveServer, ServerConfig
 
 
 class Flaky(FileStore):

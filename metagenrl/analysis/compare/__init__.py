@@ -1,1 +1,1 @@
-""""""
+"""`metagenrl compare`: runs side by side."""

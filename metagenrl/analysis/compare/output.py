@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
+
 from metagenrl.analysis.compare.scores import ALL, Comparison, Line
-from metagenrl.analysis.learning_curves import markdown_table
-from metagenrl.analysis.pictures.panels import NEUTRAL, Block, Panel, draw
+from metagenrl.analysis.confidence import iqm_band
+from metagenrl.analysis.learning_curves import drawable
+from metagenrl.analysis.number_text import markdown_table, score, short, with_interval
 from metagenrl.analysis.pictures.meta_tests import curves_block, line_styles
-from metagenrl.analysis.number_text import score, short, with_interval
-from metagenrl.analysis.report.rules import drawable, iqm_band
+from metagenrl.analysis.pictures.panels import NEUTRAL, Block, Panel, draw
 
 _HEADER = ("environment", "trained by", "steps", "mean (95 % interval)",
            "interquartile mean (95 % interval)", "agents")  # fmt: skip

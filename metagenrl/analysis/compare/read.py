@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from metagenrl.analysis.compare.scores import Scores
-from metagenrl.runs.config.train import UsageError
 from metagenrl.analysis.learning_curves import group_curves
-from metagenrl.runs.rows import EvaluationRow
 from metagenrl.analysis.report.discover import TestRun, find_runs
+from metagenrl.base.checks import UsageError
+from metagenrl.runs.rows import EvaluationRow
 
 _VERSION = re.compile(r"-v(\d+)$")
 

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from metagenrl.analysis.learning_curves import Array, Curves
+
 from metagenrl.analysis.confidence import Interval, iqm_with_interval, mean_with_interval
+from metagenrl.analysis.learning_curves import Array, Curves
 
 REFERENCE = "td3"
 """Label of the rule whose mean is the normalised score 1, where it is there."""

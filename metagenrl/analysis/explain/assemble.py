@@ -8,23 +8,27 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from metagenrl.runs.config.train import TrainConfig
-from metagenrl.runs.config.yaml import build, from_yaml
-from metagenrl.commands.explain import ExplainConfig
+from torch import Tensor
+
+from metagenrl.analysis.explain.config import ExplainConfig
 from metagenrl.analysis.explain.findings import Findings, find_out, in_short
 from metagenrl.analysis.explain.pictures import draw_findings
 from metagenrl.analysis.explain.trajectories import AgentSamples, new_samples, stored_samples
 from metagenrl.analysis.explain.words import describe
-from metagenrl.runs.config.presets import PRESETS
-from metagenrl.cluster.training import first_alpha
-from metagenrl.commands.refusals import CONFIG_FILE
-from metagenrl.learner.hyperparams import ObjectiveConfig
-from metagenrl.learner.objective.net import ObjectiveNet
-from metagenrl.learner.policy_update import Learned
 from metagenrl.base.files.atomic import write_atomic
-from metagenrl.objective_server.snapshots.find import find_snapshot, snapshot_path, snapshot_versions
+from metagenrl.learner.hyperparams import ObjectiveConfig
+from metagenrl.learner.objective.net import ObjectiveNet, first_alpha
+from metagenrl.learner.policy_update import Learned
+from metagenrl.objective_server.snapshots.find import (
+    find_snapshot,
+    snapshot_path,
+    snapshot_versions,
+)
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
-from torch import Tensor
+from metagenrl.runs.config.presets import PRESETS
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.config.yaml import build, from_yaml
+from metagenrl.runs.folder import CONFIG_FILE
 
 TEXT_FILE = "explain.md"
 
@@ -83,7 +87,7 @@ def _alphas(
 ) -> Iterator[tuple[int, Tensor]]:
     for version in versions:
         if version == 0:
-            yield 0, first_alpha(training)
+            yield 0, first_alpha(training.objective, training.seed)
         else:
             yield version, _tensor(ObjectiveSnapshot.load(snapshot_path(run, version)))
 

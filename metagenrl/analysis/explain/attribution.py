@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from metagenrl.learner.policy_value import PolicyEvaluation
+from torch import Tensor
+
 from metagenrl.learner.objective.inputs import ObjectiveInputs
 from metagenrl.learner.policy_update import ObjectiveValue
+from metagenrl.learner.policy_value import PolicyEvaluation
 from metagenrl.learner.returns import generalized_advantage
-from torch import Tensor
 
 StepLoss = Callable[[Tensor, ObjectiveInputs], Tensor]
 """l_t `[B, T]` of `pi [B, T, A]`, differentiable twice."""

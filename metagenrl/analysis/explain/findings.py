@@ -8,6 +8,8 @@ from functools import partial
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from metagenrl.analysis.explain.measures import (
     ACTION,
     ADVANTAGE,
@@ -27,7 +29,6 @@ from metagenrl.analysis.explain.responses import (
 from metagenrl.analysis.explain.trajectories import AgentSamples
 from metagenrl.learner.objective.net import ObjectiveNet
 from metagenrl.learner.policy_update import Learned
-from torch import Tensor
 
 REWARDS = {
     "low reward (normalised: -1.5)": -1.5,

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from metagenrl.analysis.explain.trajectories import AgentSamples
-from metagenrl.learner.objective import net
+from numpy.typing import NDArray
+from torch import Tensor
+
 from metagenrl.analysis.explain.attribution import (
     advantage_direction,
     cosine,
@@ -19,13 +20,13 @@ from metagenrl.analysis.explain.attribution import (
     objective_direction,
     reach,
 )
-from metagenrl.learner.policy_value import PolicyEvaluation
+from metagenrl.analysis.explain.trajectories import AgentSamples
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
+from metagenrl.learner.objective import net
 from metagenrl.learner.objective.derivatives import LearnedObjective
 from metagenrl.learner.objective.inputs import ObjectiveInputs, objective_inputs
 from metagenrl.learner.policy_update import Objective
-from numpy.typing import NDArray
-from torch import Tensor
+from metagenrl.learner.policy_value import PolicyEvaluation
 
 Array = NDArray[np.float64]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
+
 from metagenrl.analysis.explain.findings import RULES, Curve, Findings, VersionFindings
 from metagenrl.analysis.pictures.panels import COLORS, NEUTRAL, Block, Panel, draw
 

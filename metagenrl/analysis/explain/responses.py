@@ -11,13 +11,14 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import Tensor
+
+from metagenrl.analysis.explain.attribution import pull, with_action, with_feature
 from metagenrl.analysis.explain.measures import Array, inputs_of
 from metagenrl.analysis.explain.trajectories import AgentSamples
-from metagenrl.analysis.explain.attribution import pull, with_action, with_feature
-from metagenrl.learner.policy_value import PolicyEvaluation
 from metagenrl.learner.objective.derivatives import LearnedObjective
 from metagenrl.learner.objective.inputs import ObjectiveInputs
-from torch import Tensor
+from metagenrl.learner.policy_value import PolicyEvaluation
 
 DEVIATIONS = np.linspace(-2.5, 2.5, 21)
 """Values of reward and V as the objective sees them: normalised."""

@@ -10,16 +10,19 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from metagenrl.agents.backend.native import ActorCritic
 from metagenrl.agents.experience.replay import ReplayBuffer
 from metagenrl.agents.trainee import Trainee, TraineeConfig
-from metagenrl.runs.config.train import TrainConfig, UsageError
-from metagenrl.runs.folder import CHECKPOINTS, agent_part
-from metagenrl.learner.policy_value import PolicyEvaluation
+from metagenrl.base.checks import UsageError
+from metagenrl.base.files.checkpoint_folder import newest_complete, read_folder
+from metagenrl.base.files.errors import CorruptFile, FutureFormat
 from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.learner.policy_update import Objective
-from metagenrl.objective_server.snapshots.errors import CorruptFile, FutureFormat
-from metagenrl.base.files.checkpoint_folder import newest_complete, read_folder
+from metagenrl.learner.policy_value import PolicyEvaluation
+from metagenrl.runs.checkpoints import agent_part
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.folder import CHECKPOINTS
 
 logger = logging.getLogger(__name__)
 

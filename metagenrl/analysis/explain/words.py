@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from metagenrl.analysis.learning_curves import markdown_table
+
 from metagenrl.analysis.explain.findings import RULES, Findings
 from metagenrl.analysis.explain.measures import ADVANTAGE
+from metagenrl.analysis.number_text import markdown_table
 
 STRONG, WEAK = 0.5, 0.1
 """Cosines from which on, and below which, two directions are said to agree, or not to."""

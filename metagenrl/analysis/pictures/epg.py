@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
+
 from metagenrl.analysis.pictures.panels import COLORS, NEUTRAL, Block, Panel, draw
 from metagenrl.runs.metrics_file import read_metrics
 from metagenrl.runs.rows import AgentRow

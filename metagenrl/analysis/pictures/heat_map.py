@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+
 from metagenrl.analysis.population_curves import population_returns
 from metagenrl.runs.rows import AgentRow
 

@@ -8,9 +8,17 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from metagenrl.analysis.learning_curves import Array, Curves, mean_interval, read_curves
-from metagenrl.analysis.pictures.panels import COLORS, LINE_STYLES, NEUTRAL, Block, Panel, steps_axis
-from metagenrl.analysis.confidence import CurveInterval
+
+from metagenrl.analysis.confidence import CurveInterval, mean_interval
+from metagenrl.analysis.learning_curves import Array, Curves, read_curves
+from metagenrl.analysis.pictures.panels import (
+    COLORS,
+    LINE_STYLES,
+    NEUTRAL,
+    Block,
+    Panel,
+    steps_axis,
+)
 
 _MEAN, _BAND, _AGENT = 2.2, 0.18, 0.35  # line width, opacity, opacity
 _CONTROL = "random"

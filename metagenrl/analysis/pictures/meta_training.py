@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
+
+from metagenrl.analysis.mean_series import MeanSeries
+from metagenrl.analysis.pictures.meta_tests import meta_test_block
 from metagenrl.analysis.pictures.panels import (
     COLORS,
     NEUTRAL,
@@ -18,8 +21,6 @@ from metagenrl.analysis.pictures.panels import (
     note,
     steps_axis,
 )
-from metagenrl.analysis.mean_series import MeanSeries
-from metagenrl.analysis.pictures.meta_tests import meta_test_block
 from metagenrl.analysis.population_curves import PopulationReturns
 from metagenrl.analysis.run_history import RunHistory, read_history
 

@@ -13,6 +13,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
+
 from metagenrl.base.files.atomic import write_atomic
 
 # Okabe and Ito's palette, safe for the colour-blind; without its yellow, which white swallows.

@@ -6,13 +6,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from metagenrl.analysis.report.setups import comparison_section
 from metagenrl.analysis.report.configuration import configuration_section
 from metagenrl.analysis.report.discover import Runs, find_runs
 from metagenrl.analysis.report.glance import glance_section
 from metagenrl.analysis.report.page import write_report
 from metagenrl.analysis.report.results import results_section, versions_section
 from metagenrl.analysis.report.rules import Rules
+from metagenrl.analysis.report.setups import comparison_section
 from metagenrl.analysis.report.training import training_section
 from metagenrl.analysis.report.variants import Variants
 from metagenrl.analysis.run_history import read_history

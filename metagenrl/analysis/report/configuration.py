@@ -6,14 +6,15 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from metagenrl.runs.config.train import TrainConfig
-from metagenrl.runs.config.yaml import to_dict, to_yaml
-from metagenrl.runs.rate import duration
-from metagenrl.analysis.report.contents import Section, Table, brief, texts
+from metagenrl.analysis.number_text import brief
+from metagenrl.analysis.report.contents import Section, Table, texts
 from metagenrl.analysis.report.discover import Runs
 from metagenrl.analysis.report.variants import computes
 from metagenrl.analysis.run_history import RunHistory
-from metagenrl.commands.refusals import leaves
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.config.yaml import to_dict, to_yaml
+from metagenrl.runs.rate import duration
+from metagenrl.runs.resume import leaves
 
 _IN_RUNS = frozenset({"envs", "agents", "steps", "seed"})  # columns of the table of runs
 

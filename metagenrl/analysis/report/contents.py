@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from metagenrl.analysis.pictures.panels import Block
-from metagenrl.analysis.number_text import with_interval
-from metagenrl.analysis.confidence import Interval
 
 Mark = Literal["good", "warning", "neutral"]
 
@@ -78,14 +76,3 @@ class Section:
 def texts(*words: str) -> list[Cell]:
     """A row of plain cells."""
     return [Cell(word) for word in words]
-
-
-def interval_text(interval: Interval) -> str:
-    """`228 (175 … 282)`."""
-    return with_interval(interval.value, interval.low, interval.high)
-
-
-def brief(env: str) -> str:
-    """An environment's name without its version, as the paper's tables have it."""
-    name, _, version = env.rpartition("-v")
-    return name if name and version.isdecimal() else env

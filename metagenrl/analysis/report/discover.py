@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from metagenrl.runs.agent_files import evaluations
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import build, load_mapping
-from metagenrl.analysis.learning_curves import EVALUATIONS_FILE
+from metagenrl.runs.folder import (
+    CONFIG_FILE,
+    EVALUATIONS_FILE,
+    FACTS_FILE,
+    IDENTITY_FILE,
+    RunIdentity,
+)
 from metagenrl.runs.metrics_file import iter_rows
 from metagenrl.runs.rows import EvaluationRow
-from metagenrl.runs.folder import IDENTITY_FILE, RunIdentity
-from metagenrl.runs.agent_files import evaluations
-from metagenrl.meta_test.tested_objective import FACTS_FILE
-from metagenrl.commands.refusals import CONFIG_FILE
 
 DEPTH = 6
 """Folders below a named one that are searched: STUDY/RUN/tests/ENVIRONMENT/learned is four deep."""

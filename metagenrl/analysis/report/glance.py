@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from metagenrl.analysis.number_text import short
+
+from metagenrl.analysis.number_text import brief, short
 from metagenrl.analysis.population_curves import PopulationReturns
-from metagenrl.analysis.report.contents import Fact, Facts, Section, brief
+from metagenrl.analysis.report.contents import Fact, Facts, Section
 from metagenrl.analysis.report.discover import Runs, TrainRun
 from metagenrl.analysis.report.rules import Rule, Rules, best_version, final_mean
 from metagenrl.analysis.report.training import agent_steps
 from metagenrl.analysis.run_history import RunHistory
-from metagenrl.objective_server.snapshots.errors import CorruptFile
+from metagenrl.base.files.errors import CorruptFile
 from metagenrl.objective_server.snapshots.find import read_best, snapshot_versions
 
 WEAK = 0.05

@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
+
 from metagenrl.analysis.pictures.panels import draw
 from metagenrl.analysis.report.contents import Picture, Section
 from metagenrl.analysis.report.svg import Drawing, Key, render_panel

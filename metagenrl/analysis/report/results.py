@@ -9,16 +9,17 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
-from metagenrl.analysis.learning_curves import group_curves
-from metagenrl.analysis.pictures.panels import COLORS, NEUTRAL, Block, Panel
-from metagenrl.analysis.pictures.meta_tests import curves_block
-from metagenrl.analysis.number_text import short
-from metagenrl.analysis.report.contents import Cell, Picture, Section, Table, interval_text
-from metagenrl.analysis.report.discover import Runs
-from metagenrl.analysis.report.rules import Rule, Rules, drawable, final_mean, iqm_band
-from metagenrl.analysis.run_history import RunHistory
-from metagenrl.analysis.confidence import Interval, iqm_with_interval
 from scipy.stats import trim_mean
+
+from metagenrl.analysis.confidence import Interval, interval_text, iqm_band, iqm_with_interval
+from metagenrl.analysis.learning_curves import drawable, group_curves
+from metagenrl.analysis.number_text import short
+from metagenrl.analysis.pictures.meta_tests import curves_block
+from metagenrl.analysis.pictures.panels import COLORS, NEUTRAL, Block, Panel
+from metagenrl.analysis.report.contents import Cell, Picture, Section, Table
+from metagenrl.analysis.report.discover import Runs
+from metagenrl.analysis.report.rules import Rule, Rules, final_mean
+from metagenrl.analysis.run_history import RunHistory
 
 SEEN = "†"
 

@@ -6,17 +6,13 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from metagenrl.analysis.learning_curves import Array, Curves, group_curves
-from metagenrl.analysis.report.contents import brief
+from metagenrl.analysis.confidence import Interval, mean_with_interval
+from metagenrl.analysis.learning_curves import Curves, group_curves
+from metagenrl.analysis.number_text import brief
 from metagenrl.analysis.report.discover import Runs, TestRun, TrainRun
 from metagenrl.analysis.report.variants import Variants
-from metagenrl.analysis.confidence import CurveInterval, Interval, iqm_curve, mean_with_interval
-from metagenrl.objective_server.snapshots.errors import CorruptFile
+from metagenrl.base.files.errors import CorruptFile
 from metagenrl.objective_server.snapshots.find import read_best
-
-POINTS = 200
-"""Evaluations of a drawn curve; of more, every so many are taken."""
 
 
 @dataclass(frozen=True)
@@ -120,24 +116,3 @@ def final_mean(curve: Curves) -> Interval:
 @functools.cache  # a bootstrap takes half a second, and several parts of the page want the same
 def _mean(scores: tuple[float, ...]) -> Interval:
     return mean_with_interval(scores)
-
-
-def iqm_band(returns: Array) -> CurveInterval:
-    """Interquartile mean with its bootstrap interval by rliable, `[K, S]` with NaN for unknown.
-
-    Steps at which the same agents were evaluated are resampled together.
-    """
-    known = np.isfinite(returns)  # [K, S]
-    values, low, high = (np.full(returns.shape[1], np.nan) for _ in range(3))
-    for pattern in np.unique(known, axis=1).T:
-        columns = (known == pattern[:, None]).all(axis=0)
-        estimate = iqm_curve(returns[pattern][:, columns], repetitions=2_000)
-        values[columns], low[columns], high[columns] = estimate.values, estimate.low, estimate.high
-    return CurveInterval(values, low, high)
-
-
-def drawable(curve: Curves) -> Curves:
-    """The curve at `POINTS` of its steps at most, the last among them."""
-    stride = -(-curve.steps.size // POINTS)
-    taken = np.arange(curve.steps.size)[::-1][::stride][::-1]
-    return Curves(curve.env, curve.label, curve.steps[taken], curve.returns[:, taken])

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+
+from metagenrl.analysis.confidence import interval_text, iqm_with_interval
 from metagenrl.analysis.learning_curves import group_curves
 from metagenrl.analysis.pictures.panels import COLORS, Block, Panel
-from metagenrl.analysis.report.contents import Picture, Section, Table, interval_text, texts
+from metagenrl.analysis.report.contents import Picture, Section, Table, texts
 from metagenrl.analysis.report.discover import Runs, TrainRun
 from metagenrl.analysis.report.rules import Rules
 from metagenrl.analysis.report.variants import Variants
 from metagenrl.analysis.run_history import RunHistory
-from metagenrl.analysis.confidence import iqm_with_interval
 
 Scores = dict[str, dict[str, list[float]]]
 """Environment -> variant -> returns at the end, one an agent."""

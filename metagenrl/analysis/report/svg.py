@@ -17,6 +17,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
+
 from metagenrl.analysis.pictures.panels import COLORS, NEUTRAL, STYLE, TICKS, Panel
 
 _SIZE = (4.4, 2.9)  # inches

@@ -6,10 +6,10 @@ import functools
 
 from metagenrl.analysis.pictures.meta_training import meta_block, population_blocks, series_panel
 from metagenrl.analysis.pictures.panels import Block
-from metagenrl.runs.rate import duration
 from metagenrl.analysis.report.contents import Fact, Facts, Picture, Section, Table, texts
 from metagenrl.analysis.report.discover import TrainRun
 from metagenrl.analysis.run_history import ROUTINE, RunHistory
+from metagenrl.runs.rate import duration
 
 
 def training_section(run: TrainRun, history: RunHistory, index: int) -> Section:

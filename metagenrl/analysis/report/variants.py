@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from metagenrl.runs.config.yaml import to_dict
 from metagenrl.analysis.report.discover import TrainRun
-from metagenrl.commands.refusals import RESUME_MAY_CHANGE, leaves
+from metagenrl.runs.config.yaml import to_dict
+from metagenrl.runs.resume import RESUME_MAY_CHANGE, leaves
 
 _NO_VARIANT = frozenset({"seed", "envs", "agents", "snapshot_every"})
 _BESIDE = ("held_out.", "tracking.")

@@ -1,1 +1,1 @@
-""""""
+"""States as files that are complete or absent."""

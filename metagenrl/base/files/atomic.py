@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from metagenrl.objective_server.snapshots.errors import CorruptFile
+from metagenrl.base.files.errors import CorruptFile
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from metagenrl.base.files.atomic import (
     sync_folder,
     write_atomic,
 )
+from metagenrl.base.files.errors import CorruptFile, FutureFormat
 from metagenrl.base.files.state_codec import parse_document, render_document
-from metagenrl.objective_server.snapshots.errors import CorruptFile, FutureFormat
 from metagenrl.base.files.state_file import (
     FORMAT,
     Records,

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from metagenrl.base.files.atomic import FileRecord
+from metagenrl.base.files.errors import CorruptFile
 from metagenrl.base.files.state_codec import join, parse_document, render_document, split
-from metagenrl.objective_server.snapshots.errors import CorruptFile
 from metagenrl.base.files.tensors import parse_tensors, tensor_chunks
 
 FORMAT = 1

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from metagenrl.objective_server.snapshots.errors import CorruptFile, FutureFormat
 from numpy.typing import NDArray
+
+from metagenrl.base.files.errors import CorruptFile, FutureFormat
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -15,8 +15,8 @@ from metagenrl.base.files.atomic import (
     write_atomic,
     write_over,
 )
+from metagenrl.base.files.errors import CorruptFile
 from metagenrl.base.files.state_codec import join, parse_document, render_document, split
-from metagenrl.objective_server.snapshots.errors import CorruptFile
 from metagenrl.base.files.tensors import read_tensors, tensor_chunks
 
 FORMAT = 1

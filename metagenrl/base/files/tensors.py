@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import safetensors
 import safetensors.numpy
+
+from metagenrl.base.files.errors import CorruptFile
 from metagenrl.base.files.state_codec import TAGS, Arrays
-from metagenrl.objective_server.snapshots.errors import CorruptFile
 
 
 def tensor_chunks(

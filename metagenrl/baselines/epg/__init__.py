@@ -1,1 +1,1 @@
-""""""
+"""Evolved Policy Gradients: loss, agent, evolution."""

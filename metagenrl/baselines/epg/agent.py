@@ -11,19 +11,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from metagenrl.baselines.epg.experience import Experience, Transition
-from metagenrl.baselines.epg.update_loss import UpdateLoss
+from torch import Tensor
+
 from metagenrl.agents.evaluation_episodes import evaluate_policy
-from metagenrl.baselines.padding import Padding
 from metagenrl.agents.experience.rollout import Episode
 from metagenrl.agents.seeding import agent_seeds, draw_torch_seed, restore_rng, rng_state
-from metagenrl.baselines.steady_environment import SteadyEnvironment
-from metagenrl.learner.adam import Adam
-from metagenrl.runs.config.epg_config import EpgConfig
+from metagenrl.baselines.epg.experience import Experience, Transition
 from metagenrl.baselines.epg.loss_net import LossNet
 from metagenrl.baselines.epg.networks import EpgNetworks
+from metagenrl.baselines.epg.update_loss import UpdateLoss
+from metagenrl.baselines.padding import Padding
+from metagenrl.baselines.steady_environment import SteadyEnvironment
+from metagenrl.learner.adam import Adam
 from metagenrl.learner.types import Array
-from torch import Tensor
+from metagenrl.runs.config.epg_config import EpgConfig
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Transition))
 

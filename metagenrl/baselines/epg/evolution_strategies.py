@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-from metagenrl.learner.hyperparams import require
 from numpy.typing import NDArray
+
+from metagenrl.base.checks import require
 
 Array32 = NDArray[np.float32]
 Array64 = NDArray[np.float64]

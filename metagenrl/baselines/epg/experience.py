@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from metagenrl.learner.types import Array
 from numpy.typing import NDArray
 from torch import Tensor
+
+from metagenrl.learner.types import Array
 
 _LEAST_DEVIATION = 0.1  # a dimension that hardly varies is not blown up (authors' code)
 _HASH_BITS = 16

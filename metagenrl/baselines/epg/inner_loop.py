@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from metagenrl.baselines.epg.agent import EpgAgent
+
 from metagenrl.agents.experience.rollout import Episode
-from metagenrl.runs.config.epg_config import EpgConfig
+from metagenrl.baselines.epg.agent import EpgAgent
 from metagenrl.learner.types import Array
+from metagenrl.runs.config.epg_config import EpgConfig
 
 logger = logging.getLogger(__name__)
 

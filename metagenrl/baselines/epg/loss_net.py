@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from metagenrl.learner.networks.spec import Views
-from metagenrl.learner.networks.parameters import Layout
 from torch import Tensor
 from torch.nn import functional
+
+from metagenrl.learner.networks.parameters import Layout
+from metagenrl.learner.networks.spec import Views
 
 _KERNELS, _STRIDES, _CHANNELS = (6, 4), (5, 2), (16, 32)
 _CONTEXT, _HIDDEN = 32, 16

@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+
 from metagenrl.agents.environment.spec import check_environment
+from metagenrl.base.checks import UsageError
 from metagenrl.baselines.epg.agent import EpgAgent
-from metagenrl.baselines.padding import Padding
-from metagenrl.runs.config.train import UsageError
-from metagenrl.runs.config.yaml import build
-from metagenrl.runs.agent_job import TraineeJob
-from metagenrl.runs.config.epg_config import EpgConfig
 from metagenrl.baselines.epg.loss_net import LossNet
+from metagenrl.baselines.padding import Padding
 from metagenrl.objective_server.snapshots.errors import WrongArchitecture
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
+from metagenrl.runs.agent_job import TraineeJob
+from metagenrl.runs.config.epg_config import EpgConfig
+from metagenrl.runs.config.yaml import build
 
 
 def agent_of(snapshot: ObjectiveSnapshot) -> EpgConfig:

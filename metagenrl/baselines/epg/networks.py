@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from metagenrl.learner.networks.spec import Views
-from metagenrl.learner.networks.parameters import Layout
 from torch import Tensor
 from torch.nn import functional
+
+from metagenrl.learner.networks.parameters import Layout
+from metagenrl.learner.networks.spec import Views
 
 _MEMORY_INPUTS = 64  # ones; several weights behind each unit let it change faster than one would
 _SMALL = 0.01  # norm of the last layers' columns at the start

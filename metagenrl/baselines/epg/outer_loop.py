@@ -10,16 +10,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from metagenrl.learner.adam import Adam
-from metagenrl.runs.config.epg_config import EvolutionConfig
+from torch import Tensor
+
+from metagenrl.base.checks import require
 from metagenrl.baselines.epg.evolution_strategies import (
     Array32,
     centered_ranks,
     evolution_gradient,
     noise_vectors,
 )
-from metagenrl.learner.hyperparams import require
-from torch import Tensor
+from metagenrl.learner.adam import Adam
+from metagenrl.runs.config.epg_config import EvolutionConfig
 
 _BETAS = (0.0, 0.999)  # of Adam: no momentum
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 
 import torch
-from metagenrl.learner.returns import generalized_advantage
 from torch import Tensor
+
+from metagenrl.learner.returns import generalized_advantage
 
 
 def ppo_loss(

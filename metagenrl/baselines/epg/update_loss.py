@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from metagenrl.baselines.epg.experience import Experience, Window
-from metagenrl.runs.config.epg_config import EpgConfig
-from metagenrl.baselines.epg.loss_net import LossNet
-from metagenrl.baselines.epg.networks import EpgNetworks, Gaussian
-from metagenrl.learner.networks.spec import Views
-from metagenrl.baselines.epg.ppo_loss import advantages, ppo_loss, standardized
 from torch import Tensor
 from torch.nn import functional
+
+from metagenrl.baselines.epg.experience import Experience, Window
+from metagenrl.baselines.epg.loss_net import LossNet
+from metagenrl.baselines.epg.networks import EpgNetworks, Gaussian
+from metagenrl.baselines.epg.ppo_loss import advantages, ppo_loss, standardized
+from metagenrl.learner.networks.spec import Views
+from metagenrl.runs.config.epg_config import EpgConfig
 
 
 class UpdateLoss:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
-from metagenrl.baselines.rllib.policy import FILTER_BOUND, NetworkShape
-from metagenrl.runs.config.baselines import PpoConfig
-from metagenrl.learner.types import Array
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.connectors.env_to_module import MeanStdFilter
+
+from metagenrl.baselines.rllib.policy import FILTER_BOUND, NetworkShape
+from metagenrl.learner.types import Array
+from metagenrl.runs.config.baselines import PpoConfig
 
 
 @dataclass(frozen=True)

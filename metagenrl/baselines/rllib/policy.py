@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from metagenrl.baselines.gym_view import centred, unbounded
-from metagenrl.learner.types import Array
 from numpy.typing import NDArray
 from ray.rllib.algorithms.ppo.ppo_catalog import PPOCatalog
 from ray.rllib.algorithms.ppo.torch.default_ppo_torch_rl_module import DefaultPPOTorchRLModule
 from ray.rllib.core import Columns
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
+
+from metagenrl.baselines.gym_view import centred, unbounded
+from metagenrl.learner.types import Array
 
 FILTER_BOUND = 10.0
 """Bound of a normalised observation, RLlib's and everybody's."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from metagenrl.agents.evaluation_episodes import evaluate_policy
-from metagenrl.baselines.gym_view import GymView
 from metagenrl.agents.experience.rollout import Episode
 from metagenrl.agents.seeding import agent_seeds
+from metagenrl.baselines.gym_view import GymView
 from metagenrl.baselines.rllib.policy import NetworkShape
 from metagenrl.baselines.rllib.trainer import PpoRun, RllibPpo
 from metagenrl.runs.agent_job import TraineeJob

@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from metagenrl.agents.environment.spec import check_environment
 from metagenrl.agents.evaluation_episodes import EVALUATION_STREAM
-from metagenrl.baselines.padding import Padding
 from metagenrl.agents.experience.rollout import Episode
 from metagenrl.agents.seeding import agent_seeds
-from metagenrl.baselines.steady_environment import SteadyEnvironment
-from metagenrl.baselines.rllib.rl2_trials import Trial, TrialView, input_size
+from metagenrl.baselines.padding import Padding
 from metagenrl.baselines.policy_files import policy_folders, read_policy
 from metagenrl.baselines.rllib.policy import NetworkShape, PpoPolicy
+from metagenrl.baselines.rllib.rl2_trials import Trial, TrialView, input_size
 from metagenrl.baselines.rllib.trainer import PpoRun, RllibPpo, frozen_policy
+from metagenrl.baselines.steady_environment import SteadyEnvironment
 from metagenrl.runs.agent_job import TraineeJob
 
 

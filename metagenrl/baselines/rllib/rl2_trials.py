@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
 from metagenrl.agents.environment.environment import Array, StepResult
+from metagenrl.agents.seeding import restore_rng, rng_state
 from metagenrl.baselines.gym_view import RecordedEnv, centred, unbounded
 from metagenrl.baselines.padding import Padding
 from metagenrl.baselines.reward_scale import RewardScale
-from metagenrl.agents.seeding import restore_rng, rng_state
 from metagenrl.baselines.steady_environment import SteadyEnvironment
 
 

@@ -12,8 +12,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from metagenrl.baselines.gym_view import RecordedEnv
+from ray.rllib.core import COMPONENT_OPTIMIZER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
+from ray.rllib.core.learner.learner import Learner
+from ray.rllib.core.rl_module.rl_module import RLModule
+from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
+from ray.rllib.utils.filter import RunningStat
+from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
+
 from metagenrl.agents.experience.rollout import Episode
+from metagenrl.baselines.gym_view import RecordedEnv
 from metagenrl.baselines.rllib.config import PpoRun, rllib_config
 from metagenrl.baselines.rllib.policy import (
     NetworkShape,
@@ -21,12 +28,6 @@ from metagenrl.baselines.rllib.policy import (
     PpoPolicy,
     quiet_rllib,
 )
-from ray.rllib.core import COMPONENT_OPTIMIZER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
-from ray.rllib.core.learner.learner import Learner
-from ray.rllib.core.rl_module.rl_module import RLModule
-from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
-from ray.rllib.utils.filter import RunningStat
-from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 _FILTER = "MeanStdFilter"
 _CONNECTORS = "env_to_module_connector"

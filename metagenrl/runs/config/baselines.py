@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from metagenrl.learner.hyperparams import require, require_at_least, require_positive
+from metagenrl.base.checks import require, require_at_least, require_positive
 
 
 @dataclass(frozen=True)

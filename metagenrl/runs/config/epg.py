@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from metagenrl.runs.config.train import Engine, available_cores
-from metagenrl.runs.config.presets import PresetName
-from metagenrl.runs.config.epg_config import EpgConfig, EvolutionConfig
-from metagenrl.learner.hyperparams import require, require_at_least, require_positive
-from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from tyro.conf import OmitArgPrefixes
+
+from metagenrl.base.checks import require, require_at_least, require_positive
+from metagenrl.base.process import available_cores
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
+from metagenrl.runs.config.epg_config import EpgConfig, EvolutionConfig
+from metagenrl.runs.config.presets import PresetName
+from metagenrl.runs.config.train import Engine
 
 KIND = "epg"
 """Value of `kind` in the configuration of an evolved loss's snapshot."""

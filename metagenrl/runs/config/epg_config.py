@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from metagenrl.learner.hyperparams import require, require_at_least, require_positive
+from metagenrl.base.checks import require, require_at_least, require_positive
 
 _LAST_RATE = 0.1  # the learning rate from half of the run on, as a share of the first one
 SHORTEST_BUFFER = 21

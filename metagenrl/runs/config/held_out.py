@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from metagenrl.learner.hyperparams import AgentConfig, require
+from metagenrl.base.checks import require
+from metagenrl.learner.hyperparams import AgentConfig
 
 
 @dataclass(frozen=True)

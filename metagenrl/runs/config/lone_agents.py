@@ -9,17 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from metagenrl.runs.config.algorithms import TRAITS, Algorithm
-from metagenrl.runs.config.train import (
-    UsageError,
-    Wandb,
-    available_cores,
-    integer_at_least,
-    require_enough_data,
-)
-from metagenrl.runs.config.baselines import OnPolicyConfig, PpoConfig, Rl2Config
-from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig, require
 from tyro.conf import OmitArgPrefixes
+
+from metagenrl.base.checks import UsageError, integer_at_least, require
+from metagenrl.base.process import available_cores
+from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
+from metagenrl.runs.config.algorithms import TRAITS, Algorithm
+from metagenrl.runs.config.baselines import OnPolicyConfig, PpoConfig, Rl2Config
+from metagenrl.runs.config.train import Wandb, require_enough_data
 
 RANDOM_OBJECTIVE = "random"
 """The value of `MetaTestConfig.objective` that names the untrained control."""

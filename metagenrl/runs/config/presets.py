@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from metagenrl.runs.config.train import TrainConfig
-from metagenrl.runs.config.held_out import HeldOutOptions
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
+from metagenrl.runs.config.held_out import HeldOutOptions
+from metagenrl.runs.config.train import TrainConfig
 
 PresetName = Literal["quickstart", "small", "paper"]
 

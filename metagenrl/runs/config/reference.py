@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from metagenrl.runs.config.train import StoreOption
-from metagenrl.learner.hyperparams import require
-from metagenrl.objective_server.store.address import StoreAddress
 from tyro.conf import Positional
+
+from metagenrl.base.checks import require
+from metagenrl.objective_server.store.address import StoreAddress
+from metagenrl.runs.config.train import StoreOption
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,25 +8,24 @@ their bare name (`--gamma`), other nested fields carry their section (`--objecti
 
 from __future__ import annotations
 
-import math
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from metagenrl.runs.config.held_out import HeldOutOptions
-from metagenrl.runs.config.tracking_config import TrackingOptions
+from tyro.conf import OmitArgPrefixes
+from tyro.constructors import PrimitiveConstructorSpec
+
+from metagenrl.base.checks import finite_positive, integer_at_least, require
 from metagenrl.learner.hyperparams import (
     AgentConfig,
     Device,
     MetaConfig,
     ObjectiveConfig,
-    require,
     require_stackable,
 )
 from metagenrl.objective_server.store.address import StoreAddress
-from tyro.conf import OmitArgPrefixes, Positional
-from tyro.constructors import PrimitiveConstructorSpec
+from metagenrl.runs.config.held_out import HeldOutOptions
+from metagenrl.runs.config.tracking_config import TrackingOptions
 
 Engine = Literal["ray", "inprocess"]
 Wandb = Literal["online", "offline", "disabled"]
@@ -42,10 +41,6 @@ StoreOption = Annotated[
     ),
 ]
 """A store's address, with how `--help` shows it."""
-
-
-class UsageError(ValueError):
-    """The user's input cannot be carried out: one line on stderr, exit code 2, no traceback."""
 
 
 @dataclass(frozen=True)
@@ -184,33 +179,6 @@ class TrainConfig:
         return self.stacked or self.device == "cuda"
 
 
-@dataclass(frozen=True)
-class ShowConfig:
-    """Describe a saved objective."""
-
-    file: Positional[Path]
-    """Snapshot of an objective, as found under objectives/ of a run folder."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorkspaceConfig:
-    """Save the Weights & Biases workspace that shows a run's population."""
-
-    run: Positional[Path]
-    """Run folder; its environments and agents decide which panels there are."""
-    entity: str = ""
-    """Account or team at Weights & Biases that gets the workspace."""
-    project: str = "metagenrl"
-    """Project of the run."""
-    out: Path | None = None
-    """File for the workspace's definition instead of saving it; needs no account."""
-
-
-def available_cores() -> int:
-    """Cores that this process may use, which a container can make fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def require_enough_data(agent: AgentConfig, minibatches: int) -> None:
     """The first update draws disjoint minibatches, one segment start a step at most."""
     needed = agent.batch_size * minibatches
@@ -226,14 +194,3 @@ def require_enough_data(agent: AgentConfig, minibatches: int) -> None:
         agent.replay_capacity,
         f"at least learning_starts ({agent.learning_starts})",
     )
-
-
-def integer_at_least(bound: int, **values: int) -> None:
-    """Raises `ValueError` for the first of the named values that is below `bound`."""
-    for name, value in values.items():
-        require(value >= bound, name, value, f"a whole number >= {bound}")
-
-
-def finite_positive(name: str, value: float) -> None:
-    """Raises `ValueError` unless it is."""
-    require(value > 0 and math.isfinite(value), name, value, "a finite number > 0")

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
-from metagenrl.runs.config.train import TrainConfig, UsageError
+
+from metagenrl.base.checks import UsageError
 from metagenrl.objective_server.store.address import ALLOWED, StoreAddress
+from metagenrl.runs.config.train import TrainConfig
 
 Config = TypeVar("Config")
 

@@ -1,1 +1,1 @@
-""""""
+"""Weights & Biases, which is imported in this folder alone."""

@@ -15,20 +15,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
+from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
 from metagenrl.runs.config.train import Wandb
 from metagenrl.runs.config.yaml import load_mapping
-from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
-from metagenrl.analysis.learning_curves import EVALUATIONS_FILE
+from metagenrl.runs.folder import CONFIG_FILE, COPY_FILE, EVALUATIONS_FILE, FACTS_FILE
 from metagenrl.runs.metrics_file import iter_rows
 from metagenrl.runs.rows import EvaluationRow
-from metagenrl.meta_test.tested_objective import COPY_FILE, FACTS_FILE
 from metagenrl.tracking.keys import TEST_AXIS
-from metagenrl.tracking.values import Values, label, return_statistics
 from metagenrl.tracking.process import CLOSE_SECONDS, SAYS, TrackerProcess
-from metagenrl.commands.refusals import CONFIG_FILE
+from metagenrl.tracking.values import Values, label, return_statistics
 from metagenrl.tracking.wandb.account import wandb_id
 from metagenrl.tracking.wandb.run import RunSpec, open_run, sync_hint
-from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 STATISTICS = ("iqm", "mean", "min", "max")
 _DONE_FILE = "logged"

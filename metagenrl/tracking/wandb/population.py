@@ -10,9 +10,10 @@ import logging
 import time
 from pathlib import Path
 
-from metagenrl.tracking.follower_job import FollowerJob
+from metagenrl.objective_server.snapshots.find import snapshot_path
 from metagenrl.runs.rows import AgentRow, MetricsRow
 from metagenrl.runs.run_records import ScoreRow, SnapshotRow
+from metagenrl.tracking.follower_job import FollowerJob
 from metagenrl.tracking.keys import AXIS, HELD_OUT_AXIS, WAITING
 from metagenrl.tracking.values import Values, by_agent
 from metagenrl.tracking.wandb.account import wandb_id
@@ -24,7 +25,6 @@ from metagenrl.tracking.wandb.run import (
     open_run,
     sync_hint,
 )
-from metagenrl.objective_server.snapshots.find import snapshot_path
 
 PICTURE_SECONDS = 300.0
 """Seconds between two heat maps of the population: one takes most of a second to draw."""
@@ -130,7 +130,9 @@ class WandbLog:
         self._run.picture("population/heat_map", self._draw)
 
     def _draw(self) -> Path | None:
-        from metagenrl.analysis.pictures.heat_map import draw_heat_map  # matplotlib: when it is needed
+        from metagenrl.analysis.pictures.heat_map import (
+            draw_heat_map,  # matplotlib: when it is needed
+        )
 
         file = self._job.folder / "heat_map.png"
         return file if draw_heat_map(self._rows, file) else None

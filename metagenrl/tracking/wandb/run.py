@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from metagenrl.tracking.wandb.account import has_api_key, wandb_id
 from metagenrl.objective_server.snapshots.find import snapshot_path
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
+from metagenrl.tracking.wandb.account import has_api_key, wandb_id
 
 PROJECT = "metagenrl"
 OBJECTIVE, BEST = "objective", "objective-best"

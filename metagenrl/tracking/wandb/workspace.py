@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
-from metagenrl.runs.config.train import TrainConfig, UsageError, WorkspaceConfig
+from tyro.conf import Positional
+
+from metagenrl.base.checks import UsageError
+from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import from_yaml
-from metagenrl.runs.folder import IDENTITY_FILE
+from metagenrl.runs.folder import CONFIG_FILE, IDENTITY_FILE
 from metagenrl.tracking.keys import AXIS, HELD_OUT_AXIS
 from metagenrl.tracking.values import label
-from metagenrl.commands.refusals import CONFIG_FILE
 from metagenrl.tracking.wandb.account import has_api_key, wandb_id
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
@@ -137,3 +141,17 @@ def _health_panels() -> list[Any]:
         _lines("Memory (bytes)", ["system/rss", "system/rss_driver"]),
         _lines("Held-out tests waiting", ["heldout/waiting"]),
     ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkspaceConfig:
+    """Save the Weights & Biases workspace that shows a run's population."""
+
+    run: Positional[Path]
+    """Run folder; its environments and agents decide which panels there are."""
+    entity: str = ""
+    """Account or team at Weights & Biases that gets the workspace."""
+    project: str = "metagenrl"
+    """Project of the run."""
+    out: Path | None = None
+    """File for the workspace's definition instead of saving it; needs no account."""

@@ -1,0 +1,1 @@
+"""Clusters: `ray up`, Kubernetes, the head's Redis."""

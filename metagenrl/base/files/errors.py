@@ -1,0 +1,32 @@
+"""Errors of files that are damaged or too new; each survives pickling between processes."""
+
+# The names say what is wrong; "Error" would add nothing to `except CorruptFile`.
+# ruff: noqa: N818
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class CorruptFile(ValueError):
+    """A file is truncated, changed, missing, unexpected or of another kind; nothing was loaded."""
+
+    def __init__(self, path: Path | str, reason: str, expected: str = "", found: str = "") -> None:
+        super().__init__(str(path), reason, expected, found)
+        self.path, self.reason = Path(path), reason
+        self.expected, self.found = expected, found
+
+    def __str__(self) -> str:
+        values = f" (expected {self.expected}, found {self.found})" if self.expected else ""
+        return f"{self.path}: {self.reason}{values}"
+
+
+class FutureFormat(ValueError):
+    """A file was written by a later version of this program than can be read here."""
+
+    def __init__(self, path: Path | str, found: int, supported: int) -> None:
+        super().__init__(str(path), found, supported)
+        self.path, self.found, self.supported = Path(path), found, supported
+
+    def __str__(self) -> str:
+        return f"{self.path}: format version {self.found}, readable up to {self.supported}"

@@ -1,0 +1,174 @@
+"""Bad input: one line on stderr, exit code 2, nothing started and nothing written."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metagenrl.commands.main import main
+from metagenrl.runs.config.train import TrainConfig
+
+StoreRun = Callable[[TrainConfig], Path]
+Refusal = Callable[[str], str]
+
+BAD_LINES = [
+    (
+        "",
+        "command: missing, allowed: train, test, baseline, objective show, compare, report",
+    ),
+    ("trian", "trian: unknown command, did you mean train?"),
+    ("objective", "objective: unknown command, did you mean objective show?"),
+    ("train --bacth-size 3", "--bacth-size: unknown option, did you mean --batch-size?"),
+    ("train --agent.gama 1", "--agent.gama: unknown option, did you mean --agent.gamma?"),
+    ("train --no-stager", "--no-stager: unknown option, did you mean --no-stagger?"),
+    ("train stray", "stray: unexpected argument"),
+    ("train --stagger yes", "yes: unexpected argument"),
+    ("train -5", "-5: unknown option"),
+    ("train --agents", "--agents: missing value, allowed: a whole number"),
+    ("train --agents many", "--agents: got 'many', allowed: a whole number"),
+    ("train --agents 0", "agents: got 0, allowed: a whole number >= 1"),
+    ("train --agents 1", "envs: got ('Pendulum-v1', 'InvertedDoublePendulum-v5'), allowed: no mo"),
+    ("train --steps -5", "steps: got -5, allowed: a whole number >= 1"),
+    ("train --gamma 1.5", "gamma: got 1.5, allowed: a number in [0, 1]"),
+    ("train --gamma nan", "--gamma: got nan, allowed: a finite number"),
+    ("train --batch-size 101", "learning_starts: got 200, allowed: at least 202"),
+    ("train --eval-every 0", "eval_every: got 0, allowed: a whole number >= 1"),
+    ("train --eval-patience 2", "eval_patience: got 2, allowed: 0 where eval_envs names no"),
+    ("train --eval-envs E --eval-steps 200", "eval_steps: got 200, allowed: more than learning_st"),
+    ("train --wandb disabled --wandb-per-agent", "wandb_per_agent: got True, allowed: false wher"),
+    ("workspace none --out x.json", "run: got 'none' (no config.yaml in it), allowed: the folder"),
+    ("train --engine dask", "--engine: got 'dask', allowed: ray, inprocess"),
+    ("train --preset tiny", "--preset: got 'tiny', allowed: quickstart, small, paper"),
+    ("train --config none.yaml", "config: got 'none.yaml' (No such file or directory)"),
+    ("train --resume none", "resume: got 'none' (no config.yaml in it), allowed: the folder of a"),
+    ("train --run-dir /proc/none/run", "run_dir: got '/proc/none/run' ("),
+    ("test --objective random --run-dir out", "env: missing, allowed: text"),
+    ("test --objective none --env Pendulum-v1 --run-dir out", "objective: got 'none' (none: no ob"),
+    ("baseline --algo a2c", "--algo: got 'a2c', allowed: td3, ddpg, reinforce-off, reinforce, p"),
+    ("objective show none", "file: got 'none', allowed: an objective's snapshot file"),
+    ("objective show", "file: missing, allowed: a path"),
+    ("objective show a b", "b: unexpected argument"),
+    ("objective show --preset small", "--preset: unknown option"),
+    (
+        "train --store redis://:s3cret@h:x",
+        "--store: got 'redis://***@h:x', allowed: file, redis://",
+    ),
+    (
+        "train --store redis://10.0.0.1",
+        "store: got 'redis://10.0.0.1' (another machine's, without a",
+    ),
+    ("train --store redis://:s3cret@127.0.0.1:1", "store: got 'redis://127.0.0.1:1' (Error 111"),
+    ("train --older-policies 0.5 --lifetime 0", "older_policies: got 0.5, allowed: 0 where lifeti"),
+    ("scale run --agents 0", "agents: got 0, allowed: a whole number >= 1"),
+    ("scale run", "agents: missing, allowed: a whole number"),
+    ("pause", "run: missing, allowed: text"),
+    ("stop run --timeout 0", "timeout: got 0.0, allowed: a finite number > 0"),
+    (
+        "status nowhere",
+        "run: got 'nowhere' (no folder of a run), allowed: such a folder, or a run's",
+    ),
+    ("status run --preset small", "--preset: unknown option"),
+]
+
+
+@pytest.mark.parametrize(("line", "complaint"), BAD_LINES)
+def test_a_mistake_is_one_line_and_starts_nothing(
+    line: str, complaint: str, refusal: Refusal
+) -> None:
+    assert refusal(line).startswith(complaint)
+
+
+@pytest.mark.parametrize(
+    ("env", "complaint"),
+    [
+        ("Pendulm-v1", "Pendulum-v1"),
+        ("CartPole-v1", "action space Discrete(2)"),
+        ("Blackjack-v1", "observation space Tuple"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("line", "field"),
+    [
+        ("train --run-dir out --envs Pendulum-v1", "envs"),
+        ("train --run-dir out --eval-envs Pendulum-v1", "eval_envs"),
+        ("test --objective random --run-dir out --env", "env"),
+        ("baseline --algo td3 --run-dir out --env", "env"),
+    ],
+)
+def test_an_unusable_environment_is_refused(
+    line: str, field: str, env: str, complaint: str, refusal: Refusal
+) -> None:
+    message = refusal(f"{line} {env}")
+    assert message.startswith(f"{field}: got '{env}'")
+    assert complaint in message
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "train --envs Pendulum-v1",
+        "test --objective random --env Pendulum-v1",
+        "baseline --algo td3 --env Pendulum-v1",
+    ],
+)
+def test_a_folder_that_is_a_run_or_a_file_is_refused(
+    line: str, refusal: Refusal, stored_run: StoreRun
+) -> None:
+    run = stored_run(TrainConfig())
+    message = refusal(f"{line} --run-dir {run}")
+    assert message.startswith(f"run_dir: got '{run}' (holds another run), allowed: a new folder")
+    message = refusal(f"{line} --run-dir {run / 'config.yaml'}")
+    assert message.startswith("run_dir: got ")
+    assert message.endswith("allowed: a folder that can be written to")
+
+
+def test_an_objective_of_another_architecture_is_refused(
+    started: list[Any], refusal: Refusal, stored_run: StoreRun
+) -> None:
+    run = stored_run(TrainConfig())
+    line = f"test --objective {run} --env Pendulum-v1 --run-dir out --lstm-units"
+    message = refusal(f"{line} 24")
+    assert re.match(r"architecture: got .*'lstm_units': 24.* allowed: .*'lstm_units': 16", message)
+    main([*line.split(), "16"])
+    assert started[0].architecture.lstm_units == 16
+
+
+def test_a_damaged_objective_is_refused(refusal: Refusal, stored_run: StoreRun) -> None:
+    run = stored_run(TrainConfig())
+    file = run / "objectives" / "objective-00000030.safetensors"
+    file.write_bytes(file.read_bytes()[:-4])
+    line = f"test --objective {run} --env Pendulum-v1 --run-dir out"
+    message = refusal(line)
+    assert message.startswith(f"objective: got '{run}' ({file}: ")
+    assert refusal(f"objective show {file}").startswith(f"file: got '{file}' (")
+    assert "no objective snapshot '7', there: versions 30" in refusal(f"{line} --version 7")
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        ("--gamma 0.5", "agent.gamma: got 0.5, allowed: 0.99, as in the run being resumed"),
+        ("--seed 3", "seed: got 3, allowed: 0, as in the run being resumed"),
+        ("--envs Hopper-v5", "envs: got ['Hopper-v5'], allowed: ['Pendulum-v1'], as in"),
+        ("--quorum 0.5", "server.quorum: got 0.5, allowed: 1.0, as in"),
+        ("--steps 599999", "steps: got 599999, allowed: at least 600000"),
+        ("--run-dir other", "run_dir: got 'other', allowed: "),
+        ("--eval-envs Hopper-v5", "held_out.eval_envs: got ['Hopper-v5'], allowed: [], as in"),
+        ("--preset small", "steps: got 60000, allowed: at least 600000"),
+    ],
+)
+def test_resuming_with_another_configuration_is_refused(
+    flags: str, line: str, refusal: Refusal, stored_run: StoreRun
+) -> None:
+    run = stored_run(TrainConfig(envs=("Pendulum-v1",)))
+    assert refusal(f"train --resume {run} {flags}").startswith(line)
+
+
+def test_a_workspace_without_a_place_to_go_is_refused(
+    refusal: Refusal, stored_run: StoreRun
+) -> None:
+    run = stored_run(TrainConfig())
+    assert refusal(f"workspace {run}").startswith("entity: missing, allowed: an account")
+    assert refusal(f"workspace {run} --out none/x").startswith("out: got 'none/x', allowed: a file")

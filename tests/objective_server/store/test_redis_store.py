@@ -1,0 +1,264 @@
+"""The Redis store against a real redis-server that is killed and comes back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from metagenrl.base.files.errors import CorruptFile
+from metagenrl.objective_server.snapshots.errors import SnapshotNotFound
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.store.address import StoreAddress
+from metagenrl.objective_server.store.in_redis import KEPT_VERSIONS, RedisStore
+from metagenrl.objective_server.store.redis_link import RedisLink, StoreUnavailable
+
+
+class Clock:
+    """Time that passes when told."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def open_store(server, folder: Path, clock: Clock | None = None) -> RedisStore:
+    link = RedisLink(StoreAddress.parse(server.url), "kept locally", clock or Clock())
+    return RedisStore(link, "r", folder)
+
+
+def state(version: int, round: int | None = None) -> dict[str, object]:
+    alpha = np.full(4, version, np.float32)
+    return {"alpha": alpha, "version": version, "round": version if round is None else round}
+
+
+def snapshot(version: int) -> ObjectiveSnapshot:
+    return ObjectiveSnapshot(np.full(3, version, np.float32), version, {}, ("A-v0",), 1, "r")
+
+
+def head(server) -> dict[bytes, int]:
+    return {name: int(value) for name, value in server.client().hgetall("metagenrl:r:head").items()}
+
+
+def test_a_commit_is_one_transaction(redis_server, tmp_path) -> None:
+    """A reader that looks all the time never sees parts of two commits."""
+    store, seen, done = open_store(redis_server, tmp_path), set(), threading.Event()
+    torn = []
+
+    def watch() -> None:
+        reader, client = open_store(redis_server, tmp_path / "none"), redis_server.client()
+        while not done.is_set():
+            pipe = client.pipeline(transaction=True)
+            pipe.hgetall("metagenrl:r:head")
+            pipe.hkeys("metagenrl:r:alpha")
+            pipe.hget("metagenrl:r:state", "document")
+            there, versions, document = pipe.execute()
+            if not there:
+                continue
+            version = int(there[b"version"])
+            seen.add(version)
+            newest = max(map(int, versions))
+            if newest != version or f'"version":{version}'.encode() not in document:
+                torn.append((version, newest))
+            loaded = reader.load()  # hash of document and arrays checked
+            assert loaded is not None
+            assert (loaded["alpha"] == loaded["version"]).all()
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    for version in range(300):
+        store.commit(state(version))
+    done.set()
+    thread.join()
+    assert torn == []
+    assert len(seen) > 10
+    assert head(redis_server) == {b"version": 299, b"round": 299, b"commit": 300}
+
+
+def test_alpha_by_version(redis_server, tmp_path) -> None:
+    store = open_store(redis_server, tmp_path)
+    for version in range(KEPT_VERSIONS + 10):
+        store.commit(state(version))
+    assert store.alpha_versions() == list(range(10, KEPT_VERSIONS + 10))
+    np.testing.assert_array_equal(store.alpha(12), np.full(4, 12, np.float32))
+    with pytest.raises(SnapshotNotFound, match="'9', there: 10, 11"):
+        store.alpha(9)
+    # A run that goes back to a checkpoint leaves no later version behind.
+    again = open_store(redis_server, tmp_path)
+    again.commit(state(20))
+    assert again.alpha_versions() == list(range(10, 21))
+    assert head(redis_server)[b"version"] == 20
+
+
+def test_commits_go_on_while_redis_is_down_and_are_delivered(redis_server, tmp_path) -> None:
+    clock = Clock()
+    store = open_store(redis_server, tmp_path, clock)
+    for version in range(3):
+        store.commit(state(version))
+    redis_server.kill()
+    for version in range(3, 8):
+        store.commit(state(version))
+        loaded = store.load()
+        assert loaded is not None
+        assert loaded["version"] == version
+    redis_server.start()
+    assert head(redis_server) == {b"version": 2, b"round": 2, b"commit": 3}  # append-only file
+    clock.now += 60
+    store.commit(state(8))
+    assert head(redis_server) == {b"version": 8, b"round": 8, b"commit": 9}
+    elsewhere = open_store(redis_server, tmp_path / "elsewhere")
+    assert elsewhere.alpha_versions() == list(range(9))
+    np.testing.assert_array_equal(elsewhere.alpha(5), np.full(4, 5, np.float32))
+    assert elsewhere.load()["version"] == 8
+
+
+def test_nothing_is_lost_if_the_writer_dies_while_redis_is_down(redis_server, tmp_path) -> None:
+    store = open_store(redis_server, tmp_path)
+    store.commit(state(0))
+    redis_server.kill()
+    store.commit(state(1))
+    del store
+    restarted = open_store(redis_server, tmp_path)
+    assert restarted.load()["version"] == 1
+    redis_server.start()
+    restarted = open_store(redis_server, tmp_path)
+    assert restarted.load()["version"] == 1  # the folder's is newer than Redis's
+    restarted.commit(state(2))
+    assert open_store(redis_server, tmp_path / "elsewhere").load()["version"] == 2
+
+
+def test_without_folder_and_redis_there_is_nothing_to_go_on_with(redis_server, tmp_path) -> None:
+    redis_server.kill()
+    with pytest.raises(StoreUnavailable, match=r"redis 127\.0\.0\.1:"):
+        open_store(redis_server, tmp_path).load()
+
+
+def test_a_folder_that_cannot_be_written_is_survived_but_not_both(redis_server, tmp_path) -> None:
+    (tmp_path / "server").write_text("in the way")
+    store = open_store(redis_server, tmp_path)
+    store.commit(state(0))
+    assert open_store(redis_server, tmp_path).load()["version"] == 0
+    redis_server.kill()
+    with pytest.raises(FileExistsError):
+        store.commit(state(1))
+
+
+def test_what_was_committed_is_there_after_the_writer_was_killed(redis_server, tmp_path) -> None:
+    code = f"""
+import itertools, pathlib, numpy as np
+from metagenrl.objective_server.store.redis_link import RedisLink
+from metagenrl.objective_server.store.in_redis import RedisStore
+from metagenrl.objective_server.store.address import StoreAddress
+link = RedisLink(StoreAddress.parse({redis_server.url!r}), "kept")
+store = RedisStore(link, "r", pathlib.Path({str(tmp_path)!r}))
+for version in itertools.count():
+    alpha = np.full(20000, version, np.float32)
+    store.commit({{"alpha": alpha, "version": version, "round": version}})
+    print(version, flush=True)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    acknowledged = [int(process.stdout.readline()) for _ in range(60)]
+    process.kill()
+    acknowledged += [int(line) for line in process.communicate()[0].split()]
+    for folder in (tmp_path, tmp_path / "elsewhere"):
+        found = open_store(redis_server, folder).load()
+        assert found["version"] - acknowledged[-1] in (0, 1)
+        assert (found["alpha"] == found["version"]).all()
+
+
+def test_a_damaged_state_in_redis_is_noticed(redis_server, tmp_path, caplog) -> None:
+    store = open_store(redis_server, tmp_path)
+    store.commit(state(3))
+    client = redis_server.client()
+    tensors = client.hget("metagenrl:r:state", "tensors")
+    client.hset("metagenrl:r:state", "tensors", tensors[:-1] + bytes([tensors[-1] ^ 1]))
+    elsewhere = open_store(redis_server, tmp_path / "elsewhere")
+    with pytest.raises(CorruptFile, match="metagenrl:r:state: wrong hash"):
+        elsewhere.load()
+    assert store.load()["version"] == 3  # the folder's
+    assert "wrong hash" in caplog.text
+    client.hset("metagenrl:r:state", "document", b"\x80\x04.")  # a pickle
+    with pytest.raises(CorruptFile, match="not a JSON state document"):
+        elsewhere.load()
+
+
+def test_a_state_of_the_file_store_is_not_taken_for_ours(redis_server, tmp_path) -> None:
+    from metagenrl.objective_server.store.in_folder import FileStore
+
+    FileStore(tmp_path).commit(state(9))
+    store = open_store(redis_server, tmp_path)
+    assert store.load() is None
+    store.commit(state(4))
+    assert store.load()["version"] == 4
+
+
+def test_snapshots_that_redis_missed_follow(redis_server, tmp_path) -> None:
+    clock = Clock()
+    store = open_store(redis_server, tmp_path, clock)
+    store.put_snapshot(snapshot(1))
+    redis_server.kill()
+    store.put_snapshot(snapshot(2))
+    store.mark_best(2, 1.5, "return")
+    assert store.snapshot("last").version == 2
+    redis_server.start()
+    elsewhere = open_store(redis_server, tmp_path / "elsewhere")
+    assert elsewhere.snapshots() == [1]
+    clock.now += 60
+    store.put_snapshot(snapshot(3))
+    assert elsewhere.snapshots() == [1, 2, 3]
+    assert elsewhere.snapshot("best").version == 2
+    assert elsewhere.snapshot(2).checksum == store.snapshot(2).checksum
+
+
+def test_at_the_end_redis_gets_the_rest_although_its_link_still_waits(
+    redis_server, tmp_path
+) -> None:
+    store = open_store(redis_server, tmp_path)  # its clock stands still: it never tries again
+    store.commit(state(1))
+    redis_server.kill()
+    store.commit(state(2))
+    redis_server.start()
+    store.commit(state(3))
+    store.put_snapshot(snapshot(3))
+    assert head(redis_server)[b"version"] == 1
+    assert redis_server.client().hkeys("metagenrl:r:snapshots") == []
+    open_store(redis_server, tmp_path).deliver()
+    elsewhere = open_store(redis_server, tmp_path / "elsewhere")
+    assert elsewhere.load() == {"version": 3, "round": 3} | {"alpha": pytest.approx(np.full(4, 3))}
+    assert elsewhere.alpha_versions() == [1, 3]
+    assert elsewhere.snapshots() == [3]
+
+
+def test_a_server_goes_on_through_an_outage(
+    redis_server, tmp_path, make_server, make_gradient
+) -> None:
+    clock = Clock()
+    store = open_store(redis_server, tmp_path, clock)
+    server = make_server(store=store)
+    for round_ in range(20):
+        if round_ == 5:
+            redis_server.kill()
+        if round_ == 12:
+            redis_server.start()
+            clock.now += 60
+        if round_ == 9:  # its process dies while Redis is down
+            store = open_store(redis_server, tmp_path, clock)
+            server = make_server(store=store)
+            assert (server.version, server.round) == (9, 9)
+        for agent in range(2):
+            g = make_gradient(agent, round=round_, version=round_)
+            assert server.submit(g).status == "accepted"
+        assert server.close_round(round_).version == round_ + 1
+    server.check_invariants()
+    # The versions that only the process that died had not yet delivered are not in Redis.
+    assert set(range(21)) - {*store.alpha_versions()} == {6, 7, 8, 9}
+    from_redis = make_server(store=open_store(redis_server, tmp_path / "elsewhere"))
+    assert from_redis.broadcast().alpha.tobytes() == server.broadcast().alpha.tobytes()
+    assert (from_redis.version, from_redis.round) == (20, 20)
+    from_redis.check_invariants()

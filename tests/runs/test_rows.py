@@ -1,0 +1,89 @@
+"""Rows as lines of JSON and back."""
+
+import json
+import math
+
+import pytest
+
+from metagenrl.cluster.recording.lost_round import objective_row
+from metagenrl.objective_server.aggregate import Cosines
+from metagenrl.objective_server.answers import RoundReport, Totals
+from metagenrl.runs.row_codec import from_line, to_line
+from metagenrl.runs.rows import AgentRow, EvaluationRow, EventRow, ObjectiveRow
+
+AGENT = AgentRow(
+    time=1.5, round=10, version=9, agent=7, env="Pendulum-v1", incarnation=1, steps=20, life=0,
+    life_steps=20, state="learning", episodes=1, return_mean=-3.25, return_last=-3.25,
+    episode_length=20.0, q=0.5, td_loss=1.0, objective_loss=2.0, policy_gradient_norm=0.25,
+    gradient_norm=80.0, value_after=0.125, lag=1, restarts=1,
+)  # fmt: skip
+OBJECTIVE = ObjectiveRow(
+    time=1.5, round=10, version=9, contributors=4, gradient_norm=0.5, update_norm=0.1,
+    alpha_norm=18.0, cosine=0.25, cosine_by_env={"Pendulum-v1": 0.5}, accepted=40, rejected=2,
+    stale=1, duplicate=1, agent_steps=80, agent_steps_per_s=100.0,
+)  # fmt: skip
+EVENT = EventRow(2.0, 11, "restart", 7, "agent 7 restarted (1/5) at step 20")
+EVALUATION = EvaluationRow("td3", "Pendulum-v1", 0, 1000, -200.0, (-150.0, -250.0))
+
+
+@pytest.mark.parametrize("row", [AGENT, OBJECTIVE, EVENT, EVALUATION])
+def test_a_row_survives_its_line(row) -> None:
+    line = to_line(row)
+    assert line.endswith("\n")
+    assert line.count("\n") == 1
+    assert json.loads(line)["kind"] == row.kind
+    assert from_line(line) == row
+
+
+def test_what_is_not_finite_is_null() -> None:
+    line = to_line(EvaluationRow("td3", "E", 0, 1, math.nan, (math.inf, 1.0)))
+    assert json.loads(line)["return_mean"] is None
+    assert from_line(line) == EvaluationRow("td3", "E", 0, 1, None, (None, 1.0))
+    by_env = json.loads(to_line(OBJECTIVE).replace("0.5}", "NaN}"))["cosine_by_env"]
+    nan_row = ObjectiveRow(**{**vars(OBJECTIVE), "cosine_by_env": by_env})
+    assert json.loads(to_line(nan_row))["cosine_by_env"] == {"Pendulum-v1": None}
+
+
+def test_fields_of_a_later_version_are_ignored() -> None:
+    assert from_line(to_line(EVENT)[:-2] + ', "later": 1}') == EVENT
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("[1, 2]", "not a JSON object"),
+        ('{"kind": "agnet"}', "kind: got 'agnet'"),
+        ('{"kind": "event", "time": 1.0, "round": 2, "what": "x"}', "agent, message missing"),
+        ('{"kind": "eve', "Unterminated string"),
+    ],
+)
+def test_what_is_no_row_is_refused(line: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        from_line(line)
+
+
+def test_a_line_without_a_kind_is_of_the_kind_given() -> None:
+    line = to_line(EVALUATION).replace('"kind": "evaluation", ', "")
+    assert from_line(line, "evaluation") == EVALUATION
+    with pytest.raises(ValueError, match="kind: got None"):
+        from_line(line)
+
+
+def test_objective_row_of_a_round() -> None:
+    report = RoundReport(10, True, (0, 1), (), 0.5, 0.25, Cosines(None, {"E": 0.75}))
+    row = objective_row(
+        report, Totals(11, 5, 2, 2), version=8, alpha_norm=18.0, time=3.0, agent_steps=32,
+        agent_steps_per_s=None,
+    )  # fmt: skip
+    assert (row.accepted, row.rejected, row.stale, row.duplicate) == (11, 5, 2, 2)
+    assert (row.round, row.version, row.contributors) == (10, 8, 2)
+    assert (row.cosine, row.cosine_by_env) == (None, {"E": 0.75})
+    assert (row.gradient_norm, row.update_norm) == (0.5, 0.25)
+
+
+def test_rows_of_before_a_field_with_a_default_was_added_are_read() -> None:
+    line = json.loads(to_line(AGENT))
+    del line["origin"]
+    row = from_line(json.dumps(line))
+    assert isinstance(row, AgentRow)
+    assert (row.origin, row.q) == (None, AGENT.q)
