@@ -15,8 +15,8 @@ LINT = "from importlinter.cli import lint_imports_command; lint_imports_command(
 def lint(folder: Path, **extra: str) -> subprocess.CompletedProcess[str]:
     """Run the contracts of pyproject.toml on a copy of the packages, with `extra` lines added.
 
-    Keys of `extra` are modules below `metagenrl`; import-linter puts the working folder first on the
-    path.
+    Keys of `extra` are modules below `metagenrl`; import-linter puts the working folder first on
+    the path.
     """
     for name in FOLDERS:
         ignored = shutil.ignore_patterns("__pycache__", "*.so")

@@ -21,7 +21,7 @@ class RewardScale:
 
     def __init__(self, gamma: float) -> None:
         self.gamma = gamma
-        self.statistics: Any = RunningMeanStd(shape=())  # type: ignore[no-untyped-call]
+        self.statistics: Any = RunningMeanStd(shape=())
         self.discounted = 0.0
 
     def __call__(self, reward: float, ended: bool) -> float:

@@ -39,6 +39,7 @@ from metagenrl.runs.config.presets import DEFAULT_PRESET, PRESETS
 from metagenrl.runs.config.reference import CONTROL_CONFIGS, RunReference
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import unknown
+from metagenrl.runs.folder import CONFIG_FILE
 from metagenrl.runs.hints import resume_command
 from metagenrl.tracking.wandb.workspace import WorkspaceConfig
 
@@ -111,9 +112,7 @@ def _carry_out(command: Command, words: Sequence[str]) -> int:
     try:
         return command.run(config)
     except KeyboardInterrupt:
-        going_on = (
-            isinstance(config, TrainConfig) and (config.run_dir / refusals.CONFIG_FILE).is_file()
-        )
+        going_on = isinstance(config, TrainConfig) and (config.run_dir / CONFIG_FILE).is_file()
         hint = f", go on with: {resume_command(config.run_dir)}" if going_on else ""
         print(f"interrupted{hint}", file=sys.stderr)
         return INTERRUPTED_EXIT

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
+from metagenrl.cluster.control import desk as desk_module
 from metagenrl.cluster.control.by_redis import RedisMailbox, RedisRemote
 from metagenrl.cluster.control.desk import Answer, ControlDesk, PopulationStatus, Request
-from metagenrl.cluster.control.desk import desk as control
 from metagenrl.cluster.view.status import RunStatus
 from metagenrl.commands.main import main
 from metagenrl.objective_server.store.address import StoreAddress
@@ -94,7 +94,7 @@ def test_a_run_that_ends_without_an_answer_is_noticed(ends) -> None:
 
 def test_the_first_status_is_out_at_once(ends, monkeypatch) -> None:
     """A run can be asked from its first round on."""
-    monkeypatch.setattr(control, "FETCH_INTERVAL", 1000.0)
+    monkeypatch.setattr(desk_module, "FETCH_INTERVAL", 1000.0)
     mailbox, remote = ends
     desk = ControlDesk(mailbox)
     desk.post(lambda: STATUS)

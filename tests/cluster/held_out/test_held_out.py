@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from metagenrl.cluster.held_out import tests as held_out_module
 from metagenrl.cluster.held_out.tests import HeldOut
-from metagenrl.cluster.held_out.tests import tests as held_out_module
 from metagenrl.cluster.held_out.trials import FIRST_SEED, NICENESS, kept_candidates, mean_return
 from metagenrl.meta_test.pool import Ended
 from metagenrl.objective_server.snapshots.find import find_snapshot, read_best, snapshot_path

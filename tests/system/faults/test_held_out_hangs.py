@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from metagenrl.cluster.held_out import tests as held_out_module
 from metagenrl.cluster.held_out.tests import HeldOut
-from metagenrl.cluster.held_out.tests import tests as held_out_module
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 from metagenrl.learner.objective.net import first_alpha
 from metagenrl.meta_test.pool import TraineePool
