@@ -22,7 +22,7 @@ from pathlib import Path
 from metagenrl.runs.config.lone_agents import BaselineConfig
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import to_yaml
-from metagenrl.runs.folder import CONFIG_FILE, EVALUATIONS_FILE, METRICS_FILE
+from metagenrl.runs.names import CONFIG_FILE, EVALUATIONS_FILE, METRICS_FILE
 from metagenrl.runs.row_codec import to_line
 from metagenrl.runs.rows import AgentRow, EvaluationRow, EventRow, ObjectiveRow
 

@@ -17,8 +17,8 @@ from metagenrl.objective_server.store.interface import Store
 from metagenrl.objective_server.store.open import open_store
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import build, load_mapping
-from metagenrl.runs.folder import IDENTITY_FILE
 from metagenrl.runs.metrics_file import Metrics, read_metrics
+from metagenrl.runs.names import IDENTITY_FILE
 
 Identity = tuple[int, int, int, int]  # agent, incarnation, round, version
 

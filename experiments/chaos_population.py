@@ -17,8 +17,8 @@ from chaos_redis import RedisServer
 from ray.cluster_utils import Cluster
 
 from metagenrl.base.files.checkpoint_folder import newest_complete
-from metagenrl.runs.folder import METRICS_FILE
 from metagenrl.runs.metrics_file import read_metrics
+from metagenrl.runs.names import METRICS_FILE
 
 AGENTS = 3
 LEG, LAST = 1_000, 400  # steps of each agent, by which a goal moves on; at least, undisturbed

@@ -16,9 +16,8 @@ from metagenrl.objective_server.store.open import check_store
 from metagenrl.runs.config.reference import RunReference
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import build, load_mapping
-from metagenrl.runs.folder import CONFIG_FILE, IDENTITY_FILE
+from metagenrl.runs.names import CONFIG_FILE, CONTROL_FILE, IDENTITY_FILE
 
-CONTROL_FILE = "control.json"
 _AUTHENTICATION = "RAY_AUTH_MODE"
 
 

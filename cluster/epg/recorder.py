@@ -15,8 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from metagenrl.baselines.epg.inner_loop import InnerLoopResult
 from metagenrl.cluster.epg.loops import LoopEnded
 from metagenrl.runs.config.epg import EpgTrainConfig
-from metagenrl.runs.folder import METRICS_FILE
 from metagenrl.runs.metrics_file import MetricsWriter
+from metagenrl.runs.names import METRICS_FILE
 from metagenrl.runs.rate import RateMeter, duration, seconds_left
 from metagenrl.runs.rows import AgentRow, EventRow, MetricsRow, ObjectiveRow
 

@@ -22,8 +22,7 @@ from metagenrl.cluster.epg.run import EpgRun
 from metagenrl.runs.config.epg import EpgTrainConfig
 from metagenrl.runs.config.yaml import to_yaml
 from metagenrl.runs.folder import log_to, open_folder
-
-CURVES_FILE = "curves.png"
+from metagenrl.runs.names import CURVES_FILE
 
 logger = logging.getLogger(__name__)
 

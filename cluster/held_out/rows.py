@@ -9,8 +9,8 @@ from metagenrl.cluster.held_out.score import Standing, metric
 from metagenrl.cluster.held_out.trials import Candidate
 from metagenrl.objective_server.store.in_folder import FileStore
 from metagenrl.runs.config.train import TrainConfig
-from metagenrl.runs.folder import METRICS_FILE
 from metagenrl.runs.metrics_file import rows_of_kind
+from metagenrl.runs.names import METRICS_FILE
 from metagenrl.runs.rows import EvaluationRow, EventRow, MetricsRow, Moment
 from metagenrl.runs.run_records import HeldOutRow, ScoreRow
 

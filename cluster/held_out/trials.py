@@ -19,16 +19,15 @@ from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.runs.agent_files import evaluations, is_finished
 from metagenrl.runs.agent_job import ObjectiveChoice, TraineeJob
 from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.names import COPY_FILE, HELD_OUT_FOLDER
 from metagenrl.runs.rows import EvaluationRow
 
-FOLDER = "held_out"
 FIRST_SEED = 10_000
 """The agents that choose an objective must not be those that it is later reported with."""
 NICENESS = 19
 """Of the tests' processes: they get what the population leaves over."""
 CURVE_POINTS = 5
 """Evaluations along a test, the first one apart."""
-_COPY = "objective.safetensors"
 _NAME = re.compile(r"version-([0-9]+)-[0-9a-f]{12}")
 
 
@@ -43,7 +42,7 @@ class Candidate:
     @property
     def alpha(self) -> Path:
         """The copy of alpha that its tests use."""
-        return self.folder / _COPY
+        return self.folder / COPY_FILE
 
 
 def keep_candidate(run_dir: Path, snapshot: ObjectiveSnapshot) -> Candidate:
@@ -53,7 +52,7 @@ def keep_candidate(run_dir: Path, snapshot: ObjectiveSnapshot) -> Candidate:
     Raises `OSError` where the disk is full.
     """
     digest = hashlib.sha256(snapshot.alpha.tobytes()).hexdigest()[:12]
-    folder = run_dir.absolute() / FOLDER / f"version-{snapshot.version:08d}-{digest}"
+    folder = run_dir.absolute() / HELD_OUT_FOLDER / f"version-{snapshot.version:08d}-{digest}"
     for other in folder.parent.glob(f"version-{snapshot.version:08d}-*"):
         if other != folder:
             shutil.rmtree(other, ignore_errors=True)
@@ -67,13 +66,13 @@ def keep_candidate(run_dir: Path, snapshot: ObjectiveSnapshot) -> Candidate:
 def kept_candidates(run_dir: Path, last: int) -> list[Candidate]:
     """The candidates up to version `last`, ascending; one whose alpha is damaged is left out."""
     found = []
-    folder = run_dir.absolute() / FOLDER
+    folder = run_dir.absolute() / HELD_OUT_FOLDER
     for path in folder.iterdir() if folder.is_dir() else ():
         match = _NAME.fullmatch(path.name)
         if match is None or int(match[1]) > last:
             continue
         try:
-            snapshot = ObjectiveSnapshot.load(path / _COPY)
+            snapshot = ObjectiveSnapshot.load(path / COPY_FILE)
         except CorruptFile:  # a kill between folder and file: training comes past it again
             continue
         found.append(Candidate(snapshot.version, snapshot.steps, path))

@@ -9,8 +9,8 @@ from typing import Any
 
 from metagenrl.base.files.checkpoint_folder import newest_complete, prune, read_folder, write_folder
 from metagenrl.runs.checkpoints import agent_part
+from metagenrl.runs.names import LEFT_FOLDER
 
-FOLDER = "left"
 _PART = "agent"
 
 
@@ -18,7 +18,7 @@ class Departures:
     """The complete state of each agent that left, of the last time it did."""
 
     def __init__(self, run_dir: Path) -> None:
-        self._folder = run_dir / FOLDER
+        self._folder = run_dir / LEFT_FOLDER
 
     def keep(
         self, agent: int, incarnation: int, round_index: int, state: Mapping[str, Any]

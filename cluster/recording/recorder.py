@@ -21,8 +21,9 @@ from metagenrl.cluster.view.status import RunStatus
 from metagenrl.objective_server.answers import Broadcast, Receipt
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.runs.config.train import TrainConfig
-from metagenrl.runs.folder import METRICS_FILE, RunIdentity
+from metagenrl.runs.folder import RunIdentity
 from metagenrl.runs.metrics_file import MetricsWriter
+from metagenrl.runs.names import METRICS_FILE
 from metagenrl.runs.rate import RateMeter
 from metagenrl.runs.rows import EventRow, MetricsRow, Moment, ObjectiveRow
 from metagenrl.tracking.trackers import Tracking

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from metagenrl.cluster.view.status import RunStatus
 from metagenrl.runs.config.train import TrainConfig
-from metagenrl.runs.folder import METRICS_FILE
+from metagenrl.runs.names import METRICS_FILE
 from metagenrl.runs.row_codec import from_line
 from metagenrl.runs.rows import AgentRow, EventRow, ObjectiveRow, Row
 

@@ -18,8 +18,8 @@ from metagenrl.analysis.confidence import (
     mean_interval,
 )
 from metagenrl.analysis.number_text import markdown_table, with_interval
-from metagenrl.runs.folder import EVALUATIONS_FILE
 from metagenrl.runs.metrics_file import iter_rows
+from metagenrl.runs.names import EVALUATIONS_FILE
 from metagenrl.runs.rows import EvaluationRow
 
 POINTS = 200

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from metagenrl.analysis.mean_series import MeanSeries
 from metagenrl.analysis.population_curves import ReturnsOverLives, ReturnsOverSteps
-from metagenrl.runs.folder import METRICS_FILE
 from metagenrl.runs.metrics_file import iter_rows
+from metagenrl.runs.names import METRICS_FILE
 from metagenrl.runs.rows import AgentRow, EvaluationRow, EventRow, MetricsRow, ObjectiveRow
 from metagenrl.runs.run_records import HeldOutRow, SystemRow
 

@@ -9,10 +9,9 @@ from pathlib import Path
 from metagenrl.agents.environment.spec import check_environment
 from metagenrl.base.checks import UsageError
 from metagenrl.baselines.padding import Padding
-from metagenrl.runs.config.algorithms import TRAITS
+from metagenrl.runs.config.baselines import BASELINES
 from metagenrl.runs.config.lone_agents import BaselineConfig
-
-FACTS_FILE = "objective.json"
+from metagenrl.runs.names import FACTS_FILE
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ def meta_learned(run_dir: Path) -> MetaLearned | None:
     """
     try:
         facts = json.loads((run_dir / FACTS_FILE).read_bytes())
-        if facts.get("phase") != "train" or not TRAITS[facts["rule"]].meta_learner:
+        if facts.get("phase") != "train" or not BASELINES[facts["rule"]].meta_learner:
             return None
         padding = Padding(**facts["padding"])
         return MetaLearned(run_dir, facts["rule"], tuple(facts["environments"]), padding)

@@ -1,4 +1,4 @@
-"""From a job to the agent that does it: where the algorithms are registered.
+"""From a job to the agent that does it; `BASELINES` says what makes it.
 
 Each algorithm imports what it needs only when it is chosen: a process starts in a second or two,
 and only those that train with RLlib load it.
@@ -6,11 +6,12 @@ and only those that train with RLlib load it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from pkgutil import resolve_name
 from typing import Any, Protocol, runtime_checkable
 
 from metagenrl.agents.experience.rollout import Episode
-from metagenrl.runs.agent_job import Rule, TraineeJob
+from metagenrl.runs.agent_job import TraineeJob
+from metagenrl.runs.config.baselines import BASELINES, Baseline
 
 
 class TrainedAgent(Protocol):
@@ -55,45 +56,15 @@ class LeavesPolicy(Protocol):
 
 def make_agent(job: TraineeJob) -> TrainedAgent:
     """The agent of a job, before its first step; raises what its algorithm's maker does."""
-    return _MAKERS.get(job.objective.rule, _with_objective)(job)
+    baseline = BASELINES.get(job.objective.rule, Baseline())  # type: ignore[arg-type]
+    agent: TrainedAgent = resolve_name(f"metagenrl.baselines.{baseline.agent}")(job)
+    return agent
 
 
-def _with_objective(job: TraineeJob) -> TrainedAgent:
+def with_objective(job: TraineeJob) -> TrainedAgent:
+    """The actor-critic of Algorithm 2 with the job's objective, learned or made by hand."""
     from metagenrl.agents.trainee import Trainee, TraineeConfig
     from metagenrl.baselines.trainee_objective import objective_for
 
     config = TraineeConfig(job.env, job.seed, job.agent)
     return Trainee(config, objective_for(job.objective, job.agent, job.seed))
-
-
-def _reinforce(job: TraineeJob) -> TrainedAgent:
-    from metagenrl.baselines.reinforce import ReinforceAgent, ReinforceConfig
-
-    return ReinforceAgent(ReinforceConfig(job.env, job.seed, job.agent, job.on_policy))
-
-
-def _ppo(job: TraineeJob) -> TrainedAgent:
-    from metagenrl.baselines.rllib.ppo import PpoAgent
-
-    return PpoAgent(job)
-
-
-def _rl2(job: TraineeJob) -> TrainedAgent:
-    from metagenrl.baselines.rllib.rl2 import rl2_agent
-
-    return rl2_agent(job)
-
-
-def _epg(job: TraineeJob) -> TrainedAgent:
-    from metagenrl.baselines.epg.meta_test import epg_agent
-
-    return epg_agent(job)
-
-
-_MAKERS: dict[Rule, Callable[[TraineeJob], TrainedAgent]] = {
-    "reinforce": _reinforce,
-    "ppo": _ppo,
-    "rl2": _rl2,
-    "epg": _epg,
-}
-"""Algorithms that are not an actor-critic with an objective of its own (`Trainee`)."""

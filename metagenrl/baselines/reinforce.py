@@ -29,6 +29,7 @@ from metagenrl.learner.networks.mlp import MLP
 from metagenrl.learner.networks.parameters import Layout
 from metagenrl.learner.returns import generalized_advantage
 from metagenrl.learner.types import Array
+from metagenrl.runs.agent_job import TraineeJob
 from metagenrl.runs.config.baselines import OnPolicyConfig
 
 _INITIAL_STD = 0.5  # half of the way from the middle of the action's range to its bound
@@ -181,3 +182,8 @@ class ReinforceAgent:
         self.policy_adam.load_state_dict(state["policy_adam"])
         self.value_adam.load_state_dict(state["value_adam"])
         self.steps = int(state["steps"])
+
+
+def make_agent(job: TraineeJob) -> ReinforceAgent:
+    """The agent of a job."""
+    return ReinforceAgent(ReinforceConfig(job.env, job.seed, job.agent, job.on_policy))

@@ -20,8 +20,8 @@ from metagenrl.runs.config.reference import (
     ScaleConfig,
     StopConfig,
 )
-from metagenrl.runs.folder import CONFIG_FILE
 from metagenrl.runs.hints import resume_command
+from metagenrl.runs.names import CONFIG_FILE
 
 _ACTIONS: dict[type[RunReference], Any] = {
     PauseConfig: "pause",

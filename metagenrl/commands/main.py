@@ -39,8 +39,8 @@ from metagenrl.runs.config.presets import DEFAULT_PRESET, PRESETS
 from metagenrl.runs.config.reference import CONTROL_CONFIGS, RunReference
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import unknown
-from metagenrl.runs.folder import CONFIG_FILE
 from metagenrl.runs.hints import resume_command
+from metagenrl.runs.names import CONFIG_FILE
 from metagenrl.tracking.wandb.workspace import WorkspaceConfig
 
 USAGE_EXIT = 2

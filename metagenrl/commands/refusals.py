@@ -12,7 +12,7 @@ from metagenrl.base.checks import UsageError
 from metagenrl.commands.show import ShowConfig
 from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.objective_server.store.open import check_store
-from metagenrl.runs.config.algorithms import TRAITS
+from metagenrl.runs.config.baselines import BASELINES
 from metagenrl.runs.config.lone_agents import RANDOM_OBJECTIVE, BaselineConfig, MetaTestConfig
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import build
@@ -57,7 +57,7 @@ def check_baseline(config: BaselineConfig) -> None:
 
     for env in dict.fromkeys(config.environments):
         check_environment_of("envs" if config.envs else "env", env)
-    if TRAITS[config.algo].meta_learner:
+    if BASELINES[config.algo].meta_learner:
         padding_of(config)
     check_run_folder(config)
 

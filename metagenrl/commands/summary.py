@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from metagenrl.analysis.learning_curves import summary_table
-from metagenrl.analysis.pictures.meta_training import CURVES_FILE, draw_summary
+from metagenrl.analysis.pictures.meta_training import draw_summary
 from metagenrl.runs.config.yaml import from_yaml
-from metagenrl.runs.folder import CONFIG_FILE
+from metagenrl.runs.names import CONFIG_FILE, CURVES_FILE
 
 
 def summarize(run_dir: Path, tests: Sequence[Path]) -> str:

@@ -18,6 +18,7 @@ import functools
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 from rich.console import Console
@@ -34,14 +35,12 @@ from metagenrl.meta_test.tested_objective import (
 )
 from metagenrl.runs.agent_files import is_finished, merge_evaluations
 from metagenrl.runs.agent_job import TraineeJob, agent_for
-from metagenrl.runs.config.algorithms import TRAITS
+from metagenrl.runs.config.baselines import BASELINES, BaselineOptions
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
 from metagenrl.runs.config.yaml import to_yaml
-from metagenrl.runs.folder import CONFIG_FILE, log_to
+from metagenrl.runs.folder import log_to
+from metagenrl.runs.names import CONFIG_FILE, CURVES_FILE, SEEDS_FOLDER
 from metagenrl.tracking.wandb.lone_agents import track_evaluation
-
-SEEDS_FOLDER = "seeds"
-CURVES_FILE = "curves.png"
 
 logger = logging.getLogger(__name__)
 
@@ -103,12 +102,10 @@ def _jobs(config: Config, tested: TestedObjective) -> list[TraineeJob]:
     agent = agent_for(rule, config.agent)
     if isinstance(config, BaselineConfig):
         agent = agent_for(rule, config.agent, config.transitions)
-        envs = config.environments if TRAITS[config.algo].meta_learner else ()
+        envs = config.environments if BASELINES[config.algo].meta_learner else ()
         own = {
             "training_envs": envs,
-            "on_policy": config.on_policy,
-            "ppo": config.ppo,
-            "rl2": config.rl2,
+            **{part.name: getattr(config, part.name) for part in fields(BaselineOptions)},
         }
     return [
         TraineeJob(

@@ -20,12 +20,10 @@ from metagenrl.baselines.policy_files import policy_folders
 from metagenrl.objective_server.snapshots.find import find_snapshot
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.runs.agent_job import ObjectiveChoice, Rule
-from metagenrl.runs.config.algorithms import TRAITS
+from metagenrl.runs.config.baselines import BASELINES
 from metagenrl.runs.config.epg import is_epg
 from metagenrl.runs.config.lone_agents import RANDOM_OBJECTIVE, BaselineConfig, MetaTestConfig
-from metagenrl.runs.folder import COPY_FILE, FACTS_FILE
-
-POLICIES_FOLDER = "policies"
+from metagenrl.runs.names import COPY_FILE, FACTS_FILE, POLICIES_FOLDER
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +92,7 @@ def objective_of_test(config: MetaTestConfig) -> TestedObjective:
 def objective_of_baseline(config: BaselineConfig) -> TestedObjective:
     """An algorithm of `metagenrl baseline`."""
     facts: dict[str, Any] = {"label": config.algo, "rule": config.algo, "seen": False}
-    if TRAITS[config.algo].meta_learner:
+    if BASELINES[config.algo].meta_learner:
         padding = dataclasses.asdict(padding_of(config))
         environments = list(config.environments)
         facts |= {"phase": "train", "environments": environments, "padding": padding, "seen": True}

@@ -14,7 +14,7 @@ from typing import ClassVar, cast
 
 from metagenrl.base.files.atomic import write_atomic
 from metagenrl.base.files.errors import CorruptFile
-from metagenrl.runs.folder import EVALUATIONS_FILE
+from metagenrl.runs.names import EVALUATIONS_FILE
 from metagenrl.runs.row_codec import from_line, to_line
 from metagenrl.runs.rows import EvaluationRow
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
-from metagenrl.runs.config.algorithms import Algorithm
-from metagenrl.runs.config.baselines import OnPolicyConfig, PpoConfig, Rl2Config
+from metagenrl.runs.config.baselines import Algorithm, BaselineOptions
 
 Rule = Algorithm | Literal["learned", "random"]
 
-_SECTIONS: dict[str, type[Any]] = {
-    "agent": AgentConfig, "on_policy": OnPolicyConfig, "ppo": PpoConfig, "rl2": Rl2Config
-}  # fmt: skip
+_OPTIONS = {field.name: getattr(BaselineOptions(), field.name) for field in fields(BaselineOptions)}
 
 
 @dataclass(frozen=True)
@@ -30,7 +27,7 @@ class ObjectiveChoice:
 
 
 @dataclass(frozen=True)
-class TraineeJob:
+class TraineeJob(BaselineOptions):
     """One agent: its environment, its objective and when it is evaluated."""
 
     env: str
@@ -48,9 +45,6 @@ class TraineeJob:
     objective: ObjectiveChoice
     training_envs: tuple[str, ...] = ()
     """Of a meta-learner, which trains and is evaluated in each; the others have `env`."""
-    on_policy: OnPolicyConfig = field(default_factory=OnPolicyConfig)
-    ppo: PpoConfig = field(default_factory=PpoConfig)
-    rl2: Rl2Config = field(default_factory=Rl2Config)
 
     @property
     def environments(self) -> tuple[str, ...]:
@@ -89,12 +83,13 @@ class TraineeJob:
     @classmethod
     def from_json(cls, line: str | bytes) -> TraineeJob:
         """Undo `to_json`."""
-        fields = json.loads(line)
-        choice = fields.pop("objective")
+        values = json.loads(line)
+        choice = values.pop("objective")
         choice["architecture"] = ObjectiveConfig(**choice["architecture"])
-        fields["training_envs"] = tuple(fields["training_envs"])
-        sections = {name: make(**fields.pop(name)) for name, make in _SECTIONS.items()}
-        return cls(objective=ObjectiveChoice(**choice), **sections, **fields)
+        values["training_envs"] = tuple(values["training_envs"])
+        agent = AgentConfig(**values.pop("agent"))
+        own = {name: type(default)(**values.pop(name)) for name, default in _OPTIONS.items()}
+        return cls(objective=ObjectiveChoice(**choice), agent=agent, **own, **values)
 
 
 def agent_for(rule: Rule, agent: AgentConfig, transitions: int = 0) -> AgentConfig:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from metagenrl.base.files.checkpoint_folder import newest_complete, prune, read_folder, write_folder
-from metagenrl.runs.folder import CHECKPOINTS
+from metagenrl.runs.names import CHECKPOINTS
 
 logger = logging.getLogger(__name__)
 

@@ -27,27 +27,11 @@ from metagenrl.base.checks import UsageError
 from metagenrl.base.files.atomic import write_atomic
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import to_yaml
-
-METRICS_FILE = "metrics.jsonl"
-
-
-EVALUATIONS_FILE = "evaluations.jsonl"
-
-
-FACTS_FILE = "objective.json"
-
-COPY_FILE = "objective.safetensors"
-
+from metagenrl.runs.names import CONFIG_FILE, IDENTITY_FILE
 
 _RUN_DEPTH = 2  # folders between a snapshot and its run: RUN_DIR/objectives/FILE
 
 
-CONFIG_FILE = "config.yaml"
-"""A folder that holds this file is a run."""
-
-
-IDENTITY_FILE = "run.json"
-CHECKPOINTS = "checkpoints"
 _PACKAGES = ("metagenrl", "torch", "ray", "gymnasium", "mujoco", "numpy")
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from metagenrl.base.files.atomic import write_atomic
-from metagenrl.runs.folder import METRICS_FILE
+from metagenrl.runs.names import METRICS_FILE
 from metagenrl.runs.row_codec import from_line, to_line
 from metagenrl.runs.rows import AgentRow, EvaluationRow, EventRow, ObjectiveRow, Row
 from metagenrl.runs.run_records import HeldOutRow, ScoreRow, SnapshotRow, SystemRow

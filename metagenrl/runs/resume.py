@@ -10,7 +10,8 @@ from typing import Any
 from metagenrl.base.checks import UsageError
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import build, load_mapping, to_dict
-from metagenrl.runs.folder import CONFIG_FILE, check_is_run
+from metagenrl.runs.folder import check_is_run
+from metagenrl.runs.names import CONFIG_FILE
 
 RESUME_MAY_CHANGE = frozenset(
     {

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from metagenrl.base.files.atomic import write_atomic
-from metagenrl.runs.folder import METRICS_FILE
 from metagenrl.runs.follow_file import LineReader
+from metagenrl.runs.names import METRICS_FILE
 from metagenrl.runs.rows import MetricsRow
 from metagenrl.runs.run_records import ScoreRow, SnapshotRow
 from metagenrl.tracking.follower_job import FollowerJob

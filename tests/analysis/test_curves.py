@@ -21,8 +21,8 @@ from metagenrl.analysis.population_curves import (
     ReturnsOverLives,
     population_returns,
 )
-from metagenrl.runs.folder import EVALUATIONS_FILE, METRICS_FILE
 from metagenrl.runs.metrics_file import MetricsWriter
+from metagenrl.runs.names import EVALUATIONS_FILE, METRICS_FILE
 from metagenrl.runs.rows import AgentRow, EvaluationRow, ObjectiveRow
 
 ROW = AgentRow(

@@ -10,7 +10,7 @@ import pytest
 from metagenrl.commands.main import main
 from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.runs.agent_job import agent_for
-from metagenrl.runs.config.algorithms import TRAITS, Algorithm
+from metagenrl.runs.config.baselines import BASELINES, Algorithm
 from metagenrl.runs.config.lone_agents import BaselineConfig
 
 Refusal = Callable[[str], str]
@@ -138,4 +138,4 @@ def test_single_transitions_are_segments_of_one_step(started: list[Any]) -> None
 
 
 def test_every_algorithm_has_its_traits() -> None:
-    assert list(TRAITS) == list(Algorithm.__args__)  # type: ignore[attr-defined]
+    assert list(BASELINES) == list(Algorithm.__args__)  # type: ignore[attr-defined]

@@ -18,8 +18,8 @@ from metagenrl.commands.top import SILENCE, AskedStatus, TopConfig, top
 from metagenrl.runs.config.lone_agents import BaselineConfig
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import to_yaml
-from metagenrl.runs.folder import METRICS_FILE
 from metagenrl.runs.metrics_file import MetricsWriter
+from metagenrl.runs.names import METRICS_FILE
 from metagenrl.runs.rows import AgentRow, EventRow, ObjectiveRow
 
 ENVS = ("Pendulum-v1", "Hopper-v5")

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from metagenrl.runs import metrics_file as metrics_module
-from metagenrl.runs.folder import METRICS_FILE
 from metagenrl.runs.metrics_file import MetricsWriter, iter_rows, read_metrics
+from metagenrl.runs.names import METRICS_FILE
 from metagenrl.runs.row_codec import to_line
 from metagenrl.runs.rows import AgentRow, EventRow, ObjectiveRow
 

@@ -13,9 +13,9 @@ import pytest
 from metagenrl.runs import follow_file
 from metagenrl.runs.config.tracking_config import TrackingOptions
 from metagenrl.runs.config.train import TrainConfig
-from metagenrl.runs.folder import METRICS_FILE
 from metagenrl.runs.follow_file import LineReader
 from metagenrl.runs.metrics_file import MetricsWriter
+from metagenrl.runs.names import METRICS_FILE
 from metagenrl.runs.row_codec import to_line
 from metagenrl.runs.rows import AgentRow, EventRow, MetricsRow, ObjectiveRow
 from metagenrl.runs.run_records import ScoreRow, SnapshotRow

@@ -28,7 +28,7 @@ from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.runs.config.presets import PRESETS
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import build, from_yaml
-from metagenrl.runs.folder import CONFIG_FILE
+from metagenrl.runs.names import CONFIG_FILE
 
 TEXT_FILE = "explain.md"
 

@@ -22,7 +22,7 @@ from metagenrl.learner.policy_update import Objective
 from metagenrl.learner.policy_value import PolicyEvaluation
 from metagenrl.runs.checkpoints import agent_part
 from metagenrl.runs.config.train import TrainConfig
-from metagenrl.runs.folder import CHECKPOINTS
+from metagenrl.runs.names import CHECKPOINTS
 
 logger = logging.getLogger(__name__)
 

@@ -23,8 +23,7 @@ from metagenrl.analysis.pictures.panels import (
 )
 from metagenrl.analysis.population_curves import PopulationReturns
 from metagenrl.analysis.run_history import RunHistory, read_history
-
-CURVES_FILE = "curves.png"
+from metagenrl.runs.names import CURVES_FILE
 
 _MEAN, _BAND, _AGENT = 2.2, 0.18, 0.35  # line width, opacity, opacity
 _ALL_AGENTS = "all agents"

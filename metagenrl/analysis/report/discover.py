@@ -13,21 +13,21 @@ from typing import Any
 from metagenrl.runs.agent_files import evaluations
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import build, load_mapping
-from metagenrl.runs.folder import (
+from metagenrl.runs.folder import RunIdentity
+from metagenrl.runs.metrics_file import iter_rows
+from metagenrl.runs.names import (
     CONFIG_FILE,
     EVALUATIONS_FILE,
     FACTS_FILE,
     IDENTITY_FILE,
-    RunIdentity,
+    SEEDS_FOLDER,
 )
-from metagenrl.runs.metrics_file import iter_rows
 from metagenrl.runs.rows import EvaluationRow
 
 DEPTH = 6
 """Folders below a named one that are searched: STUDY/RUN/tests/ENVIRONMENT/learned is four deep."""
 
 _INNER = frozenset({"checkpoints", "objectives", "server", "seeds", "wandb", "report"})
-_SEEDS = "seeds"
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class TestRun:
         if merged.exists():
             rows = iter_rows(merged, EvaluationRow.kind)
             return [row for row in rows if isinstance(row, EvaluationRow)]
-        files = sorted((self.path / _SEEDS).glob("seed-*.jsonl"))
+        files = sorted((self.path / SEEDS_FOLDER).glob("seed-*.jsonl"))
         return [row for file in files for row in evaluations(file)]
 
 
@@ -109,7 +109,7 @@ def find_runs(folders: Iterable[Path]) -> Runs:
     names = _names(list(found.values()))
     for path in found.values():
         values = load_mapping(path / CONFIG_FILE)
-        if (path / EVALUATIONS_FILE).exists() or (path / _SEEDS).is_dir():
+        if (path / EVALUATIONS_FILE).exists() or (path / SEEDS_FOLDER).is_dir():
             tests.append(TestRun(path, values, _json(path / FACTS_FILE) or {}))
         elif "envs" in values and "algo" not in values:  # a population, not a meta-learner
             try:

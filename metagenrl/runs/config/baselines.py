@@ -1,14 +1,18 @@
-"""Hyper-parameters of the on-policy baselines (appendix B.3), beside those of `AgentConfig`.
+"""The algorithms of `metagenrl baseline`: names, traits, hyper-parameters (appendix B.3).
 
-Network sizes, gamma and, for REINFORCE, lambda and both step sizes are the agent's own. Validated
-on construction, as `hyperparams` does.
+Network sizes, gamma and, but for PPO, the step sizes are the agent's own (`AgentConfig`). A new
+algorithm is a module below `metagenrl/baselines/` and, here, its name, its line in `BASELINES` and,
+where it has hyper-parameters of its own, a dataclass with a field of `BaselineOptions`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from metagenrl.base.checks import require, require_at_least, require_positive
+
+Algorithm = Literal["td3", "ddpg", "reinforce-off", "reinforce", "ppo", "rl2", "epg"]
 
 
 @dataclass(frozen=True)
@@ -71,3 +75,40 @@ class Rl2Config:
     def __post_init__(self) -> None:
         require_at_least(self, 1, "lstm_units", "episodes_per_trial", "sequence_length")
         require_at_least(self, 0, "pad_observations", "pad_actions")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineOptions:
+    """What an algorithm may need beside its agent; each reads its own part."""
+
+    on_policy: OnPolicyConfig = field(default_factory=OnPolicyConfig)
+    ppo: PpoConfig = field(default_factory=PpoConfig)
+    rl2: Rl2Config = field(default_factory=Rl2Config)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What the rest of the program has to know of an algorithm."""
+
+    agent: str = "registry:with_objective"
+    """`module:function` below `metagenrl.baselines` that makes the agent of a job; imported by the
+    process that trains it."""
+    single_transitions: bool = False
+    """Can learn from single transitions as well as from segments."""
+    on_policy: bool = False
+    """Learns from rollouts of `rollout_steps`."""
+    meta_learner: bool = False
+    """Has two phases: `baseline --phase train` in several environments, then `test`."""
+    own_options: bool = False
+    """Its meta-training takes options of its own: see `main.META_LEARNERS`."""
+
+
+BASELINES: dict[Algorithm, Baseline] = {
+    "td3": Baseline(single_transitions=True),
+    "ddpg": Baseline(single_transitions=True),
+    "reinforce-off": Baseline(),
+    "reinforce": Baseline("reinforce:make_agent", on_policy=True),
+    "ppo": Baseline("rllib.ppo:PpoAgent", on_policy=True),
+    "rl2": Baseline("rllib.rl2:rl2_agent", on_policy=True, meta_learner=True),
+    "epg": Baseline("epg.meta_test:epg_agent", meta_learner=True, own_options=True),
+}

@@ -14,8 +14,12 @@ from tyro.conf import OmitArgPrefixes
 from metagenrl.base.checks import UsageError, integer_at_least, require
 from metagenrl.base.process import available_cores
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
-from metagenrl.runs.config.algorithms import TRAITS, Algorithm
-from metagenrl.runs.config.baselines import OnPolicyConfig, PpoConfig, Rl2Config
+from metagenrl.runs.config.baselines import (
+    BASELINES,
+    Algorithm,
+    BaselineOptions,
+    OnPolicyConfig,
+)
 from metagenrl.runs.config.train import Wandb, require_enough_data
 
 RANDOM_OBJECTIVE = "random"
@@ -92,7 +96,7 @@ class MetaTestConfig(EvaluationConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaselineConfig(EvaluationConfig):
+class BaselineConfig(EvaluationConfig, BaselineOptions):
     """Train agents with an algorithm that MetaGenRL is compared with (appendix B.3)."""
 
     algo: Algorithm
@@ -106,14 +110,12 @@ class BaselineConfig(EvaluationConfig):
     transitions: int = 0
     """Single transitions in a minibatch (td3, ddpg; 256 is their standard); 0: segments."""
     on_policy: OmitArgPrefixes[OnPolicyConfig] = field(default_factory=OnPolicyConfig)
-    ppo: PpoConfig = field(default_factory=PpoConfig)
-    rl2: Rl2Config = field(default_factory=Rl2Config)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         integer_at_least(0, transitions=self.transitions)
         self._check_environments()
-        traits = TRAITS[self.algo]
+        traits = BASELINES[self.algo]
         require(not traits.own_options, "algo", self.algo, "as a flag: it has options of its own")
         allowed = f"at most replay_capacity ({self.agent.replay_capacity})"
         most = self.agent.replay_capacity if traits.single_transitions else 0
@@ -131,7 +133,7 @@ class BaselineConfig(EvaluationConfig):
         return self.envs or (self.env,)
 
     def _check_environments(self) -> None:
-        if TRAITS[self.algo].meta_learner:
+        if BASELINES[self.algo].meta_learner:
             require(
                 bool(self.env) != bool(self.envs),
                 "envs",

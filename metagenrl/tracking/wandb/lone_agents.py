@@ -19,8 +19,8 @@ from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
 from metagenrl.runs.config.train import Wandb
 from metagenrl.runs.config.yaml import load_mapping
-from metagenrl.runs.folder import CONFIG_FILE, COPY_FILE, EVALUATIONS_FILE, FACTS_FILE
 from metagenrl.runs.metrics_file import iter_rows
+from metagenrl.runs.names import CONFIG_FILE, COPY_FILE, EVALUATIONS_FILE, FACTS_FILE
 from metagenrl.runs.rows import EvaluationRow
 from metagenrl.tracking.keys import TEST_AXIS
 from metagenrl.tracking.process import CLOSE_SECONDS, SAYS, TrackerProcess

@@ -15,7 +15,7 @@ from tyro.conf import Positional
 from metagenrl.base.checks import UsageError
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import from_yaml
-from metagenrl.runs.folder import CONFIG_FILE, IDENTITY_FILE
+from metagenrl.runs.names import CONFIG_FILE, IDENTITY_FILE
 from metagenrl.tracking.keys import AXIS, HELD_OUT_AXIS
 from metagenrl.tracking.values import label
 from metagenrl.tracking.wandb.account import has_api_key, wandb_id

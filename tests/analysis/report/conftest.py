@@ -13,8 +13,8 @@ from metagenrl.analysis.report.assemble import make_report
 from metagenrl.runs.config.lone_agents import BaselineConfig
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import to_yaml
-from metagenrl.runs.folder import EVALUATIONS_FILE, METRICS_FILE
 from metagenrl.runs.metrics_file import MetricsWriter
+from metagenrl.runs.names import EVALUATIONS_FILE, METRICS_FILE
 from metagenrl.runs.rows import AgentRow, EvaluationRow, EventRow, MetricsRow, ObjectiveRow
 
 ENVS = ("Pendulum-v1", "Hopper-v5")

@@ -13,8 +13,8 @@ import pytest
 from metagenrl.analysis.report.assemble import make_report
 from metagenrl.analysis.run_history import read_history
 from metagenrl.learner.hyperparams import ObjectiveConfig
-from metagenrl.runs.folder import METRICS_FILE
 from metagenrl.runs.metrics_file import MetricsWriter, read_metrics
+from metagenrl.runs.names import METRICS_FILE
 from metagenrl.runs.run_records import HeldOutRow
 
 

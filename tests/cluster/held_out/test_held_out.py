@@ -19,8 +19,8 @@ from metagenrl.runs.agent_job import TraineeJob
 from metagenrl.runs.config.held_out import HeldOutOptions
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import to_dict
-from metagenrl.runs.folder import METRICS_FILE
 from metagenrl.runs.metrics_file import MetricsWriter, read_metrics
+from metagenrl.runs.names import METRICS_FILE
 from metagenrl.runs.row_codec import to_line
 from metagenrl.runs.rows import EvaluationRow, Moment
 
