@@ -6,8 +6,6 @@ import ctypes
 import os
 import sys
 
-import torch
-
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
 _LARGEST_MMAP_THRESHOLD = 32 << 20  # what glibc allows on 64 bits
 KEPT_BYTES = 256 << 20
@@ -22,6 +20,8 @@ def settle() -> None:
     sizes, and half on busy machines. Huge pages, which torch asks for if told so before its first
     large array, spare most of the rest. Elsewhere than on glibc only the number of threads is set.
     """
+    import torch  # most processes that import this module need none
+
     torch.set_num_threads(1)
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None

@@ -36,12 +36,11 @@ from metagenrl.commands.top import TopConfig, check_top, top, top_config
 from metagenrl.runs.config.epg import EpgTrainConfig, epg_defaults
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
 from metagenrl.runs.config.presets import DEFAULT_PRESET, PRESETS
-from metagenrl.runs.config.reference import CONTROL_CONFIGS, RunReference
+from metagenrl.runs.config.reference import CONTROL_CONFIGS, RunReference, WorkspaceConfig
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import unknown
 from metagenrl.runs.hints import resume_command
 from metagenrl.runs.names import CONFIG_FILE
-from metagenrl.tracking.wandb.workspace import WorkspaceConfig
 
 USAGE_EXIT = 2
 INTERRUPTED_EXIT = 130

@@ -14,6 +14,7 @@ from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.objective_server.store.open import check_store
 from metagenrl.runs.config.baselines import BASELINES
 from metagenrl.runs.config.lone_agents import RANDOM_OBJECTIVE, BaselineConfig, MetaTestConfig
+from metagenrl.runs.config.reference import WorkspaceConfig
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import build
 from metagenrl.runs.resume import (
@@ -22,7 +23,6 @@ from metagenrl.runs.resume import (
     check_writable,
     training_config,
 )
-from metagenrl.tracking.wandb.workspace import WorkspaceConfig
 
 
 def check_train(config: TrainConfig) -> None:

@@ -19,13 +19,12 @@ from metagenrl.commands.refusals import snapshot_architecture
 from metagenrl.commands.show import ShowConfig
 from metagenrl.runs.config.lone_agents import RANDOM_OBJECTIVE, BaselineConfig, MetaTestConfig
 from metagenrl.runs.config.presets import DEFAULT_PRESET, PRESETS
-from metagenrl.runs.config.reference import RunReference
+from metagenrl.runs.config.reference import RunReference, WorkspaceConfig
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import build, load_mapping, merge, to_dict
 from metagenrl.runs.folder import check_is_run, run_of
 from metagenrl.runs.names import CONFIG_FILE
 from metagenrl.runs.resume import check_resume
-from metagenrl.tracking.wandb.workspace import WorkspaceConfig
 
 
 def train_config(argv: Sequence[str]) -> TrainConfig:

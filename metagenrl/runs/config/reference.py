@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tyro.conf import Positional
 
@@ -76,3 +77,17 @@ CONTROL_CONFIGS: dict[str, type[RunReference]] = {
     "stop": StopConfig,
 }
 """By command."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkspaceConfig:
+    """Save the Weights & Biases workspace that shows a run's population."""
+
+    run: Positional[Path]
+    """Run folder; its environments and agents decide which panels there are."""
+    entity: str = ""
+    """Account or team at Weights & Biases that gets the workspace."""
+    project: str = "metagenrl"
+    """Project of the run."""
+    out: Path | None = None
+    """File for the workspace's definition instead of saving it; needs no account."""

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
-from tyro.conf import Positional
 
 from metagenrl.base.checks import UsageError
+from metagenrl.runs.config.reference import WorkspaceConfig
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import from_yaml
 from metagenrl.runs.names import CONFIG_FILE, IDENTITY_FILE
@@ -141,17 +139,3 @@ def _health_panels() -> list[Any]:
         _lines("Memory (bytes)", ["system/rss", "system/rss_driver"]),
         _lines("Held-out tests waiting", ["heldout/waiting"]),
     ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorkspaceConfig:
-    """Save the Weights & Biases workspace that shows a run's population."""
-
-    run: Positional[Path]
-    """Run folder; its environments and agents decide which panels there are."""
-    entity: str = ""
-    """Account or team at Weights & Biases that gets the workspace."""
-    project: str = "metagenrl"
-    """Project of the run."""
-    out: Path | None = None
-    """File for the workspace's definition instead of saving it; needs no account."""
