@@ -1,7 +1,9 @@
 """Every hyper-parameter of the method, with the table or section of the paper it comes from.
 
-Defaults are the paper's (Tables 3 and 4). Validation happens on construction: a bad value
-raises `ValueError` with one line that names the field, the value and what is allowed.
+Defaults are the paper's (Tables 3 and 4). Files of earlier releases lack the fields that came
+later, and an absent field has its default: a new field's default must be what the program did
+before it (tests/runs/test_stored_config.py lists them). Validation happens on construction: a bad
+value raises `ValueError` with one line that names the field, the value and what is allowed.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from metagenrl.cluster.control.desk import Mailbox, Remote
 from metagenrl.objective_server.store.address import StoreAddress
 from metagenrl.objective_server.store.open import check_store
 from metagenrl.runs.config.reference import RunReference
+from metagenrl.runs.config.stored import stored_config
 from metagenrl.runs.config.train import TrainConfig
-from metagenrl.runs.config.yaml import build, load_mapping
 from metagenrl.runs.names import CONFIG_FILE, CONTROL_FILE, IDENTITY_FILE
 
 _AUTHENTICATION = "RAY_AUTH_MODE"
@@ -69,7 +69,7 @@ def reach(reference: RunReference) -> Remote:
 
 
 def _config(folder: Path) -> TrainConfig:
-    return build(TrainConfig, load_mapping(folder / CONFIG_FILE, "run"))
+    return stored_config(TrainConfig, folder / CONFIG_FILE, "run")
 
 
 def _read(path: Path) -> dict[str, Any]:

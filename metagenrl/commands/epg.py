@@ -16,7 +16,8 @@ from metagenrl.runs.config.epg import EpgTrainConfig, epg_defaults, is_epg
 from metagenrl.runs.config.epg_config import EpgConfig
 from metagenrl.runs.config.lone_agents import MetaTestConfig
 from metagenrl.runs.config.presets import DEFAULT_PRESET
-from metagenrl.runs.config.yaml import build, load_mapping, merge, to_dict
+from metagenrl.runs.config.stored import stored_values
+from metagenrl.runs.config.yaml import build, merge, to_dict
 from metagenrl.runs.resume import EVALUATION_RESUME_MAY_CHANGE, check_run_folder
 
 RESUME_MAY_CHANGE = EVALUATION_RESUME_MAY_CHANGE | {
@@ -34,7 +35,7 @@ def epg_train_config(argv: Sequence[str]) -> EpgTrainConfig:
     preset = epg_defaults(source.preset or DEFAULT_PRESET)
     values = {n: to_dict(v) if dataclasses.is_dataclass(v) else v for n, v in preset.items()}
     if source.config is not None:
-        values = merge(values, load_mapping(source.config))
+        values = merge(values, stored_values(EpgTrainConfig, source.config))
     config = build(EpgTrainConfig, merge(values, flags))
     return dataclasses.replace(config, agent=_padded(config))
 

@@ -20,8 +20,9 @@ from metagenrl.commands.show import ShowConfig
 from metagenrl.runs.config.lone_agents import RANDOM_OBJECTIVE, BaselineConfig, MetaTestConfig
 from metagenrl.runs.config.presets import DEFAULT_PRESET, PRESETS
 from metagenrl.runs.config.reference import RunReference, WorkspaceConfig
+from metagenrl.runs.config.stored import stored_config, stored_values
 from metagenrl.runs.config.train import TrainConfig
-from metagenrl.runs.config.yaml import build, load_mapping, merge, to_dict
+from metagenrl.runs.config.yaml import build, merge, to_dict
 from metagenrl.runs.folder import check_is_run, run_of
 from metagenrl.runs.names import CONFIG_FILE
 from metagenrl.runs.resume import check_resume
@@ -40,8 +41,8 @@ def train_config(argv: Sequence[str]) -> TrainConfig:
     if resume is None or source != Source():
         defaults = to_dict(PRESETS[source.preset or DEFAULT_PRESET].train)
     else:
-        defaults = load_mapping(resume / CONFIG_FILE, "resume")
-    values = merge(merge(defaults, _file_values(source)), {"resume": None} | flags)
+        defaults = stored_values(TrainConfig, resume / CONFIG_FILE, "resume")
+    values = merge(merge(defaults, _file_values(source, TrainConfig)), {"resume": None} | flags)
     config = build(TrainConfig, values)
     if resume is None:
         return config
@@ -57,7 +58,7 @@ def test_config(argv: Sequence[str]) -> MetaTestConfig:
     Raises `ValueError` (one line) for all that is wrong with it.
     """
     source, flags = parse_with_source(MetaTestConfig, argv)
-    values = merge(_file_values(source), flags)
+    values = merge(_file_values(source, MetaTestConfig), flags)
     if values.get("objective", RANDOM_OBJECTIVE) == RANDOM_OBJECTIVE:
         return build(MetaTestConfig, merge(_test_defaults(source, None), values))
     evolved = epg_test_config(values, _test_defaults(source, None))
@@ -97,7 +98,9 @@ def baseline_config(argv: Sequence[str]) -> BaselineConfig:
     source, flags = parse_with_source(BaselineConfig, argv)
     defaults = _test_defaults(source, None)
     del defaults["architecture"]
-    return build(BaselineConfig, merge(merge(defaults, _file_values(source)), flags))
+    return build(
+        BaselineConfig, merge(merge(defaults, _file_values(source, BaselineConfig)), flags)
+    )
 
 
 def show_config(argv: Sequence[str]) -> ShowConfig:
@@ -119,7 +122,7 @@ def _test_defaults(source: Source, run_dir: Path | None) -> dict[str, Any]:
     preset = PRESETS[source.preset or DEFAULT_PRESET]
     train = preset.train
     if run_dir is not None and source.preset is None:
-        train = build(TrainConfig, load_mapping(run_dir / CONFIG_FILE, "objective"))
+        train = stored_config(TrainConfig, run_dir / CONFIG_FILE, "objective")
     return {
         "steps": preset.test_steps,
         "agent": to_dict(train.agent),
@@ -127,5 +130,5 @@ def _test_defaults(source: Source, run_dir: Path | None) -> dict[str, Any]:
     }
 
 
-def _file_values(source: Source) -> dict[str, Any]:
-    return {} if source.config is None else load_mapping(source.config)
+def _file_values(source: Source, cls: type) -> dict[str, Any]:
+    return {} if source.config is None else stored_values(cls, source.config)

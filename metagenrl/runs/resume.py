@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from metagenrl.base.checks import UsageError
+from metagenrl.runs.config.stored import stored_config
 from metagenrl.runs.config.train import TrainConfig
-from metagenrl.runs.config.yaml import build, load_mapping, to_dict
+from metagenrl.runs.config.yaml import load_mapping, to_dict
 from metagenrl.runs.folder import check_is_run
 from metagenrl.runs.names import CONFIG_FILE
 
@@ -51,7 +52,7 @@ def training_config(run: Path) -> TrainConfig:
     values = load_mapping(run / CONFIG_FILE, "run")
     if "envs" not in values or "algo" in values:  # a baseline of a meta-learner has both
         raise UsageError(f"run: got {str(run)!r} (no meta-training), allowed: a run of `train`")
-    return build(TrainConfig, values)
+    return stored_config(TrainConfig, run / CONFIG_FILE, "run")
 
 
 def check_resume(config: TrainConfig, resume: Path) -> None:
@@ -65,7 +66,7 @@ def check_resume(config: TrainConfig, resume: Path) -> None:
             f"run_dir: got {str(config.run_dir)!r}, allowed: {str(resume)!r}, the folder that "
             "--resume goes on with"
         )
-    stored = build(TrainConfig, load_mapping(resume / CONFIG_FILE, "resume"))
+    stored = stored_config(TrainConfig, resume / CONFIG_FILE, "resume")
     if config.steps < stored.steps:
         raise UsageError(
             f"steps: got {config.steps}, allowed: at least {stored.steps}, as in {resume}"
@@ -83,7 +84,7 @@ def check_run_folder(
     check_is_run("run_dir", config.run_dir)
     check_writable("run_dir", config.run_dir)
     try:
-        stored = build(type(config), load_mapping(config.run_dir / CONFIG_FILE, "run_dir"))
+        stored = stored_config(type(config), config.run_dir / CONFIG_FILE, "run_dir")
     except ValueError as error:
         raise UsageError(
             f"run_dir: got {str(config.run_dir)!r} (of another command: {error}), allowed: the "

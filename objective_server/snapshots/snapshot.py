@@ -16,14 +16,18 @@ from numpy.typing import NDArray
 
 from metagenrl.base.checks import require
 from metagenrl.base.files.atomic import read_bytes, write_atomic
-from metagenrl.base.files.errors import CorruptFile, FutureFormat
+from metagenrl.base.files.errors import CorruptFile, FutureFormat, NewerRelease
 from metagenrl.base.files.state_codec import canonical
 from metagenrl.base.files.tensors import parse_tensors, tensor_chunks
+from metagenrl.base.release import RELEASE, is_newer
 from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.objective_server.snapshots.errors import WrongArchitecture
 
 FORMAT = 1
-_METADATA = "metagenrl_objective"  # the one key of the safetensors header's metadata
+# Keys of the safetensors header's metadata. Readers of release 0.1 refuse a fact that they do not
+# know, hence a second key.
+_METADATA = "metagenrl_objective"
+_RELEASE = "metagenrl_release"
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,13 @@ class ObjectiveSnapshot:
 
     alpha: NDArray[np.float32]  # [P_alpha], read-only
     version: int
-    config: dict[str, Any]  # fields of `ObjectiveConfig`
+    config: dict[str, Any]  # fields of `ObjectiveConfig`, as written: see `complete_config`
     environments: tuple[str, ...]  # those it was meta-trained in
     steps: int  # environment steps of the whole population so far
     run: str
     lineage: tuple[Origin, ...] = ()  # the runs it was resumed from, oldest first
     created: str = field(default_factory=_now)  # ISO 8601, UTC
+    release: str = RELEASE  # that wrote the file, "" before 0.2; no part of the checksum
 
     def __post_init__(self) -> None:
         alpha = np.array(self.alpha, dtype=np.float32)
@@ -85,26 +90,44 @@ class ObjectiveSnapshot:
         """Everything but alpha, as JSON: for the sidecar and for `objective show`."""
         return {"format": FORMAT, "checksum": self.checksum, **self._facts()}
 
+    @property
+    def complete_config(self) -> dict[str, Any]:
+        """`config` with the fields that came after the file: their defaults are what was then."""
+        return {**dataclasses.asdict(ObjectiveConfig()), **self.config}
+
+    def require_known(self, path: Path | str = "objective") -> None:
+        """Raise `NewerRelease` where a later release wrote a field that this one does not know.
+
+        An evolved loss (`kind`) has another configuration, which its agent judges.
+        """
+        known = {each.name for each in dataclasses.fields(ObjectiveConfig)}
+        names = [] if "kind" in self.config else sorted(self.config.keys() - known)
+        _refuse_newer(path, names, self.release)
+
     def expect(self, config: ObjectiveConfig, parameters: int) -> None:
         """Raise `WrongArchitecture`, showing both sides, unless this is such an objective."""
-        wanted = dataclasses.asdict(config)
-        names = sorted(wanted.keys() | self.config.keys())
-        differ = [n for n in names if self.config.get(n, "-") != wanted.get(n, "-")]
+        wanted, found = dataclasses.asdict(config), self.complete_config
+        names = sorted(wanted.keys() | found.keys())
+        differ = [n for n in names if found.get(n, "-") != wanted.get(n, "-")]
         if differ or self.alpha.size != parameters:
             raise WrongArchitecture(
-                _show(self.config, differ, self.alpha.size), _show(wanted, differ, parameters)
+                _show(found, differ, self.alpha.size), _show(wanted, differ, parameters)
             )
 
     def to_bytes(self) -> bytes:
         """The content of the safetensors file."""
-        metadata = {_METADATA: canonical(self.describe())}
+        metadata = {_METADATA: canonical(self.describe()), _RELEASE: self.release}
         return b"".join(tensor_chunks({"alpha": self.alpha}, metadata))
 
     @classmethod
     def from_bytes(cls, data: bytes, path: Path | str = "objective") -> ObjectiveSnapshot:
-        """Undo `to_bytes`; `path` is for messages. Raises `CorruptFile`, `FutureFormat`."""
+        """Undo `to_bytes`; `path` is for messages.
+
+        Raises `CorruptFile`, `FutureFormat` and `NewerRelease`.
+        """
         path = Path(path)
         arrays, metadata = parse_tensors(data, path)
+        release = metadata.get(_RELEASE, "")
         try:
             facts = json.loads(metadata[_METADATA])
             version, recorded = int(facts.pop("format")), str(facts.pop("checksum"))
@@ -113,8 +136,11 @@ class ObjectiveSnapshot:
             facts["environments"] = tuple(facts["environments"])
             facts["lineage"] = tuple(Origin(**origin) for origin in facts["lineage"])
             del facts["parameters"]
-            snapshot = cls(alpha=arrays["alpha"], **facts)
-        except FutureFormat:
+            fields = {each.name for each in dataclasses.fields(cls)}
+            _refuse_newer(path, sorted(facts.keys() - fields), release)
+            snapshot = cls(alpha=arrays["alpha"], **facts, release=release)
+            snapshot.require_known(path)
+        except (FutureFormat, NewerRelease):
             raise
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise CorruptFile(path, f"not an objective snapshot: {error}") from None
@@ -136,10 +162,15 @@ class ObjectiveSnapshot:
     def load(cls, path: Path) -> ObjectiveSnapshot:
         """Read a snapshot from its `.safetensors` file alone; nothing in it can run code.
 
-        Raises `CorruptFile` (missing, truncated, changed, another kind of file) or
-        `FutureFormat`.
+        Raises `CorruptFile` (missing, truncated, changed, another kind of file), `FutureFormat`
+        or `NewerRelease`.
         """
         return cls.from_bytes(read_bytes(path), path)
+
+
+def _refuse_newer(path: Path | str, names: list[str], release: str) -> None:
+    if names and is_newer(release):
+        raise NewerRelease(path, names[0], release)
 
 
 def _show(config: Mapping[str, Any], fields: list[str], parameters: int) -> str:

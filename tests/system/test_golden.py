@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from metagenrl.base.files.checkpoint_folder import newest_complete, read_folder
 from metagenrl.objective_server.snapshots.find import find_snapshot
@@ -48,8 +49,11 @@ def test_meta_training_goes_on(name: str, golden: Callable[[str], Path], run: Ru
     after = ObjectiveSnapshot.load(find_snapshot(folder, "last"))
     assert after.version == resumed
     assert after.run == before.run
-    assert np.isfinite(after.alpha).all()
-    assert (after.alpha != before.alpha).any()
+    # Bits differ between processors, and a new default that changes what is computed is far off.
+    then = safetensors.numpy.load_file(GOLDEN / "resumed.safetensors")[name]
+    moved = np.linalg.norm(then - before.alpha)
+    assert moved > 1e-3
+    assert np.linalg.norm(after.alpha - then) < 0.1 * moved
 
 
 @pytest.mark.slow

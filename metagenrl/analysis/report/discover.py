@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from metagenrl.runs.agent_files import evaluations
+from metagenrl.runs.config.stored import stored_config
 from metagenrl.runs.config.train import TrainConfig
-from metagenrl.runs.config.yaml import build, load_mapping
+from metagenrl.runs.config.yaml import load_mapping
 from metagenrl.runs.folder import RunIdentity
 from metagenrl.runs.metrics_file import iter_rows
 from metagenrl.runs.names import (
@@ -113,7 +114,7 @@ def find_runs(folders: Iterable[Path]) -> Runs:
             tests.append(TestRun(path, values, _json(path / FACTS_FILE) or {}))
         elif "envs" in values and "algo" not in values:  # a population, not a meta-learner
             try:
-                config = build(TrainConfig, values)
+                config = stored_config(TrainConfig, path / CONFIG_FILE)
             except ValueError as error:
                 logger.warning("%s is left out: %s", path, error)
                 continue

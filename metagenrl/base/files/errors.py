@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from metagenrl.base.release import RELEASE
+
 
 class CorruptFile(ValueError):
     """A file is truncated, changed, missing, unexpected or of another kind; nothing was loaded."""
@@ -30,3 +32,17 @@ class FutureFormat(ValueError):
 
     def __str__(self) -> str:
         return f"{self.path}: format version {self.found}, readable up to {self.supported}"
+
+
+class NewerRelease(ValueError):
+    """A file has a field that this release does not know, and a later release wrote it."""
+
+    def __init__(self, path: Path | str, field: str, release: str) -> None:
+        super().__init__(str(path), field, release)
+        self.path, self.field, self.release = Path(path), field, release
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: the field {self.field!r} is unknown to metagenrl {RELEASE}; "
+            f"metagenrl {self.release}, which wrote the file, reads it"
+        )

@@ -17,10 +17,14 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 import yaml
 
 from metagenrl.base.checks import UsageError
+from metagenrl.base.release import RELEASE
 from metagenrl.objective_server.store.address import ALLOWED, StoreAddress
 from metagenrl.runs.config.train import TrainConfig
 
 Config = TypeVar("Config")
+
+HEADER = "# metagenrl "
+"""How the first line of a configuration that the program wrote begins; its release follows."""
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -29,8 +33,13 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def to_yaml(config: Any) -> str:
-    """The complete configuration; `from_yaml` of it gives an equal one."""
-    return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+    """The complete configuration; `from_yaml` of it gives an equal one.
+
+    The first line is a comment that names this release: see `stored`.
+    """
+    return f"{HEADER}{RELEASE}\n" + yaml.safe_dump(
+        to_dict(config), sort_keys=False, allow_unicode=True
+    )
 
 
 def from_yaml(path: Path) -> TrainConfig:

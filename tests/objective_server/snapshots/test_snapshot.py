@@ -11,7 +11,8 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metagenrl.base.files.errors import CorruptFile, FutureFormat
+from metagenrl.base.files.errors import CorruptFile, FutureFormat, NewerRelease
+from metagenrl.base.release import RELEASE
 from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.objective_server.snapshots.errors import WrongArchitecture
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot, Origin
@@ -112,9 +113,47 @@ def test_expect_shows_both_architectures() -> None:
     assert str(pickle.loads(pickle.dumps(error.value))) == str(error.value)
     with pytest.raises(WrongArchitecture, match="got 4 parameters, expected 15497 parameters"):
         snapshot().expect(ObjectiveConfig(), 15497)
+    with pytest.raises(WrongArchitecture, match="got kind='epg', 4 parameters, expected kind='-'"):
+        snapshot(config={"kind": "epg"}).expect(ObjectiveConfig(), 4)
+
+
+def test_a_field_that_the_file_lacks_has_its_default() -> None:
     older = {k: v for k, v in snapshot().config.items() if k != "bidirectional"}
-    with pytest.raises(WrongArchitecture, match="got bidirectional='-'"):
-        snapshot(config=older).expect(ObjectiveConfig(), 4)
+    loaded = ObjectiveSnapshot.from_bytes(snapshot(config=older).to_bytes())
+    assert loaded.complete_config == dataclasses.asdict(ObjectiveConfig())
+    assert loaded.config == older  # the checksum is of what was written
+    loaded.expect(ObjectiveConfig(), 4)
+    with pytest.raises(WrongArchitecture, match="got bidirectional=False"):
+        loaded.expect(ObjectiveConfig(bidirectional=True), 4)
+
+
+def test_a_field_of_a_later_release_names_the_release_that_reads_it() -> None:
+    newer = {**snapshot().config, "attention": True}
+    content = snapshot(config=newer, release="9.1.0").to_bytes()
+    with pytest.raises(NewerRelease) as error:
+        ObjectiveSnapshot.from_bytes(content, "x")
+    assert str(error.value) == (
+        f"x: the field 'attention' is unknown to metagenrl {RELEASE}; "
+        "metagenrl 9.1.0, which wrote the file, reads it"
+    )
+    assert str(pickle.loads(pickle.dumps(error.value))) == str(error.value)
+    known = ObjectiveSnapshot.from_bytes(snapshot(release="9.1.0").to_bytes())
+    known.expect(ObjectiveConfig(), 4)  # nothing unknown in it: it is read
+
+
+def test_a_fact_of_a_later_release_names_it_too() -> None:
+    facts = json.loads(_metadata(snapshot())["metagenrl_objective"]) | {"licence": "MIT"}
+    metadata = {"metagenrl_objective": json.dumps(facts), "metagenrl_release": "9.1.0"}
+    content = safetensors.numpy.save({"alpha": snapshot().alpha}, metadata)
+    with pytest.raises(NewerRelease, match=r"'licence' is unknown .* metagenrl 9\.1\.0"):
+        ObjectiveSnapshot.from_bytes(content)
+
+
+def _metadata(of: ObjectiveSnapshot) -> dict[str, str]:
+    content = of.to_bytes()
+    size = int.from_bytes(content[:8], "little")
+    found: dict[str, str] = json.loads(content[8 : 8 + size])["__metadata__"]
+    return found
 
 
 @pytest.mark.parametrize(
