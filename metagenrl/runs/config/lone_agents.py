@@ -108,7 +108,7 @@ class BaselineConfig(EvaluationConfig, BaselineOptions):
     envs: tuple[str, ...] = ()
     """Training environments of a meta-learner (rl2)."""
     transitions: int = 0
-    """Single transitions in a minibatch (td3, ddpg; 256 is their standard); 0: segments."""
+    """Single transitions in a minibatch, where the algorithm takes them (td3: 256); 0: segments."""
     on_policy: OmitArgPrefixes[OnPolicyConfig] = field(default_factory=OnPolicyConfig)
 
     def __post_init__(self) -> None:
@@ -119,7 +119,8 @@ class BaselineConfig(EvaluationConfig, BaselineOptions):
         require(not traits.own_options, "algo", self.algo, "as a flag: it has options of its own")
         allowed = f"at most replay_capacity ({self.agent.replay_capacity})"
         most = self.agent.replay_capacity if traits.single_transitions else 0
-        allowed = allowed if most else f"0 with {self.algo}; td3 and ddpg take others"
+        single = ", ".join(name for name, one in BASELINES.items() if one.single_transitions)
+        allowed = allowed if most else f"0 with {self.algo}; {single} take others"
         require(self.transitions <= most, "transitions", self.transitions, allowed)
         if traits.on_policy:
             rollout = self.on_policy.rollout_steps
