@@ -12,7 +12,7 @@ from typing import Literal
 
 from metagenrl.base.checks import require, require_at_least, require_positive
 
-Algorithm = Literal["td3", "ddpg", "reinforce-off", "reinforce", "ppo", "rl2", "epg"]
+Algorithm = Literal["td3", "ddpg", "sac", "reinforce-off", "reinforce", "ppo", "rl2", "epg"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,22 @@ class PpoConfig:
 
 
 @dataclass(frozen=True)
+class SacConfig:
+    """Soft actor-critic's temperature (Haarnoja et al. 2018)."""
+
+    initial_temperature: float = 1.0
+    """Weight of the entropy at the start."""
+    target_entropy: float = 1.0
+    """Entropy that the temperature is adjusted to, as a multiple of -A (A: action dimensions)."""
+    temperature_learning_rate: float = 1e-3
+    """Adam's step size for the temperature's logarithm."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "initial_temperature", "temperature_learning_rate")
+        require_at_least(self, 0, "target_entropy")
+
+
+@dataclass(frozen=True)
 class Rl2Config:
     """RL^2 (Duan et al. 2016; Wang et al. 2016) as in appendix B.3: PPO with a recurrent policy."""
 
@@ -82,6 +98,7 @@ class BaselineOptions:
     """What an algorithm may need beside its agent; each reads its own part."""
 
     on_policy: OnPolicyConfig = field(default_factory=OnPolicyConfig)
+    sac: SacConfig = field(default_factory=SacConfig)
     ppo: PpoConfig = field(default_factory=PpoConfig)
     rl2: Rl2Config = field(default_factory=Rl2Config)
 
@@ -106,6 +123,7 @@ class Baseline:
 BASELINES: dict[Algorithm, Baseline] = {
     "td3": Baseline(single_transitions=True),
     "ddpg": Baseline(single_transitions=True),
+    "sac": Baseline("sac:SacAgent", single_transitions=True),
     "reinforce-off": Baseline(),
     "reinforce": Baseline("reinforce:make_agent", on_policy=True),
     "ppo": Baseline("rllib.ppo:PpoAgent", on_policy=True),
