@@ -1,0 +1,145 @@
+"""Numbers of a run, aggregates and intervals, against values worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from metagenrl.analysis.compare.scores import Normalisation
+from metagenrl.analysis.confidence import Interval
+from metagenrl.analysis.learning_curves import Curves
+from metagenrl.analysis.protocol.aggregates import (
+    interquartile_mean,
+    mean,
+    optimality_gap,
+    performance_profile,
+)
+from metagenrl.analysis.protocol.bootstrap import interval, intervals, resample
+from metagenrl.analysis.protocol.numbers import area_under_curve, late_mean
+from metagenrl.analysis.protocol.scores import (
+    aggregate,
+    apart,
+    normalised,
+    scale,
+    worst_over_best,
+)
+
+
+def curves(steps: list[float], returns: list[list[float]]) -> Curves:
+    return Curves("E", "rule", np.array(steps, float), np.array(returns, float))
+
+
+def test_the_area_is_the_curves_mean_height() -> None:
+    # 0 -> 4 over 10 steps: 20; 4 -> 2 over 30 steps: 90; 110 over 40 steps
+    found = area_under_curve(curves([0, 10, 40], [[0, 4, 2], [1, math.nan, 1]]))
+    assert found[0] == pytest.approx(110 / 40)
+    assert math.isnan(found[1])
+    assert area_under_curve(curves([5], [[7.0]])).tolist() == [7.0]
+
+
+def test_the_late_mean_is_over_the_last_third_of_the_steps() -> None:
+    # 2/3 of 30 is 20: the evaluations at 25 and 30 count, the one at 20 does not
+    found = late_mean(curves([0, 10, 20, 25, 30], [[9, 9, 9, 1, 2], [math.nan, 0, 0, 4, 4]]))
+    assert found.tolist() == [1.5, 4.0]
+    assert late_mean(curves([0, 30], [[5, 6.0]])).tolist() == [6.0]
+
+
+def test_the_interquartile_mean_leaves_a_quarter_out_at_each_end() -> None:
+    assert interquartile_mean(np.array([100.0, 1, 2, 3, 4, 5, 6, -50])) == pytest.approx(3.5)
+    assert interquartile_mean(np.array([0.0, 3.0, 9.0])) == pytest.approx(4.0)
+    assert interquartile_mean(np.array([[0.0, 1, 2, 30], [4, 4, 4, 4]])).tolist() == [1.5, 4.0]
+
+
+def test_the_optimality_gap_does_not_reward_what_exceeds_one() -> None:
+    assert optimality_gap(np.array([0.5, 2.0, 1.0, -0.5])) == pytest.approx((0.5 + 1.5) / 4)
+
+
+def test_the_profile_is_the_share_above_each_threshold() -> None:
+    found = performance_profile(np.array([[0.0, 0.5, 1.0, 1.0]]), np.array([-1.0, 0.0, 0.5, 1.0]))
+    assert found.tolist() == [[1.0, 0.75, 0.5, 0.0]]
+
+
+def test_a_sample_keeps_a_seeds_agents_together_in_all_environments() -> None:
+    # scores name their seed: 10 * seed + agent, and 1000 more in the second environment
+    first = np.array([[0.0, 1.0], [10.0, 11.0], [20.0, 21.0]])
+    samples = resample([first, first + 1000], 200, np.random.default_rng(0))
+    assert samples.shape == (200, 12)
+    seeds = samples.reshape(200, 2, 3, 2) // 10 % 10  # [R, environment, place, agent]
+    assert (seeds[:, 0] == seeds[:, 1]).all()
+    assert (seeds[..., 0] == seeds[..., 1]).all()
+    agents = samples.reshape(200, 2, 3, 2) % 10
+    assert (agents[:, 0] != agents[:, 1]).any()  # agents are drawn in each environment anew
+
+
+def test_agents_of_one_seed_are_one_sample() -> None:
+    """Three seeds at 0, 1 and 2 with hundred equal agents each: the interval is the seeds'."""
+    scores = {"E": [np.full(100, float(seed)) for seed in range(3)]}
+    found = interval(scores, mean)
+    # The mean of 3 draws from {0, 1, 2}: P(0) = 1/27 > 2.5 %, so the ends are 0 and 2.
+    assert (found.value, found.low, found.high) == (1.0, 0.0, 2.0)
+    pooled = interval({"E": [np.concatenate(scores["E"])]}, mean, rule=True)
+    assert 0.85 < pooled.low < pooled.high < 1.15  # what taking agents for units would claim
+
+
+def test_one_seed_has_no_interval_and_a_rule_has_its_agents() -> None:
+    learned = interval({"E": [[1.0, 2.0, 3.0]]}, mean)
+    assert learned.value == 2.0
+    assert math.isnan(learned.low)
+    assert math.isnan(learned.high)
+    rule = interval({"E": [[1.0, 2.0, 3.0]]}, mean, rule=True)
+    assert rule.low < 2.0 < rule.high
+    assert interval({"E": [[1.0, 2.0, 3.0]]}, mean, rule=True) == rule  # the same bits
+
+
+def test_a_profile_has_an_interval_at_each_threshold() -> None:
+    scores = {"E": [[0.0], [1.0]]}
+    found = intervals(scores, lambda s: performance_profile(s, np.array([-1.0, 0.5, 2.0])))
+    assert found.values.tolist() == [1.0, 0.5, 0.0]
+    assert (found.low.tolist(), found.high.tolist()) == ([1.0, 0.0, 0.0], [1.0, 1.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        ({}, "scores: got none"),
+        ({"E": [[1.0], [1.0, 2.0]]}, r"scores: got \[1, 2\] agents a seed in E"),
+        ({"E": [[]]}, r"scores: got \[0\] agents"),
+        ({"E": [[math.nan]]}, "scores: got NaN or Inf in E"),
+        ({"E": [[1.0]], "F": [[1.0], [2.0]]}, r"scores: got \{'E': 1, 'F': 2\} seeds"),
+    ],
+)
+def test_scores_that_do_not_go_together_are_refused(scores: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        interval(scores, mean)
+
+
+def test_scores_are_normalised_in_each_environment() -> None:
+    numbers = {"random objective": [np.array([-10.0, -6.0])], "td3": [np.array([12.0])]}
+    found = scale(numbers)
+    assert found == Normalisation(-8.0, "random objective", 12.0, "td3")
+    assert scale({"td3": [np.ones(2)]}) is None
+    assert scale({"random objective": [np.ones(1)], "td3": [np.ones(1)]}) is None  # not better
+    scores = normalised({"E": [np.array([2.0, 12.0, 0.0]), np.array([-8.0, 22.0])]}, {"E": found})
+    assert [agents.tolist() for agents in scores["E"]] == [[0.5, 1.0], [0.0, 1.5]]
+    assert normalised({"F": [np.ones(1)]}, {"E": found}) == {}
+
+
+def test_the_spread_is_of_the_seeds_where_it_is_widest() -> None:
+    scores = {"E": [[0.8, 1.0], [0.3, 0.6]], "F": [[1.0], [0.8]]}
+    assert worst_over_best(scores) == pytest.approx(0.45 / 0.9)
+    assert worst_over_best({"E": [[0.8]]}) is None
+    assert worst_over_best({"E": [[-0.8], [-0.1]]}) is None
+
+
+def test_an_aggregate_says_of_what_it_is() -> None:
+    found = aggregate({"E": [[0.0], [2.0]], "F": [[1.0], [1.0]]}, rule=False)
+    assert found is not None
+    assert (found.iqm.value, found.mean.value, found.optimality_gap.value) == (1.0, 1.0, 0.25)
+    assert (found.seeds, found.environments) == (2, ("E", "F"))
+    assert aggregate({}, rule=False) is None
+
+
+def test_apart_means_that_intervals_do_not_touch() -> None:
+    assert apart(Interval(2, 1.5, 3), Interval(1, 0, 1.4))
+    assert not apart(Interval(2, 1.5, 3), Interval(1, 0, 1.5))
+    assert not apart(Interval(2, math.nan, math.nan), Interval(1, 0, 1))
