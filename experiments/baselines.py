@@ -1,7 +1,8 @@
-"""Our td3 and ppo side by side with Stable-Baselines3's: same sizes, batches, steps and seeds.
+"""Our td3, sac and ppo side by side with Stable-Baselines3's: same sizes, batches, steps and seeds.
 
     python experiments/baselines.py OUT              # results/baselines.md, .csv and .png
     python experiments/baselines.py OUT --scale 0.1  # a tenth of the steps, to see that it works
+    python experiments/baselines.py OUT --algos sac --name baselines_sac   # one alone
 
 `OUT` keeps the run folders, so an interrupted comparison goes on where it stood.
 """
@@ -12,6 +13,7 @@ import argparse
 import csv
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from metagenrl.runs.agent_files import merge_evaluations
 ROOT = Path(__file__).resolve().parent.parent
 SB3 = (sys.executable, str(ROOT / "experiments" / "sb3_baseline.py"))
 ROLLOUT = 1_024
+ALGOS = ("td3", "sac", "ppo")
 _HEADER = ("environment", "algorithm", "steps", "ours", "Stable-Baselines3", "seeds", "verdict")
 
 
@@ -47,8 +50,10 @@ PROBLEMS = (
 )
 
 
-def jobs_of(problem: Problem, seeds: int, scale: float, workers: int, out: Path) -> list[Job]:
-    """td3 and ppo, each by both sides; `workers` seeds of each at the same time."""
+def jobs_of(
+    problem: Problem, algos: Sequence[str], seeds: int, scale: float, workers: int, out: Path
+) -> list[Job]:
+    """Each algorithm by both sides; `workers` seeds of each at the same time."""
     rollouts = max(1, round(problem.steps * scale / ROLLOUT))
     shared = (
         "--env", problem.env, "--seeds", str(seeds), "--steps", str(rollouts * ROLLOUT),
@@ -63,7 +68,7 @@ def jobs_of(problem: Problem, seeds: int, scale: float, workers: int, out: Path)
     )  # fmt: skip
     theirs = (*shared, "--learning-rate", str(problem.learning_rate), "--batch", "256")
     folder = out / problem.env
-    single = {"td3": ("--transitions", "256"), "ppo": ()}
+    single = {a: () if a == "ppo" else ("--transitions", "256") for a in algos}
     return [
         *(Job(folder / a, ("baseline", "--algo", a, *s, *ours)) for a, s in single.items()),
         *(Job(folder / f"sb3-{a}", (a, *theirs), program=SB3) for a in single),
@@ -77,10 +82,10 @@ def verdict(ours: Estimate, theirs: Estimate) -> str:
     return "ours is better" if ours.mean > theirs.mean else "ours is worse"
 
 
-def rows_of(problem: Problem, out: Path) -> list[tuple[str, ...]]:
+def rows_of(problem: Problem, algos: Sequence[str], out: Path) -> list[tuple[str, ...]]:
     """A row for each algorithm, at the last step at which all agents of both were evaluated."""
     rows = []
-    for algo in ("td3", "ppo"):
+    for algo in algos:
         curves = [read_curves([out / problem.env / name])[0] for name in (algo, f"sb3-{algo}")]
         reached = [c.steps[np.isfinite(c.returns).all(axis=0)] for c in curves]
         last = np.intersect1d(*reached)[-1]
@@ -104,16 +109,17 @@ def _text(estimate: Estimate) -> str:
     return f"{estimate.mean:,.0f} ({low:,.0f} … {high:,.0f})"
 
 
-def write_report(jobs: list[Job], out: Path, results: Path, command: str) -> None:
-    """Write `baselines.md`, `.csv` and `.png` to `results`."""
+def write_report(jobs: list[Job], o: argparse.Namespace, command: str) -> None:
+    """Write the table, as Markdown and CSV, and the picture."""
+    results, name = o.results, o.name
     results.mkdir(parents=True, exist_ok=True)
-    rows = [row for problem in PROBLEMS for row in rows_of(problem, out)]
-    with open(results / "baselines.csv", "w", newline="") as file:
+    rows = [row for problem in o.problems for row in rows_of(problem, o.algos, o.out)]
+    with open(results / f"{name}.csv", "w", newline="") as file:
         csv.writer(file).writerows([_HEADER, *rows])
-    draw_meta_test([job.folder for job in jobs], results / "baselines.png")
+    draw_meta_test([job.folder for job in jobs], results / f"{name}.png")
     lines = ["| " + " | ".join(row) + " |" for row in (_HEADER, ["---"] * len(_HEADER), *rows)]
     text = [
-        "# td3 and ppo beside Stable-Baselines3",
+        f"# {', '.join(o.algos)} beside Stable-Baselines3",
         "",
         f"- command: `{command}`",
         f"- machine: {machine('stable-baselines3', 'ray')}",
@@ -122,14 +128,15 @@ def write_report(jobs: list[Job], out: Path, results: Path, command: str) -> Non
         "- equal: units and layers, minibatches (256 single transitions; 64 steps of rollouts of "
         f"{ROLLOUT:,}), step sizes and their schedules, gamma, exploration, actions in [-1, 1], "
         "normalised observations and rewards (ppo)",
-        "- different: td3 of ours has layer norm in its networks and clips its policy's gradient "
+        "- different: td3 and sac of ours have layer norm in their networks; td3 clips its policy's "
+        "gradient "
         "to 1, as the paper's section 4 and Table 3 say; ppo of ours (RLlib) starts with larger "
         "actions, where Stable-Baselines3 makes the policy's last layer a hundredth of its usual "
         "size",
         "",
         *lines,
         "",
-        "![Learning curves](baselines.png)",
+        f"![Learning curves]({name}.png)",
         "",
         "The commands:",
         "",
@@ -138,7 +145,7 @@ def write_report(jobs: list[Job], out: Path, results: Path, command: str) -> Non
         "```",
         "",
     ]
-    (results / "baselines.md").write_text("\n".join(text))
+    (results / f"{name}.md").write_text("\n".join(text))
     print("\n".join(text))
 
 
@@ -151,6 +158,10 @@ def main() -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--algos", nargs="+", default=ALGOS, choices=ALGOS)
+    environments = [problem.env for problem in PROBLEMS]
+    parser.add_argument("--envs", nargs="+", default=environments, choices=environments)
+    parser.add_argument("--name", default="baselines", help="of the files in --results")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="of the steps")
     parser.add_argument("--parallel", type=int, default=2, help="commands at the same time")
@@ -158,12 +169,15 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=ROOT / "results")
     parser.add_argument("--report-only", action="store_true", help="of what there is so far")
     o = parser.parse_args()
-    jobs = [job for p in PROBLEMS for job in jobs_of(p, o.seeds, o.scale, o.workers, o.out)]
+    o.problems = [problem for problem in PROBLEMS if problem.env in o.envs]
+    given = o.algos, o.seeds, o.scale, o.workers, o.out
+    jobs = [job for problem in o.problems for job in jobs_of(problem, *given)]
     if not o.report_only:
         run_all(jobs, o.parallel)
     collect(jobs)
     command = f"python experiments/baselines.py OUT --seeds {o.seeds} --scale {o.scale:g}"
-    write_report(jobs, o.out, o.results, command)
+    command += f" --algos {' '.join(o.algos)} --envs {' '.join(o.envs)} --name {o.name}"
+    write_report(jobs, o, command)
 
 
 if __name__ == "__main__":

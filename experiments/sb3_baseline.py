@@ -1,4 +1,4 @@
-"""TD3 or PPO by Stable-Baselines3, with the settings and the rows of `metagenrl baseline`.
+"""TD3, SAC or PPO by Stable-Baselines3, with the settings and the rows of `metagenrl baseline`.
 
     python experiments/sb3_baseline.py td3 --env Pendulum-v1 --steps 20480 --run-dir OUT
 
@@ -19,7 +19,7 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium.wrappers import RescaleAction
-from stable_baselines3 import PPO, TD3
+from stable_baselines3 import PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import NormalActionNoise
@@ -30,9 +30,9 @@ from metagenrl.runs.rows import EvaluationRow
 
 
 def environment(o: argparse.Namespace) -> gymnasium.Env:
-    """PPO's actions are in [-1, 1], as ours are; TD3 scales them by itself."""
+    """PPO's actions are in [-1, 1], as ours are; TD3 and SAC scale them by themselves."""
     env = gymnasium.make(o.env)
-    return env if o.algo == "td3" else RescaleAction(env, -1.0, 1.0)
+    return env if o.algo in ("td3", "sac") else RescaleAction(env, -1.0, 1.0)
 
 
 class Evaluations(BaseCallback):
@@ -89,6 +89,16 @@ def td3(o: argparse.Namespace, seed: int) -> BaseAlgorithm:
     )  # fmt: skip
 
 
+def sac(o: argparse.Namespace, seed: int) -> BaseAlgorithm:
+    """SAC with automatic temperature, TD3's minibatches and step sizes."""
+    return SAC(
+        "MlpPolicy", environment(o), learning_rate=1e-3, buffer_size=100_000,
+        learning_starts=1_000, batch_size=o.batch, tau=0.005, gamma=o.gamma, train_freq=1,
+        gradient_steps=1, ent_coef="auto", seed=seed, device="cpu",
+        policy_kwargs={"net_arch": [o.hidden_units] * 2},
+    )  # fmt: skip
+
+
 def ppo(o: argparse.Namespace, seed: int) -> BaseAlgorithm:
     """PPO with normalised observations and rewards, and a step size that falls to 0."""
     env = DummyVecEnv([lambda: environment(o)])
@@ -101,7 +111,11 @@ def ppo(o: argparse.Namespace, seed: int) -> BaseAlgorithm:
     )  # fmt: skip
 
 
-MAKERS: dict[str, Callable[[argparse.Namespace, int], BaseAlgorithm]] = {"td3": td3, "ppo": ppo}
+MAKERS: dict[str, Callable[[argparse.Namespace, int], BaseAlgorithm]] = {
+    "td3": td3,
+    "sac": sac,
+    "ppo": ppo,
+}
 
 
 def options() -> argparse.Namespace:

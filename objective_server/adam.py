@@ -22,7 +22,8 @@ class CosineDecay:
     """A step size that falls from `initial` to 0 along half a cosine over `updates` updates.
 
     With a step size that does not fall, alpha follows the population: it can train the policies
-    that are there now and still be no rule that trains new ones (docs/algorithm.md, section 11). Not in the paper.
+    that are there now and still be no rule that trains new ones (section 11). Not in the
+    paper.
     """
 
     initial: float
