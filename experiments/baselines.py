@@ -128,8 +128,8 @@ def write_report(jobs: list[Job], o: argparse.Namespace, command: str) -> None:
         "- equal: units and layers, minibatches (256 single transitions; 64 steps of rollouts of "
         f"{ROLLOUT:,}), step sizes and their schedules, gamma, exploration, actions in [-1, 1], "
         "normalised observations and rewards (ppo)",
-        "- different: td3 and sac of ours have layer norm in their networks; td3 clips its policy's "
-        "gradient "
+        "- different: td3 and sac of ours have layer norm in their networks; td3 clips its "
+        "policy's gradient "
         "to 1, as the paper's section 4 and Table 3 say; ppo of ours (RLlib) starts with larger "
         "actions, where Stable-Baselines3 makes the policy's last layer a hundredth of its usual "
         "size",
