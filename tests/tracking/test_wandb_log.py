@@ -236,7 +236,7 @@ def test_an_unreachable_server_leaves_an_offline_run(tmp_path: Path, answer: str
     """In a process of its own: wandb reads its environment once."""
     script = (
         "import sys, logging; from pathlib import Path; logging.basicConfig()\n"
-        "from metagenrl.cluster import population, wandb_run\n"
+        "from metagenrl.tracking.wandb import population, run as wandb_run\n"
         "from metagenrl.tracking.follower_job import FollowerJob\n"
         "wandb_run.INIT_TIMEOUT = 2.0\n"
         "log = population.WandbLog(FollowerJob('wandb', sys.argv[1], 'run-1', 1, {}, 'online'))\n"

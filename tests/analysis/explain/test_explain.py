@@ -182,7 +182,8 @@ def test_version_0_is_what_the_run_started_from(run: Path) -> None:
     """The first kept version is ten small steps away from it."""
     from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
-    start = first_alpha(*(lambda c: (c.objective, c.seed))(from_yaml(run / "config.yaml"))).numpy()
+    config = from_yaml(run / "config.yaml")
+    start = first_alpha(config.objective, config.seed).numpy()
     path = snapshot_path(run, snapshot_versions(run)[0])
     first = ObjectiveSnapshot.load(path).alpha
     assert 0 < np.abs(first - start).max() < 0.05
@@ -221,7 +222,7 @@ def test_mistakes_are_one_line(line: str, complaint: str, refusal, snapshot, tmp
 def test_sensitivity_covers_every_input(run: Path) -> None:
     config = from_yaml(run / "config.yaml")
     net = ObjectiveNet(config.objective)
-    explained = Explained(LearnedObjective(net, first_alpha(config)))
+    explained = Explained(LearnedObjective(net, first_alpha(config.objective, config.seed)))
     (sample, _) = stored_samples(run, config, agents=1, minibatches=1, seed=0)
     found = explained.sensitivity(sample, torch.Generator().manual_seed(0))
     assert list(found) == ["reward", "time", "TD error", "V(t)", "taken action"]

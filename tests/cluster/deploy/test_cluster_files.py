@@ -69,4 +69,4 @@ def test_kubernetes() -> None:
     ray = re.search(r"^ray==(.+)$", (FOLDER.parent / "constraints.txt").read_text(), re.M)
     assert ray is not None
     assert cluster["rayVersion"] == ray[1]
-    assert f"rayproject/ray:{ray[1]}-" in (FOLDER / "Dockerfile").read_text()
+    assert f"rayproject/ray:{ray[1]}-" in (FOLDER / "deploy" / "Dockerfile").read_text()

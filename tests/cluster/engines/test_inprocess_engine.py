@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from metagenrl.agents.member import Member
-from metagenrl.cluster.engines import interface as module
+from metagenrl.cluster.engines import in_process as module
 from metagenrl.cluster.engines.in_process import InProcessEngine
 from metagenrl.cluster.engines.interface import Completed, Lost
 from metagenrl.cluster.engines.placement import hosts_of

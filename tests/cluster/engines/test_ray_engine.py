@@ -7,7 +7,7 @@ import socket
 import pytest
 from ray._private import services
 
-from metagenrl.cluster.engines import ray as ray_engine
+from metagenrl.cluster.engines import ray_cluster
 
 
 @pytest.mark.parametrize("answers", [True, False])
@@ -18,9 +18,9 @@ def test_a_ray_that_was_killed_is_not_joined(answers: bool, monkeypatch) -> None
         monkeypatch.setattr(services, "find_bootstrap_address", lambda _: address)
         if not answers:
             server.close()
-        assert ray_engine._running_cluster() == (address if answers else None)
+        assert ray_cluster._running_cluster() == (address if answers else None)
 
 
 def test_a_named_cluster_is_taken_at_its_word(monkeypatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    assert ray_engine._running_cluster() == "127.0.0.1:1"
+    assert ray_cluster._running_cluster() == "127.0.0.1:1"
