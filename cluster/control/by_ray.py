@@ -65,7 +65,7 @@ class ControlActor:
 
 
 class RayMailbox:
-    """See `Mailbox`. An actor that died is replaced."""
+    """The run's `Mailbox` as an actor; an actor that died is replaced."""
 
     def __init__(self, run: str) -> None:
         self._run = run
@@ -82,7 +82,6 @@ class RayMailbox:
         ).remote()
 
     def exchange(self, status: dict[str, Any] | None, answers: Sequence[Answer]) -> list[Request]:
-        """See `Mailbox`."""
         try:
             call = self._actor.exchange.remote(status, list(answers))
             requests: list[Request] = ray.get(call, timeout=CALL_TIMEOUT)
@@ -92,7 +91,6 @@ class RayMailbox:
         return requests
 
     def close(self) -> None:
-        """See `Mailbox`."""
         deadline = time.monotonic() + CLOSE_TIMEOUT
         while ray.get(self._actor.uncollected.remote(), timeout=CALL_TIMEOUT):
             if time.monotonic() > deadline:
@@ -103,7 +101,7 @@ class RayMailbox:
 
 
 class RayRemote:
-    """See `Remote`."""
+    """The `Remote` of a run that has an actor on this cluster."""
 
     def __init__(self, run: str, address: str) -> None:
         """Join the cluster at `address`. Raises `ConnectionError` where there is none."""
@@ -111,7 +109,6 @@ class RayRemote:
         join(address)
 
     def status(self) -> PopulationStatus | None:
-        """See `Remote`."""
         try:
             values = self._call("status")
         except ConnectionError:
@@ -119,7 +116,7 @@ class RayRemote:
         return None if values is None else PopulationStatus.from_json(values)
 
     def ask(self, request: Request, timeout: float) -> Answer | None:
-        """See `Remote`. Raises `ConnectionError` where the run ends without an answer."""
+        """Raises `ConnectionError` where the run ends without an answer."""
         deadline = time.monotonic() + timeout
         self._call("ask", request)
         while time.monotonic() < deadline:

@@ -29,7 +29,7 @@ POLL_INTERVAL = 0.2
 
 
 class RedisMailbox:
-    """See `Mailbox`."""
+    """The run's `Mailbox` in Redis."""
 
     def __init__(self, address: StoreAddress, run: str) -> None:
         """What was asked of an earlier process of the run is forgotten."""
@@ -38,7 +38,6 @@ class RedisMailbox:
         self._began = False
 
     def exchange(self, status: dict[str, Any] | None, answers: Sequence[Answer]) -> list[Request]:
-        """See `Mailbox`."""
         texts = self._link.call(lambda client: self._exchange(client, status, answers))
         began, self._began = self._began, True
         return [build(Request, json.loads(text)) for text in texts] if began else []
@@ -59,23 +58,22 @@ class RedisMailbox:
         return texts
 
     def close(self) -> None:
-        """See `Mailbox`: answers outlive the driver here."""
+        """Answers outlive the driver here."""
         self._link.call(lambda client: client.delete(key(self._run, "status")))
 
 
 class RedisRemote:
-    """See `Remote`. Every method raises `ConnectionError` where Redis is gone."""
+    """The `Remote` of a run with a Redis; every method raises `ConnectionError` where Redis is gone."""
 
     def __init__(self, run: str, address: StoreAddress) -> None:
         self._run, self._client = run, connect(address)
 
     def status(self) -> PopulationStatus | None:
-        """See `Remote`."""
         text = self._call("get", "status")
         return None if text is None else PopulationStatus.from_json(json.loads(text))
 
     def ask(self, request: Request, timeout: float) -> Answer | None:
-        """See `Remote`. Raises `ConnectionError` where the run ends without an answer."""
+        """Raises `ConnectionError` where the run ends without an answer."""
         text, deadline = json.dumps(dataclasses.asdict(request)), time.monotonic() + timeout
         self._call("rpush", "requests", text)
         gone = False

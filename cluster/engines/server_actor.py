@@ -32,7 +32,6 @@ class ServerActor:
         return os.getpid(), self._server.round, self._server.version
 
     def exchange(self, closing: Closing, *gradients: Gradient) -> Exchange:
-        """See `metagenrl.cluster.engines.exchange.exchange`."""
         return exchange(self._server, gradients, *closing)
 
     def state(self) -> dict[str, Any]:

@@ -38,7 +38,6 @@ class InProcessLoops:
     """One after the other, here; see `Loops`."""
 
     def run(self, loops: Sequence[InnerLoop], on_end: Callable[[LoopEnded], None]) -> None:
-        """See `Loops`."""
         for index, loop in enumerate(loops):
             try:
                 ended = LoopEnded(index, run_inner_loop(loop))
@@ -48,4 +47,4 @@ class InProcessLoops:
             on_end(ended)
 
     def close(self) -> None:
-        """See `Loops`."""
+        """Nothing was opened."""

@@ -47,7 +47,7 @@ class _Assignment:
 
 
 class RayLoops:
-    """See `metagenrl.cluster.epg.loops.Loops`.
+    """The `Loops` on Ray.
 
     A worker that dies is replaced and its loop done again, which gives the same result; a loop
     that takes too long or raises is given up.
@@ -70,7 +70,6 @@ class RayLoops:
         return [int(pid) for pid in ray.get(refs, timeout=self._timeout)]
 
     def run(self, loops: Sequence[InnerLoop], on_end: Callable[[LoopEnded], None]) -> None:
-        """See `Loops`."""
         waiting = list(range(len(loops)))
         idle = list(range(len(self._workers)))
         while waiting or self._running:
@@ -124,6 +123,6 @@ class RayLoops:
         self._workers[worker] = self._start()
 
     def close(self) -> None:
-        """See `Loops`; a Ray that this process did not start is left running."""
+        """A Ray that this process did not start is left running."""
         for worker in self._workers:
             ray.kill(worker)

@@ -46,7 +46,7 @@ def cluster_cpus() -> int:
 
 
 class RayTrials:
-    """See `metagenrl.cluster.held_out.tests.Runner`; the driver writes the rows that come back."""
+    """The `Runner` on Ray: a test is a task, and the driver writes the rows that come back."""
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
@@ -55,15 +55,12 @@ class RayTrials:
 
     @property
     def outstanding(self) -> int:
-        """See `Runner`."""
         return len(self._waiting) + len(self._running)
 
     def submit(self, job: TraineeJob) -> None:
-        """See `Runner`."""
         self._waiting.append(job)
 
     def poll(self) -> list[Ended]:
-        """See `Runner`."""
         while self._waiting and len(self._running) < self.workers:
             job = self._waiting[0]
             alpha = Path(job.objective.snapshot).read_bytes()
@@ -87,7 +84,6 @@ class RayTrials:
         return Ended(job)
 
     def close(self) -> None:
-        """See `Runner`."""
         for reference in self._running:
             with contextlib.suppress(RayError):  # the cluster may be what went away
                 ray.cancel(reference, force=True)

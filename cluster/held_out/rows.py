@@ -26,7 +26,6 @@ class HeldOutRows:
         record: Callable[[MetricsRow], None],
         moment: Callable[[], Moment],
     ) -> None:
-        """See `HeldOut`."""
         self._config, self._record, self._moment = config, record, moment
         self._trials: set[tuple[int, str, int]] = set()  # version, environment, seed
         self._scored: set[int] = set()

@@ -20,7 +20,7 @@ class TensorBoardLog:
         self._axes: dict[str, float] = {}  # last known value of each axis
 
     def log(self, values: Values, step: int) -> None:
-        """See `Sink`; a value is put at its axis's last known position."""
+        """A value is put at its axis's last known position."""
         for name, value in values.items():
             key, labels = find_key(name)
             axis = key.axis.replace("<agent>", labels.get("agent", ""))
@@ -29,14 +29,13 @@ class TensorBoardLog:
                 self._writer.add_scalar(name, value, round(self._axes[axis]))
 
     def snapshot(self, row: SnapshotRow) -> None:
-        """See `Sink`; TensorBoard keeps no files."""
+        """TensorBoard keeps no files."""
 
     def score(self, row: ScoreRow) -> None:
-        """See `Sink`; what it says is among the values."""
+        """The score is among the values."""
 
     def remember(self, rows: list[MetricsRow]) -> None:
-        """See `Sink`; nothing here is made of whole rows."""
+        """TensorBoard shows values, no rows."""
 
     def finish(self) -> None:
-        """See `Sink`."""
         self._writer.close()

@@ -184,19 +184,15 @@ class RedisStore:
         return self._link.call(lambda client: versions_in(client, self._key("alpha")))
 
     def put_snapshot(self, snapshot: ObjectiveSnapshot) -> None:
-        """See `RedisSnapshots.put`."""
         self._snapshots.put(snapshot)
 
     def snapshot(self, version: Version) -> ObjectiveSnapshot:
-        """See `RedisSnapshots.get`."""
         return self._snapshots.get(version)
 
     def snapshots(self) -> list[int]:
-        """See `RedisSnapshots.versions`."""
         return self._snapshots.versions()
 
     def mark_best(self, version: int, score: float, metric: str) -> None:
-        """See `RedisSnapshots.mark_best`."""
         self._snapshots.mark_best(version, score, metric)
 
     def _key(self, name: str) -> str:

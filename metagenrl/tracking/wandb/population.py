@@ -52,7 +52,6 @@ class WandbLog:
         return self._run.mode
 
     def log(self, values: Values, step: int) -> None:
-        """See `Sink`."""
         self._run.log(values, step)
         if self._held_out is not None and HELD_OUT_AXIS in values:
             of_tests = {key: v for key, v in values.items() if key.startswith("heldout/")}
@@ -62,7 +61,7 @@ class WandbLog:
                 self._agent(agent).log(of_agent, step)
 
     def remember(self, rows: list[MetricsRow]) -> None:
-        """See `Sink`: the agents' rows make the heat map."""
+        """The agents' rows make the heat map."""
         for row in rows:
             if isinstance(row, AgentRow):
                 self._rows.append(row)
@@ -71,11 +70,11 @@ class WandbLog:
             self._picture()
 
     def snapshot(self, row: SnapshotRow) -> None:
-        """See `Sink`: an artifact, which W&B shows as made by this run."""
+        """An artifact, which W&B shows as made by this run."""
         self._run.made(OBJECTIVE, self._file(row.version))
 
     def score(self, row: ScoreRow) -> None:
-        """See `Sink`: the tests used the version; a new best one goes into a collection apart."""
+        """The tests used the version; a new best one goes into a collection apart."""
         if self._held_out is None:
             self._held_out = self._run.sibling(self._spec("held-out", "held-out"))
             self._held_out.axis("heldout/*", HELD_OUT_AXIS)
@@ -86,7 +85,7 @@ class WandbLog:
             self._run.made(BEST, self._file(best))
 
     def finish(self) -> None:
-        """See `Sink`; says how to upload an offline run."""
+        """Says how to upload an offline run."""
         self._picture()
         tests = () if self._held_out is None else (self._held_out,)
         for run in (*self._agents.values(), *tests, self._run):
