@@ -63,7 +63,7 @@ class RedisMailbox:
 
 
 class RedisRemote:
-    """The `Remote` of a run with a Redis; every method raises `ConnectionError` where Redis is gone."""
+    """The `Remote` of a run with a Redis; raises `ConnectionError` where Redis is gone."""
 
     def __init__(self, run: str, address: StoreAddress) -> None:
         self._run, self._client = run, connect(address)
