@@ -23,10 +23,10 @@ from metagenrl.learner.networks import mlp
 from metagenrl.learner.networks.agent_networks import AgentNetworks, apply_critic, apply_policy
 from metagenrl.learner.networks.mlp import Views
 from metagenrl.learner.objective.derivatives import LearnedObjective, ObjectiveTape
-from metagenrl.learner.objective.inputs import objective_inputs
+from metagenrl.learner.objective.inputs import inputs_on
 from metagenrl.learner.objective.net import ObjectiveNet
 from metagenrl.learner.objective.net import apply as apply_objective
-from metagenrl.learner.policy_value import PolicyEvaluation, member
+from metagenrl.learner.policy_value import PlainEvaluation, PolicyEvaluation, member
 from metagenrl.learner.types import Batch
 
 
@@ -87,16 +87,6 @@ def meta_gradient(
     return learned.alpha_gradient(tape, u), j
 
 
-def detached_values(
-    nets: AgentNetworks, phi: Views, theta: Views, batch: Batch
-) -> tuple[Tensor, Tensor]:
-    """V_t and V_{t+1} `[B, T]` by plain torch, without gradient."""
-    with torch.no_grad():
-        s = batch.observations
-        v = apply_critic(nets.critic, member(theta, 0), s, apply_policy(nets.policy, phi, s))[0]
-    return v[:, :-1], v[:, 1:]
-
-
 def meta_gradient_by_autograd(
     config: MetaConfig,
     net: ObjectiveNet,
@@ -115,8 +105,7 @@ def meta_gradient_by_autograd(
         phi_k = phi.detach().requires_grad_()
         for batch in batches[:-1]:
             views = nets.policy.layout.views(phi_k)
-            v, v_next = detached_values(nets, views, theta, batch)
-            inputs = objective_inputs(net.config, batch, v, v_next)
+            inputs = inputs_on(net.config, PlainEvaluation(nets, views, theta, batch))
             pi = apply_policy(nets.policy, views, batch.observations[:, :-1])
             loss = apply_objective(net, alpha, pi, inputs).sum()
             (gradient,) = torch.autograd.grad(loss, phi_k, create_graph=True)

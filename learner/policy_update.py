@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from metagenrl.learner.objective.derivatives import LearnedObjective, ObjectiveTape
-from metagenrl.learner.objective.inputs import objective_inputs
+from metagenrl.learner.objective.inputs import inputs_on
 from metagenrl.learner.objective.net import ObjectiveNet
 from metagenrl.learner.policy_value import PolicyEvaluation
 from metagenrl.learner.returns import generalized_advantage
@@ -44,9 +44,7 @@ class Learned:
 
     def __call__(self, evaluation: PolicyEvaluation) -> ObjectiveValue:
         """L_alpha with r, V_t, V_{t+1}, t, a_t as constants."""
-        config = self.learned.net.config
-        v, v_next = (evaluation.v, evaluation.v_next) if config.use_value else (None, None)
-        inputs = objective_inputs(config, evaluation.batch, v, v_next)
+        inputs = inputs_on(self.learned.net.config, evaluation)
         tape = self.learned.forward(evaluation.pi, inputs)
         return ObjectiveValue(tape.loss, self.learned.action_gradient(tape), tape)
 

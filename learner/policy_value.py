@@ -13,7 +13,7 @@ from torch import Tensor
 
 from metagenrl.learner.native import library, updates
 from metagenrl.learner.networks import mlp
-from metagenrl.learner.networks.agent_networks import AgentNetworks
+from metagenrl.learner.networks.agent_networks import AgentNetworks, apply_critic, apply_policy
 from metagenrl.learner.networks.mlp import Tape, Views
 from metagenrl.learner.types import Batch
 
@@ -24,6 +24,48 @@ ATANH_BOUND = 1 - 1e-6  # float32's tanh rounds to 1 soon after, and atanh(1) is
 def member(theta: Views, index: int) -> Views:
     """One member of an ensemble, still with a leading dimension (of size 1)."""
     return {name: view[index : index + 1] for name, view in theta.items()}
+
+
+class PlainEvaluation:
+    """`PolicyEvaluation`'s values by plain torch, without gradient: the definition."""
+
+    def __init__(self, nets: AgentNetworks, phi: Views, theta: Views, batch: Batch) -> None:
+        self.nets, self.phi, self.batch = nets, phi, batch
+        self.theta1 = member(theta, 0)
+
+    @cached_property
+    def _values(self) -> Tensor:
+        """V of all states, `[B, T + 1]`."""
+        with torch.no_grad():
+            s = self.batch.observations
+            a = apply_policy(self.nets.policy, self.phi, s)
+            return apply_critic(self.nets.critic, self.theta1, s, a)[0]
+
+    @property
+    def v(self) -> Tensor:
+        """V_t `[B, T]`."""
+        return self._values[:, :-1]
+
+    @property
+    def v_next(self) -> Tensor:
+        """V_{t+1} `[B, T]`."""
+        return self._values[:, 1:]
+
+    @property
+    def action_value_gradient(self) -> Tensor:
+        """dQ_theta1 / da at pi(s_t): `[B, T, A]`."""
+        s = self.batch.observations[:, :-1]
+        with torch.enable_grad():
+            a = apply_policy(self.nets.policy, self.phi, s).detach().requires_grad_()
+            value = apply_critic(self.nets.critic, self.theta1, s, a).sum()
+            (gradient,) = torch.autograd.grad(value, a)
+        return gradient
+
+    def value_of(self, actions: Tensor) -> Tensor:
+        """Q_theta1(s_t, a_t) of any actions: `[B, T, A] -> [B, T]`."""
+        with torch.no_grad():
+            s = self.batch.observations[:, :-1]
+            return apply_critic(self.nets.critic, self.theta1, s, actions)[0]
 
 
 class PolicyEvaluation:
@@ -81,6 +123,11 @@ class PolicyEvaluation:
         dx = mlp.backward(self.nets.critic, self.theta1, tape, torch.ones_like(out), None, True)
         assert dx is not None
         return dx[..., -self.pi.shape[-1] :].reshape(self.pi.shape)
+
+    def value_of(self, actions: Tensor) -> Tensor:
+        """Q_theta1(s_t, a_t) of any actions: `[B, T, A] -> [B, T]`."""
+        rows = torch.cat([self.states, actions.reshape(1, -1, actions.shape[-1])], -1)
+        return mlp.evaluate(self.nets.critic, self.theta1, rows).view(actions.shape[:2])
 
     def policy_gradient(self, action_gradient: Tensor, grads: Views, penalty: float = 0.0) -> None:
         """Write sum_t (d pi_t / d phi)^T action_gradient_t to `grads`; padding counts 0.

@@ -123,7 +123,7 @@ class StackedAgents:
     ) -> Tensor:
         """Adam and Polyak from the gradient of the summed objective; the norms before the clip."""
         if p is not None:
-            critic = -evaluation.action_value_gradient() * evaluation.batch.mask.unsqueeze(-1)
+            critic = -evaluation.action_value_gradient * evaluation.batch.mask.unsqueeze(-1)
             action_gradient = torch.lerp(critic, action_gradient, expand(p, critic))
         if p is not None or self.agent.action_penalty:
             evaluation.policy_gradient(

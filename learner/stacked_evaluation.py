@@ -13,7 +13,12 @@ from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.learner.networks import mlp
 from metagenrl.learner.networks.agent_networks import AgentNetworks
 from metagenrl.learner.networks.mlp import Tape, Views
-from metagenrl.learner.objective.inputs import ObjectiveInputs, input_features, reflections
+from metagenrl.learner.objective.inputs import (
+    ObjectiveInputs,
+    critic_values,
+    input_features,
+    reflections,
+)
 from metagenrl.learner.policy_value import ATANH_BOUND, FREE_RANGE
 from metagenrl.learner.types import Batch
 
@@ -53,6 +58,7 @@ class StackedEvaluation:
         """V_t `[K, B, T]`."""
         return self._critic()[0].view(self.batch.mask.shape)
 
+    @property
     def v_next(self) -> Tensor:
         """V_{t+1} `[K, B, T]`: the next row's V, and the last row's own evaluation."""
         s = self.batch.observations[:, :, -1].contiguous()  # [K, B, O]
@@ -60,12 +66,18 @@ class StackedEvaluation:
         boot = mlp.evaluate(self.nets.critic, self.theta1, torch.cat([s, a], -1))
         return torch.cat([self.v[..., 1:], boot], -1)
 
+    @property
     def action_value_gradient(self) -> Tensor:
         """dQ_theta1 / da at pi(s_t): `[K, B, T, A]`."""
         out, tape = self._critic()
         dx = mlp.backward(self.nets.critic, self.theta1, tape, torch.ones_like(out), None, True)
         assert dx is not None
         return dx[..., -self.pi.shape[-1] :].reshape(self.pi.shape)
+
+    def value_of(self, actions: Tensor) -> Tensor:
+        """Q_theta1(s_t, a_t) of any actions: `[K, B, T, A] -> [K, B, T]`."""
+        rows = torch.cat([self.states, rows_of(actions)], -1)
+        return mlp.evaluate(self.nets.critic, self.theta1, rows).view(actions.shape[:3])
 
     def policy_gradient(self, action_gradient: Tensor, grads: Views, penalty: float = 0.0) -> None:
         """Write sum_t (d pi_t / d phi)^T action_gradient_t to `grads`; see `PolicyEvaluation`."""
@@ -89,19 +101,14 @@ class StackedEvaluation:
 
 def stacked_inputs(config: ObjectiveConfig, evaluation: StackedEvaluation) -> ObjectiveInputs:
     """The table of section 3 for every agent: statistics are those of its own minibatch."""
-    batch = evaluation.batch
+    batch, values = evaluation.batch, critic_values(config, evaluation)
 
-    def features(
-        rewards: Tensor, terminated: Tensor, mask: Tensor, v: Tensor | None, v_next: Tensor | None
-    ) -> Tensor:
-        one = Batch(batch.observations[0], batch.actions[0], rewards, terminated, mask)
-        return input_features(config, one, v, v_next)
+    def features(*columns: Tensor) -> Tensor:
+        own, asked = columns[:3], dict(zip(values, columns[3:], strict=True))
+        one = Batch(batch.observations[0], batch.actions[0], *own)
+        return input_features(config, one, **asked)
 
-    values = (evaluation.v, evaluation.v_next()) if config.use_value else (None, None)
-    dims = (0, 0, 0, *(None if x is None else 0 for x in values))
-    stacked = torch.vmap(features, in_dims=dims)(
-        batch.rewards, batch.terminated, batch.mask, *values
-    )
+    stacked = torch.vmap(features)(batch.rewards, batch.terminated, batch.mask, *values.values())
     observations = batch.observations[:, :, :-1] if config.use_observation else None
     sign = reflections(batch.mask[0]).unsqueeze(0) if config.reflect_actions else None
     return ObjectiveInputs(stacked, batch.actions, observations, batch.mask, sign)

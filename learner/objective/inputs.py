@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -33,10 +34,51 @@ class ObjectiveInputs:
         return actions if self.sign is None else actions * self.sign
 
 
+class Evaluated(Protocol):
+    """A policy and its critic on a minibatch, as far as the objective may look at them."""
+
+    batch: Batch
+
+    @property
+    def v(self) -> Tensor:
+        """V_t `[B, T]`."""
+        ...
+
+    @property
+    def v_next(self) -> Tensor:
+        """V_{t+1} `[B, T]`."""
+        ...
+
+    @property
+    def action_value_gradient(self) -> Tensor:
+        """dQ_theta1 / da at pi(s_t): `[B, T, A]`."""
+        ...
+
+    def value_of(self, actions: Tensor) -> Tensor:
+        """Q_theta1(s_t, a_t) of any actions: `[B, T, A] -> [B, T]`."""
+        ...
+
+
+def critic_values(config: ObjectiveConfig, evaluated: Evaluated) -> dict[str, Tensor]:
+    """What the objective asks the critic for, by the name that `objective_inputs` takes it by."""
+    if not config.use_value:
+        return {}
+    return {"v": evaluated.v, "v_next": evaluated.v_next}
+
+
+def feature_names(config: ObjectiveConfig) -> list[str]:
+    """The columns of `ObjectiveInputs.features` in words: 4 in the paper's architecture."""
+    names = ["reward"]
+    names += ["time"] if config.use_time else []
+    if config.use_value:
+        following = "TD error" if config.normalization == "td" else "V(t+1)"
+        names += [following, "V(t)"] if config.use_next_value else ["V(t)"]
+    return names
+
+
 def feature_count(config: ObjectiveConfig) -> int:
-    """Columns of `ObjectiveInputs.features`: 4 in the paper's architecture."""
-    values = (1 + config.use_next_value) if config.use_value else 0
-    return 1 + config.use_time + values
+    """Columns of `ObjectiveInputs.features`."""
+    return len(feature_names(config))
 
 
 def _moments(mask: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,7 +159,7 @@ def _normalized(
 
 
 def input_features(
-    config: ObjectiveConfig, batch: Batch, v: Tensor | None, v_next: Tensor | None
+    config: ObjectiveConfig, batch: Batch, v: Tensor | None = None, v_next: Tensor | None = None
 ) -> Tensor:
     """`ObjectiveInputs.features` in plain torch, which can be mapped over agents."""
     mask, steps = batch.mask, batch.mask.shape[1]
@@ -167,8 +209,13 @@ def _fused_features(
     return features
 
 
+def inputs_on(config: ObjectiveConfig, evaluated: Evaluated) -> ObjectiveInputs:
+    """What the objective sees of an evaluated minibatch; only what it uses is computed."""
+    return objective_inputs(config, evaluated.batch, **critic_values(config, evaluated))
+
+
 def objective_inputs(
-    config: ObjectiveConfig, batch: Batch, v: Tensor | None, v_next: Tensor | None
+    config: ObjectiveConfig, batch: Batch, v: Tensor | None = None, v_next: Tensor | None = None
 ) -> ObjectiveInputs:
     """The table of section 3 for one minibatch; `v, v_next [B, T]`, None where not used."""
     mask = batch.mask

@@ -21,10 +21,10 @@ from metagenrl.analysis.explain.attribution import (
     reach,
 )
 from metagenrl.analysis.explain.trajectories import AgentSamples
-from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
+from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.learner.objective import net
 from metagenrl.learner.objective.derivatives import LearnedObjective
-from metagenrl.learner.objective.inputs import ObjectiveInputs, objective_inputs
+from metagenrl.learner.objective.inputs import ObjectiveInputs, feature_names, inputs_on
 from metagenrl.learner.policy_update import Objective
 from metagenrl.learner.policy_value import PolicyEvaluation
 
@@ -72,22 +72,12 @@ def _cosines(
     return cosines
 
 
-def input_names(config: ObjectiveConfig) -> list[str]:
-    """The columns of `ObjectiveInputs.features` in words."""
-    names = ["reward"]
-    names += ["time"] if config.use_time else []
-    if config.use_value:
-        following = "TD error" if config.normalization == "td" else "V(t+1)"
-        names += [following, "V(t)"] if config.use_next_value else ["V(t)"]
-    return names
-
-
 class Explained:
     """A learned objective, asked about minibatches."""
 
     def __init__(self, learned: LearnedObjective) -> None:
         self.learned = learned
-        self.inputs = [*input_names(learned.net.config), ACTION]
+        self.inputs = [*feature_names(learned.net.config), ACTION]
 
     def sensitivity(self, samples: AgentSamples, generator: torch.Generator) -> dict[str, float]:
         """Input -> relative change of dL/d pi for one standard deviation (see `Influence`)."""
@@ -116,9 +106,7 @@ class Explained:
 @torch.no_grad()
 def inputs_of(learned: LearnedObjective, evaluation: PolicyEvaluation) -> ObjectiveInputs:
     """What the objective sees of a minibatch."""
-    config = learned.net.config
-    values = (evaluation.v, evaluation.v_next) if config.use_value else (None, None)
-    return objective_inputs(config, evaluation.batch, *values)
+    return inputs_on(learned.net.config, evaluation)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -17,7 +17,6 @@ from metagenrl.analysis.explain.measures import (
     CRITIC,
     Explained,
     alignment,
-    input_names,
     inputs_of,
 )
 from metagenrl.analysis.explain.responses import OFFSETS, action_response, feature_response
@@ -26,6 +25,7 @@ from metagenrl.commands.explain import explain_config
 from metagenrl.commands.main import main
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 from metagenrl.learner.objective.derivatives import LearnedObjective
+from metagenrl.learner.objective.inputs import feature_names
 from metagenrl.learner.objective.net import ObjectiveNet, first_alpha
 from metagenrl.learner.policy_update import CriticObjective, Reinforce
 from metagenrl.objective_server.snapshots.find import snapshot_path, snapshot_versions
@@ -106,11 +106,14 @@ def test_the_push_of_a_known_objective(towards_reward, samples) -> None:
 
 
 def test_inputs_are_named_after_the_variant() -> None:
-    assert input_names(ObjectiveConfig()) == ["reward", "time", "V(t+1)", "V(t)"]
+    assert feature_names(ObjectiveConfig()) == ["reward", "time", "V(t+1)", "V(t)"]
     td = ObjectiveConfig(normalization="td")
-    assert input_names(td) == ["reward", "time", "TD error", "V(t)"]
-    assert input_names(ObjectiveConfig(use_time=False, use_next_value=False)) == ["reward", "V(t)"]
-    assert input_names(ObjectiveConfig(use_value=False)) == ["reward", "time"]
+    assert feature_names(td) == ["reward", "time", "TD error", "V(t)"]
+    assert feature_names(ObjectiveConfig(use_time=False, use_next_value=False)) == [
+        "reward",
+        "V(t)",
+    ]
+    assert feature_names(ObjectiveConfig(use_value=False)) == ["reward", "time"]
 
 
 def test_stored_trajectories_are_those_of_the_checkpoint(run: Path) -> None:
