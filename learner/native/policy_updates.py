@@ -20,7 +20,7 @@ from metagenrl.learner.native import library, updates
 from metagenrl.learner.native import objective as objective_fused
 from metagenrl.learner.networks.agent_networks import AgentNetworks
 from metagenrl.learner.networks.mlp import Views
-from metagenrl.learner.objective.inputs import feature_sizes, reflections
+from metagenrl.learner.objective.inputs import feature_sizes, native_features, reflections
 from metagenrl.learner.objective.net import ObjectiveNet
 from metagenrl.learner.policy_value import ATANH_BOUND, FREE_RANGE
 from metagenrl.learner.types import Batch
@@ -73,7 +73,8 @@ class PolicyStep(NamedTuple):
 
 def takes(nets: AgentNetworks, net: ObjectiveNet, phi: Views, alpha: Tensor) -> bool:
     """Whether there is such a call for these networks and this objective."""
-    return updates.takes(nets, phi) and objective_fused.takes(net, alpha)
+    known = native_features(net.config)
+    return known and updates.takes(nets, phi) and objective_fused.takes(net, alpha)
 
 
 def _method(agent: AgentConfig, meta: MetaConfig | None) -> Method:

@@ -173,6 +173,14 @@ def input_features(
     return torch.stack(columns, -1)
 
 
+_NATIVE = {"reward", "time", "TD error", "V(t+1)", "V(t)"}
+
+
+def native_features(config: ObjectiveConfig) -> bool:
+    """Whether `objective.h` has all of the variant's features; another one needs no C."""
+    return _NATIVE.issuperset(feature_names(config))
+
+
 _SCHEMES = ("zscore", "joint", "td")  # their numbers in objective.h
 
 
@@ -221,7 +229,7 @@ def objective_inputs(
     mask = batch.mask
     if config.use_value and (v is None or v_next is None):
         raise ValueError("values: got None, allowed: tensors [B, T] (the objective uses V)")
-    fused = library.usable(mask)
+    fused = library.usable(mask) and native_features(config)
     features = (_fused_features if fused else input_features)(config, batch, v, v_next)
     observations = batch.observations[:, :-1] if config.use_observation else None
     sign = reflections(mask) if config.reflect_actions else None
