@@ -51,6 +51,9 @@ class ObjectiveConfig:
     what the objective cannot tell apart it cannot push to one side (see README)."""
     td_discount: float = 0.99
     """Discount of the temporal difference that `normalization = td` feeds."""
+    use_advantage: bool = False
+    """Feed the advantage of the taken action, A_t = Q(s_t, a_t) - V_t, over its root mean square
+    (docs/algorithm.md, section 12)."""
 
     def __post_init__(self) -> None:
         require_at_least(self, 1, "lstm_units", "hidden_units", "input_features")
@@ -72,6 +75,12 @@ class ObjectiveConfig:
             "normalization",
             self.normalization,
             "zscore or joint where use_next_value is False",
+        )
+        require(
+            self.use_value or not self.use_advantage,
+            "use_advantage",
+            self.use_advantage,
+            "False where use_value is False",
         )
 
 

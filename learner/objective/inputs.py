@@ -63,7 +63,10 @@ def critic_values(config: ObjectiveConfig, evaluated: Evaluated) -> dict[str, Te
     """What the objective asks the critic for, by the name that `objective_inputs` takes it by."""
     if not config.use_value:
         return {}
-    return {"v": evaluated.v, "v_next": evaluated.v_next}
+    values = {"v": evaluated.v, "v_next": evaluated.v_next}
+    if config.use_advantage:
+        values["q"] = evaluated.value_of(evaluated.batch.actions)
+    return values
 
 
 def feature_names(config: ObjectiveConfig) -> list[str]:
@@ -73,6 +76,7 @@ def feature_names(config: ObjectiveConfig) -> list[str]:
     if config.use_value:
         following = "TD error" if config.normalization == "td" else "V(t+1)"
         names += [following, "V(t)"] if config.use_next_value else ["V(t)"]
+        names += ["advantage"] if config.use_advantage else []
     return names
 
 
@@ -141,6 +145,17 @@ def normalize_difference(
     return delta * _inverse_std(mean_square, (mask * v).sum() / mask.sum().clamp(min=1))
 
 
+def normalize_advantage(q: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    """A_t = Q(s_t, a_t) - V_t over its root mean square, not centred: its sign is what matters.
+
+    How good the taken action was, in the critic's eyes: the difference of two values of one state,
+    where delta_t has the errors of a reward and of another state on top. Our addition.
+    """
+    advantage = mask * (q - v)
+    count = mask.sum().clamp(min=1)
+    return advantage * _inverse_std(advantage.square().sum() / count, (mask * v).sum() / count)
+
+
 def _normalized(
     config: ObjectiveConfig, batch: Batch, v: Tensor | None, v_next: Tensor | None
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -159,7 +174,11 @@ def _normalized(
 
 
 def input_features(
-    config: ObjectiveConfig, batch: Batch, v: Tensor | None = None, v_next: Tensor | None = None
+    config: ObjectiveConfig,
+    batch: Batch,
+    v: Tensor | None = None,
+    v_next: Tensor | None = None,
+    q: Tensor | None = None,
 ) -> Tensor:
     """`ObjectiveInputs.features` in plain torch, which can be mapped over agents."""
     mask, steps = batch.mask, batch.mask.shape[1]
@@ -170,6 +189,8 @@ def input_features(
         columns.append(time.expand_as(mask))
     if now is not None and following is not None:
         columns += [following, now] if config.use_next_value else [now]
+    if config.use_advantage and v is not None and q is not None:
+        columns.append(normalize_advantage(q.detach(), v.detach(), mask))
     return torch.stack(columns, -1)
 
 
@@ -223,14 +244,25 @@ def inputs_on(config: ObjectiveConfig, evaluated: Evaluated) -> ObjectiveInputs:
 
 
 def objective_inputs(
-    config: ObjectiveConfig, batch: Batch, v: Tensor | None = None, v_next: Tensor | None = None
+    config: ObjectiveConfig,
+    batch: Batch,
+    v: Tensor | None = None,
+    v_next: Tensor | None = None,
+    q: Tensor | None = None,
 ) -> ObjectiveInputs:
-    """The table of section 3 for one minibatch; `v, v_next [B, T]`, None where not used."""
+    """The table of section 3 for one minibatch; values `[B, T]`, None where not used.
+
+    `v`, `v_next`: V_t and V_{t+1}; `q`: Q_theta1(s_t, a_t) of the taken actions.
+    """
     mask = batch.mask
     if config.use_value and (v is None or v_next is None):
         raise ValueError("values: got None, allowed: tensors [B, T] (the objective uses V)")
-    fused = library.usable(mask) and native_features(config)
-    features = (_fused_features if fused else input_features)(config, batch, v, v_next)
+    if config.use_advantage and q is None:
+        raise ValueError("q: got None, allowed: a tensor [B, T] (the objective uses the advantage)")
+    if library.usable(mask) and native_features(config):
+        features = _fused_features(config, batch, v, v_next)
+    else:
+        features = input_features(config, batch, v, v_next, q)
     observations = batch.observations[:, :-1] if config.use_observation else None
     sign = reflections(mask) if config.reflect_actions else None
     return ObjectiveInputs(features, batch.actions, observations, mask, sign)

@@ -7,7 +7,7 @@ import torch
 
 from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.learner.objective.derivatives import LearnedObjective
-from metagenrl.learner.objective.inputs import ObjectiveInputs, objective_inputs
+from metagenrl.learner.objective.inputs import ObjectiveInputs, inputs_on
 from metagenrl.learner.objective.net import ObjectiveNet, apply, initial_alpha
 
 VARIANTS = [
@@ -20,6 +20,7 @@ VARIANTS = [
     {"eta": 0.7},
     {"use_value": False, "use_observation": True, "bidirectional": True, "eta": 0.7},
     {"reflect_actions": True, "normalization": "td"},
+    {"use_advantage": True, "use_next_value": False},
 ]
 
 
@@ -31,9 +32,7 @@ def make_inputs(make_problem):
         problem = make_problem(action_size, **variant)
         evaluation = problem.evaluation()
         with torch.no_grad():
-            inputs = objective_inputs(
-                problem.net.config, evaluation.batch, evaluation.v, evaluation.v_next
-            )
+            inputs = inputs_on(problem.net.config, evaluation)
         return LearnedObjective(problem.net, problem.alpha), evaluation.pi, inputs
 
     return make

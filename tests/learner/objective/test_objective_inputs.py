@@ -1,5 +1,6 @@
 """What the objective sees: normalisation over valid entries, by hand."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,8 @@ import torch
 from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.learner.objective.inputs import (
     feature_count,
+    feature_names,
+    normalize_advantage,
     normalize_difference,
     normalize_rewards,
     normalize_together,
@@ -192,3 +195,22 @@ def test_reflection_is_off_unless_asked_for(batch):
     inputs = objective_inputs(ObjectiveConfig(reflect_actions=True), batch, V, V_NEXT)
     assert inputs.reflect(batch.actions)[1].tolist() == (-batch.actions[1]).tolist()
     assert inputs.reflect(batch.actions)[0].tolist() == batch.actions[0].tolist()
+
+
+def test_the_advantage_is_over_its_root_mean_square_and_keeps_its_sign():
+    q = torch.tensor([[3.0, 1.0, 9.0]])
+    v = torch.tensor([[1.0, 2.0, 0.0]])
+    mask = torch.tensor([[1.0, 1.0, 0.0]])  # A = 2, -1, and padding
+    got = normalize_advantage(q, v, mask)
+    torch.testing.assert_close(got, torch.tensor([[2.0, -1.0, 0.0]]) / math.sqrt(2.5))
+    torch.testing.assert_close(normalize_advantage(v, v, mask), torch.zeros(1, 3))
+
+
+def test_the_advantage_is_a_column_of_its_own(batch):
+    config = replace(ZSCORE, use_advantage=True, use_next_value=False)
+    assert feature_names(config) == ["reward", "time", "V(t)", "advantage"]
+    q = V + torch.randn(V.shape)
+    features = objective_inputs(config, batch, V, V_NEXT, q).features
+    torch.testing.assert_close(features[..., 3], normalize_advantage(q, V, batch.mask))
+    with pytest.raises(ValueError, match="q: got None"):
+        objective_inputs(config, batch, V, V_NEXT)
