@@ -99,7 +99,8 @@ class Member(Individual):
 
     def updates_fused(self, alpha: Tensor) -> bool:
         """Whether `policy_updates.update_policies` does this member's update."""
-        if self.objective_weight < 1 or self.config.meta.inner_steps > 1:
+        meta = self.config.meta
+        if self.objective_weight < 1 or meta.inner_steps > 1 or meta.outer_loss != "value":
             return False
         ac = self.actor_critic
         return policy_updates.takes(ac.nets, self.net, ac.phi_views, alpha)
@@ -142,9 +143,8 @@ class Member(Individual):
     ) -> tuple[Tensor, Tensor]:
         ac, meta = self.actor_critic, self.config.meta
         if meta.inner_steps == 1:
-            assert value.tape is not None
             return meta_gradient(
-                meta, self._objective.learned, value.tape, evaluation, ac.phi, ac.phi_gradient,
+                meta, self._objective.learned, value, evaluation, ac.phi, ac.phi_gradient,
                 ac.theta_views, batches[1],
             )  # fmt: skip
         return meta_gradient_by_autograd(

@@ -50,9 +50,8 @@ class ProjectAgent:
         evaluation = ac.evaluate(inner)
         value = self.objective(evaluation)
         evaluation.policy_gradient(value.action_gradient, ac.phi_gradient_views)
-        assert value.tape is not None
         gradient, _ = meta_gradient(
-            self.problem.meta, self.objective.learned, value.tape, evaluation,
+            self.problem.meta, self.objective.learned, value, evaluation,
             ac.phi, ac.phi_gradient, ac.theta_views, held_out,
         )  # fmt: skip
         return gradient

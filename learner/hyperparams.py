@@ -18,6 +18,7 @@ InnerReduction = Literal["sum", "mean"]
 LearningRateDecay = Literal["none", "cosine"]
 GradientScaling = Literal["clip", "normalize"]
 Precision = Literal["fp32", "mixed"]
+OuterLoss = Literal["value", "action_regression"]
 Device = Literal["cpu", "cuda"]
 
 
@@ -165,6 +166,10 @@ class MetaConfig:
     """Step size of the inner SGD update, lambda_3 (Table 3)."""
     inner_reduction: InnerReduction = "sum"
     """Inner loss: `sum` over batch and time (authors' code) or the `mean`."""
+    outer_loss: OuterLoss = "value"
+    """What alpha is trained for: `value`, the critic's value of the updated policy (Eq. 6), or
+    `action_regression` of -dL/d pi on dQ/da, which needs no inner step size (docs/algorithm.md,
+    section 12)."""
     gradient_scaling: GradientScaling = "clip"
     """Per-agent meta-gradient: `clip` its norm or `normalize` it (small sizes, see README)."""
     gradient_clip: float = 1.0
@@ -199,10 +204,17 @@ class MetaConfig:
             ("learning_rate_decay", ("none", "cosine")),
             ("inner_reduction", ("sum", "mean")),
             ("gradient_scaling", ("clip", "normalize")),
+            ("outer_loss", ("value", "action_regression")),
         ):
             require(
                 getattr(self, field) in allowed, field, getattr(self, field), ", ".join(allowed)
             )
+        require(
+            self.inner_steps == 1 or self.outer_loss == "value",
+            "inner_steps",
+            self.inner_steps,
+            "1 where outer_loss is action_regression",
+        )
 
 
 def require_stackable(meta: MetaConfig) -> None:

@@ -22,12 +22,16 @@ from metagenrl.learner.native import updates
 from metagenrl.learner.networks import mlp
 from metagenrl.learner.networks.agent_networks import AgentNetworks, apply_critic, apply_policy
 from metagenrl.learner.networks.mlp import Views
-from metagenrl.learner.objective.derivatives import LearnedObjective, ObjectiveTape
+from metagenrl.learner.objective.derivatives import LearnedObjective
 from metagenrl.learner.objective.inputs import inputs_on
 from metagenrl.learner.objective.net import ObjectiveNet
 from metagenrl.learner.objective.net import apply as apply_objective
+from metagenrl.learner.policy_update import ObjectiveValue
 from metagenrl.learner.policy_value import PlainEvaluation, PolicyEvaluation, member
 from metagenrl.learner.types import Batch
+
+SQUARE_FLOOR = 1e-16
+"""Of the mean square of dQ/da: below it the critic says nothing of the actions."""
 
 
 def inner_rate(config: MetaConfig, batch: Batch) -> float:
@@ -59,10 +63,26 @@ def value_gradient(
     return (q * weight).sum(), gradient
 
 
+def regression_residual(
+    action_gradient: Tensor, action_value_gradient: Tensor, mask: Tensor
+) -> Tensor:
+    """u = (dL/d pi + dQ/da / rms(dQ/da)) / valid steps: `[..., B, T, A]`, 0 on padding.
+
+    With it <dL/d pi, u> has the gradient, by alpha, of half the mean of |dL/d pi + dQ/da / rms|^2:
+    to first order the step pi - dL/d pi then maximises Q(s, pi') - |pi' - pi|^2 / 2, a step in the
+    space of actions that a proximal term holds. Our addition (section 12).
+    """
+    valid = mask.sum((-2, -1)).clamp(min=1)[..., None, None, None]
+    direction = action_value_gradient * mask.unsqueeze(-1)
+    square = direction.square().sum((-3, -2, -1), keepdim=True) / (valid * direction.shape[-1])
+    scale = torch.where(square > SQUARE_FLOOR, square.clamp(min=SQUARE_FLOOR).rsqrt(), 0.0)
+    return (action_gradient + direction * scale) * mask.unsqueeze(-1) / valid
+
+
 def meta_gradient(
     config: MetaConfig,
     learned: LearnedObjective,
-    tape: ObjectiveTape,
+    value: ObjectiveValue,
     evaluation: PolicyEvaluation,
     phi: Tensor,
     summed_gradient: Tensor,
@@ -73,18 +93,24 @@ def meta_gradient(
 
     Args:
         evaluation: phi evaluated on tau_1.
-        tape: the objective on that evaluation.
+        value: the objective on that evaluation.
         phi: `[1, P]`, the policy before the update.
         summed_gradient: grad_phi of the *summed* objective on tau_1, `[1, P]`.
         theta: the critics.
         held_out: tau_2.
     """
+    assert value.tape is not None, "the learned objective leaves one"
+    mask = evaluation.batch.mask
+    if config.outer_loss == "action_regression":
+        u = regression_residual(value.action_gradient, evaluation.action_value_gradient, mask)
+        j = (evaluation.v * mask).sum() / mask.sum().clamp(min=1)
+        return learned.alpha_gradient(value.tape, u), j
     rate = inner_rate(config, evaluation.batch)
     phi_prime = torch.add(phi, summed_gradient, alpha=-rate)
     nets = evaluation.nets
     j, v = value_gradient(nets, phi_prime, theta, (evaluation.batch, held_out))
     u = evaluation.policy_tangent(nets.policy.layout.views(v)).mul_(-rate)
-    return learned.alpha_gradient(tape, u), j
+    return learned.alpha_gradient(value.tape, u), j
 
 
 def meta_gradient_by_autograd(

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, require_stackable
+from metagenrl.learner.meta_gradient import regression_residual
 from metagenrl.learner.networks import mlp
 from metagenrl.learner.networks.agent_networks import AgentNetworks
 from metagenrl.learner.objective.stacked_objective import StackedObjective
@@ -103,16 +104,28 @@ class StackedAgents:
         action_gradient = self.objective.action_gradient(tape)
         evaluation.policy_gradient(action_gradient, self._phi_gradients)
         valid = valid_steps(inner)
+        u, j = self._direction(evaluation, action_gradient, held_out)
+        g = self.objective.alpha_gradient(tape, u)
+        scale = normalize_each if self.meta.gradient_scaling == "normalize" else clip_each
+        g, norm = scale(g, self.meta.gradient_clip)
+        policy_norm = self._step(evaluation, action_gradient, p, active)
+        return PolicyStep(g, norm, tape.loss.sum((1, 2)) / valid, policy_norm, j)
+
+    def _direction(
+        self, evaluation: StackedEvaluation, action_gradient: Tensor, held_out: Batch
+    ) -> tuple[Tensor, Tensor]:
+        """u of <dL/d pi, u>, whose gradient by alpha is the meta-gradient, and J `[K]`."""
+        inner, valid = evaluation.batch, valid_steps(evaluation.batch)
+        if self.meta.outer_loss == "action_regression":
+            gradient = evaluation.action_value_gradient
+            u = regression_residual(action_gradient, gradient, inner.mask)
+            return u, (evaluation.v * inner.mask).sum((1, 2)) / valid
         rate = torch.full_like(valid, self.meta.inner_step_size)
         rate = rate / valid if self.meta.inner_reduction == "mean" else rate
         phi_prime = (self.phi - expand(rate, self.phi) * self._phi_gradient).squeeze(1)
         j, v = value_gradient(self.nets, phi_prime, self._theta1, (inner, held_out))
         tangent = evaluation.policy_tangent(self.nets.policy.layout.views(v))
-        g = self.objective.alpha_gradient(tape, tangent * -expand(rate, tangent))
-        scale = normalize_each if self.meta.gradient_scaling == "normalize" else clip_each
-        g, norm = scale(g, self.meta.gradient_clip)
-        policy_norm = self._step(evaluation, action_gradient, p, active)
-        return PolicyStep(g, norm, tape.loss.sum((1, 2)) / valid, policy_norm, j)
+        return tangent * -expand(rate, tangent), j
 
     def _step(
         self,

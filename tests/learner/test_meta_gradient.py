@@ -15,6 +15,9 @@ from metagenrl.learner.meta_gradient import (
     value_gradient,
 )
 from metagenrl.learner.networks.agent_networks import apply_critic, apply_policy
+from metagenrl.learner.objective.inputs import inputs_on
+from metagenrl.learner.objective.net import apply as apply_objective
+from metagenrl.learner.policy_value import PlainEvaluation
 
 VARIANTS = [
     {},
@@ -42,7 +45,7 @@ def _fast(problem, meta):
     views = problem.nets.policy.layout.views(summed)
     evaluation.policy_gradient(value.action_gradient, views)
     return meta_gradient(
-        meta, objective.learned, value.tape, evaluation, problem.phi, summed,
+        meta, objective.learned, value, evaluation, problem.phi, summed,
         problem.theta_views, second,
     )  # fmt: skip
 
@@ -178,3 +181,30 @@ def test_a_step_along_the_gradient_raises_the_value(make_problem):
     _, above = _fast(replace(problem, alpha=problem.alpha - step * gradient), MetaConfig())
     expected = 1e-5 * gradient.norm().item()
     assert (above - j).item() == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.usefixtures("each_backend")
+@pytest.mark.parametrize("variant", [{}, {"use_advantage": True, "use_next_value": False}], ids=str)
+def test_action_regression_is_the_gradient_of_the_mean_squared_residual(make_problem, variant):
+    """1/2 E |dL/d pi + dQ/da / rms(dQ/da)|^2 over valid steps, by double backward."""
+    problem = make_problem(2, **variant)
+    meta = MetaConfig(outer_loss="action_regression")
+    g, j = _fast(problem, meta)
+    batch, alpha = problem.batches[0], problem.alpha.clone().requires_grad_()
+    plain = PlainEvaluation(problem.nets, problem.phi_views, problem.theta_views, batch)
+    mask, valid = batch.mask.unsqueeze(-1), batch.mask.sum()
+    pi = apply_policy(problem.nets.policy, problem.phi_views, batch.observations[:, :-1])
+    pi = pi.detach().requires_grad_()
+    loss = apply_objective(problem.net, alpha, pi, inputs_on(problem.net.config, plain)).sum()
+    (action_gradient,) = torch.autograd.grad(loss, pi, create_graph=True)
+    direction = plain.action_value_gradient * mask
+    rms = (direction.square().sum() / (valid * pi.shape[-1])).sqrt()
+    residual = (action_gradient + direction / rms) * mask
+    (expected,) = torch.autograd.grad(residual.square().sum() / (2 * valid), alpha)
+    assert _error(g, expected) < 1e-10
+    torch.testing.assert_close(j, (plain.v * batch.mask).sum() / valid)
+
+
+def test_action_regression_asks_for_one_inner_step():
+    with pytest.raises(ValueError, match="inner_steps: got 3, allowed: 1 where outer_loss is"):
+        MetaConfig(inner_steps=3, outer_loss="action_regression")

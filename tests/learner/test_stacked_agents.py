@@ -110,7 +110,7 @@ def _alone(twins, i, p):
     gradient = torch.empty_like(phi)
     evaluation.policy_gradient(value.action_gradient, policy.views(gradient))
     g, j = meta_gradient(
-        twins.meta, learned.learned, value.tape, evaluation, phi, gradient, theta,
+        twins.meta, learned.learned, value, evaluation, phi, gradient, theta,
         twins.batches[i][1],
     )  # fmt: skip
     raw = g.clone()
@@ -170,6 +170,7 @@ def test_policy_updates_and_meta_gradients(make_twins, variant, action_size):
         ({"policy_gradient_clip": 1e-3}, {"gradient_clip": 1e-4}),
         ({"twin_critics": False}, {"gradient_scaling": "normalize"}),
         ({}, {"inner_reduction": "mean", "inner_step_size": 0.05}),
+        ({}, {"outer_loss": "action_regression"}),
     ],
     ids=str,
 )

@@ -196,9 +196,8 @@ class Updates:
         learned = Learned(self.net, self.alpha)
         value = learned(evaluation)
         evaluation.policy_gradient(value.action_gradient, gradient)
-        assert value.tape is not None
         g, j = meta_gradient.meta_gradient(
-            meta, learned.learned, value.tape, evaluation, phi, state.gradient, theta, batches[1]
+            meta, learned.learned, value, evaluation, phi, state.gradient, theta, batches[1]
         )
         scale = scale_to_norm if meta.gradient_scaling == "normalize" else clip_by_norm
         norm, valid = scale(g, meta.gradient_clip), batches[0].mask.sum().clamp(min=1)
