@@ -42,6 +42,7 @@ def train(config: TrainConfig) -> int:
         refuse(checkpoints.require_sound)
     states = checkpoints.load() if config.resume is not None else None
     hosts = hosts_of(config, states)
+    print(hosts.room, flush=True)
     identity = open_run(config)
     # Now: who is killed says nothing any more.
     print(f"if it is cut off, go on with: {resume_command(config.run_dir)}", flush=True)

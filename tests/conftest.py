@@ -17,6 +17,7 @@ pytest_plugins = (
     "fixtures.command_line",
     "fixtures.members",
     "fixtures.problems",
+    "fixtures.ray_heads",
     "fixtures.servers",
 )
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from metagenrl.agents.backend.graph import require_device
-from metagenrl.base.checks import UsageError
+from metagenrl.base.checks import UsageError, require
+from metagenrl.base.memory import Memory, memory_here
 from metagenrl.base.process import available_cores
 from metagenrl.cluster.engines.plan import Plan, cohort_plan
 from metagenrl.cluster.held_out.tests import Runner
+from metagenrl.cluster.joining.room import require_disk, require_memory
 from metagenrl.meta_test.pool import TraineePool
 from metagenrl.runs.config.train import TrainConfig
 
@@ -25,29 +27,59 @@ class Hosts:
     plan: Plan
     share: float  # CPUs
     gpus: float = 0.0  # a part of one
+    room: str = ""  # memory and disk: what is needed and what is there, one line
 
 
 def hosts_of(config: TrainConfig, states: States | None) -> Hosts:
     """Where the agents go; joins or starts Ray where that is their engine.
 
     `states` are those of a run that goes on: it may have been scaled. Raises `UsageError` where
-    the agents do not fit, saying how many do, before a local Ray is started.
+    the agents do not fit, saying how many do, before a local Ray is started, and where an
+    environment cannot be made on a node.
     """
+    present = _present(config, states)
     if config.engine == "inprocess":
         refuse(lambda: require_device(config.device))
-        return Hosts(cohort_plan(config, 1), 0.0)
-    from metagenrl.cluster.engines.ray_cluster import actor_share, connect, gpu_share, gpus_here
+        room = _room(config, (present,), [memory_here()], available_cores())
+        return Hosts(cohort_plan(config, 1), 0.0, room=room)
+    from metagenrl.cluster.engines.ray_cluster import actor_share, gpu_share, gpus_here
+    from metagenrl.cluster.joining.autoscaler import await_cpus
+    from metagenrl.cluster.joining.connect import connect
+    from metagenrl.cluster.joining.nodes import ask_nodes
 
-    def fitting(cpus: float) -> Hosts:
+    def fitting(cpus: float, nodes: Sequence[Memory]) -> Hosts:
         gpus = gpus_here() if config.device == "cuda" else 0
         plan = cohort_plan(config, gpus or cpus)
-        actors = len(plan)
-        if states is not None and config.agents_per_actor == 1:
-            actors = sum(not seat["left"] for seat in states["population"]["roster"].values())
-        share = actor_share(actors, config.agent_cpus, cpus)
-        return Hosts(plan, share, gpu_share(actors, gpus) if config.device == "cuda" else 0.0)
+        actors = tuple((agent,) for agent in present) if config.agents_per_actor == 1 else plan
+        share = actor_share(len(actors), config.agent_cpus, cpus)
+        room = _room(config, actors, nodes, gpus or cpus)
+        part = gpu_share(len(actors), gpus) if config.device == "cuda" else 0.0
+        return Hosts(plan, share, part, room)
 
-    return refuse(lambda: fitting(connect(fitting)))
+    def local(cores: float) -> Hosts:
+        allowed = f"at most {cores:g} on this machine alone; RAY_ADDRESS names a cluster"
+        require(config.cluster_cpus <= cores, "cluster_cpus", config.cluster_cpus, allowed)
+        return fitting(cores, [memory_here()])
+
+    refuse(lambda: connect(local))
+    cpus = await_cpus(config.cluster_cpus, config.cluster_wait)
+    reports = ask_nodes((*config.envs, *config.held_out.eval_envs))
+    known = [report.memory for report in reports if report.memory is not None]
+    return refuse(lambda: fitting(cpus, known))
+
+
+def _present(config: TrainConfig, states: States | None) -> tuple[int, ...]:
+    """The agents that the run begins with."""
+    if states is None:
+        return tuple(range(config.agents))
+    roster = states["population"]["roster"]
+    return tuple(sorted(int(agent) for agent, seat in roster.items() if not seat["left"]))
+
+
+def _room(config: TrainConfig, actors: Plan, nodes: Sequence[Memory], places: float) -> str:
+    """The line about memory and disk. Raises `UsageError` where the population cannot fit."""
+    memory = require_memory(config, actors, nodes, places)
+    return f"memory: {memory}; {require_disk(config, actors)}"
 
 
 def refuse(check: Callable[[], Checked]) -> Checked:

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import socket
-from collections.abc import Callable
 from typing import Any
 
 import ray
 import torch
-
-from metagenrl.base.process import available_cores
-
-logger = logging.getLogger(__name__)
 
 
 def gpus_here() -> int:
@@ -31,47 +23,6 @@ def gpu_share(actors: int, gpus: int) -> float:
     if gpus < 1:
         raise ValueError("device: got 'cuda' (0 GPUs), allowed: cpu")
     return int(1e4 / -(-actors // gpus)) / 1e4  # Ray counts in ten thousandths
-
-
-def connect(check: Callable[[float], object]) -> float:
-    """Join the cluster named by RAY_ADDRESS, or start a local Ray; the CPUs that there are.
-
-    `check` is asked before a local Ray is started, with the CPUs that it would have; what it
-    raises is raised.
-    """
-    if not ray.is_initialized():
-        address = _running_cluster()
-        if address is None:
-            check(available_cores())
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        # Ray runs its workers at niceness 15: next to anything else they would hardly run at all.
-        os.environ.setdefault("RAY_worker_niceness", "0")
-        where: dict[str, Any] = {"address": address}
-        if address is None:
-            cpus = available_cores()
-            where = {"address": "local", "include_dashboard": False, "num_cpus": cpus}
-        ray.init(log_to_driver=True, logging_level=logging.WARNING, **where)
-    return float(ray.cluster_resources().get("CPU", 0.0))
-
-
-def _running_cluster() -> str | None:
-    """The cluster to join: RAY_ADDRESS, else one that runs on this machine; None: there is none.
-
-    A Ray that was killed leaves its address behind, and joining it would hang for minutes.
-    """
-    from ray._private.services import find_bootstrap_address  # there is no public way to ask
-
-    named = os.environ.get("RAY_ADDRESS")
-    found = named or find_bootstrap_address(None)
-    if named or not found:
-        return found or None
-    host, _, port = str(found).rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=2.0).close()
-    except (OSError, ValueError):
-        logger.warning("no Ray answers at %s any more: starting a local one", found)
-        return None
-    return str(found)
 
 
 def actor_share(actors: int, actor_cpus: float | None, cpus: float) -> float:

@@ -88,8 +88,10 @@ def _loops(config: EpgTrainConfig) -> Loops:
     if config.engine == "inprocess":
         torch.set_num_threads(1)
         return InProcessLoops()
-    from metagenrl.cluster.engines.ray_cluster import actor_share, connect
+    from metagenrl.cluster.engines.ray_cluster import actor_share
     from metagenrl.cluster.epg.ray_loops import RayLoops
+    from metagenrl.cluster.joining.connect import connect
+    from metagenrl.cluster.joining.nodes import ask_nodes
 
     def shared(cpus: float) -> float:
         return actor_share(config.workers, config.worker_cpus, cpus)
@@ -98,6 +100,7 @@ def _loops(config: EpgTrainConfig) -> Loops:
         share = shared(connect(shared))
     except ValueError as error:
         raise UsageError(str(error).replace("agents:", "workers:", 1)) from error
+    ask_nodes(config.environments)
     return RayLoops(config.workers, share, config.loop_timeout, config.max_restarts)
 
 

@@ -27,6 +27,7 @@ from metagenrl.base.checks import UsageError
 from metagenrl.base.files.atomic import write_atomic
 from metagenrl.meta_test.pool import Ended, train_all
 from metagenrl.meta_test.progress import EvaluationProgress
+from metagenrl.meta_test.room import require_memory
 from metagenrl.meta_test.summary import familiarity, summary
 from metagenrl.meta_test.tested_objective import (
     TestedObjective,
@@ -63,6 +64,7 @@ def baseline(config: BaselineConfig) -> int:
 
 def _evaluate(config: Config, tested: TestedObjective) -> int:
     started = time.monotonic()
+    print(require_memory(config), flush=True)
     _prepare_folder(config, tested)
     handler = log_to(config.run_dir)
     try:

@@ -26,6 +26,8 @@ RESUME_MAY_CHANGE = frozenset(
         "max_restarts",
         "round_timeout",
         "agent_cpus",
+        "cluster_cpus",
+        "cluster_wait",
         "agents_per_actor",
         "stacked",
         "device",

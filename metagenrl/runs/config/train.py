@@ -94,6 +94,11 @@ class TrainConfig:
     """Seconds after which a round closes without the agents that are late."""
     agent_cpus: float | None = None
     """CPUs that Ray reserves for an actor; None: what the machine has, shared evenly."""
+    cluster_cpus: int = 0
+    """CPUs that the Ray cluster is to have before agents start, which its autoscaler is asked for;
+    0: those that are there."""
+    cluster_wait: float = 600.0
+    """Seconds to wait for them before the run is refused."""
     agents_per_actor: int | Literal["auto"] = 1
     """Agents of one environment that share an actor and answer together; auto: as many as keep
     every core, or with device cuda every GPU, busy."""
@@ -134,6 +139,8 @@ class TrainConfig:
         integer_at_least(1, keep_checkpoints=self.keep_checkpoints)
         integer_at_least(1, snapshot_every=self.snapshot_every)
         finite_positive("round_timeout", self.round_timeout)
+        integer_at_least(0, cluster_cpus=self.cluster_cpus)
+        finite_positive("cluster_wait", self.cluster_wait)
         per_actor = self.agents_per_actor
         require(
             per_actor == "auto" or per_actor >= 1,

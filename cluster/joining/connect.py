@@ -1,0 +1,139 @@
+"""Joining a running Ray, or starting one on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import shutil
+import sys
+import sysconfig
+from collections.abc import Callable, Set
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from metagenrl.base.checks import UsageError
+from metagenrl.base.process import available_cores
+from metagenrl.cluster.joining.address import AUTHENTICATION, address_to_join
+
+_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+_LONGEST_SOCKET = 107  # bytes of a Unix socket's path
+_SOCKET_BELOW = "/ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
+_LEAST_FREE = 100 << 20  # bytes for a session's logs and sockets
+
+logger = logging.getLogger(__name__)
+
+
+def connect(check: Callable[[float], object]) -> float:
+    """Join the Ray that `address_to_join` finds, or start a local one; the CPUs that there are.
+
+    `check` is asked before a local Ray is started, with the CPUs that it would have; what it
+    raises is raised. Raises `UsageError` where no Ray can be joined or started.
+    """
+    if not ray.is_initialized():
+        address = address_to_join()
+        where: dict[str, Any] = {"address": address}
+        if address is None:
+            check(available_cores())
+            where = _local()
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        # Ray runs its workers at niceness 15: next to anything else they would hardly run at all.
+        os.environ.setdefault("RAY_worker_niceness", "0")
+        try:
+            ray.init(
+                log_to_driver=True,
+                logging_level=logging.WARNING,
+                runtime_env=_handed_on(),
+                **where,
+            )
+        except Exception as error:
+            said = " ".join(str(error).split()) or repr(error)
+            what = "could not be started" if address is None else f"at {address} was not joined"
+            raise UsageError(f"ray: a Ray {what} ({said}), allowed: see {_session()}") from error
+    return float(ray.cluster_resources().get("CPU", 0.0))
+
+
+def _local() -> dict[str, Any]:
+    """How a local Ray is started. Raises `UsageError` where its files have no place."""
+    folder = Path(_session()).parent.parent.parent
+    allowed = "a folder that can be written to, with a short name and 100 MiB free"
+    if len(os.fsencode(f"{folder}{_SOCKET_BELOW}")) > _LONGEST_SOCKET:
+        raise UsageError(f"RAY_TMPDIR: got {str(folder)!r} (too long), allowed: {allowed}")
+    try:
+        (folder / "ray").mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+        probe = folder / "ray" / f".probe-{secrets.token_hex(8)}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UsageError(
+            f"RAY_TMPDIR: got {str(folder)!r} ({reason}), allowed: {allowed}"
+        ) from error
+    if free < _LEAST_FREE:
+        reason = f"{free >> 20} MiB free"
+        raise UsageError(f"RAY_TMPDIR: got {str(folder)!r} ({reason}), allowed: {allowed}")
+    _ensure_token()
+    local: dict[str, Any] = {"address": "local", "include_dashboard": False}
+    return local | {"num_cpus": available_cores()}
+
+
+def _ensure_token() -> None:
+    """Make this user's token where a local Ray will want one and there is none.
+
+    Ray makes it, too, but of two runs that begin in the same moment one would then replace the
+    token that the other has begun with.
+    """
+    named = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ)
+    if os.environ.get(AUTHENTICATION, "token") != "token" or named:
+        return
+    file = Path.home() / ".ray" / "auth_token"
+    if file.exists():
+        return
+    mine = file.with_name(f"auth_token-{secrets.token_hex(8)}")
+    with contextlib.suppress(OSError):  # Ray says what it cannot write
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w") as out:
+            out.write(secrets.token_hex(32))
+        with contextlib.suppress(FileExistsError):
+            os.link(mine, file)
+        mine.unlink()
+
+
+def _session() -> str:
+    """The folder of the logs of the Ray that this process starts."""
+    from ray._common.utils import get_default_ray_temp_dir  # there is no public way to ask
+
+    return f"{get_default_ray_temp_dir()}/session_latest/logs"
+
+
+def _handed_on() -> dict[str, Any] | None:
+    """What the processes on all nodes get from this one: where the user's modules are found.
+
+    A job that was submitted has an environment of its own, which Ray hands on.
+    """
+    if _JOB in os.environ:
+        return None
+    return {"env_vars": {"PYTHONPATH": os.pathsep.join(user_paths())}}
+
+
+def user_paths() -> list[str]:
+    """Folders that this process imports the user's own modules from, absolute.
+
+    The working directory counts, as it does for `python`; the interpreter's folders do not: a
+    node's own are in another place, or hold other versions.
+    """
+    places = ("stdlib", "platstdlib", "purelib", "platlib", "scripts")
+    system = {Path(path) for name, path in sysconfig.get_paths().items() if name in places}
+    paths = [Path(path or os.getcwd()).absolute() for path in (*sys.path, os.getcwd())]
+    return list(dict.fromkeys(str(p) for p in paths if p.is_dir() and not _installed(p, system)))
+
+
+def _installed(path: Path, system: Set[Path]) -> bool:
+    """Whether a folder of sys.path belongs to the interpreter or its packages."""
+    packages = {"site-packages", "dist-packages"} & set(path.parts)
+    return bool(packages) or any(path == own or own in path.parents for own in system)

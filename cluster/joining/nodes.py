@@ -1,0 +1,86 @@
+"""What the nodes of a Ray can do: each is asked, in a task of its own, before agents start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from metagenrl.base.checks import UsageError
+from metagenrl.base.memory import Memory
+
+ANSWER_SECONDS = 120.0
+"""Until a node must have answered: it starts a process and imports an environment."""
+_REMEDY = (
+    "an environment that every node can import: start in the folder of its module or with that "
+    "folder in PYTHONPATH, where all nodes have it; else `ray job submit --working-dir .`, a "
+    "runtime_env with py_modules, or the package installed on every node"
+)
+
+
+@dataclass(frozen=True)
+class NodeReport:
+    """What a node says of itself."""
+
+    address: str
+    memory: Memory | None  # None: no answer in time
+    trouble: tuple[tuple[str, str], ...] = ()  # environments, with why they cannot be made there
+
+
+@ray.remote(num_cpus=0, max_retries=1)
+def look_around(address: str, environments: tuple[str, ...]) -> NodeReport:
+    """The report of the node that carries this out."""
+    from metagenrl.agents.environment.spec import check_environment
+    from metagenrl.base.memory import memory_here
+
+    trouble = []
+    for name in environments:
+        try:
+            check_environment(name)
+        except ValueError as error:
+            trouble.append((name, str(error)))
+    return NodeReport(address, memory_here(), tuple(trouble))
+
+
+def ask_nodes(environments: Sequence[str]) -> list[NodeReport]:
+    """The reports of all nodes that are alive and have CPUs to give, in order of their addresses.
+
+    Raises `UsageError` where an environment that the driver can make cannot be made on a node.
+    """
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    tasks = {_ask(node, environments): node["NodeManagerAddress"] for node in nodes}
+    done, _ = ray.wait(list(tasks), num_returns=len(tasks), timeout=ANSWER_SECONDS)
+    reports = [_answer(ref, tasks[ref]) if ref in done else NodeReport(tasks[ref], None)
+               for ref in tasks]  # fmt: skip
+    for report in reports:
+        for name, reason in report.trouble:
+            said = reason.rpartition("(")[2].rstrip(")")
+            raise UsageError(
+                f"envs: got {name!r} (not on node {report.address}: {said}), allowed: {_REMEDY}"
+            )
+    return sorted(reports, key=lambda report: report.address)
+
+
+def _ask(node: dict[str, Any], environments: Sequence[str]) -> Any:
+    there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+    task: Any = look_around  # type checkers see the plain function
+    return task.options(scheduling_strategy=there).remote(
+        node["NodeManagerAddress"], tuple(environments)
+    )
+
+
+def _answer(reference: Any, address: str) -> NodeReport:
+    """A node's report; one that died or cannot import this program says nothing of memory."""
+    try:
+        report: NodeReport = ray.get(reference, timeout=ANSWER_SECONDS)
+    except RayError as error:
+        said = str(error).strip().splitlines()[-1]
+        raise UsageError(
+            f"ray: node {address} could not be asked ({said}), allowed: nodes on which this "
+            "program is installed in the same version"
+        ) from error
+    return report

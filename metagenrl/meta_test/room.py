@@ -1,0 +1,46 @@
+"""Whether agents that train alone fit this machine's memory; said in one line."""
+
+from __future__ import annotations
+
+from metagenrl.agents.environment.spec import check_environment
+from metagenrl.base.checks import UsageError
+from metagenrl.base.memory import memory_here
+from metagenrl.runs.config.baselines import BASELINES
+from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
+from metagenrl.runs.needs import (
+    Sizes,
+    agent_bytes,
+    gib,
+    process_bytes,
+    replay_bytes,
+    require_reservable,
+)
+
+
+def require_memory(config: MetaTestConfig | BaselineConfig) -> str:
+    """The line that says what memory the agents need and this machine has.
+
+    Raises `UsageError`, with the option that helps, where they cannot fit.
+    """
+    specs = [check_environment(env) for env in config.environments]
+    sizes = [Sizes(spec.observation_size, spec.action_size) for spec in specs]
+    steps = config.steps
+    if isinstance(config, BaselineConfig) and BASELINES[config.algo].on_policy:
+        steps = 0  # nothing is replayed
+    else:
+        require_reservable(config.agent, zip(config.environments, sizes, strict=True))
+    alone = max(agent_bytes(config.agent, steps, each) for each in sizes)
+    replay = max(replay_bytes(config.agent, steps, each) for each in sizes)
+    one = process_bytes(config.agent) + alone
+    processes = min(config.workers, config.seeds)
+    memory, needed = memory_here(), processes * one
+    text = f"memory: {processes} processes, {gib(needed)} of {gib(memory.total)}"
+    capacity = config.agent.replay_capacity
+    if one > memory.total and replay > one / 2:
+        fitting = int(min(steps, capacity) * max(0, memory.total - one + replay) / replay)
+        raise UsageError(f"replay_capacity: got {capacity} ({text}), allowed: at most {fitting}")
+    if needed > memory.total:
+        fitting = int(memory.total // one)
+        raise UsageError(f"workers: got {config.workers} ({text}), allowed: at most {fitting}")
+    tight = f" ({gib(memory.available)} free now)" if needed > memory.available else ""
+    return text + tight

@@ -1,0 +1,106 @@
+"""Where a local Ray has no place, and what its processes get from the driver."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+
+from metagenrl.base.checks import UsageError
+from metagenrl.cluster.joining.connect import _ensure_token, connect, user_paths
+
+TINY = (
+    "train --preset quickstart --hidden-units 16 --batch-size 8 --learning-starts 40 "
+    "--random-steps 60 --lifetime 0 --agents 2 --steps 150 --wandb disabled --engine ray "
+    "--envs Pendulum-v1"
+)
+
+
+@pytest.fixture
+def local(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A terminal in which a Ray would be started."""
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    return monkeypatch
+
+
+def refusal(folder: Path) -> str:
+    os.environ["RAY_TMPDIR"] = str(folder)
+    with pytest.raises(UsageError) as error:
+        connect(lambda cpus: None)
+    return str(error.value)
+
+
+def test_a_place_that_is_too_long_full_or_a_file(local, tmp_path: Path, small_disk: Path) -> None:
+    local.setenv("RAY_TMPDIR", "")  # put back with the test
+    deep = tmp_path / ("a" * 60)
+    assert refusal(deep).startswith(f"RAY_TMPDIR: got {str(deep)!r} (too long)")
+    with tempfile.TemporaryDirectory(prefix="mg-", dir="/tmp") as short:
+        file = Path(short, "f")
+        file.touch()
+        assert "(not a directory)" in refusal(file)
+        disk = Path(short, "d")
+        disk.symlink_to(small_disk)
+        assert "(0 MiB free), allowed: a folder that can be written to" in refusal(disk)
+
+
+def test_runs_that_begin_together_agree_on_a_token(local, tmp_path: Path) -> None:
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        local.delenv(name, raising=False)
+    local.setenv("HOME", str(tmp_path))
+    seen: set[str] = set()
+    barrier = threading.Barrier(8)
+
+    def begin() -> None:
+        barrier.wait()
+        _ensure_token()
+        seen.add((tmp_path / ".ray" / "auth_token").read_text())
+
+    runs = [threading.Thread(target=begin) for _ in range(8)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+    assert [len(token) for token in seen] == [64]
+    assert [path.name for path in (tmp_path / ".ray").iterdir()] == ["auth_token"]
+    assert (tmp_path / ".ray" / "auth_token").stat().st_mode & 0o077 == 0
+
+
+def test_the_users_folders_are_handed_on_and_not_the_interpreters(local, tmp_path: Path) -> None:
+    local.chdir(tmp_path)
+    local.setattr(sys, "path", ["", str(tmp_path / "gone"), *sys.path])
+    assert user_paths()[0] == str(tmp_path)
+    assert not any("site-packages" in path or path.endswith("python3.11") for path in user_paths())
+
+
+def _start(folder: Path, name: str, *before: str) -> subprocess.Popen[str]:
+    environment = os.environ | {"RAY_ADDRESS": "local", "RAY_TMPDIR": str(folder)}
+    words = [sys.executable, "-m", "metagenrl.commands.main", *TINY.split(), "--run-dir", name]
+    return subprocess.Popen(
+        [*before, *words],
+        env=environment | {"HOME": str(folder), "RAY_USAGE_STATS_ENABLED": "0"},
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_two_runs_at_once_on_one_machine_one_with_a_small_shared_memory() -> None:
+    """A user who never used Ray begins both in the same moment; /dev/shm of one has 64 MB."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small /dev/shm needs root")
+    small = 'mount -t tmpfs -o size=64m tmpfs /dev/shm && exec "$@"'
+    with tempfile.TemporaryDirectory(prefix="mg-", dir="/tmp") as folder:
+        runs = [
+            _start(Path(folder), "a"),
+            _start(Path(folder), "b", "unshare", "--mount", "sh", "-c", small, "sh"),
+        ]
+        for run in runs:
+            out, _ = run.communicate(timeout=300)
+            assert run.returncode == 0, out[-3000:]
