@@ -22,6 +22,8 @@ BEFORE = {
     "ObjectiveConfig.use_critic_direction": False,
     "MetaConfig.outer_loss": "value",
     "MetaConfig.outer_critic": "first",
+    "TrainConfig.cluster_cpus": 0,
+    "TrainConfig.cluster_wait": 600.0,
 }
 """Fields that came after release 0.1: the value that describes what the program did before.
 

@@ -28,8 +28,10 @@ def head(new_ray_head: Callable[[], RayHead]) -> RayHead:
     config = {
         **{f"{name}_commands": [] for name in (*steps, *starts)},
         **{name: {} for name in ("file_mounts", "auth", "docker")},
-        **{"cluster_synced_files": [], "file_mounts_sync_continuously": False},
-        **{"upscaling_speed": 1.0, "idle_timeout_minutes": 1},
+        "cluster_synced_files": [],
+        "file_mounts_sync_continuously": False,
+        "upscaling_speed": 1.0,
+        "idle_timeout_minutes": 1,
         "cluster_name": "grants-nothing",
         "provider": {"type": "fake_multinode"},
         "max_workers": 0,

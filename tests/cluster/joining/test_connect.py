@@ -25,6 +25,7 @@ TINY = (
 def local(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A terminal in which a Ray would be started."""
     monkeypatch.setenv("RAY_ADDRESS", "local")
+    monkeypatch.setattr("ray.is_initialized", lambda: False)  # by an earlier test
     return monkeypatch
 
 
