@@ -55,6 +55,9 @@ class ObjectiveConfig:
     use_advantage: bool = False
     """Feed the advantage of the taken action, A_t = Q(s_t, a_t) - V_t, over its root mean square
     (docs/algorithm.md, section 12)."""
+    use_critic_direction: bool = False
+    """Feed dQ/da at pi(s_t), over its root mean square, beside each action dimension's pair
+    (a_t, pi): DDPG becomes representable, which the paper excludes on purpose (section 12)."""
 
     def __post_init__(self) -> None:
         require_at_least(self, 1, "lstm_units", "hidden_units", "input_features")

@@ -23,15 +23,12 @@ from metagenrl.learner.networks import mlp
 from metagenrl.learner.networks.agent_networks import AgentNetworks, apply_critic, apply_policy
 from metagenrl.learner.networks.mlp import Views
 from metagenrl.learner.objective.derivatives import LearnedObjective
-from metagenrl.learner.objective.inputs import inputs_on
+from metagenrl.learner.objective.inputs import inputs_on, normalize_direction
 from metagenrl.learner.objective.net import ObjectiveNet
 from metagenrl.learner.objective.net import apply as apply_objective
 from metagenrl.learner.policy_update import ObjectiveValue
 from metagenrl.learner.policy_value import PlainEvaluation, PolicyEvaluation, member
 from metagenrl.learner.types import Batch
-
-SQUARE_FLOOR = 1e-16
-"""Of the mean square of dQ/da: below it the critic says nothing of the actions."""
 
 
 def inner_rate(config: MetaConfig, batch: Batch) -> float:
@@ -73,10 +70,8 @@ def regression_residual(
     space of actions that a proximal term holds. Our addition (section 12).
     """
     valid = mask.sum((-2, -1)).clamp(min=1)[..., None, None, None]
-    direction = action_value_gradient * mask.unsqueeze(-1)
-    square = direction.square().sum((-3, -2, -1), keepdim=True) / (valid * direction.shape[-1])
-    scale = torch.where(square > SQUARE_FLOOR, square.clamp(min=SQUARE_FLOOR).rsqrt(), 0.0)
-    return (action_gradient + direction * scale) * mask.unsqueeze(-1) / valid
+    direction = normalize_direction(action_value_gradient, mask)
+    return (action_gradient * mask.unsqueeze(-1) + direction) / valid
 
 
 def meta_gradient(

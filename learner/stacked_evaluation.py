@@ -15,6 +15,7 @@ from metagenrl.learner.networks.agent_networks import AgentNetworks
 from metagenrl.learner.networks.mlp import Tape, Views
 from metagenrl.learner.objective.inputs import (
     ObjectiveInputs,
+    critic_direction,
     critic_values,
     input_features,
     reflections,
@@ -111,7 +112,8 @@ def stacked_inputs(config: ObjectiveConfig, evaluation: StackedEvaluation) -> Ob
     stacked = torch.vmap(features)(batch.rewards, batch.terminated, batch.mask, *values.values())
     observations = batch.observations[:, :, :-1] if config.use_observation else None
     sign = reflections(batch.mask[0]).unsqueeze(0) if config.reflect_actions else None
-    return ObjectiveInputs(stacked, batch.actions, observations, batch.mask, sign)
+    direction = critic_direction(config, evaluation)
+    return ObjectiveInputs(stacked, batch.actions, observations, batch.mask, sign, direction)
 
 
 def value_gradient(

@@ -18,7 +18,7 @@ from metagenrl.learner.objective.net import ObjectiveNet
 
 
 class Sizes(ctypes.Structure):
-    _fields_ = [*((name, ctypes.c_long) for name in "BTAFHUC"), ("eta", ctypes.c_double)]
+    _fields_ = [*((name, ctypes.c_long) for name in "BTAFHUCI"), ("eta", ctypes.c_double)]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def sizes_of(net: ObjectiveNet, segments: int, steps: int, actions: int) -> Size
     config = net.config
     return Sizes(
         segments, steps, actions, net.features.inputs, config.hidden_units, config.lstm_units,
-        config.input_features, config.eta,
+        config.input_features, net.action.inputs, config.eta,
     )  # fmt: skip
 
 
@@ -52,12 +52,13 @@ def forward(
 ) -> FusedObjectiveTape:
     """See `LearnedObjective.forward`."""
     sizes = sizes_of(net, *pi.shape)
+    direction = None if inputs.direction is None else inputs.direction.contiguous()
     numbers, scratch = library.scratch(alpha, "objective_room", sizes, parts=2)
     tape = FusedObjectiveTape(torch.empty_like(inputs.mask), inputs, sizes, numbers, scratch)
     library.call(
         "objective_forward", alpha.dtype, sizes, alpha, inputs.actions.contiguous(),
-        pi.contiguous(), inputs.sign, inputs.features, inputs.mask, tape.numbers, tape.loss,
-        tape.scratch,
+        pi.contiguous(), direction, inputs.sign, inputs.features, inputs.mask, tape.numbers,
+        tape.loss, tape.scratch,
     )  # fmt: skip
     return tape
 

@@ -73,7 +73,7 @@ class PolicyStep(NamedTuple):
 
 def takes(nets: AgentNetworks, net: ObjectiveNet, phi: Views, alpha: Tensor) -> bool:
     """Whether there is such a call for these networks and this objective."""
-    known = native_features(net.config)
+    known = native_features(net.config) and not net.config.use_critic_direction
     return known and updates.takes(nets, phi) and objective_fused.takes(net, alpha)
 
 

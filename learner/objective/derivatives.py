@@ -19,7 +19,7 @@ from metagenrl.learner.networks.layers import previous
 from metagenrl.learner.networks.mlp import Tape, Views
 from metagenrl.learner.objective import feature_net
 from metagenrl.learner.objective.inputs import ObjectiveInputs
-from metagenrl.learner.objective.net import ObjectiveNet
+from metagenrl.learner.objective.net import ObjectiveNet, action_rows
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,7 @@ class LearnedObjective:
     def _forward(self, pi: Tensor, inputs: ObjectiveInputs) -> PartsTape:
         net, parts = self.net, self.parts
         b, t, a = pi.shape
-        pairs = torch.stack([inputs.reflect(inputs.actions), inputs.reflect(pi)], -1)
-        pairs = pairs.view(1, b * t * a, 2)
+        pairs = action_rows(inputs, inputs.actions, pi, inputs.direction)
         out, action_tape = mlp.forward(net.action, parts.action, pairs)
         embedded = out.view(b, t, a, -1).mean(2) if a > 1 else out.view(b, t, -1)
         constant, feature_tape, observation_tape = self._constants(inputs)
@@ -140,7 +139,7 @@ class LearnedObjective:
         dy = self._spread(embedded, a)
         pair = mlp.backward(self.net.action, self.parts.action, tape.action_tape, dy, None, True)
         assert pair is not None
-        return tape.inputs.reflect(pair.view(b, t, a, 2)[..., 1])
+        return tape.inputs.reflect(pair.view(b, t, a, -1)[..., 1])
 
     @staticmethod
     def _spread(rows: Tensor, actions: int) -> Tensor:
@@ -156,8 +155,9 @@ class LearnedObjective:
             return objective.alpha_gradient(self.alpha, tape, u)
         net, parts, grads = self.net, self.parts, self._grads
         b, t, a = u.shape
-        u = tape.inputs.reflect(u)
-        pairs = torch.stack([torch.zeros_like(u), u], -1).view(1, b * t * a, 2)
+        nothing = torch.zeros_like(u)
+        direction = None if tape.inputs.direction is None else nothing
+        pairs = action_rows(tape.inputs, nothing, u, direction)
         out, action_tangent = mlp.input_tangent(net.action, parts.action, tape.action_tape, pairs)
         embedded = (out.view(b, t, a, -1).mean(2) if a > 1 else out.view(b, t, -1)).view(b * t, -1)
         tangents = []

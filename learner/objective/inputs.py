@@ -14,6 +14,8 @@ from metagenrl.learner.native import library
 from metagenrl.learner.types import Batch
 
 VARIANCE_FLOOR = 1e-8
+SQUARE_FLOOR = 1e-16
+"""Of the mean square of dQ/da: below it the critic says nothing of the actions."""
 ROUNDING = 1e-6
 """Below this variance, or this fraction of the mean (float32's rounding), an input counts as
 constant: its z-score is 0, not noise blown up."""
@@ -28,6 +30,7 @@ class ObjectiveInputs:
     observations: Tensor | None  # [B, T, O] for the variant that embeds observations
     mask: Tensor  # [B, T]
     sign: Tensor | None = None  # [B, 1, 1] of +-1 for the variant that reflects actions
+    direction: Tensor | None = None  # [B, T, A], dQ/da for the variant that sees it
 
     def reflect(self, actions: Tensor) -> Tensor:
         """`actions [B, T, A]`, or a derivative by them, as this minibatch's signs have it."""
@@ -61,9 +64,7 @@ class Evaluated(Protocol):
 
 def critic_values(config: ObjectiveConfig, evaluated: Evaluated) -> dict[str, Tensor]:
     """What the objective asks the critic for, by the name that `objective_inputs` takes it by."""
-    if not config.use_value:
-        return {}
-    values = {"v": evaluated.v, "v_next": evaluated.v_next}
+    values = {"v": evaluated.v, "v_next": evaluated.v_next} if config.use_value else {}
     if config.use_advantage:
         values["q"] = evaluated.value_of(evaluated.batch.actions)
     return values
@@ -143,6 +144,16 @@ def normalize_difference(
     delta = mask * (rewards + discount * (1 - terminated) * v_next - v)
     mean_square = delta.square().sum() / mask.sum().clamp(min=1)
     return delta * _inverse_std(mean_square, (mask * v).sum() / mask.sum().clamp(min=1))
+
+
+def normalize_direction(gradient: Tensor, mask: Tensor) -> Tensor:
+    """dQ/da over its root mean square on the minibatch: `[..., B, T, A]`, 0 on padding."""
+    gradient = gradient * mask.unsqueeze(-1)
+    entries = mask.sum((-2, -1)).clamp(min=1)[..., None, None, None] * gradient.shape[-1]
+    square = gradient.square().sum((-3, -2, -1), keepdim=True) / entries
+    return gradient * torch.where(
+        square > SQUARE_FLOOR, square.clamp(min=SQUARE_FLOOR).rsqrt(), 0.0
+    )
 
 
 def normalize_advantage(q: Tensor, v: Tensor, mask: Tensor) -> Tensor:
@@ -240,7 +251,16 @@ def _fused_features(
 
 def inputs_on(config: ObjectiveConfig, evaluated: Evaluated) -> ObjectiveInputs:
     """What the objective sees of an evaluated minibatch; only what it uses is computed."""
-    return objective_inputs(config, evaluated.batch, **critic_values(config, evaluated))
+    values = critic_values(config, evaluated)
+    direction = critic_direction(config, evaluated)
+    return objective_inputs(config, evaluated.batch, **values, direction=direction)
+
+
+def critic_direction(config: ObjectiveConfig, evaluated: Evaluated) -> Tensor | None:
+    """dQ/da as the objective sees it, `[B, T, A]`; None for the variant that does not."""
+    if not config.use_critic_direction:
+        return None
+    return normalize_direction(evaluated.action_value_gradient.detach(), evaluated.batch.mask)
 
 
 def objective_inputs(
@@ -249,10 +269,12 @@ def objective_inputs(
     v: Tensor | None = None,
     v_next: Tensor | None = None,
     q: Tensor | None = None,
+    direction: Tensor | None = None,
 ) -> ObjectiveInputs:
     """The table of section 3 for one minibatch; values `[B, T]`, None where not used.
 
-    `v`, `v_next`: V_t and V_{t+1}; `q`: Q_theta1(s_t, a_t) of the taken actions.
+    `v`, `v_next`: V_t and V_{t+1}; `q`: Q_theta1(s_t, a_t) of the taken actions; `direction`:
+    dQ/da at pi(s_t), normalised, `[B, T, A]`.
     """
     mask = batch.mask
     if config.use_value and (v is None or v_next is None):
@@ -265,7 +287,7 @@ def objective_inputs(
         features = input_features(config, batch, v, v_next, q)
     observations = batch.observations[:, :-1] if config.use_observation else None
     sign = reflections(mask) if config.reflect_actions else None
-    return ObjectiveInputs(features, batch.actions, observations, mask, sign)
+    return ObjectiveInputs(features, batch.actions, observations, mask, sign, direction)
 
 
 def reflections(mask: Tensor) -> Tensor:

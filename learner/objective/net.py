@@ -33,9 +33,12 @@ class ObjectiveNet:
 
     @cached_property
     def action(self) -> MLP:
-        """Embeds each action dimension's pair (a_t, pi(s_t)): 2 -> 32 -> 32 -> 32."""
+        """Embeds each action dimension's pair (a_t, pi(s_t)): 2 -> 32 -> 32 -> 32.
+
+        The variant that sees dQ/da has it as a third number.
+        """
         units = self.config.hidden_units
-        return MLP(2, units, 3, 0, units // 2)
+        return MLP(2 + self.config.use_critic_direction, units, 3, 0, units // 2)
 
     @cached_property
     def features(self) -> FeatureNet:
@@ -105,6 +108,15 @@ def initial_alpha(config: ObjectiveConfig, generator: torch.Generator) -> Tensor
     return flat
 
 
+def action_rows(
+    inputs: ObjectiveInputs, actions: Tensor, pi: Tensor, direction: Tensor | None
+) -> Tensor:
+    """Input of the action network, `[1, B T A, 2 or 3]`, reflected where the variant does so."""
+    parts = [actions, pi] if direction is None else [actions, pi, direction]
+    rows = torch.stack([inputs.reflect(part) for part in parts], -1)
+    return rows.reshape(1, -1, len(parts))
+
+
 def constants(net: ObjectiveNet, views: Views, inputs: ObjectiveInputs) -> Tensor:
     """Embedding of everything but the actions: `[B, T, C]`, differentiable in alpha."""
     b, t = inputs.mask.shape
@@ -127,8 +139,7 @@ def apply(net: ObjectiveNet, alpha: Tensor, pi: Tensor, inputs: ObjectiveInputs)
     views = net.layout.views(alpha)
     b, t, a = pi.shape
     action = {k: v.unsqueeze(0) for k, v in net.part(views, "action").items()}
-    pairs = torch.stack([inputs.reflect(inputs.actions), inputs.reflect(pi)], -1)
-    pairs = pairs.reshape(1, b * t * a, 2)
+    pairs = action_rows(inputs, inputs.actions, pi, inputs.direction)
     embedded = mlp.apply(net.action, action, pairs).view(b, t, a, -1).mean(2)
     constant = constants(net, views, inputs)
     states = []

@@ -18,7 +18,7 @@ from metagenrl.learner.networks.layers import previous
 from metagenrl.learner.networks.mlp import Tape
 from metagenrl.learner.objective import feature_net
 from metagenrl.learner.objective.inputs import ObjectiveInputs
-from metagenrl.learner.objective.net import ObjectiveNet
+from metagenrl.learner.objective.net import ObjectiveNet, action_rows
 
 Recurrent = tuple[Tensor, Tensor, Tensor]
 
@@ -65,8 +65,8 @@ class StackedObjective:
         """Evaluate l_t for `pi [K, B, T, A]`."""
         net = self.net
         k, b, t, a = pi.shape
-        pairs = torch.stack([inputs.reflect(inputs.actions), inputs.reflect(pi)], -1)
-        out, action_tape = mlp.forward(net.action, self._action, pairs.view(k, b * t * a, 2))
+        rows = action_rows(inputs, inputs.actions, pi, inputs.direction).view(k, b * t * a, -1)
+        out, action_tape = mlp.forward(net.action, self._action, rows)
         embedded = out.reshape(k, b * t, a, -1).mean(2)
         constant, feature_tape, observation_tape = self._constants(inputs)
         mask = inputs.mask.reshape(k * b, t)
@@ -119,7 +119,7 @@ class StackedObjective:
         dy = _spread(embedded.view(k, b * t, -1), a)
         pair = mlp.backward(self.net.action, self._action, tape.action_tape, dy, None, True)
         assert pair is not None
-        return tape.inputs.reflect(pair.view(k, b, t, a, 2)[..., 1])
+        return tape.inputs.reflect(pair.view(k, b, t, a, -1)[..., 1])
 
     def alpha_gradient(self, tape: StackedTape, u: Tensor) -> Tensor:
         """d/d alpha <dL/d pi, u> of each agent, `u [K, B, T, A]`: `[K, P]` (section 6).
@@ -128,9 +128,10 @@ class StackedObjective:
         """
         net = self.net
         k, b, t, a = u.shape
-        u = tape.inputs.reflect(u)
-        pairs = torch.stack([torch.zeros_like(u), u], -1).view(k, b * t * a, 2)
-        out, action_tangent = mlp.input_tangent(net.action, self._action, tape.action_tape, pairs)
+        nothing = torch.zeros_like(u)
+        direction = None if tape.inputs.direction is None else nothing
+        rows = action_rows(tape.inputs, nothing, u, direction).view(k, b * t * a, -1)
+        out, action_tangent = mlp.input_tangent(net.action, self._action, tape.action_tape, rows)
         embedded = out.reshape(k, b * t, a, -1).mean(2)
         mask = tape.inputs.mask.reshape(k * b, t)
         tangents = []

@@ -29,6 +29,7 @@ VARIANTS = [
     {"normalization": "joint"},
     {"normalization": "td"},
     {"reflect_actions": True},
+    {"use_critic_direction": True, "reflect_actions": True},
     {"use_advantage": True, "use_next_value": False},
     {"use_time": False, "use_observation": True, "bidirectional": True},
     {"use_value": False, "use_observation": True},

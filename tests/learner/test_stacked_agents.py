@@ -28,6 +28,7 @@ VARIANTS = [
     {"use_observation": True},
     {"bidirectional": True},
     {"normalization": "joint"},
+    {"use_critic_direction": True, "reflect_actions": True},
     {"use_advantage": True, "use_next_value": False},
     {"normalization": "td", "reflect_actions": True},
     {"use_value": False, "use_observation": True, "bidirectional": True, "eta": 0.7},

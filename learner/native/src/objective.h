@@ -10,6 +10,7 @@
 
 typedef struct {
     long B, T, A, F, H, U, C; /* segments, steps, actions, features, hidden, LSTM, constants */
+    long I;                   /* numbers of an action: 2, or 3 with the critic's direction */
     double eta;
 } NAME(objective);
 
@@ -25,7 +26,7 @@ typedef struct {
 
 static NAME(shape) NAME(action_net)(const NAME(objective) *o)
 {
-    return (NAME(shape)){1, o->B * o->T * o->A, 2, o->H, 3, 0, o->H / 2, 0, 0};
+    return (NAME(shape)){1, o->B * o->T * o->A, o->I, o->H, 3, 0, o->H / 2, 0, 0};
 }
 
 static NAME(shape) NAME(head_net)(const NAME(objective) *o)
@@ -65,7 +66,7 @@ static NAME(tape) NAME(tape_places)(const NAME(objective) *o)
 {
     long n = o->B * o->T, m = n * o->A, at = 0;
     NAME(tape) t;
-    t.pairs = NAME(take)(&at, m * 2);
+    t.pairs = NAME(take)(&at, m * o->I);
     t.az = NAME(take)(&at, 3 * m * o->H);
     t.astats = NAME(take)(&at, 3 * m * 2);
     t.embedded = NAME(take)(&at, n * o->H);
@@ -91,20 +92,21 @@ void NAME(objective_room)(const NAME(objective) *o, long *room)
     long n = o->B * o->T, m = n * o->A, H = o->H, G = 4 * o->U;
     room[0] = NAME(tape_places)(o).size;
     /* what objective_alpha_gradient takes, whose callees' own needs come last */
-    room[1] = m * (2 + 5 * H) + n * (5 * H + 3 * G + 4 * o->U + o->C + 1) + G * (H + o->U + o->C)
+    room[1] = m * (o->I + 5 * H) + n * (5 * H + 3 * G + 4 * o->U + o->C + 1) + G * (H + o->U + o->C)
               + NAME(alpha_places)(o).size + (7 * CHUNK + 8) * (H + o->U) + 16 * 32;
 }
 
-/* (a_t, pi_t), or their tangents (0, u), with each segment's sign. */
+/* (a_t, pi_t) and the critic's direction, or their tangents (0, u, 0), with each segment's sign. */
 static void NAME(pair)(const NAME(objective) *o, const REAL *restrict a, const REAL *restrict pi,
-                       const REAL *restrict sign, REAL *restrict pairs)
+                       const REAL *restrict direction, const REAL *restrict sign, REAL *restrict pairs)
 {
     long one = o->T * o->A;
     for (long b = 0; b < o->B; b++) {
         REAL s = sign ? sign[b] : 1;
         for (long i = b * one; i < (b + 1) * one; i++) {
-            pairs[2 * i] = a ? s * a[i] : 0;
-            pairs[2 * i + 1] = s * pi[i];
+            pairs[o->I * i] = a ? s * a[i] : 0;
+            pairs[o->I * i + 1] = s * pi[i];
+            if (o->I > 2) pairs[o->I * i + 2] = direction ? s * direction[i] : 0;
         }
     }
 }
@@ -161,7 +163,8 @@ static void NAME(previous)(const NAME(objective) *o, const REAL *restrict h, REA
 /* l_t to `loss` [n], and the tape. */
 void NAME(objective_forward)(const NAME(objective) *o, const REAL *restrict alpha,
                              const REAL *restrict actions, const REAL *restrict pi,
-                             const REAL *restrict sign, const REAL *restrict features,
+                             const REAL *restrict direction, const REAL *restrict sign,
+                             const REAL *restrict features,
                              const REAL *restrict mask, REAL *restrict tape, REAL *restrict loss,
                              REAL *restrict work)
 {
@@ -169,7 +172,7 @@ void NAME(objective_forward)(const NAME(objective) *o, const REAL *restrict alph
     NAME(shape) action = NAME(action_net)(o), head = NAME(head_net)(o);
     NAME(alpha) p = NAME(alpha_places)(o);
     NAME(tape) t = NAME(tape_places)(o);
-    NAME(pair)(o, actions, pi, sign, tape + t.pairs);
+    NAME(pair)(o, actions, pi, direction, sign, tape + t.pairs);
     NAME(mlp_forward)(&action, tape + t.pairs, alpha, tape + t.az, tape + t.astats, work, work + m * H);
     NAME(mean_over_actions)(n, o->A, H, work, tape + t.embedded);
     NAME(linear)(n, o->F, H, features, alpha + p.w0, alpha + p.b0, tape + t.z0);
@@ -204,7 +207,7 @@ void NAME(objective_action_gradient)(const NAME(objective) *o, const REAL *restr
     REAL *dh = work + NAME(take)(&at, n * U), *wt = work + NAME(take)(&at, G * U);
     REAL *gates = work + NAME(take)(&at, n * G), *wat = work + NAME(take)(&at, G * H);
     REAL *embedded = work + NAME(take)(&at, n * H), *spread = work + NAME(take)(&at, m * H);
-    REAL *pairs = work + NAME(take)(&at, m * 2), *rest = work + at;
+    REAL *pairs = work + NAME(take)(&at, m * o->I), *rest = work + at;
     NAME(mlp_backward)(&head, tape + t.h, alpha + p.head, tape + t.hz, tape + t.hstats,
                        tape + t.slope, NULL, 0, dh, rest);
     NAME(transpose)(U, G, alpha + p.w_recurrent, wt);
@@ -217,7 +220,7 @@ void NAME(objective_action_gradient)(const NAME(objective) *o, const REAL *restr
     long one = o->T * o->A;
     for (long b = 0; b < o->B; b++)
         for (long i = b * one; i < (b + 1) * one; i++)
-            gradient[i] = (sign ? sign[b] : 1) * pairs[2 * i + 1];
+            gradient[i] = (sign ? sign[b] : 1) * pairs[o->I * i + 1];
 }
 
 /* Adds to `grads` what the constants' adjoint `dy` [n, C] makes of the feature network. */
@@ -257,7 +260,7 @@ void NAME(objective_alpha_gradient)(const NAME(objective) *o, const REAL *restri
     NAME(shape) action = NAME(action_net)(o), head = NAME(head_net)(o);
     NAME(alpha) p = NAME(alpha_places)(o);
     NAME(tape) t = NAME(tape_places)(o);
-    REAL *pairs = work + NAME(take)(&at, m * 2), *azd = work + NAME(take)(&at, 3 * m * H);
+    REAL *pairs = work + NAME(take)(&at, m * o->I), *azd = work + NAME(take)(&at, 3 * m * H);
     REAL *over = work + NAME(take)(&at, m * H), *embedded = work + NAME(take)(&at, n * H);
     REAL *zd = work + NAME(take)(&at, n * G), *hd = work + NAME(take)(&at, n * U), *cd = work + NAME(take)(&at, n * U);
     REAL *ay = work + NAME(take)(&at, n), *ah = work + NAME(take)(&at, n * U), *ahd = work + NAME(take)(&at, n * U);
@@ -267,7 +270,7 @@ void NAME(objective_alpha_gradient)(const NAME(objective) *o, const REAL *restri
     REAL *hzd = work + NAME(take)(&at, 2 * n * H), *rest = work + at;
     NAME(zero)(grads, p.size);
     /* tangent */
-    NAME(pair)(o, NULL, u, sign, pairs);
+    NAME(pair)(o, NULL, u, NULL, sign, pairs);
     NAME(mlp_input_tangent)(&action, pairs, alpha, tape + t.az, tape + t.astats, azd, over, rest);
     NAME(mean_over_actions)(n, o->A, H, over, embedded);
     NAME(linear)(n, H, G, embedded, alpha + p.w_action, NULL, zd);

@@ -93,7 +93,7 @@ static void NAME(evaluate_objective)(const NAME(agent) *g, const NAME(objective)
 {
     NAME(evaluate)(g, c->phi, c->theta, c->observations, w->s, w->z, w->stats, w->pi, w->v, w->v_next, w->rest);
     NAME(objective_features)(f, c->rewards, w->v, w->v_next, c->terminated, c->mask, w->features, w->rest);
-    NAME(objective_forward)(o, alpha, c->actions, w->pi, sign, w->features, c->mask, w->tape, w->loss, w->rest);
+    NAME(objective_forward)(o, alpha, c->actions, w->pi, NULL, sign, w->features, c->mask, w->tape, w->loss, w->rest);
     NAME(objective_action_gradient)(o, alpha, sign, c->mask, w->tape, w->dpi, w->rest);
 }
 

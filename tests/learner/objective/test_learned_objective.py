@@ -20,6 +20,7 @@ VARIANTS = [
     {"eta": 0.7},
     {"use_value": False, "use_observation": True, "bidirectional": True, "eta": 0.7},
     {"reflect_actions": True, "normalization": "td"},
+    {"use_critic_direction": True, "reflect_actions": True},
     {"use_advantage": True, "use_next_value": False},
 ]
 
