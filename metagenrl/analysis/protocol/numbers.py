@@ -24,7 +24,7 @@ def area_under_curve(curves: Curves) -> Array:
     """
     if curves.steps.size == 1:
         return curves.returns[:, 0].copy()
-    area: Array = np.trapezoid(curves.returns, curves.steps, axis=1)
+    area: Array = np.asarray(np.trapezoid(curves.returns, curves.steps, axis=1))
     return area / (curves.steps[-1] - curves.steps[0])
 
 

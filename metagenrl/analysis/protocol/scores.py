@@ -82,7 +82,7 @@ def worst_over_best(scores: Scores) -> float | None:
     """The spread over meta-training seeds where it is widest; see `Aggregate`."""
     ratios = []
     for seeds in scores.values():
-        means = [float(np.mean(agents)) for agents in seeds]
+        means = [float(np.mean(np.asarray(agents))) for agents in seeds]
         if len(means) < 2 or max(means) <= 0:
             return None
         ratios.append(min(means) / max(means))
