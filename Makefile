@@ -10,7 +10,13 @@ TRAIN_FLAGS ?=
 TEST_ENV ?= InvertedPendulum-v5
 TEST_FLAGS ?= --seeds 2 --steps 5000
 
-.PHONY: setup train test check bench chaos soak format clean
+# A study of experiments/recipes/, at one of its scales: make experiment NAME=generalisation
+NAME ?= cheap_family
+SCALE ?= small
+STUDY ?= runs/experiments/$(NAME)-$(SCALE)
+EXPERIMENT_FLAGS ?=
+
+.PHONY: setup train test check bench experiment chaos soak format clean
 
 setup: $(STAMP)
 
@@ -47,6 +53,11 @@ check: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks.bench
+
+# Goes on wherever it was cut; the table is in $(STUDY)/report.md.
+experiment: setup
+	$(BIN)/metagenrl experiment --recipe experiments/recipes/$(NAME).yaml --scale $(SCALE) \
+		--out $(STUDY) $(EXPERIMENT_FLAGS)
 
 # Ten minutes of killed processes, and what must hold afterwards.
 chaos: setup

@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jobs import Job, run_all
-from report import machine
 
 from metagenrl.analysis.confidence import Estimate, mean_interval
 from metagenrl.analysis.learning_curves import read_curves
 from metagenrl.analysis.pictures.meta_training import draw_meta_test
 from metagenrl.runs.agent_files import merge_evaluations
+from metagenrl.studies.facts import machine
+from metagenrl.studies.job import Job
+from metagenrl.studies.queue import run_here
 
 ROOT = Path(__file__).resolve().parent.parent
 SB3 = (sys.executable, str(ROOT / "experiments" / "sb3_baseline.py"))
@@ -172,8 +173,8 @@ def main() -> None:
     o.problems = [problem for problem in PROBLEMS if problem.env in o.envs]
     given = o.algos, o.seeds, o.scale, o.workers, o.out
     jobs = [job for problem in o.problems for job in jobs_of(problem, *given)]
-    if not o.report_only:
-        run_all(jobs, o.parallel)
+    if not o.report_only and run_here(jobs, o.parallel):
+        raise SystemExit(1)
     collect(jobs)
     command = f"python experiments/baselines.py OUT --seeds {o.seeds} --scale {o.scale:g}"
     command += f" --algos {' '.join(o.algos)} --envs {' '.join(o.envs)} --name {o.name}"

@@ -12,11 +12,12 @@ import shlex
 from pathlib import Path
 
 import numpy as np
-from jobs import Job, run_all
-from report import machine
 
 from metagenrl.analysis.confidence import mean_interval
 from metagenrl.runs.metrics_file import read_metrics
+from metagenrl.studies.facts import machine
+from metagenrl.studies.job import Job
+from metagenrl.studies.queue import run_here
 
 ROOT = Path(__file__).resolve().parent.parent
 SEEDS = 3
@@ -75,7 +76,8 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--results", type=Path, default=ROOT / "results")
     o = parser.parse_args()
-    run_all([Job(o.out, WORDS)], 1)
+    if run_here([Job(o.out, WORDS)], 1):
+        raise SystemExit(1)
     text = report(o.out)
     o.results.mkdir(parents=True, exist_ok=True)
     (o.results / "epg.md").write_text(text)

@@ -32,6 +32,11 @@ from metagenrl.commands.explain import check_explain, explain, explain_config
 from metagenrl.commands.parsing import show_help
 from metagenrl.commands.report import ReportConfig, check_report, report, report_config
 from metagenrl.commands.show import ShowConfig
+from metagenrl.commands.studies.experiment import (
+    check_experiment,
+    experiment_config,
+    run_experiment,
+)
 from metagenrl.commands.top import TopConfig, check_top, top, top_config
 from metagenrl.runs.config.epg import EpgTrainConfig, epg_defaults
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
@@ -41,6 +46,7 @@ from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import unknown
 from metagenrl.runs.hints import resume_command
 from metagenrl.runs.names import CONFIG_FILE
+from metagenrl.studies.options import ExperimentConfig
 
 USAGE_EXIT = 2
 INTERRUPTED_EXIT = 130
@@ -195,6 +201,7 @@ COMMANDS: dict[str, Command] = {
         BaselineConfig, resolve.baseline_config, refusals.check_baseline, _baseline
     ),
     "objective show": Command(ShowConfig, resolve.show_config, refusals.check_show, _show),
+    "experiment": Command(ExperimentConfig, experiment_config, check_experiment, run_experiment),
     "compare": Command(CompareConfig, compare_config, check_compare, run_compare),
     "report": Command(ReportConfig, report_config, check_report, report),
     "explain": Command(ExplainConfig, explain_config, check_explain, explain),

@@ -1,22 +1,20 @@
-"""A study in one picture: aggregates with intervals, and the performance profile."""
+"""A study's scores in two panels: aggregates with intervals, and the performance profile."""
 
 from __future__ import annotations
 
-import io
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from metagenrl.analysis.confidence import CurveInterval, Interval
-from metagenrl.analysis.pictures.panels import COLORS, NEUTRAL, STYLE
-from metagenrl.base.files.atomic import write_atomic
+from metagenrl.analysis.pictures.meta_tests import line_styles
+from metagenrl.analysis.pictures.panels import NEUTRAL, Block
 
 THRESHOLDS = np.linspace(-0.25, 1.75, 201)
+Styles = Mapping[str, tuple[str, str]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,48 +27,42 @@ class Bar:
     profile: CurveInterval  # over `THRESHOLDS`
 
 
-def draw_protocol(bars: Sequence[Bar], title: str, path: Path) -> Path:
-    """Write the picture: IQM of both numbers on the left, the profile on the right."""
-    colours = {bar.label: COLORS[i % len(COLORS)] for i, bar in enumerate(bars)}
-    height = max(3.6, 1.4 + 0.42 * len(bars))
-    buffer = io.BytesIO()
-    with rc_context(STYLE):
-        figure = Figure(figsize=(11, height), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        _aggregates(left, bars, colours)
-        _profiles(right, bars, colours)
-        figure.suptitle(title, fontsize=11)
-        figure.savefig(buffer, dpi=130)
-    write_atomic(path, [buffer.getvalue()])
-    return path
+def protocol_block(title: str, bars: Sequence[Bar], labels: Sequence[str]) -> Block:
+    """The interquartile means of both numbers, and the profile; `labels` decide the colours."""
+    styles = line_styles(labels)
+    panels = [
+        functools.partial(_aggregates, bars=bars, styles=styles),
+        functools.partial(_profiles, bars=bars, styles=styles),
+    ]
+    return Block(title, panels if bars else [])
 
 
-def _aggregates(axes: Axes, bars: Sequence[Bar], colours: Mapping[str, str]) -> None:
-    for place, bar in enumerate(reversed(bars)):
-        for offset, number, marker in ((0.14, bar.area, "o"), (-0.14, bar.late, "s")):
-            at, colour = place + offset, colours[bar.label]
-            if np.isfinite(number.low):
-                axes.plot([number.low, number.high], [at, at], color=colour, linewidth=2)
-            filled = colour if marker == "o" else "white"
-            axes.plot(number.value, at, marker, color=colour, markerfacecolor=filled, markersize=6)
-    for at in (0.0, 1.0):
-        axes.axvline(at, color=NEUTRAL, linewidth=0.8, linestyle=":")
-    axes.set_yticks(range(len(bars)), [bar.label for bar in reversed(bars)])
-    axes.set_ylim(-0.6, len(bars) - 0.4)
-    axes.set_xlabel("interquartile mean, 0: random objective, 1: TD3")
-    axes.set_title("filled: whole curve, hollow: last third", loc="left", fontsize=9)
+def _aggregates(axis: Axes, bars: Sequence[Bar], styles: Styles) -> None:
+    for row, bar in enumerate(bars):
+        color = styles[bar.label][0]
+        for interval, offset, marker in ((bar.area, -0.15, "o"), (bar.late, 0.15, "D")):
+            axis.hlines(
+                row + offset, interval.low, interval.high, color=color, linewidth=3, alpha=0.5
+            )
+            axis.plot([interval.value], [row + offset], marker, color=color, ms=6)
+    for x in (0, 1):
+        axis.axvline(x, color=NEUTRAL, linewidth=1, linestyle=":")
+    axis.set_yticks(range(len(bars)), [bar.label for bar in bars])
+    axis.set_ylim(len(bars) - 0.5, -0.5)
+    axis.grid(axis="y", visible=False)
+    axis.set_title("whole curve (dot), last third (diamond)")
+    axis.set_xlabel("interquartile mean of scores")
 
 
-def _profiles(axes: Axes, bars: Sequence[Bar], colours: Mapping[str, str]) -> None:
+def _profiles(axis: Axes, bars: Sequence[Bar], styles: Styles) -> None:
     for bar in bars:
-        axes.plot(THRESHOLDS, bar.profile.values, color=colours[bar.label], label=bar.label)
-        if np.isfinite(bar.profile.low).all():
-            axes.fill_between(
-                THRESHOLDS, bar.profile.low, bar.profile.high, color=colours[bar.label], alpha=0.15,
-                linewidth=0,
-            )  # fmt: skip
-    axes.set_xlabel("score of an agent in the last third")
-    axes.set_ylabel("share of agents above it")
-    axes.set_xlim(THRESHOLDS[0], THRESHOLDS[-1])
-    axes.set_ylim(-0.02, 1.02)
-    axes.legend(fontsize=8, frameon=False)
+        color, line = styles[bar.label]
+        axis.plot(THRESHOLDS, bar.profile.values, line, color=color, linewidth=2)
+        axis.fill_between(
+            THRESHOLDS, bar.profile.low, bar.profile.high, color=color, alpha=0.15, linewidth=0
+        )
+    axis.set_title("performance profile, last third")
+    axis.set_xlabel("score")
+    axis.set_ylabel("share of agents above it")
+    axis.set_xlim(THRESHOLDS[0], THRESHOLDS[-1])
+    axis.set_ylim(-0.02, 1.02)

@@ -41,6 +41,7 @@ def late_mean(curves: Curves) -> Array:
 
 
 NUMBERS: dict[Number, Callable[[Curves], Array]] = {"area": area_under_curve, "late": late_mean}
+NAMES: dict[Number, str] = {"area": "whole curve", "late": "last third"}
 TITLES: dict[Number, str] = {
     "area": "mean height of the learning curve",
     "late": "mean of the last third of the evaluations",

@@ -129,6 +129,8 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
         if not isinstance(value, list | tuple):
             _wrong(name, value, describe(hint))
         return tuple(coerce(name, item, get_args(hint)[0]) for item in value)
+    if origin is Mapping:  # free names: options of another command
+        return dict(value) if isinstance(value, Mapping) else _wrong(name, value, describe(hint))
     if hint in (int, float):
         return _number(name, value, hint)
     if hint is Path and isinstance(value, str | Path) and value:
@@ -148,6 +150,8 @@ def describe(hint: Any) -> str:
         return " or ".join("none" if o is types.NoneType else describe(o) for o in get_args(hint))
     if get_origin(hint) is tuple:
         return "a list of names"
+    if get_origin(hint) is Mapping:
+        return "a mapping of names to values"
     words = {int: "a whole number", float: "a finite number", bool: "true or false", Path: "a path"}
     words[StoreAddress] = ALLOWED
     return words.get(hint, "text")

@@ -1,0 +1,1 @@
+"""`metagenrl experiment` and `metagenrl sweep`."""

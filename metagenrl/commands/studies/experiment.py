@@ -1,0 +1,151 @@
+"""`metagenrl experiment --recipe FILE --out DIR`: a study from its recipe to its table."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from metagenrl.commands.parsing import parse
+from metagenrl.runs.config.yaml import build
+from metagenrl.runs.resume import check_writable
+from metagenrl.studies.options import ExperimentConfig, QueueOptions
+
+if TYPE_CHECKING:
+    from metagenrl.studies.job import Job
+    from metagenrl.studies.plan import Plan
+    from metagenrl.studies.queue import Runner
+    from metagenrl.studies.recipe import Recipe
+
+REPORT = "report"
+"""Name of the table and the picture in `out`, before .md, .csv and .png."""
+
+
+def experiment_config(argv: Sequence[str]) -> ExperimentConfig:
+    """The configuration of `metagenrl experiment`. Raises `UsageError`."""
+    return build(ExperimentConfig, parse(ExperimentConfig, argv))
+
+
+def check_experiment(config: ExperimentConfig) -> None:
+    """Refuse a recipe with a mistake in any of its commands, and an unusable `out`."""
+    from metagenrl.studies.plan import plan
+    from metagenrl.studies.recipe import read_recipe
+
+    recipe = read_recipe(config.recipe, config.scale)
+    check_writable("out", config.out)
+    check_jobs(plan(recipe, config.out, list(recipe.variants)).jobs, "recipe")
+
+
+def check_jobs(jobs: Sequence[Job], field: str) -> None:
+    """Refuse jobs whose command lines are no valid ones, or whose folders hold other runs."""
+    from metagenrl.commands.studies.checks import check_words
+
+    checked = set()
+    for job in jobs:
+        job.require_same()
+        alike = tuple(word for word in job.words if not word.isdecimal())
+        if alike not in checked and job.words[0] in ("train", "test", "baseline"):
+            checked.add(alike)
+            check_words(job.words, field)
+
+
+def run_experiment(config: ExperimentConfig) -> int:
+    """Run what is missing and write the report; 1 where a job failed."""
+    from metagenrl.studies.plan import plan
+    from metagenrl.studies.queue import locked
+    from metagenrl.studies.recipe import read_recipe
+
+    recipe = read_recipe(config.recipe, config.scale)
+    if config.show:
+        return show_jobs(plan(recipe, config.out, list(recipe.variants)).jobs)
+    with locked(config.out, config.share):
+        first = plan(recipe, config.out)
+        failed = [] if config.report_only else carry_out(first.jobs, config)
+        chosen = _choose(recipe, first)
+        whole = first if chosen is None else plan(recipe, config.out, chosen)
+        if chosen is not None and not failed and not config.report_only:
+            failed = carry_out(whole.jobs, config)
+        return _report(config, recipe, whole) or int(bool(failed))
+
+
+def _choose(recipe: Recipe, first: Plan) -> list[str] | None:
+    """The variants that the selection keeps; None: nothing to choose, or not all is there yet."""
+    from metagenrl.studies.results import best_variants, read_results
+
+    if not recipe.keep or not all(job.done for job in first.jobs):
+        return None
+    groups = {name: variant.group for name, variant in recipe.variants.items()}
+    chosen = best_variants(read_results(first.conditions), groups, recipe.keep)
+    print(f"kept by the selection environments: {', '.join(chosen)}", flush=True)
+    return chosen
+
+
+def _report(config: ExperimentConfig, recipe: Recipe, whole: Plan) -> int:
+    from metagenrl.studies.report import write_report
+    from metagenrl.studies.results import read_results
+
+    results = read_results(whole.conditions)
+    if not results:
+        print("no evaluation is there yet: no report")
+        return 0
+    words = ["metagenrl", "experiment", "--recipe", str(config.recipe), "--scale", config.scale]
+    command = shlex.join([*words, "--out", "OUT"])
+    path = write_report(recipe, results, config.out / REPORT, command)
+    print(f"{path.read_text()}\ntable: {path}")
+    return 0
+
+
+def show_jobs(jobs: Sequence[Job]) -> int:
+    """Print every command with its state; 0."""
+    for job in jobs:
+        state = "done" if job.done else "to do"
+        print(f"{state}: metagenrl {shlex.join([*job.words, '--run-dir', str(job.folder)])}")
+    return 0
+
+
+def carry_out(jobs: Sequence[Job], options: QueueOptions) -> list[Job]:
+    """Run this worker's share of the jobs; those that failed."""
+    from metagenrl.studies.queue import run_jobs, share_of
+
+    mine = share_of(jobs, *options.part)
+    runner, at_once = _runner(options)
+    with _ended_by_sigterm():
+        try:
+            return run_jobs(mine, at_once, runner, _say)
+        finally:
+            runner.close()
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _runner(options: QueueOptions) -> tuple[Runner, int]:
+    if options.on == "ray":
+        from metagenrl.cluster.queue import RayTasks
+
+        tasks = RayTasks()
+        return tasks, tasks.cpus
+    from metagenrl.studies.queue import LocalProcesses
+
+    return LocalProcesses(), options.jobs
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM, which schedulers send, ends the jobs as Ctrl-C does."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before: Callable[..., Any] | int | None = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,92 @@
+"""What stands above a study's numbers: how they came about."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from metagenrl.base.release import RELEASE
+from metagenrl.studies.plan import words_of
+from metagenrl.studies.recipe import Recipe
+
+
+def facts_of(recipe: Recipe, command: str) -> list[str]:
+    """A list item each."""
+    scale = recipe.scale
+    last = scale.first_meta_seed + scale.meta_seeds - 1
+    sets = {
+        "meta-training": ", ".join(recipe.environments.meta_training) or "each variant's own",
+        "selection": ", ".join(recipe.environments.selection) or "none",
+        "test": ", ".join(recipe.environments.test) or "none",
+    }
+    facts = {
+        "shows": recipe.shows,
+        "command": f"`{command}`",
+        "scale": f"{recipe.scale_name}{f' ({scale.takes})' if scale.takes else ''}",
+        "environments": "; ".join(f"{name}: {envs}" for name, envs in sets.items()),
+        "meta-training": f"seeds {scale.first_meta_seed} to {last} of each variant, "
+        f"`{_options(recipe.train)}`",
+        "tests": f"{scale.agents} new agents for each objective, {scale.rule_agents} for each "
+        f"hand-made rule, {scale.steps:,} steps, {scale.eval_episodes} episodes every "
+        f"{scale.eval_every:,} steps, `{_options(recipe.test)}`",
+        "scores": "0 is the random objective, 1 is TD3 of the same steps and sizes, in each "
+        "environment",
+        "intervals": "95 %; of learned objectives by a hierarchical bootstrap over meta-training "
+        "seeds, then agents; of hand-made rules over agents; none for a single seed",
+        "machine": machine(),
+    }
+    lines = [f"- {name}: {text}" for name, text in facts.items() if text]
+    return [*lines, *_variants(recipe)]
+
+
+def _variants(recipe: Recipe) -> list[str]:
+    lines = []
+    for name, variant in recipe.variants.items():
+        own = [f"`{_options(variant.train)}`"] if variant.train else []
+        own += [f"in {', '.join(variant.meta_training)}"] if variant.meta_training else []
+        own += [variant.algo] if variant.algo else []
+        lines.append(f"- variant {name}: {', '.join(own) or 'as above'}")
+    return lines
+
+
+def _options(options: Mapping[str, Any]) -> str:
+    return " ".join(words_of(options)) or "defaults"
+
+
+def machine(*packages: str) -> str:
+    """Processor, commit and versions, those of `packages` included, on a line."""
+    names = ("torch", "gymnasium", "mujoco", "numpy", *packages)
+    versions = ", ".join(f"{name} {_version(name)}" for name in names)
+    found = commit()
+    program = f"metagenrl {RELEASE}" + (f" ({found})" if found else "")
+    return f"{_cpu()}, {program}, Python {platform.python_version()}, {versions}"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "-"
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def commit() -> str:
+    """The checkout's commit, "" where the package lies in none."""
+    here = Path(__file__).resolve().parent
+    try:
+        words = ["git", "-C", str(here), "rev-parse", "--short", "HEAD"]
+        found = subprocess.run(words, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return found.stdout.strip() if found.returncode == 0 else ""

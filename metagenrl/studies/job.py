@@ -1,0 +1,95 @@
+"""One command of a study and the run folder that it makes; done once, resumed wherever cut."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from metagenrl.base.checks import UsageError
+from metagenrl.base.files.atomic import write_atomic
+from metagenrl.objective_server.snapshots.find import snapshot_versions
+from metagenrl.runs.names import CONFIG_FILE
+
+DONE = ".done"
+METAGENRL = (sys.executable, "-m", "metagenrl.commands.main")
+
+
+@dataclass(frozen=True)
+class Job:
+    """An ordinary command, as it would be typed, but for `--run-dir`."""
+
+    folder: Path
+    """Its run folder; what it prints goes to the file of that name with `.log`."""
+    words: tuple[str, ...]
+    after: tuple[Path, ...] = ()
+    """Run folders of jobs that must be done before."""
+    stage: float | None = None
+    """Of a test: the share of the meta-training after which alpha is taken."""
+    chain: str = ""
+    """Jobs with the same name belong to one share of a study (see `share_of`)."""
+    program: tuple[str, ...] = METAGENRL
+    """Or another program that takes --run-dir and --resume."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the command has come to its end before."""
+        return (self.folder / DONE).exists()
+
+    @property
+    def ready(self) -> bool:
+        """Whether all that it waits for is done."""
+        return all((folder / DONE).exists() for folder in self.after)
+
+    @property
+    def log(self) -> Path:
+        """What the command prints."""
+        return self.folder.with_name(f"{self.folder.name}.log")
+
+    def command(self) -> list[str]:
+        """The command line; one that was interrupted goes on where it stood."""
+        words = [*self.program, *self.words]
+        if self.stage is not None:
+            run = Path(self.words[self.words.index("--objective") + 1])
+            words += ["--version", str(version_at(run, self.stage))]
+        if not (self.folder / CONFIG_FILE).exists():
+            return [*words, "--run-dir", str(self.folder)]
+        if self.words[0] == "train":
+            return [*words, "--resume", str(self.folder)]
+        return [*words, "--run-dir", str(self.folder), "--resume"]
+
+    def finish(self) -> None:
+        """Note that it is done, and by which command."""
+        write_atomic(self.folder / DONE, [json.dumps(self.words).encode()])
+
+    def require_same(self) -> None:
+        """Raise `UsageError` where the folder is done by another command than this."""
+        if not self.done:
+            return
+        text = (self.folder / DONE).read_text()
+        if text and tuple(json.loads(text)) != self.words:
+            raise UsageError(
+                f"out: got {str(self.folder)!r} (made by {' '.join(json.loads(text))!r}), allowed: "
+                f"a new folder for {' '.join(self.words)!r}"
+            )
+
+
+def environment() -> Mapping[str, str]:
+    """Of a job's process: one thread, since the jobs themselves share the cores."""
+    # What can be imported here can be there: environments may live in the user's own modules.
+    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+    return {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": path}
+
+
+def version_at(run: Path, stage: float) -> int:
+    """The version of a finished run's objective that lies nearest to a share of its training.
+
+    Raises `UsageError` where the run has no snapshots.
+    """
+    versions = snapshot_versions(run)
+    if not versions:
+        raise UsageError(f"objective: got {str(run)!r} (no snapshots), allowed: a trained run")
+    return min(versions, key=lambda version: abs(version - stage * versions[-1]))

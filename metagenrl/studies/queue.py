@@ -1,0 +1,166 @@
+"""Runs jobs on the local cores, each when what it waits for is done.
+
+Another place to run them (a Ray cluster) is another `Runner`; everything else stays as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Protocol
+
+from metagenrl.base.checks import UsageError
+from metagenrl.studies.job import Job, environment
+
+Say = Callable[[str], None]
+
+_LOCK = ".lock"
+_TERM_SECONDS = 10.0
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+class Runner(Protocol):
+    """Where jobs run."""
+
+    def __call__(self, job: Job) -> int:
+        """Carry a job out and return its exit code; called from several threads."""
+
+    def close(self) -> None:
+        """End what runs."""
+
+
+def start(job: Job) -> subprocess.Popen[bytes]:
+    """The job's process, which is asked to end when the thread that starts it does, however."""
+    job.folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(job.log, "ab") as log:
+        return subprocess.Popen(
+            job.command(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment(),
+            start_new_session=True,  # Ctrl-C comes to us alone, and we end it
+            preexec_fn=_die_with_parent,
+        )
+
+
+def _die_with_parent() -> None:
+    if _LIBC is not None:
+        _LIBC.prctl(_DIE_WITH_PARENT, signal.SIGTERM)
+
+
+class LocalProcesses:
+    """Runs each job as a process of this machine, and ends those that run when it is closed."""
+
+    def __init__(self) -> None:
+        self._processes: set[subprocess.Popen[bytes]] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def __call__(self, job: Job) -> int:
+        """See `Runner`."""
+        with self._lock:
+            if self._closed:
+                return 1
+            process = start(job)
+            self._processes.add(process)
+        try:
+            return process.wait()
+        finally:
+            with self._lock:
+                self._processes.discard(process)
+
+    def close(self) -> None:
+        """Ask the processes that run to end, and kill those that do not."""
+        with self._lock:
+            self._closed = True
+            running = list(self._processes)
+        for process in running:
+            process.terminate()
+        for process in running:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_TERM_SECONDS)
+                continue
+            process.kill()
+
+
+def run_jobs(jobs: Sequence[Job], at_once: int, runner: Runner, say: Say = print) -> list[Job]:
+    """Run those that are not done, in order as far as they need not wait; the ones that failed.
+
+    A job that waits for one that failed counts as failed and is not started. Jobs that are done
+    are left alone.
+    """
+    waiting = [job for job in jobs if not job.done]
+    say(f"{len(waiting)} of {len(jobs)} jobs to do, {at_once} at a time")
+    failed: list[Job] = []
+    running: dict[Future[int], Job] = {}
+    with ThreadPoolExecutor(at_once) as pool:
+        try:
+            while waiting or running:
+                for job in [j for j in waiting if j.ready][: at_once - len(running)]:
+                    waiting.remove(job)
+                    running[pool.submit(_timed, job, runner, say)] = job
+                if not running:  # all wait for jobs that failed, or are not in this share
+                    break
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    job = running.pop(future)
+                    if future.result() == 0:
+                        job.finish()
+                    else:
+                        failed.append(job)
+        except BaseException:  # Ctrl-C: the pool would wait for what runs
+            runner.close()
+            raise
+    for job in failed:
+        say(f"failed: {job.folder} (see {job.log})")
+    if waiting:
+        say(f"{len(waiting)} jobs wait for others that are not done")
+    return [*failed, *waiting]
+
+
+def run_here(jobs: Sequence[Job], at_once: int) -> list[Job]:
+    """`run_jobs` on this machine; the jobs that failed."""
+    runner = LocalProcesses()
+    try:
+        return run_jobs(jobs, at_once, runner)
+    finally:
+        runner.close()
+
+
+def _timed(job: Job, runner: Runner, say: Say) -> int:
+    began = time.monotonic()
+    code = runner(job)
+    say(f"{job.folder}: exit {code} after {time.monotonic() - began:,.0f} s")
+    return code
+
+
+def share_of(jobs: Sequence[Job], share: int, shares: int) -> list[Job]:
+    """The jobs of one of several workers: whole chains, dealt out in turn."""
+    chains = list(dict.fromkeys(job.chain or str(job.folder) for job in jobs))
+    mine = set(chains[share::shares])
+    return [job for job in jobs if (job.chain or str(job.folder)) in mine]
+
+
+@contextlib.contextmanager
+def locked(out: Path, share: str = "") -> Iterator[None]:
+    """Keep a second queue off the same folder. Raises `UsageError` where there is one."""
+    out.mkdir(parents=True, exist_ok=True)
+    with open(out / f"{_LOCK}{share.replace('/', '-of-')}", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(
+                f"out: got {str(out)!r} (another command works on it), allowed: a folder that no "
+                "running command uses"
+            ) from None
+        yield

@@ -1,0 +1,221 @@
+"""A study as data: meta-training configurations x seeds, tests x seeds, baselines, comparisons.
+
+A recipe is a YAML file. Its environments are declared in three sets that must not overlap: those of
+the meta-training, those on which choices are made (*selection*), and those that only the finished
+choice is tested on. The set stands beside every number.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from metagenrl.analysis.protocol.scores import ONE
+from metagenrl.base.checks import UsageError, integer_at_least, require
+from metagenrl.runs.config.baselines import BASELINES
+from metagenrl.runs.config.yaml import build, load_mapping, merge
+
+Options = Mapping[str, Any]
+"""Options of a command by the names of its flags, without the dashes."""
+Set = Literal["meta-training", "selection", "test"]
+RANDOM = "random"
+
+
+@dataclass(frozen=True)
+class Environments:
+    """The three sets."""
+
+    meta_training: tuple[str, ...] = ()
+    """Of all variants that do not name their own."""
+    selection: tuple[str, ...] = ()
+    """Where variants are compared to choose among them."""
+    test: tuple[str, ...] = ()
+    """Where the chosen ones are tested."""
+    seen: bool = False
+    """Test in environments of a variant's own meta-training as well, as the paper's tables do."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One meta-training configuration, or a meta-learning baseline."""
+
+    train: Options = field(default_factory=dict)
+    """Options of its meta-training beside the recipe's."""
+    meta_training: tuple[str, ...] = ()
+    """Its own environments, instead of the recipe's."""
+    algo: str = ""
+    """`rl2` or `epg`: that meta-learner's training instead of MetaGenRL's."""
+    version: str = "last"
+    """Version of alpha that is tested: `last`, or `best` by held-out tests during the training."""
+    stages: tuple[float, ...] = ()
+    """Shares of the meta-training after which alpha is tested, instead of one version."""
+    group: str = ""
+    """Variants among which `keep` chooses."""
+
+    def __post_init__(self) -> None:
+        allowed = sorted(name for name, traits in BASELINES.items() if traits.meta_learner)
+        require(self.algo in ("", *allowed), "algo", self.algo, ", ".join(allowed))
+        require(self.version in ("last", "best"), "version", self.version, "last, best")
+        for stage in self.stages:
+            require(0 <= stage <= 1, "stages", stage, "numbers from 0 to 1")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large the study is: what differs between a machine of two cores and the paper."""
+
+    takes: str = ""
+    """What a run at this scale takes, in words."""
+    first_meta_seed: int = 0
+    """Seed of the first meta-training of each variant."""
+    meta_seeds: int = 5
+    """Meta-trainings of each variant."""
+    agents: int = 3
+    """New agents for each objective and environment; a hand-made rule has `rule_agents`."""
+    rule_agents: int = 5
+    """New agents of a baseline or of the random objective in each environment."""
+    steps: int = 30_000
+    """Steps of each new agent."""
+    eval_every: int = 2_500
+    """Steps between an agent's evaluations."""
+    eval_episodes: int = 5
+    """Episodes of an evaluation."""
+    train: Options = field(default_factory=dict)
+    """Options of every meta-training at this scale."""
+    variant_train: Options = field(default_factory=dict)
+    """Further options of single variants' meta-training at this scale."""
+    test: Options = field(default_factory=dict)
+    """Options of every test and baseline at this scale: sizes, minibatches."""
+    variants: tuple[str, ...] = ()
+    """Those that are run at this scale; none: all."""
+    baselines: tuple[str, ...] = ()
+    """Hand-made rules that are run at this scale; none: all."""
+
+    def __post_init__(self) -> None:
+        integer_at_least(0, first_meta_seed=self.first_meta_seed)
+        integer_at_least(1, meta_seeds=self.meta_seeds, agents=self.agents, steps=self.steps)
+        integer_at_least(1, eval_every=self.eval_every, eval_episodes=self.eval_episodes)
+        integer_at_least(1, rule_agents=self.rule_agents)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A study at one scale."""
+
+    name: str
+    title: str
+    scale_name: str
+    scale: Scale
+    environments: Environments
+    variants: Mapping[str, Variant]
+    baselines: Mapping[str, Options]
+    shows: str = ""
+    """What it repeats (a figure or table of the paper), or the question that it answers."""
+    train: Options = field(default_factory=dict)
+    test: Options = field(default_factory=dict)
+    keep: int = 0
+    """Variants of each group that are tested after the selection, 0: all."""
+    compare: Sequence[tuple[str, str]] = ()
+    """Pairs whose intervals are compared; none: every variant with every rule."""
+
+    def meta_training(self, variant: str) -> tuple[str, ...]:
+        """The environments of a variant's meta-training."""
+        return self.variants[variant].meta_training or self.environments.meta_training
+
+    def set_of(self, env: str, rule: str) -> Set:
+        """To which set an environment belongs for a variant, or for a hand-made rule."""
+        if rule in self.variants and env in self.meta_training(rule):
+            return "meta-training"
+        return "selection" if env in self.environments.selection else "test"
+
+
+def read_recipe(path: Path, scale: str) -> Recipe:
+    """The recipe in a YAML file at one of its scales.
+
+    Raises `UsageError` for unknown fields, values that are not allowed, a scale that the file lacks
+    and sets of environments that overlap.
+    """
+    values = load_mapping(path, "recipe")
+    scales = values.pop("scales", None) or {}
+    if scale not in scales:
+        raise UsageError(f"scale: got {scale!r}, allowed: {', '.join(scales) or 'none'} in {path}")
+    chosen = build(Scale, scales[scale], f"scales.{scale}.")
+    body = build(_Body, values)
+    own = _named(None, chosen.variant_train, f"scales.{scale}.variant_train", ())
+    variants = {
+        name: replace(variant, train=merge(variant.train, own.pop(name, {})))
+        for name, variant in _named(Variant, body.variants, "variants", chosen.variants).items()
+    }
+    for name in own:
+        require(name in body.variants, "variant_train", name, ", ".join(body.variants))
+    baselines = _named(None, body.baselines, "baselines", chosen.baselines)
+    fields = {f.name: getattr(body, f.name) for f in dataclasses.fields(body)}
+    fields |= {"variants": variants, "baselines": baselines}
+    fields["train"] = merge(body.train, chosen.train)
+    fields["test"] = merge(body.test, chosen.test)
+    fields["compare"] = tuple(tuple(pair.split(" > ")) for pair in body.compare)
+    recipe = Recipe(name=path.stem, scale_name=scale, scale=chosen, **fields)
+    check_recipe(recipe)
+    return recipe
+
+
+@dataclass(frozen=True)
+class _Body:
+    """The file without its scales."""
+
+    title: str
+    environments: Environments
+    shows: str = ""
+    variants: Options = field(default_factory=dict)
+    baselines: Options = field(default_factory=dict)
+    train: Options = field(default_factory=dict)
+    test: Options = field(default_factory=dict)
+    keep: int = 0
+    compare: tuple[str, ...] = ()
+
+
+def _named(cls: Any, values: Options, label: str, chosen: Sequence[str]) -> dict[str, Any]:
+    """The sub-mappings by name, only the chosen ones where some are chosen."""
+    for name in chosen:
+        require(name in values, label, name, ", ".join(values))
+    found = {}
+    for name, value in values.items():
+        if not chosen or name in chosen:
+            value = {} if value is None else value
+            if not isinstance(value, Mapping):
+                raise UsageError(f"{label}.{name}: got {value!r}, allowed: a mapping of fields")
+            found[name] = dict(value) if cls is None else build(cls, value, f"{label}.{name}.")
+    return found
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Raise `UsageError` for sets that overlap and for names that stand for nothing."""
+    sets, rules = recipe.environments, {RANDOM, ONE, *recipe.baselines, *recipe.variants}
+    _disjoint("selection", sets.selection, "test", sets.test)
+    for name in recipe.variants:
+        trained = recipe.meta_training(name)
+        require(bool(trained), f"variants.{name}.meta_training", trained, "environments")
+        _disjoint("selection", sets.selection, f"{name}'s meta-training", trained)
+        if not sets.seen:
+            _disjoint("test", sets.test, f"{name}'s meta-training", trained)
+    for name in recipe.baselines:
+        known = sorted(n for n, traits in BASELINES.items() if not traits.meta_learner)
+        require(name in known, "baselines", name, ", ".join(known))
+        require(name not in recipe.variants, "variants", name, "another name than a baseline's")
+    for pair in recipe.compare:
+        require(len(pair) == 2 and set(pair) <= rules, "compare", " > ".join(pair), "RULE > RULE")
+    integer_at_least(0, keep=recipe.keep)
+    allowed = "0 without selection environments"
+    require(not recipe.keep or bool(sets.selection), "keep", recipe.keep, allowed)
+
+
+def _disjoint(name: str, envs: Sequence[str], other: str, others: Sequence[str]) -> None:
+    both = sorted(set(envs) & set(others))
+    if both:
+        raise UsageError(
+            f"environments: got {', '.join(both)} in both {name} and {other}, allowed: sets that "
+            "do not overlap"
+        )

@@ -1,0 +1,178 @@
+"""A study's table (Markdown and CSV) and picture, from whatever is finished."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from metagenrl.analysis.confidence import Interval
+from metagenrl.analysis.number_text import markdown_table, score, short, with_interval
+from metagenrl.analysis.protocol.numbers import NAMES, NUMBERS, TITLES
+from metagenrl.analysis.protocol.scores import Aggregate, apart
+from metagenrl.base.files.atomic import write_atomic
+from metagenrl.studies.facts import facts_of
+from metagenrl.studies.picture import draw_study
+from metagenrl.studies.recipe import RANDOM, Recipe
+from metagenrl.studies.results import Overall, Result, overall, scales_of
+
+SETS = ("test", "selection", "meta-training")
+
+
+def write_report(recipe: Recipe, results: Sequence[Result], out: Path, command: str) -> Path:
+    """Write `out`.md, `out`.csv and `out`.png and give the first.
+
+    Raises `OSError` where they cannot be written.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    everything = overalls(results)
+    picture = draw_study(recipe, results, everything, out.with_suffix(".png"))
+    text = to_markdown(recipe, results, everything, command, picture)
+    write_atomic(out.with_suffix(".csv"), [to_csv(results, everything).encode()])
+    write_atomic(out.with_suffix(".md"), [text.encode()])
+    return out.with_suffix(".md")
+
+
+def overalls(results: Sequence[Result]) -> list[Overall]:
+    """Every rule's aggregates over the environments of each set."""
+    rules = list(dict.fromkeys(result.condition.rule for result in results))
+    found = (overall(results, rule, name) for name in SETS for rule in rules)
+    return [each for each in found if each is not None]
+
+
+def to_markdown(
+    recipe: Recipe,
+    results: Sequence[Result],
+    everything: Sequence[Overall],
+    command: str,
+    picture: Path | None,
+) -> str:
+    """The whole report."""
+    parts = [f"# {recipe.title}", "\n".join(facts_of(recipe, command))]
+    for name in SETS:
+        of_set = [each for each in everything if each.set == name]
+        if of_set:
+            parts += [f"## Over the {name} environments", _overall_table(of_set)]
+            parts += [each.note for each in of_set if each.note]
+            parts += _verdicts(recipe, of_set)
+    parts += ["## By environment", *_by_environment(results)]
+    if picture is not None:
+        parts.append(f"![Learning curves, aggregates and profile]({picture.name})")
+    return "\n\n".join(parts) + "\n"
+
+
+def _overall_table(of_set: Sequence[Overall]) -> str:
+    header = ("trained by", "environments", "IQM, whole curve", "IQM, last third",
+              "optimality gap, last third", "worst / best seed", "seeds")  # fmt: skip
+    rows = []
+    for each in of_set:
+        late = each.aggregates.get("late")
+        area = each.aggregates.get("area")
+        some = late or area
+        assert some is not None
+        rows.append([
+            each.rule, ", ".join(some.environments), _aggregate(area), _aggregate(late),
+            "-" if late is None else _scored(late.optimality_gap),
+            "-" if late is None or late.worst_over_best is None else score(late.worst_over_best),
+            "-" if each.handmade else str(some.seeds),
+        ])  # fmt: skip
+    return markdown_table(header, rows)
+
+
+def _aggregate(found: Aggregate | None) -> str:
+    return "-" if found is None else _scored(found.iqm)
+
+
+def _scored(interval: Interval) -> str:
+    return with_interval(interval.value, interval.low, interval.high, score)
+
+
+def _verdicts(recipe: Recipe, of_set: Sequence[Overall]) -> list[str]:
+    """A line for each pair that the recipe compares: above and below are intervals apart."""
+    by_rule = {each.rule: each for each in of_set}
+    pairs: Iterator[tuple[str, str]] | Sequence[tuple[str, str]] = recipe.compare
+    if not recipe.compare:
+        learned = [each.rule for each in of_set if not each.handmade]
+        rules = [each.rule for each in of_set if each.handmade]
+        pairs = ((first, second) for first in learned for second in rules)
+    lines = []
+    for pair in pairs:
+        first, second = (by_rule.get(_label(name)) for name in pair)
+        if first is not None and second is not None:
+            lines.append(_verdict(first, second))
+    return ["\n".join(f"- {line}" for line in lines if line)] if any(lines) else []
+
+
+def _label(name: str) -> str:
+    return "random objective" if name == RANDOM else name
+
+
+def _verdict(first: Overall, second: Overall) -> str:
+    """Whether the first rule's intervals lie above the second's, for each number."""
+    words = []
+    for number in NUMBERS:
+        one, other = first.aggregates.get(number), second.aggregates.get(number)
+        if one is None or other is None or one.environments != other.environments:
+            continue
+        word = "not apart"
+        if apart(one.iqm, other.iqm):
+            word = "above"
+        elif apart(other.iqm, one.iqm):
+            word = "below"
+        words.append(f"{word} ({NAMES[number]})")
+    return f"{first.rule} against {second.rule}: {', '.join(words)}" if words else ""
+
+
+def _by_environment(results: Sequence[Result]) -> Iterator[str]:
+    header = ("environment", "set", "trained by", *(TITLES[n] for n in NUMBERS), "seeds", "agents")
+    rows = []
+    envs = list(dict.fromkeys(result.condition.env for result in results))
+    for env in envs:
+        for result in (r for r in results if r.condition.env == env):
+            numbers = [result.interval(number) for number in NUMBERS]
+            texts = ["-" if n is None else with_interval(n.value, n.low, n.high) for n in numbers]
+            agents = [len(values) for values in result.numbers("late").values()]
+            seeds = "-" if result.handmade else str(len(agents))
+            cells = (env, result.condition.set, result.condition.rule, *texts, seeds)
+            rows.append((*cells, str(sum(agents))))
+    yield markdown_table(header, rows)
+    for number in NUMBERS:
+        found = scales_of(results, number)
+        yield "\n".join(
+            [f"Scores of the {TITLES[number]}:", ""]
+            + [f"- {env}: 0 is {short(s.zero)}, 1 is {short(s.one)}" for env, s in found.items()]
+            + [
+                f"- {env}: none, TD3 does not beat the random objective there"
+                for env in envs
+                if env not in found
+            ]
+        )
+
+
+def to_csv(results: Sequence[Result], everything: Sequence[Overall]) -> str:
+    """A row for each number of each rule: raw by environment, scores over a set's environments."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("set", "environment", "rule", "number", "statistic", "value", "low", "high",
+                     "seeds", "agents"))  # fmt: skip
+    for result in results:
+        for number in NUMBERS:
+            interval = result.interval(number)
+            agents = [len(values) for values in result.numbers(number).values()]
+            condition = result.condition
+            if interval is not None:
+                name = (condition.set, condition.env, condition.rule, number, "mean return")
+                writer.writerow((*name, *_cells(interval), len(agents), sum(agents)))
+    for each in everything:
+        for number, found in each.aggregates.items():
+            of = (each.set, " ".join(found.environments), each.rule, number)
+            statistics = {"IQM": found.iqm, "mean": found.mean, "gap": found.optimality_gap}
+            for statistic, interval in statistics.items():
+                writer.writerow((*of, statistic, *_cells(interval), found.seeds, ""))
+    return text.getvalue()
+
+
+def _cells(interval: Interval) -> list[float | str]:
+    ends = (interval.value, interval.low, interval.high)
+    return ["" if end != end else end for end in ends]  # NaN: unknown
