@@ -11,7 +11,7 @@ from typing import Any
 
 import ray
 
-from metagenrl.cluster.engines.ray_cluster import connect
+from metagenrl.cluster.joining.connect import connect
 from metagenrl.studies.job import Job
 from metagenrl.studies.queue import start
 

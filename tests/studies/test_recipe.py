@@ -13,7 +13,7 @@ from metagenrl.studies.plan import plan, words_of
 from metagenrl.studies.recipe import read_recipe
 
 RECIPES = Path(__file__).resolve().parents[2] / "experiments" / "recipes"
-COMING = {"generalisation": hasattr(ObjectiveConfig, "use_advantage")}
+COMING = {"generalisation": hasattr(ObjectiveConfig, "use_critic_direction")}
 
 MINIMAL = {
     "title": "T",
