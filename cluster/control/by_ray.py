@@ -85,7 +85,7 @@ class RayMailbox:
         try:
             call = self._actor.exchange.remote(status, list(answers))
             requests: list[Request] = ray.get(call, timeout=CALL_TIMEOUT)
-        except ray.exceptions.RayActorError:
+        except (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError):
             self._actor = self._start()
             raise
         return requests

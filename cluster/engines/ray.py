@@ -14,7 +14,13 @@ from typing import Any
 
 import ray
 from ray import ObjectRef
-from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
+from ray.exceptions import (
+    GetTimeoutError,
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+)
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from metagenrl.agents.member import MemberConfig
@@ -27,6 +33,7 @@ from metagenrl.cluster.engines.interface import (
     Result,
     Started,
 )
+from metagenrl.cluster.engines.losses import Losses
 from metagenrl.cluster.engines.ray_cluster import actor_share, first_line, has_a_core, remote
 from metagenrl.cluster.engines.server_actor import Closing, ServerActor
 from metagenrl.objective_server.answers import Broadcast
@@ -34,6 +41,7 @@ from metagenrl.objective_server.server import ObjectiveServer
 
 logger = logging.getLogger(__name__)
 
+SERVER_LOST = (RayActorError, GetTimeoutError, OutOfMemoryError)  # what ends a call of a dead one
 SERVER_TRIES = 20  # in a row, before the objective server is given up
 START_TIMEOUT = 300.0  # seconds until an actor must have come up: 40 take over a minute
 
@@ -55,6 +63,7 @@ class RayEngine:
         """`agent_cpus` is reserved for an agent; `fixed`: for those that join later as well."""
         self._open_server, self._agent_cpus, self._timeout = open_server, agent_cpus, timeout
         self._fixed = fixed
+        self._losses = Losses()
         self._shares: dict[int, float] = {}  # CPUs by agent; a restarted one has the same
         self._agents: dict[int, Any] = {}
         self._pending: dict[ObjectRef[Any], int] = {}
@@ -70,7 +79,7 @@ class RayEngine:
         for _ in range(SERVER_TRIES):
             try:
                 return self._try_server()
-            except (RayActorError, GetTimeoutError) as error:
+            except SERVER_LOST as error:
                 reason = first_line(error)
                 logger.warning("objective server did not come up (%s), trying again", reason)
                 ray.kill(self._server)
@@ -125,7 +134,7 @@ class RayEngine:
         try:
             ray.get(ref, timeout=self._timeout)
         except RayError as error:
-            return Lost(agent, first_line(error), str(error))
+            return Lost(agent, self._losses.reason(error), str(error))
         return Started(agent)
 
     def stop_agent(self, agent: int) -> None:
@@ -157,9 +166,9 @@ class RayEngine:
         except RayTaskError as error:
             return Lost(agent, repr(error.cause), str(error))
         except RayActorError as error:
-            return Lost(agent, first_line(error), str(error))
+            return Lost(agent, self._losses.reason(error), str(error))
         except RayError as error:
-            return Lost(agent, first_line(error))
+            return Lost(agent, self._losses.reason(error))
 
     def agent_state(self, agent: int) -> dict[str, Any]:
         """See `Engine`."""
@@ -196,7 +205,7 @@ class RayEngine:
                 )
             except RayTaskError as error:
                 raise error.as_instanceof_cause() from None
-            except (RayActorError, GetTimeoutError) as error:
+            except SERVER_LOST as error:
                 reason = first_line(error)
                 logger.warning("objective server lost (%s), restoring it", reason)
                 ray.kill(self._server)

@@ -125,7 +125,7 @@ class RayCohortEngine(RayEngine):
         except RayTaskError as error:
             reason, detail = repr(error.cause), str(error)
         except RayError as error:
-            reason = first_line(error)
+            reason = self._losses.reason(error)
             detail = str(error) if isinstance(error, RayActorError) else ""
         host.gone = True
         ray.kill(host.handle)
