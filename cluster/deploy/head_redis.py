@@ -103,7 +103,7 @@ class HeadRedis:
                 f"requirepass {self.password()}",
                 f"dir {self.folder}",
                 "appendonly yes",
-                "appendfsync everysec",
+                "appendfsync always",
                 'save ""',
                 f"logfile {self.folder / 'redis.log'}",
                 "daemonize yes",

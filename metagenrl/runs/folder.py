@@ -25,8 +25,10 @@ from pathlib import Path
 
 from metagenrl.base.checks import UsageError
 from metagenrl.base.files.atomic import write_atomic
+from metagenrl.base.process import available_cores
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import to_yaml
+from metagenrl.runs.machine_changes import changes, processor
 from metagenrl.runs.names import CONFIG_FILE, IDENTITY_FILE
 
 _RUN_DEPTH = 2  # folders between a snapshot and its run: RUN_DIR/objectives/FILE
@@ -44,12 +46,42 @@ class RunIdentity:
     id: str
     created: float  # seconds since the epoch
     machine: str
-    versions: dict[str, str]
+    versions: dict[str, str]  # of packages, and of Python
+    processor: str = ""
+    cores: int = 0  # 0: not recorded, as before release 0.2
+
+    @property
+    def surroundings(self) -> dict[str, str]:
+        """What a run's bits and pace can depend on, where it was recorded."""
+        known = {"processor": self.processor, "cores": str(self.cores or "")}
+        return self.versions | {name: value for name, value in known.items() if value}
+
+    @staticmethod
+    def new() -> RunIdentity:
+        """Of a run that begins in this process."""
+        versions = {name: package_version(name) for name in _PACKAGES}
+        versions["python"] = platform.python_version()
+        return RunIdentity(
+            uuid.uuid4().hex[:12],
+            time.time(),
+            platform.platform(),
+            versions,
+            processor(),
+            available_cores(),
+        )
 
 
 def open_run(config: TrainConfig) -> RunIdentity:
-    """Create the folder, or take over the identity of the one that is resumed."""
-    return open_folder(config.run_dir, to_yaml(config), config.resume is not None)
+    """Create the folder, or take over the identity of the one that is resumed.
+
+    Says in one line what is different from where that one began.
+    """
+    resumed = config.resume is not None
+    identity = open_folder(config.run_dir, to_yaml(config), resumed)
+    changed = changes(identity.surroundings, RunIdentity.new().surroundings)
+    if resumed and changed is not None:
+        print(changed, flush=True)
+    return identity
 
 
 def open_folder(folder: Path, config: str, resumed: bool) -> RunIdentity:
@@ -59,8 +91,7 @@ def open_folder(folder: Path, config: str, resumed: bool) -> RunIdentity:
     if resumed and path.exists():
         identity = RunIdentity(**json.loads(path.read_text()))
     else:
-        versions = {name: package_version(name) for name in _PACKAGES}
-        identity = RunIdentity(uuid.uuid4().hex[:12], time.time(), platform.platform(), versions)
+        identity = RunIdentity.new()
         write_atomic(path, [json.dumps(asdict(identity), indent=2).encode()], durable=True)
     write_atomic(folder / CONFIG_FILE, [config.encode()], durable=True)
     return identity

@@ -33,6 +33,11 @@ from metagenrl.objective_server.store.redis_snapshots import RedisSnapshots, key
 KEPT_VERSIONS = 64
 """Versions of alpha that Redis holds."""
 
+NOTHING_THERE = (
+    "has nothing of this run (flushed, another server or another database): it goes on from its "
+    "folder, and what comes is sent there"
+)
+
 logger = logging.getLogger(__name__)
 
 
@@ -48,6 +53,8 @@ class RedisStore:
         self._commits: int | None = None  # of the newest state; None until it was looked for
         self._undelivered: dict[int, bytes] = {}  # alpha by version
         self._delivered: list[int] | None = None  # versions in Redis; None until it was asked
+        self._emptied = False  # what it had before is gone
+        self._there = False  # whether Redis has had a commit of this process
         self._snapshots = RedisSnapshots(link, run, run_dir, self._local)
 
     def commit(self, state: Mapping[str, Any]) -> None:
@@ -72,6 +79,9 @@ class RedisStore:
             if failure is not None:
                 logger.warning("not written to the folder (%s), but to redis", failure.strerror)
         self._commits = commits
+        if self._emptied:
+            self._emptied = False
+            self._snapshots.deliver()
 
     def deliver(self) -> None:
         """Send what Redis missed while it was down, as far as it is back.
@@ -121,7 +131,15 @@ class RedisStore:
             pipe.hdel(alphas, *map(str, outdated))
         if self._undelivered:
             pipe.hset(alphas, mapping={str(v): a for v, a in self._undelivered.items()})
-        pipe.execute()
+        _, added, *_ = pipe.execute()
+        self._emptied = self._there and bool(added)
+        if self._emptied:
+            logger.warning(
+                "redis %s: flushed; the newest state is there again, earlier versions of alpha "
+                "are not, nothing is missing in the run's folder", self._link.address.endpoint
+            )  # fmt: skip
+            self._delivered = []
+        self._there = True
         self._delivered = sorted({*self._delivered, *self._undelivered} - {*outdated})
         self._undelivered = {}
 
@@ -152,6 +170,9 @@ class RedisStore:
                 trouble = error
             else:
                 found += [content] if content is not None else []
+                if content is None and found and read == self._from_redis:
+                    where = f"redis {self._link.address.endpoint}"
+                    logger.warning("%s: %s", where, NOTHING_THERE)
         return found, trouble
 
     def _from_folder(self) -> dict[str, Any] | None:

@@ -38,6 +38,12 @@ def test_only_who_knows_the_password_is_let_in(server: HeadRedis) -> None:
     assert server.password() not in (server.folder / "redis.log").read_text()
 
 
+def test_what_it_acknowledges_is_on_the_disk(server: HeadRedis) -> None:
+    server.start()
+    assert server.client().config_get("append*")["appendfsync"] == "always"
+    assert server.client().config_get("append*")["appendonly"] == "yes"
+
+
 def test_killed_and_started_again_it_has_everything(server: HeadRedis) -> None:
     server.start()
     client = server.client()
