@@ -9,7 +9,7 @@ from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 
 from metagenrl.base.memory import memory_here
 from metagenrl.cluster.engines.ray_cluster import first_line
-from metagenrl.runs.needs import gib
+from metagenrl.runs.machine.needs import gib
 
 REMEDY = "fewer agents, --agents-per-actor auto or a smaller --replay-capacity need less"
 _BY_RAY = re.compile(r"was ([0-9.]+GB) used / ([0-9.]+GB) limit")

@@ -15,7 +15,7 @@ from metagenrl.base.checks import UsageError
 from metagenrl.base.memory import Memory
 from metagenrl.cluster.engines.plan import Plan, cohort_plan
 from metagenrl.runs.config.train import TrainConfig
-from metagenrl.runs.needs import (
+from metagenrl.runs.machine.needs import (
     BASE,
     Sizes,
     agent_bytes,

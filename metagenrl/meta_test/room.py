@@ -7,7 +7,7 @@ from metagenrl.base.checks import UsageError
 from metagenrl.base.memory import memory_here
 from metagenrl.runs.config.baselines import BASELINES
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
-from metagenrl.runs.needs import (
+from metagenrl.runs.machine.needs import (
     Sizes,
     agent_bytes,
     gib,

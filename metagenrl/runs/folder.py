@@ -28,7 +28,7 @@ from metagenrl.base.files.atomic import write_atomic
 from metagenrl.base.process import available_cores
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import to_yaml
-from metagenrl.runs.machine_changes import changes, processor
+from metagenrl.runs.machine.changes import changes, processor
 from metagenrl.runs.names import CONFIG_FILE, IDENTITY_FILE
 
 _RUN_DEPTH = 2  # folders between a snapshot and its run: RUN_DIR/objectives/FILE

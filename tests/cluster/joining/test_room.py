@@ -15,7 +15,7 @@ from metagenrl.cluster.engines.plan import cohort_plan
 from metagenrl.cluster.joining.room import needs_of, require_disk, require_memory
 from metagenrl.runs.config.presets import PRESETS
 from metagenrl.runs.config.train import TrainConfig
-from metagenrl.runs.needs import GIB
+from metagenrl.runs.machine.needs import GIB
 
 MACHINE = Memory(24 * GIB, 20 * GIB)
 
