@@ -19,6 +19,7 @@ pytest_plugins = (
     "fixtures.problems",
     "fixtures.ray_heads",
     "fixtures.servers",
+    "fixtures.two_hosts",
 )
 
 

@@ -144,6 +144,38 @@ def test_a_resumed_run_is_shown_from_where_the_last_one_was(
     assert again.remembered == 4
 
 
+def test_rounds_that_a_resumed_run_computes_again_are_not_shown_again(tmp_path: Path) -> None:
+    """It goes back to its last checkpoint, and its file with it."""
+    rows = [replace(AGENT, round=at) for at in (10, 20, 30)]
+    path = tmp_path / METRICS_FILE
+    path.write_text("".join(map(to_line, rows)))
+    Follower(job(tmp_path), Shown()).catch_up()
+    path.write_text("".join(map(to_line, rows[:1])))
+    again = Shown()
+    resumed = Follower(job(tmp_path), again)
+    resumed.catch_up()
+    with open(path, "a") as file:
+        file.writelines(map(to_line, [*rows[1:], replace(AGENT, round=40)]))
+    resumed.catch_up()
+    assert again.steps == [40]
+
+
+def test_a_follower_killed_before_its_note_shows_under_the_same_steps(
+    tmp_path: Path, writer: MetricsWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W&B takes a step once: shown under another one, a row would be there twice."""
+    writer.write([replace(AGENT, round=5)])
+    Follower(job(tmp_path), Shown()).catch_up()
+    writer.write([AGENT, replace(SCORE, round=10), replace(AGENT, round=15)])
+    killed, resumed = Shown(), Shown()
+    with monkeypatch.context() as patched:
+        patched.setattr(Follower, "_note", lambda *_: None)
+        Follower(job(tmp_path), killed).catch_up()
+    Follower(job(tmp_path), resumed).catch_up()
+    assert killed.logged == resumed.logged
+    assert killed.steps == [10, 15]
+
+
 def test_a_damaged_note_of_progress_means_from_the_start(
     tmp_path: Path, writer: MetricsWriter
 ) -> None:

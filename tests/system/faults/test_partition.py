@@ -1,0 +1,49 @@
+"""A node that can no longer be reached, and then comes back: not dead, only cut off."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from metagenrl.runs.metrics_file import read_metrics
+
+from .conftest import TINY
+
+pytestmark = pytest.mark.slow
+
+
+def test_agents_come_back_elsewhere_and_the_old_ones_change_nothing(
+    run, two_hosts, find_actors
+) -> None:
+    hosts = two_hosts(2)
+    words = [*TINY.split(), "--engine", "ray", "--agents", "4", "--agent-cpus", "0.5"]
+    words += ["--steps", "100000", "--round-timeout", "20", "--run-dir", str(run.folder)]
+    run.process = subprocess.Popen(
+        hosts.on(0, sys.executable, "-m", "metagenrl.commands.main", "train", *words),
+        env=hosts.environment | {"RAY_TMPDIR": str(hosts.folder / "t0")},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    there = hosts.processes[1].pid
+    run.wait_until(lambda: len(find_actors(there, "AgentActor")) == 2)
+    run.wait_until(run.checkpoints)
+    old = find_actors(there, "AgentActor")
+    hosts.cable("down")
+    run.wait_until(lambda: len(run.messages("restarted")) >= 2)
+    run.wait_for("complete")
+    hosts.cable("up")
+    before = read_metrics(run.folder).objective[-1].version
+    run.wait_until(lambda: read_metrics(run.folder).objective[-1].version > before + 50)
+    run.wait_until(lambda: not any(psutil.pid_exists(pid) for pid in old))
+    metrics = read_metrics(run.folder)
+    assert metrics.objective[-1].contributors == 4
+    versions = [row.version for row in metrics.objective]
+    assert versions == list(range(1, versions[-1] + 1))
+    applied = [key for row in metrics.objective for key in row.applied]
+    assert len(applied) == len(set(applied)), "a gradient was applied twice"
+    lost = {row.agent for row in metrics.events if row.what == "restarted"}
+    after = [row.applied for row in metrics.objective if row.version > before]
+    incarnations = {(int(a), int(i)) for keys in after for a, i, *_ in (k.split(".") for k in keys)}
+    assert {i for a, i in incarnations if a in lost} == {1}, "an old agent was heard"
