@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
@@ -14,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("metagenrl", "learner", "agents", "objective_server", "cluster")
+BUILD = "from setuptools import build_meta as b; b.build_wheel('dist'); b.build_sdist('dist')"
 MOST_MODULES = 14
 """In one folder, `__init__.py` not counted."""
 
@@ -82,8 +84,11 @@ def test_the_wheel_holds_every_module_and_marker(tmp_path: Path) -> None:
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("*.so"))
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source / name)
+    objective = [f"metagenrl/pretrained/any.{end}" for end in ("safetensors", "md", "yaml")]
+    for name in objective:
+        (source / name).touch()
     subprocess.run(
-        [sys.executable, "-c", "from setuptools import build_meta as b; b.build_wheel('dist')"],
+        [sys.executable, "-c", BUILD],
         cwd=source,
         env=os.environ | {"CC": "false"},  # the extension is optional and takes a while
         check=True,
@@ -96,6 +101,11 @@ def test_the_wheel_holds_every_module_and_marker(tmp_path: Path) -> None:
         installed(path) for path in files if path.suffix == ".py" or path.name == "py.typed"
     }
     assert expected <= inside
+    assert set(objective) <= inside
+    (sdist,) = (source / "dist").glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        packed = {name.partition("/")[2] for name in archive.getnames()}
+    assert set(objective) <= packed
     assert {name for name in inside if name.endswith(".j2")}  # data files, too
     top_level = {name.split("/")[0] for name in inside if ".dist-info" not in name}
     assert top_level == {"metagenrl"}

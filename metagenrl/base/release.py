@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from importlib.metadata import version
+from pathlib import Path
 
 RELEASE = version("metagenrl")
 
@@ -19,3 +21,19 @@ def _numbers(release: str) -> tuple[int, ...]:
     while found and found[-1] == 0:  # 0.2 is 0.2.0
         found.pop()
     return tuple(found)
+
+
+def commit() -> str:
+    """The commit of the checkout that the program runs from, "" where it is installed elsewhere."""
+    here = Path(__file__).resolve()
+    tracked = _git(here.parent, "ls-files", "--error-unmatch", here.name)  # not a .venv's copy
+    return _git(here.parent, "rev-parse", "--short=12", "HEAD") if tracked else ""
+
+
+def _git(folder: Path, *words: str) -> str:
+    command = ["git", "-C", str(folder), *words]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return found.stdout.strip() if found.returncode == 0 else ""

@@ -8,6 +8,7 @@ from metagenrl.analysis.explain.config import ExplainConfig
 from metagenrl.base.checks import UsageError
 from metagenrl.commands.parsing import parse
 from metagenrl.commands.refusals import check_environment_of
+from metagenrl.objective_server.snapshots.pretrained import PRETRAINED
 from metagenrl.runs.config.yaml import build
 from metagenrl.runs.resume import check_writable
 
@@ -26,7 +27,8 @@ def check_explain(config: ExplainConfig) -> None:
         ObjectiveSnapshot.load(find_snapshot(config.objective, config.wanted))
     except ValueError as error:
         raise UsageError(
-            f"objective: got {str(config.objective)!r} ({error}), allowed: a run folder, a snapshot"
+            f"objective: got {str(config.objective)!r} ({error}), allowed: a run folder, a "
+            f"snapshot, {PRETRAINED}"
         ) from error
     if config.env is not None:
         check_environment_of("env", config.env)

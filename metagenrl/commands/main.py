@@ -29,9 +29,11 @@ from metagenrl.commands.compare import (
 )
 from metagenrl.commands.epg import check_epg_train, epg_train_config
 from metagenrl.commands.explain import check_explain, explain, explain_config
+from metagenrl.commands.objective.card import CardConfig, card_config, check_card, write_card
+from metagenrl.commands.objective.list import ListConfig, list_config, list_objectives
+from metagenrl.commands.objective.show import ShowConfig
 from metagenrl.commands.parsing import show_help
 from metagenrl.commands.report import ReportConfig, check_report, report, report_config
-from metagenrl.commands.show import ShowConfig
 from metagenrl.commands.studies.experiment import (
     check_experiment,
     experiment_config,
@@ -177,7 +179,7 @@ def _train_epg(config: EpgTrainConfig) -> int:
 
 
 def _show(config: ShowConfig) -> int:
-    from metagenrl.commands.show import show_objective
+    from metagenrl.commands.objective.show import show_objective
 
     return show_objective(config.file)
 
@@ -201,6 +203,8 @@ COMMANDS: dict[str, Command] = {
         BaselineConfig, resolve.baseline_config, refusals.check_baseline, _baseline
     ),
     "objective show": Command(ShowConfig, resolve.show_config, refusals.check_show, _show),
+    "objective list": Command(ListConfig, list_config, lambda config: None, list_objectives),
+    "objective card": Command(CardConfig, card_config, check_card, write_card),
     "experiment": Command(ExperimentConfig, experiment_config, check_experiment, run_experiment),
     "compare": Command(CompareConfig, compare_config, check_compare, run_compare),
     "report": Command(ReportConfig, report_config, check_report, report),

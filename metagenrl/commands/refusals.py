@@ -9,8 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from metagenrl.base.checks import UsageError
-from metagenrl.commands.show import ShowConfig
+from metagenrl.commands.objective.show import ShowConfig
 from metagenrl.learner.hyperparams import ObjectiveConfig
+from metagenrl.objective_server.snapshots.pretrained import PRETRAINED, is_pretrained
 from metagenrl.objective_server.store.open import check_store
 from metagenrl.runs.config.baselines import BASELINES
 from metagenrl.runs.config.lone_agents import RANDOM_OBJECTIVE, BaselineConfig, MetaTestConfig
@@ -64,8 +65,10 @@ def check_baseline(config: BaselineConfig) -> None:
 
 def check_show(config: ShowConfig) -> None:
     """Refuse a path that is no file; what is in it, reading it will tell."""
-    if not config.file.is_file():
-        raise UsageError(f"file: got {str(config.file)!r}, allowed: an objective's snapshot file")
+    if not (config.file.is_file() or is_pretrained(config.file)):
+        raise UsageError(
+            f"file: got {str(config.file)!r}, allowed: an objective's snapshot file, {PRETRAINED}"
+        )
 
 
 def check_workspace(config: WorkspaceConfig) -> None:
@@ -92,7 +95,7 @@ def snapshot_architecture(config: MetaTestConfig) -> ObjectiveConfig:
     except ValueError as error:
         raise UsageError(
             f"objective: got {config.objective!r} ({error}), allowed: a run folder, a snapshot "
-            f"file, {RANDOM_OBJECTIVE}"
+            f"file, {PRETRAINED}, {RANDOM_OBJECTIVE}"
         ) from error
 
 

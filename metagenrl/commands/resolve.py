@@ -14,16 +14,16 @@ from typing import Any
 from metagenrl.base.checks import UsageError
 from metagenrl.baselines.meta_learned import meta_learned
 from metagenrl.commands.epg import epg_test_config
+from metagenrl.commands.objective.show import ShowConfig
 from metagenrl.commands.parsing import Source, parse, parse_with_source
 from metagenrl.commands.refusals import snapshot_architecture
-from metagenrl.commands.show import ShowConfig
 from metagenrl.runs.config.lone_agents import RANDOM_OBJECTIVE, BaselineConfig, MetaTestConfig
 from metagenrl.runs.config.presets import DEFAULT_PRESET, PRESETS
 from metagenrl.runs.config.reference import RunReference, WorkspaceConfig
 from metagenrl.runs.config.stored import stored_config, stored_values
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import build, merge, to_dict
-from metagenrl.runs.folder import check_is_run, run_of
+from metagenrl.runs.folder import check_is_run, training_file_of
 from metagenrl.runs.names import CONFIG_FILE
 from metagenrl.runs.resume import check_resume
 
@@ -69,8 +69,8 @@ def test_config(argv: Sequence[str]) -> MetaTestConfig:
     # The objective first: a folder without one may be any command's.
     preset = build(MetaTestConfig, merge(_test_defaults(source, None), values))
     architecture = snapshot_architecture(preset)
-    run_dir = run_of(Path(values["objective"]))
-    config = build(MetaTestConfig, merge(_test_defaults(source, run_dir), values))
+    trained_by = training_file_of(Path(values["objective"]))
+    config = build(MetaTestConfig, merge(_test_defaults(source, trained_by), values))
     if "architecture" in values and config.architecture != architecture:
         raise UsageError(
             f"architecture: got {to_dict(config.architecture)}, allowed: that of the objective, "
@@ -118,11 +118,12 @@ def control_config(cls: type[RunReference]) -> Callable[[Sequence[str]], RunRefe
     return lambda argv: build(cls, parse(cls, argv))
 
 
-def _test_defaults(source: Source, run_dir: Path | None) -> dict[str, Any]:
+def _test_defaults(source: Source, trained_by: Path | None) -> dict[str, Any]:
+    """Those of the preset, or of the meta-training whose configuration lies in `trained_by`."""
     preset = PRESETS[source.preset or DEFAULT_PRESET]
     train = preset.train
-    if run_dir is not None and source.preset is None:
-        train = stored_config(TrainConfig, run_dir / CONFIG_FILE, "objective")
+    if trained_by is not None and source.preset is None:
+        train = stored_config(TrainConfig, trained_by, "objective")
     return {
         "steps": preset.test_steps,
         "agent": to_dict(train.agent),

@@ -18,6 +18,7 @@ from metagenrl.base.files.atomic import write_atomic
 from metagenrl.baselines.meta_learned import MetaLearned, meta_learned, padding_of
 from metagenrl.baselines.policy_files import policy_folders
 from metagenrl.objective_server.snapshots.find import find_snapshot
+from metagenrl.objective_server.snapshots.pretrained import PRETRAINED
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.runs.agent_job import ObjectiveChoice, Rule
 from metagenrl.runs.config.baselines import BASELINES
@@ -85,7 +86,7 @@ def objective_of_test(config: MetaTestConfig) -> TestedObjective:
     except (ValueError, OSError) as error:
         raise UsageError(
             f"objective: got {config.objective!r} ({error}), allowed: a run folder, a snapshot "
-            f"file, {RANDOM_OBJECTIVE}"
+            f"file, {PRETRAINED}, {RANDOM_OBJECTIVE}"
         ) from error
 
 

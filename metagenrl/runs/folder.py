@@ -26,6 +26,8 @@ from pathlib import Path
 from metagenrl.base.checks import UsageError
 from metagenrl.base.files.atomic import write_atomic
 from metagenrl.base.process import available_cores
+from metagenrl.base.release import commit
+from metagenrl.objective_server.snapshots.pretrained import is_pretrained, pretrained_file
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import to_yaml
 from metagenrl.runs.machine.changes import changes, processor
@@ -49,6 +51,7 @@ class RunIdentity:
     versions: dict[str, str]  # of packages, and of Python
     processor: str = ""
     cores: int = 0  # 0: not recorded, as before release 0.2
+    commit: str = ""  # of the checkout that the run was started from, where there is one
 
     @property
     def surroundings(self) -> dict[str, str]:
@@ -68,6 +71,7 @@ class RunIdentity:
             versions,
             processor(),
             available_cores(),
+            commit(),
         )
 
 
@@ -97,6 +101,14 @@ def open_folder(folder: Path, config: str, resumed: bool) -> RunIdentity:
     return identity
 
 
+def read_identity(folder: Path) -> RunIdentity | None:
+    """What `open_folder` wrote, None where it is not there or cannot be read."""
+    try:
+        return RunIdentity(**json.loads((folder / IDENTITY_FILE).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
 class _LogFile(logging.FileHandler):
     """A file that may be on a full disk: the terminal still has what it misses."""
 
@@ -124,6 +136,22 @@ def check_is_run(field: str, folder: Path) -> None:
 
 def run_of(objective: Path) -> Path | None:
     """The run folder that an objective is or lies in, None where there is none."""
+    if is_pretrained(objective):
+        return None
     absolute = objective.absolute()
     candidates = [absolute, *absolute.parents[:_RUN_DEPTH]]
     return next((path for path in candidates if (path / CONFIG_FILE).is_file()), None)
+
+
+def training_file_of(objective: Path) -> Path | None:
+    """The configuration of the meta-training that an objective came from, None where it is lost.
+
+    It is the run's, or the `.yaml` beside a snapshot that stands alone, as those of the package do.
+    Raises `UsageError` for an objective of the package that is not there.
+    """
+    run = run_of(objective)
+    if run is not None:
+        return run / CONFIG_FILE
+    file = pretrained_file(objective) if is_pretrained(objective) else objective
+    beside = file.with_suffix(".yaml")
+    return beside if file.suffix == ".safetensors" and beside.is_file() else None

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
-from metagenrl.base.release import RELEASE
+from metagenrl.base.release import RELEASE, commit
+from metagenrl.runs.machine.changes import processor
 from metagenrl.studies.plan import words_of
 from metagenrl.studies.recipe import Recipe
 
@@ -63,7 +62,7 @@ def machine(*packages: str) -> str:
     versions = ", ".join(f"{name} {_version(name)}" for name in names)
     found = commit()
     program = f"metagenrl {RELEASE}" + (f" ({found})" if found else "")
-    return f"{_cpu()}, {program}, Python {platform.python_version()}, {versions}"
+    return f"{processor()}, {program}, Python {platform.python_version()}, {versions}"
 
 
 def _version(package: str) -> str:
@@ -71,22 +70,3 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "-"
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def commit() -> str:
-    """The checkout's commit, "" where the package lies in none."""
-    here = Path(__file__).resolve().parent
-    try:
-        words = ["git", "-C", str(here), "rev-parse", "--short", "HEAD"]
-        found = subprocess.run(words, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return found.stdout.strip() if found.returncode == 0 else ""

@@ -12,6 +12,7 @@ from metagenrl.base.checks import require
 from metagenrl.base.files.atomic import write_atomic
 from metagenrl.base.files.errors import CorruptFile
 from metagenrl.objective_server.snapshots.errors import SnapshotNotFound
+from metagenrl.objective_server.snapshots.pretrained import is_pretrained, pretrained_file
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 Version = int | Literal["best", "last"]
@@ -64,7 +65,9 @@ def read_best(run_dir: Path) -> dict[str, Any] | None:
 
 
 def find_snapshot(where: Path, version: Version = "best") -> Path:
-    """The snapshot file that `where` (a run's folder or a snapshot file) and `version` mean.
+    """The snapshot file that `where` and `version` mean.
+
+    `where` is a run's folder, a snapshot file, or the name of an objective of the package.
 
     `last` is the highest version there; `best` is the one a held-out evaluation picked, else the
     last, with a note in the log. A file is itself, whatever word is asked for; a number must be
@@ -72,6 +75,8 @@ def find_snapshot(where: Path, version: Version = "best") -> Path:
     """
     if isinstance(version, str):
         require(version in ("best", "last"), "version", version, "a number, best, last")
+    if is_pretrained(where):
+        where = pretrained_file(where)
     if where.is_file():
         return _check_file(where, version)
     there = snapshot_versions(where)

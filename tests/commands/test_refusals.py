@@ -16,7 +16,7 @@ Refusal = Callable[[str], str]
 BAD_LINES = [
     (
         "",
-        "command: missing, allowed: train, test, baseline, objective show, compare, report",
+        "command: missing, allowed: train, test, baseline, objective show, objective list",
     ),
     ("trian", "trian: unknown command, did you mean train?"),
     ("objective", "objective: unknown command, did you mean objective show?"),
@@ -46,7 +46,7 @@ BAD_LINES = [
     ("train --run-dir /proc/none/run", "run_dir: got '/proc/none/run' ("),
     ("test --objective random --run-dir out", "env: missing, allowed: text"),
     ("test --objective none --env Pendulum-v1 --run-dir out", "objective: got 'none' (none: no ob"),
-    ("baseline --algo a2c", "--algo: got 'a2c', allowed: td3, ddpg, reinforce-off, reinforce, p"),
+    ("baseline --algo a2c", "--algo: got 'a2c', allowed: td3, ddpg, sac, reinforce-off, reinforce"),
     ("objective show none", "file: got 'none', allowed: an objective's snapshot file"),
     ("objective show", "file: missing, allowed: a path"),
     ("objective show a b", "b: unexpected argument"),

@@ -23,7 +23,7 @@ class ExplainConfig:
     """Say what a learned objective has learned, in numbers and pictures."""
 
     objective: Positional[Path]
-    """Folder of a meta-training run, or a snapshot file."""
+    """Folder of a meta-training run, a snapshot file, or `pretrained[:NAME]`."""
     version: str = "best"
     """Version of alpha within a run's folder: a number, `best` or `last`."""
     env: str | None = None

@@ -14,6 +14,7 @@ from tyro.conf import OmitArgPrefixes
 from metagenrl.base.checks import UsageError, integer_at_least, require
 from metagenrl.base.process import available_cores
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
+from metagenrl.objective_server.snapshots.pretrained import PRETRAINED
 from metagenrl.runs.config.baselines import (
     BASELINES,
     Algorithm,
@@ -69,7 +70,8 @@ class MetaTestConfig(EvaluationConfig):
     """Train new agents with a frozen objective (Algorithm 2)."""
 
     objective: str
-    """Run folder, snapshot file, or `random` for the untrained control."""
+    """Run folder, snapshot file, `pretrained[:NAME]` for one that comes with the package (see
+    `metagenrl objective list`), or `random` for the untrained control."""
     version: str = "best"
     """Version of alpha within a run folder: a number, `best` (by held-out evaluation) or `last`."""
     architecture: ObjectiveConfig = field(default_factory=ObjectiveConfig)
@@ -78,7 +80,10 @@ class MetaTestConfig(EvaluationConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(
-            bool(self.objective), "objective", self.objective, "a run folder, a snapshot, random"
+            bool(self.objective),
+            "objective",
+            self.objective,
+            f"a run folder, a snapshot, {PRETRAINED}, random",
         )
         require(
             self.version in ("best", "last") or self.version.isdecimal(),

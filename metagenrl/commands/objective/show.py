@@ -11,13 +11,14 @@ from rich.table import Table
 from tyro.conf import Positional
 
 from metagenrl.base.checks import UsageError
+from metagenrl.objective_server.snapshots.find import find_snapshot
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 
 def show_objective(path: Path) -> int:
     """Print the snapshot in `path`; 0. Raises `UsageError` where it is damaged or none."""
     try:
-        snapshot = ObjectiveSnapshot.load(path)
+        snapshot = ObjectiveSnapshot.load(find_snapshot(path))
     except ValueError as error:
         raise UsageError(
             f"file: got {str(path)!r} ({error}), allowed: an objective's snapshot"
@@ -54,4 +55,4 @@ class ShowConfig:
     """Describe a saved objective."""
 
     file: Positional[Path]
-    """Snapshot of an objective, as found under objectives/ of a run folder."""
+    """Snapshot of an objective, as under objectives/ of a run folder, or `pretrained[:NAME]`."""

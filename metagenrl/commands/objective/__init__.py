@@ -1,0 +1,1 @@
+"""`metagenrl objective show | list | card`."""

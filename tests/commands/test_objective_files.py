@@ -1,0 +1,149 @@
+"""Objectives that come with the package, and the card of one's own."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from metagenrl.commands.main import main
+from metagenrl.objective_server.snapshots import pretrained
+from metagenrl.objective_server.snapshots.find import find_snapshot
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
+from metagenrl.runs.config.stored import stored_config
+from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.folder import training_file_of
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "v0.1"
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def written(tmp_path: Path, run: Run) -> Path:
+    """The files of a small objective, with the scores of its tests."""
+    out = tmp_path / "card"
+    words = ["--version", "last", "--name", "small", "--tests", GOLDEN / "test", GOLDEN / "td3"]
+    more = ["--selection", "by hand", "--limits", "anything", "--commit", "abc123"]
+    assert run("objective", "card", GOLDEN / "inprocess", "--out", out, *words, *more) == 0
+    return out
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, written: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same as an objective of the package, under the name `pure`."""
+    folder = tmp_path / "package"
+    folder.mkdir()
+    for suffix in ("safetensors", "yaml"):
+        shutil.copy(written / f"small.{suffix}", folder / f"pure.{suffix}")
+    shutil.copy(written / "README.md", folder / "pure.md")
+    monkeypatch.setattr(pretrained, "_folder", lambda: folder)
+    return folder
+
+
+def test_a_card_says_all_that_there_is_to_know(written: Path) -> None:
+    text = (written / "README.md").read_text()
+    _, front, body = text.split("---\n", 2)
+    facts = yaml.safe_load(front)
+    snapshot = ObjectiveSnapshot.load(written / "small.safetensors")
+    assert facts["license"] == "apache-2.0"
+    assert facts["library_name"] == "metagenrl"
+    assert facts["metagenrl"]["checksum"] == snapshot.checksum
+    assert facts["metagenrl"]["environments"] == ["Pendulum-v1", "InvertedDoublePendulum-v5"]
+    assert (facts["metagenrl"]["steps"], facts["metagenrl"]["seed"]) == (400, 0)
+    (result,) = facts["model-index"][0]["results"]
+    assert result["dataset"]["name"] == "InvertedPendulum-v5"
+    assert {m["name"]: m["value"] for m in result["metrics"]} == {
+        "area, 2 agents": 3.75, "late, 2 agents": 3.0,
+    }  # fmt: skip
+    for part in (
+        "by hand", "- anything", "commit abc123", "objective.normalization td", "licence",
+        "| InvertedPendulum-v5 | test | td3", "3.75 (0.573 … 6.93)", snapshot.checksum,
+    ):  # fmt: skip
+        assert part in body, part
+
+
+def test_the_files_stand_alone(written: Path) -> None:
+    file = written / "small.safetensors"
+    original = ObjectiveSnapshot.load(find_snapshot(GOLDEN / "inprocess", "last"))
+    assert ObjectiveSnapshot.load(file).checksum == original.checksum
+    training = training_file_of(file)
+    assert training == written / "small.yaml"
+    config = stored_config(TrainConfig, training)
+    assert config.agent == stored_config(TrainConfig, GOLDEN / "inprocess" / "config.yaml").agent
+    assert config.run_dir == Path("runs/small")
+
+
+def test_a_name_stands_for_an_objective_of_the_package(
+    shipped: Path, started: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for word in ("pretrained", "pretrained:pure"):
+        main(["test", "--objective", word, "--env", "Pendulum-v1", "--run-dir", "out"])
+        config = started.pop()
+        assert config.objective == word
+        assert config.agent.hidden_units == 8  # of its meta-training, from the file beside it
+        assert config.architecture.lstm_units == 4
+    assert find_snapshot(Path("pretrained")) == shipped / "pure.safetensors"
+    main(["objective", "show", "pretrained:pure"])
+    assert "Pendulum-v1, InvertedDoublePendulum-v5" in capsys.readouterr().out
+
+
+def test_the_list_shows_cards(
+    shipped: Path, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("objective", "list") == 0
+    out = capsys.readouterr().out
+    assert "pretrained:pure (or pretrained): version 52, 400 steps in Pendulum-v1, Inv" in out
+    assert str(shipped / "pure.md") in out
+    assert "# small" not in out
+    assert run("objective", "list", "--cards") == 0
+    assert "# small" in capsys.readouterr().out
+    monkeypatch.setattr(pretrained, "_folder", lambda: shipped / "nothing")
+    assert run("objective", "list") == 0
+    assert "no objective comes with this installation" in capsys.readouterr().out
+
+
+def test_a_run_folder_around_changes_nothing(shipped: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(GOLDEN / "inprocess")  # a run, whose configuration must not be taken
+    assert training_file_of(Path("pretrained")) == shipped / "pure.yaml"
+
+
+@pytest.mark.parametrize("command", ["test --run-dir x --env Pendulum-v1 --objective", "explain"])
+def test_a_name_that_is_not_there_lists_what_is(
+    command: str, shipped: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*command.split(), "pretrained:other") == 2
+    err = capsys.readouterr().err
+    assert "pretrained objective 'other' is not there; there: pretrained:pure" in err
+    assert err.count("\n") == 1
+
+
+def test_bad_cards_are_refused(
+    tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    card = ["objective", "card", GOLDEN / "inprocess", "--out", out]
+    for words, message in (
+        (["--name", "a/b"], "name: got 'a/b'"),
+        (["--tests", tmp_path], "runs: got"),
+        (["--study", tmp_path / "none.md"], "study: got"),
+        (["--version", "7"], "no objective snapshot '7'"),
+    ):
+        assert run(*card, *words) == 2
+        assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_shipped_objectives_are_whole() -> None:
+    """Those of the repository: each with a card that names its checksum, and its training."""
+    for name in pretrained.pretrained_names():
+        file = pretrained.pretrained_file(f"pretrained:{name}")
+        snapshot = ObjectiveSnapshot.load(file)
+        snapshot.require_known(file)
+        card = pretrained.card_of(name).read_text(encoding="utf-8")
+        assert (
+            yaml.safe_load(card.split("---\n", 2)[1])["metagenrl"]["checksum"] == snapshot.checksum
+        )
+        config = stored_config(TrainConfig, file.with_suffix(".yaml"))
+        assert {**snapshot.complete_config} == vars(config.objective)
