@@ -59,9 +59,12 @@ experiment: setup
 	$(BIN)/metagenrl experiment --recipe experiments/recipes/$(NAME).yaml --scale $(SCALE) \
 		--out $(STUDY) $(EXPERIMENT_FLAGS)
 
-# Ten minutes of killed processes, and what must hold afterwards.
+# Processes killed and stopped, a full Redis, networks cut (as root): EVENTS of them at random, and what must hold
+# afterwards. `make chaos EVENTS=200 MINUTES=20` is the long one.
+EVENTS ?= 100
+MINUTES ?= 10
 chaos: setup
-	$(BIN)/python experiments/chaos.py --minutes 10 --kills 100 --seed 0 --out results/chaos
+	$(BIN)/python experiments/chaos.py --minutes $(MINUTES) --events $(EVENTS) --seed 0 --out results/chaos
 
 # Half an hour of memory and object store, which must stay flat.
 soak: setup

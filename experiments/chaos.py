@@ -1,13 +1,14 @@
-"""Chaos: kill random processes while a small population trains; at the end nothing may be lost.
+"""Chaos: strike a small population at random while it trains; at the end nothing may be lost.
 
     python experiments/chaos.py --minutes 10 --seed 0 --out results/chaos
 
-A seeded schedule says when which kind of process dies by SIGKILL: agents, the objective server,
-the driver, Redis (the run's store), a raylet, all of a node. Who was killed is brought back: by the
-run itself or, for driver, Redis and nodes, by this program, which resumes the run, starts the same
-Redis after some seconds and another node. Then the run finishes
-undisturbed, and `chaos_audit.py` checks what RELIABILITY promises. Exit code 1 where it does not
-hold, or where fewer than `--kills` processes were killed.
+A seeded schedule says when what happens. SIGKILL: agents, the objective server, the driver, Redis
+(the run's store), a raylet, all of a node. SIGTERM: the driver. SIGSTOP, for longer than a round
+waits: an agent, the server, the driver. A Redis that is full. A node whose network is cut and
+comes back (needs root). What was struck is brought back: by the run itself or, for driver, Redis,
+cable and nodes, by this program, which resumes the run. Then the run finishes undisturbed, and
+`chaos_audit.py` checks what docs/reliability.md promises. Exit code 1 where it does not hold, or
+where there were fewer events than `--events`.
 """
 
 from __future__ import annotations
@@ -33,27 +34,29 @@ PATIENCE = 4
 TICK = 0.1  # seconds
 
 
-def schedule(rng: random.Random, seconds: float, kills: int) -> list[tuple[float, Victim]]:
-    """When (seconds from the start) to kill whom: a fifth more than `kills`, evenly at random.
+def schedule(rng: random.Random, seconds: float, events: int) -> list[tuple[float, Victim]]:
+    """When (seconds from the start) to do what: a fifth more than `events`, evenly at random.
 
     Each kind comes at least once.
     """
-    count = max(kills + -(-kills // 5), len(VICTIMS))
+    count = max(events + -(-events // 5), len(VICTIMS))
     weights = [victim.weight for victim in VICTIMS]
     victims = [*VICTIMS, *rng.choices(VICTIMS, weights, k=count - len(VICTIMS))]
     rng.shuffle(victims)
     return list(zip(sorted(rng.uniform(0, seconds) for _ in range(count)), victims, strict=True))
 
 
-def torment(population: Population, rng: random.Random, seconds: float, kills: int) -> Counter[str]:
-    """Carry the schedule out; how many processes of each kind were killed.
+def torment(
+    population: Population, rng: random.Random, seconds: float, events: int
+) -> Counter[str]:
+    """Carry the schedule out; how many events of each kind there were.
 
     Its clock stands still while a driver is starting, so that what is struck is a run and not its
     first second again and again. A kind that has no process just then (a server that is coming
     back) waits its turn. All that ends after `PATIENCE` times the schedule.
     """
     done: Counter[str] = Counter()
-    todo = schedule(rng, seconds, kills)
+    todo = schedule(rng, seconds, events)
     clock, began = 0.0, time.monotonic()
     while todo and time.monotonic() - began < PATIENCE * seconds:
         population.attend()
@@ -71,24 +74,24 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=10.0, help="length of the schedule")
     parser.add_argument("--seed", type=int, default=0, help="of the schedule and of the run")
-    parser.add_argument("--kills", type=int, default=100, help="least number of killed processes")
+    parser.add_argument("--events", type=int, default=100, help="least number of events")
     parser.add_argument("--out", type=Path, required=True, help="report: OUT.json, OUT.md")
     options = parser.parse_args(argv)
-    if options.minutes <= 0 or options.kills < 1:
-        parser.error(f"minutes, kills: got {options.minutes}, {options.kills}, allowed: above 0")
+    if options.minutes <= 0 or options.events < 1:
+        parser.error(f"minutes, events: got {options.minutes}, {options.events}, allowed: above 0")
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     rng = random.Random(options.seed)
     with contextlib.closing(Population(folder / "run", options.seed)) as population:
         population.wait_until_training()
-        killed = torment(population, rng, options.minutes * 60, options.kills)
+        done = torment(population, rng, options.minutes * 60, options.events)
         finished = population.finish(AFTERMATH)
         checks = audit(folder / "run", population.broken_promises, finished)
         report = Report(
             seed=options.seed,
             seconds=round(time.monotonic() - began, 1),
-            killed={victim.name: killed[victim.name] for victim in VICTIMS},
-            wanted=options.kills,
+            events={victim.name: done[victim.name] for victim in VICTIMS},
+            wanted=options.events,
             resumed=population.resumed,
             facts=population.facts(),
             checks=checks,

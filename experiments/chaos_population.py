@@ -1,4 +1,4 @@
-"""The population that chaos strikes: three nodes of Ray, a Redis, a driver that is resumed."""
+"""The population that chaos strikes: nodes of Ray, a Redis, a driver that is resumed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from chaos_far_node import FarNode
+from chaos_pauses import Pauses
 from chaos_redis import RedisServer
 from ray.cluster_utils import Cluster
 
@@ -26,8 +28,10 @@ FLAGS = (
     "--preset quickstart --hidden-units 16 --batch-size 8 --learning-starts 40 --random-steps 60 "
     "--lifetime 150 --lifetime-random-steps 50 --envs Pendulum-v1 InvertedDoublePendulum-v5 "
     "--wandb disabled --checkpoint-every 20 --keep-checkpoints 2 --snapshot-every 20 "
-    "--log-every 50 --max-restarts 100000 --round-timeout 30 --agent-cpus 1"
+    "--log-every 50 --max-restarts 100000 --round-timeout 10 --agent-cpus 1"
 )
+DEADLINE = 10.0  # of a round, seconds
+TERMINATED = 143  # exit code of a driver that was asked to end by SIGTERM
 NODES = 2
 NODE_CPUS = AGENTS  # either of the two nodes could have all the agents
 
@@ -38,13 +42,17 @@ class Population:
     def __init__(self, run_dir: Path, seed: int) -> None:
         # A lost node is noticed after seconds, not after half a minute.
         os.environ |= {"RAY_health_check_period_ms": "1000", "RAY_worker_niceness": "0"}
+        os.environ["RAY_AUTH_MODE"] = "disabled"  # of all nodes, however they are started
         self._run_dir, self._goal = run_dir, LEG
         self.redis = RedisServer(run_dir.parent / "redis")
         self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
         self._missing = NODES
         for _ in range(NODES):
             self._add_nodes()
-        self._environment = os.environ | {"RAY_ADDRESS": str(self._cluster.address)}
+        self.pauses = Pauses()
+        address = str(self._cluster.address)
+        self.far = FarNode(run_dir.parent, address, NODE_CPUS) if FarNode.possible() else None
+        self._environment = os.environ | {"RAY_ADDRESS": address}
         self._log = open(run_dir.with_suffix(".log"), "wb")  # noqa: SIM115 - until close
         self.resumed = 0
         self.broken_promises: list[str] = []
@@ -53,7 +61,7 @@ class Population:
         self._driver = self._train(*FLAGS.split(), *flags)
 
     def _train(self, *words: str) -> subprocess.Popen[bytes]:
-        self._under_way, self._seen = False, (0, 0)
+        self._under_way, self._seen, self._terminated = False, (0, 0), False
         code = "from metagenrl.commands.main import main; main()"
         argv = [sys.executable, "-c", code, "train", *words, "--steps", str(self._goal)]
         return subprocess.Popen(
@@ -83,13 +91,16 @@ class Population:
     def attend(self) -> None:
         """Bring back what was killed: Redis, nodes, the driver, also one that is at its goal."""
         self.redis.attend()
+        self.pauses.attend()
+        if self.far is not None:
+            self.far.attend()
         self._add_nodes()
         code = self._driver.poll()
         if code is None:
             return
         if code == 0:
             self._goal += LEG
-        elif code > 0:
+        elif code > 0 and not (self._terminated and code == TERMINATED):
             self.broken_promises.append(f"the driver ended with exit code {code}")
         self._expect_acknowledged_checkpoint()
         self.resumed += 1
@@ -108,6 +119,9 @@ class Population:
         """Kill the driver once more and let the run go on to its goal, which is at least `LAST`
         steps away; whether it did in time."""
         self.redis.ensure()
+        self.pauses.end()
+        if self.far is not None:
+            self.far.plug()
         self._driver.kill()
         self._driver.wait()
         taken = [row.steps for row in read_metrics(self._run_dir).agents]
@@ -122,10 +136,19 @@ class Population:
         """Its process."""
         return [self._driver.pid] if self._driver.poll() is None else []
 
+    def terminate(self) -> bool:
+        """Ask the driver to end, as Slurm or Kubernetes do; False where it is ending already."""
+        if self._terminated or self._driver.poll() is not None:
+            return False
+        self._terminated = True
+        self._driver.send_signal(signal.SIGTERM)
+        return True
+
     def actors(self, name: str) -> list[int]:
         """Processes of the actors of this class, on all nodes."""
         nodes = [self._cluster.head_node, *self._cluster.worker_nodes]
-        return [pid for node in nodes for pid in _actors(_raylet(node), name)]
+        raylets = [*map(_raylet, nodes), *(self.far.raylets() if self.far is not None else ())]
+        return [pid for raylet in raylets for pid in _actors(raylet, name)]
 
     def lose_node(self, rng: random.Random) -> bool:
         """Kill all of a node's processes and put another node in its place."""
@@ -174,8 +197,11 @@ class Population:
 
     def close(self) -> None:
         """End the driver and the cluster."""
+        self.pauses.end()
         self._driver.kill()
         self._driver.wait()
+        if self.far is not None:
+            self.far.close()
         self._cluster.shutdown()
         for process in psutil.Process().children(recursive=True):  # of nodes given up
             with contextlib.suppress(psutil.NoSuchProcess):

@@ -17,21 +17,21 @@ class Report:
 
     seed: int
     seconds: float
-    killed: dict[str, int]
-    wanted: int  # least number of kills
+    events: dict[str, int]  # by kind
+    wanted: int  # least number of them
     resumed: int  # times that the driver was started again
     facts: dict[str, int]
     checks: list[Check]
 
     @property
-    def kills(self) -> int:
+    def count(self) -> int:
         """Of all kinds."""
-        return sum(self.killed.values())
+        return sum(self.events.values())
 
     @property
     def passed(self) -> bool:
-        """All promises were kept, under enough kills."""
-        return self.kills >= self.wanted and all(check.kept for check in self.checks)
+        """All promises were kept, under enough events."""
+        return self.count >= self.wanted and all(check.kept for check in self.checks)
 
 
 def write_report(out: Path, report: Report) -> str:
@@ -47,9 +47,9 @@ def write_report(out: Path, report: Report) -> str:
 
 def _markdown(report: Report) -> str:
     verdict = "nothing lost" if report.passed else "FAILED"
-    kinds = ", ".join(f"{count} x {name}" for name, count in report.killed.items())
+    kinds = ", ".join(f"{count} x {name}" for name, count in report.events.items())
     lines = [
-        f"# Chaos: {report.kills} processes killed, {verdict}",
+        f"# Chaos: {report.count} events, {verdict}",
         "",
         f"{kinds}; driver resumed {report.resumed} times; seed {report.seed}, "
         f"{report.seconds:.0f} s, {os.cpu_count()} cores.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -12,7 +13,10 @@ from types import SimpleNamespace
 
 import chaos
 import chaos_audit
+import psutil
 import pytest
+from chaos_far_node import FarNode
+from chaos_pauses import Pauses
 from chaos_report import Report, write_report
 
 SCRIPT = Path(chaos.__file__)
@@ -23,16 +27,19 @@ TINY = (
 )
 
 
-def test_a_schedule_is_the_seeds_and_has_enough_kills() -> None:
+def test_a_schedule_is_the_seeds_and_has_enough_events() -> None:
     one, same, other = (chaos.schedule(random.Random(s), 60.0, 100) for s in (1, 1, 2))
     assert one == same != other
     assert len(one) == 120
     times = [when for when, _ in one]
     assert times == sorted(times)
     assert 0 <= times[0] < times[-1] <= 60
-    assert {victim.name for _, victim in one} == {
-        "agent", "objective server", "driver", "redis", "raylet", "node",
+    kinds = {
+        "agent", "objective server", "driver", "redis", "raylet", "node", "SIGTERM to the driver",
+        "agent stopped", "objective server stopped", "driver stopped", "redis full",
     }  # fmt: skip
+    assert {victim.name for _, victim in one} - {"partition"} == kinds
+    assert ("partition" in {victim.name for _, victim in one}) == FarNode.possible()
 
 
 @pytest.fixture(scope="module")
@@ -89,12 +96,12 @@ def test_broken_promises_on_the_way_are_reported(trained: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kills", "kept", "passed"),
+    ("events", "kept", "passed"),
     [(3, True, True), (2, True, False), (3, False, False)],
 )
-def test_a_report_passes_with_enough_kills_and_all_kept(tmp_path, kills, kept, passed) -> None:
+def test_a_report_passes_with_enough_events_and_all_kept(tmp_path, events, kept, passed) -> None:
     checks = [chaos_audit.Check("a promise", kept, "found")]
-    report = Report(0, 1.0, {"agent": kills}, 3, 1, {"versions": 7}, checks)
+    report = Report(0, 1.0, {"agent": events}, 3, 1, {"versions": 7}, checks)
     text = write_report(tmp_path / "chaos", report)
     assert json.loads((tmp_path / "chaos.json").read_text())["passed"] is passed
     assert ("FAILED" in text) is not passed
@@ -107,13 +114,29 @@ def test_a_victim_that_is_not_there_is_waited_for() -> None:
         assert victim.kill(absent, random.Random(0)) is False
 
 
+def test_who_is_stopped_goes_on_after_its_time() -> None:
+    pauses, sleeper = Pauses(), subprocess.Popen(["sleep", "60"])
+    try:
+        assert pauses.stop(sleeper.pid, 60.0)
+        assert not pauses.stop(sleeper.pid, 60.0), "it stands still already"
+        os.waitid(os.P_PID, sleeper.pid, os.WSTOPPED | os.WNOWAIT)
+        pauses.attend()
+        assert psutil.Process(sleeper.pid).status() == psutil.STATUS_STOPPED
+        pauses.end()
+        os.waitid(os.P_PID, sleeper.pid, os.WCONTINUED | os.WNOWAIT)
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+    assert not pauses.stop(sleeper.pid, 60.0)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_chaos_for_half_a_minute(tmp_path) -> None:
-    argv = ["--minutes", "0.5", "--kills", "8", "--seed", "0", "--out", str(tmp_path / "chaos")]
+def test_chaos_for_a_minute(tmp_path) -> None:
+    argv = ["--minutes", "1", "--events", "12", "--seed", "0", "--out", str(tmp_path / "chaos")]
     done = subprocess.run([sys.executable, str(SCRIPT), *argv], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((tmp_path / "chaos.json").read_text())
-    assert sum(report["killed"].values()) >= 8
-    assert min(report["killed"].values()) >= 1, "a kind was spared"
+    assert sum(report["events"].values()) >= 12
+    assert min(report["events"].values()) >= 1, "a kind was spared"
     assert report["passed"]
