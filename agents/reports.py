@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
+from metagenrl.agents.backend.interface import CriticStep
 from metagenrl.agents.experience.rollout import Episode
 from metagenrl.base.messages import AlphaGradient, CohortGradient, GradientShare
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
-from metagenrl.learner.types import Array
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class MemberReport:
     policy_gradient_norm: float
     value_after: float  # J, the critic's value of the updated policy
     origin: int | None = None  # step of the policy that this life began with; None: a new one
+    backend: str = ""  # what computed it, see `Backend.name`
+    values: Mapping[str, float] = field(default_factory=dict)  # further measurements, by name
 
 
 def first_life(lifetime: int, index: int, environments: int, agents: int, stagger: bool) -> int:
@@ -57,17 +61,33 @@ def first_life(lifetime: int, index: int, environments: int, agents: int, stagge
     return max(1, lifetime // 2 + (lifetime * rank) // peers)
 
 
-@dataclass(frozen=True, eq=False)
-class Learning:
-    """What one round's updates found."""
+class CriticNumbers(NamedTuple):
+    """See `CriticStep`; out of a saved state."""
 
-    gradient: Array  # [P_alpha], clipped or normalised
-    norm: float  # before that
-    q: float  # as in `MemberReport`
     td_loss: float
-    objective_loss: float
-    policy_gradient_norm: float
-    value_after: float
+    q: float
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What the alpha-free part of a round led to, apart from the changes to the member itself."""
+
+    episodes: tuple[Episode, ...]  # that ended
+    critic: CriticStep | None  # the last update's; None: the buffer fills
+
+    def state_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "episodes": [[e.undiscounted_return, e.length] for e in self.episodes],
+            "critic": None if self.critic is None else [self.critic.td_loss, self.critic.q],
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Preparation:
+        """Undo `state_dict`."""
+        episodes = tuple(Episode(float(r), int(length)) for r, length in state["episodes"])
+        critic = state["critic"]
+        return cls(episodes, None if critic is None else CriticNumbers(*map(float, critic)))
 
 
 def trace_of(error: Exception) -> str:

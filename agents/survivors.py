@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Generic, Protocol, TypeVar
 
-Agent = TypeVar("Agent")
+
+class Seated(Protocol):
+    """An agent with a place on a backend."""
+
+    @property
+    def slot(self) -> int:
+        """The place."""
+        ...
+
+
+Agent = TypeVar("Agent", bound=Seated)
+Given = TypeVar("Given")
 Result = TypeVar("Result")
 
 
@@ -28,16 +39,19 @@ class Group(Generic[Agent]):
                 self._lose(agent, error)
         return results
 
-    def together(
-        self, among: Sequence[Agent], compute: Callable[[], Sequence[Result]]
+    def by_slot(
+        self,
+        given: Mapping[Agent, Given],
+        compute: Callable[[Mapping[int, Given]], Mapping[int, Result]],
     ) -> dict[Agent, Result]:
-        """What `compute` gives for all of them at once; where it raises, all of them are out."""
-        if not among:
+        """What `compute` makes of all agents' values at once; where it raises, all are out."""
+        if not given:
             return {}
         try:
-            return dict(zip(among, compute(), strict=True))
+            found = compute({agent.slot: value for agent, value in given.items()})
+            return {agent: found[agent.slot] for agent in given}
         except Exception as error:
-            for agent in among:
+            for agent in given:
                 self._lose(agent, error)
             return {}
 

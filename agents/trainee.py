@@ -9,15 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
-from metagenrl.agents.backend.native import ActorCritic, require_finite
+from metagenrl.agents.backend.actor_critic import ActorCritic, require_finite
+from metagenrl.agents.backend.choice import choose_alone
+from metagenrl.agents.backend.interface import CriticDraw, PolicyDraw
 from metagenrl.agents.evaluation_episodes import evaluate_policy
 from metagenrl.agents.experience.rollout import Episode, Rollout
 from metagenrl.agents.seeding import agent_seeds
+from metagenrl.learner.critic import smoothing_noise
 from metagenrl.learner.hyperparams import AgentConfig
-from metagenrl.learner.native import policy_updates
 from metagenrl.learner.policy_update import Learned, Objective
+from metagenrl.learner.types import Array
 
 
 @dataclass(frozen=True)
@@ -37,39 +41,32 @@ class Trainee:
         seeds = agent_seeds(config.seed, 0, 0)
         self.rollout = Rollout(config.env_id, config.agent, seeds)
         environment = self.rollout.environment
-        self.actor_critic = ActorCritic(
-            config.agent,
-            environment.observation_size,
-            environment.action_size,
-            torch.Generator().manual_seed(seeds.torch_seed),
-        )
+        self.sizes = sizes = (environment.observation_size, environment.action_size)
+        self.generator = torch.Generator().manual_seed(seeds.torch_seed)
+        self.backend = choose_alone(config.agent, objective, sizes)
+        self.backend.load(0, ActorCritic(config.agent, *sizes, self.generator).networks_state())
+        self._alpha = _alpha_of(objective)
         self.steps = 0
+
+    def act(self, observation: Array) -> Array:
+        """pi_phi(s), `[O] -> [A]`, in [-1, 1]."""
+        return self.backend.act({0: observation})[0]
 
     def step(self) -> Episode | None:
         """One environment step and the updates that are due; the episode if it ended."""
         c = self.config.agent
-        episode = self.rollout.step(self.actor_critic.act)
+        episode = self.rollout.step(self.act)
         self.steps += 1
         if len(self.rollout.buffer) >= max(c.learning_starts, c.batch_size):
-            self.actor_critic.update_critic(self.rollout.sample(c.batch_size).batch())
+            minibatch = self.rollout.minibatch(c.batch_size)
+            shape = (c.batch_size, c.segment_length, self.rollout.environment.action_size)
+            noise = smoothing_noise(shape, c.target_noise, c.target_noise_clip, [self.generator])
+            self.backend.update_critics({0: CriticDraw(minibatch, noise[0])})
             if self.steps % c.policy_delay == 0:
-                self._update_policy()
-        return episode
-
-    @torch.no_grad()
-    def _update_policy(self) -> None:
-        batch = self.rollout.sample(self.config.agent.batch_size).batch()
-        ac, objective = self.actor_critic, self.objective
-        if isinstance(objective, Learned):
-            learned = objective.learned
-            if policy_updates.takes(ac.nets, learned.net, ac.phi_views, learned.alpha):
-                given = ac.nets, learned.net, learned.alpha, self.config.agent, None
-                step = policy_updates.update_policies(*given, [ac.policy_state], [[batch]])[0]
+                draw = PolicyDraw(self.rollout.minibatch(c.batch_size))
+                step = self.backend.update_policies(self._alpha, {0: draw})[0]
                 require_finite(step.policy_norm)
-                return
-        evaluation = ac.evaluate(batch)
-        ac.update_policy(evaluation, objective(evaluation))
-        ac.update_targets()
+        return episode
 
     def evaluate(self, episodes: int, env_id: str | None = None) -> list[Episode]:
         """Undisturbed episodes of the deterministic policy; always the same initial states.
@@ -77,7 +74,7 @@ class Trainee:
         In the environment that it trains in, or in another one of the same sizes.
         """
         c = self.config
-        return evaluate_policy(env_id or c.env_id, c.seed, self.actor_critic.act, episodes)
+        return evaluate_policy(env_id or c.env_id, c.seed, self.act, episodes)
 
     @property
     def resumable(self) -> bool:
@@ -91,13 +88,23 @@ class Trainee:
     def state_dict(self) -> dict[str, Any]:
         """Everything but the objective, which does not change."""
         return {
-            "actor_critic": self.actor_critic.state_dict(),
+            "actor_critic": self.backend.networks(0)
+            | {"generator": self.generator.get_state().numpy().copy()},
             "rollout": self.rollout.state_dict(),
             "steps": self.steps,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
-        self.actor_critic.load_state_dict(state["actor_critic"])
+        self.backend.load(0, state["actor_critic"])
+        self.generator.set_state(torch.from_numpy(state["actor_critic"]["generator"].copy()))
         self.rollout.load_state_dict(state["rollout"])
         self.steps = int(state["steps"])
+
+
+def _alpha_of(objective: Objective) -> Array:
+    """The learned objective's parameters; none of a hand-made one."""
+    if isinstance(objective, Learned):
+        alpha: Array = objective.learned.alpha.numpy()
+        return alpha
+    return np.empty(0, np.float32)

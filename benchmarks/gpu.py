@@ -1,6 +1,6 @@
 """Agents computed together on one GPU: agent-steps a second, environments and replay included.
 
-    python -m benchmarks.gpu --precision mixed --fused
+    python -m benchmarks.gpu --precision mixed
     python -m benchmarks.gpu --device cpu --size small --agents 3 --seconds 5   # that it runs
 
 prints one JSON line.
@@ -18,8 +18,9 @@ import torch
 import tyro
 
 from benchmarks.problem import SizeName, preset_problem
+from metagenrl.agents.backend.choice import Computing
+from metagenrl.agents.cohort import Cohort
 from metagenrl.agents.reports import MemberConfig
-from metagenrl.agents.stacked_cohort import Computing
 from metagenrl.base.process import available_cores, settle
 from metagenrl.learner.hyperparams import Device, Precision
 from metagenrl.learner.objective.net import initial_alpha
@@ -41,8 +42,6 @@ class GpuOptions:
     """Preset whose sizes are taken."""
     precision: Precision = "mixed"
     """As `--precision`."""
-    fused: bool = False
-    """As `--fused`."""
     env_workers: int = max(1, available_cores() - 1)
     """As `--env-workers`."""
     seconds: float = 20.0
@@ -57,9 +56,8 @@ class GpuResult:
     agents: int
     size: str
     precision: str
-    fused: bool
     env_workers: int
-    ready_s: float  # until the first updates are done; with `fused`, compiled
+    ready_s: float  # until the first updates are done
     memory_gb: float  # of the GPU, at most
     rounds: int
     steps_per_s: float
@@ -74,8 +72,8 @@ def measure_gpu(options: GpuOptions) -> GpuResult:
     agent = replace(
         problem.agent, learning_starts=starts, random_steps=starts, precision=options.precision
     )
-    computing = Computing(True, options.device, options.fused, options.env_workers)
-    cohort, agents = computing.cohort(), range(options.agents)
+    computing = Computing("reference", options.device, options.env_workers)
+    cohort, agents = Cohort(computing), range(options.agents)
     begin = time.monotonic()
     for index in agents:
         cohort.add(
@@ -103,20 +101,16 @@ def measure_gpu(options: GpuOptions) -> GpuResult:
     on_gpu = options.device == "cuda"
     return GpuResult(
         torch.cuda.get_device_name() if on_gpu else "cpu", options.agents, options.size,
-        options.precision, options.fused, options.env_workers, ready,
+        options.precision, options.env_workers, ready,
         torch.cuda.max_memory_allocated() / 1e9 if on_gpu else 0.0,
         rounds, rate, rate / TARGET_STEPS_PER_S,
     )  # fmt: skip
 
 
 def gpu_options(seconds: float) -> list[GpuOptions]:
-    """Both precisions, with and without torch.compile."""
+    """Both precisions."""
     precisions: tuple[Precision, ...] = ("fp32", "mixed")
-    return [
-        GpuOptions(precision=precision, fused=fused, seconds=seconds)
-        for precision in precisions
-        for fused in (False, True)
-    ]
+    return [GpuOptions(precision=precision, seconds=seconds) for precision in precisions]
 
 
 def gpu_in_own_process(options: GpuOptions) -> GpuResult:

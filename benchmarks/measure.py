@@ -18,7 +18,7 @@ from benchmarks.project import ProjectAgent
 from benchmarks.reference import PlainAgent
 from benchmarks.rounds import project_rounds, reference_rounds
 from benchmarks.timing import Timing, interleave
-from metagenrl.learner.networks.mlp import FUSED_UNITS
+from metagenrl.learner.hyperparams import NATIVE_UNITS
 from metagenrl.learner.types import Batch
 
 BATCHES = 4
@@ -84,7 +84,7 @@ class Turns:
 def tasks(problem: Problem) -> list[Task]:
     """What is measured; each task has agents of its own, all from the same parameters."""
     work, delay, turns = Work(problem), problem.agent.policy_delay, Turns(problem)
-    wide = problem.agent.hidden_units > FUSED_UNITS
+    wide = problem.agent.hidden_units > NATIVE_UNITS
 
     def agents() -> tuple[ProjectAgent, PlainAgent]:
         project, plain = ProjectAgent(problem), PlainAgent(problem)

@@ -235,7 +235,7 @@ def _role(process: psutil.Process) -> Role:
     title = " ".join(process.cmdline())  # Ray names its workers after what they run
     if title.startswith("ray::ServerActor"):
         return "server"
-    return "actors" if title.startswith(("ray::CohortActor", "ray::AgentActor")) else "ray"
+    return "actors" if title.startswith("ray::CohortActor") else "ray"
 
 
 def in_own_process(options: PopulationOptions) -> PopulationResult:

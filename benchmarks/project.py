@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.problem import Problem
-from metagenrl.agents.backend.native import ActorCritic
+from metagenrl.agents.backend import native
+from metagenrl.agents.backend.actor_critic import ActorCritic
 from metagenrl.learner.adam import clip_by_norm
 from metagenrl.learner.meta_gradient import meta_gradient
-from metagenrl.learner.native import policy_updates
+from metagenrl.learner.native import policy_updates, updates
 from metagenrl.learner.objective.net import ObjectiveNet, initial_alpha
 from metagenrl.learner.policy_update import Learned
 from metagenrl.learner.types import Batch
@@ -31,7 +32,13 @@ class ProjectAgent:
 
     def update_critic(self, batch: Batch) -> None:
         """Section 4; the gradient stays in `actor_critic.theta_gradient`."""
-        self.actor_critic.update_critic(batch)
+        ac = self.actor_critic
+        if not native.supports(self.problem.agent):
+            ac.update_critic(batch)
+            return
+        noise = ac.draw_noise(tuple(batch.actions.shape))
+        gamma = self.problem.agent.gamma
+        updates.update_critics(ac.nets, [ac.critic_state], [batch], [noise], gamma)
 
     @torch.no_grad()
     def update_policy(self, batch: Batch) -> None:
@@ -66,7 +73,8 @@ class ProjectAgent:
     def update_policy_and_objective(self, inner: Batch, held_out: Batch) -> Tensor:
         """Both from one evaluation of the policy on `inner`; the objective's gradient."""
         p, ac, net = self.problem, self.actor_critic, self.objective.learned.net
-        if policy_updates.takes(ac.nets, net, ac.phi_views, self.alpha):
+        whole = native.supports_policies(p.meta, p.objective)
+        if whole and native.supports(p.agent):
             given = ac.nets, net, self.alpha, p.agent, p.meta, [ac.policy_state]
             return policy_updates.update_policies(*given, [(inner, held_out)])[0].gradient
         gradient = self.objective_gradient(inner, held_out)

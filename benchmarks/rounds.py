@@ -9,8 +9,9 @@ from benchmarks.agreement import carry_over
 from benchmarks.problem import Problem
 from benchmarks.project import ProjectAgent
 from benchmarks.reference import PlainAgent
+from metagenrl.agents.cohort import Cohort
 from metagenrl.agents.experience.rollout import Rollout
-from metagenrl.agents.member import Member, MemberConfig
+from metagenrl.agents.reports import MemberConfig
 from metagenrl.agents.seeding import agent_seeds
 from metagenrl.learner.hyperparams import AgentConfig
 
@@ -21,16 +22,17 @@ def _past_the_random_steps(problem: Problem) -> AgentConfig:
 
 
 def project_rounds(problem: Problem) -> Callable[[], object]:
-    """`Member.round` of a member whose buffer is filled: `policy_delay` agent-steps a call."""
+    """`Cohort.round` of a member whose buffer is filled: `policy_delay` agent-steps a call."""
     config = MemberConfig(
         "benchmark", 0, 0, problem.env_id, 0, _past_the_random_steps(problem),
         problem.meta, problem.objective,
     )  # fmt: skip
-    member = Member(config)
+    cohort = Cohort()
+    cohort.add(config, 0, None)
     alpha = ProjectAgent(problem).alpha.numpy()
-    while member.round(alpha, 0, 0).gradient is None:
+    while cohort.round([0], alpha, 0, 0, {}).gradient is None:
         pass
-    return lambda: member.round(alpha, 0, 0)
+    return lambda: cohort.round([0], alpha, 0, 0, {})
 
 
 def reference_rounds(problem: Problem) -> Callable[[], object]:

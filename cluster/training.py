@@ -9,10 +9,10 @@ from pathlib import Path
 from metagenrl.base.process import available_cores
 from metagenrl.cluster.control.desk import ControlDesk
 from metagenrl.cluster.control.reach import open_mailbox
-from metagenrl.cluster.engines.in_process import InProcessCohortEngine, InProcessEngine
+from metagenrl.cluster.engines.in_process import InProcessEngine
 from metagenrl.cluster.engines.interface import Engine
 from metagenrl.cluster.engines.placement import Hosts, States, cpus_of, hosts_of, refuse, trials_of
-from metagenrl.cluster.engines.plan import computing_of
+from metagenrl.cluster.engines.plan import Share, computing_of
 from metagenrl.cluster.held_out.tests import HeldOut
 from metagenrl.cluster.population.loop import Population
 from metagenrl.cluster.population.roster import Roster
@@ -98,22 +98,14 @@ def engine_of(config: TrainConfig, run: str, hosts: Hosts) -> Engine:
         learning_rate(config),
         server_config(config),
     )
-    alone = config.agents_per_actor == 1
+    plan = None if config.agents_per_actor == 1 else hosts.plan
     computing = computing_of(config, available_cores())
     if config.engine == "inprocess":
-        if alone:
-            return InProcessEngine(opened)
-        return InProcessCohortEngine(opened, hosts.plan, computing)
-    if alone:
-        from metagenrl.cluster.engines.ray import RayEngine
+        return InProcessEngine(opened, plan, computing)
+    from metagenrl.cluster.engines.ray import RayEngine
 
-        fixed = config.agent_cpus is not None
-        return RayEngine(opened, hosts.share, config.round_timeout, fixed)
-    from metagenrl.cluster.engines.ray_cohorts import RayCohortEngine
-
-    return RayCohortEngine(
-        opened, hosts.share, config.round_timeout, hosts.plan, computing, hosts.gpus
-    )
+    share = Share(hosts.share, hosts.gpus, config.agent_cpus is not None)
+    return RayEngine(opened, share, config.round_timeout, plan, computing)
 
 
 def learning_rate(config: TrainConfig) -> float | CosineDecay:

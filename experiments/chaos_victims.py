@@ -32,7 +32,7 @@ def _kill_one(processes: Sequence[int], rng: random.Random) -> bool:
 
 
 def _agent(population: Population, rng: random.Random) -> bool:
-    return _kill_one(population.actors("AgentActor"), rng)
+    return _kill_one(population.actors("CohortActor"), rng)
 
 
 def _server(population: Population, rng: random.Random) -> bool:

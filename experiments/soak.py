@@ -59,7 +59,7 @@ def sample(driver: int, raylet: int) -> list[float]:
     for process in psutil.Process(raylet).children():
         try:
             name = " ".join(process.cmdline())
-            if "ray::AgentActor" in name:
+            if "ray::CohortActor" in name:
                 found["agents"] += _own(process)
             elif "ray::ServerActor" in name:
                 found["objective server"] += _own(process)

@@ -20,6 +20,10 @@ GradientScaling = Literal["clip", "normalize"]
 Precision = Literal["fp32", "mixed"]
 OuterLoss = Literal["value", "action_regression"]
 Device = Literal["cpu", "cuda"]
+BackendName = Literal["auto", "reference", "native"]
+
+NATIVE_UNITS = 128
+"""Widest network that runs as one C call: above it, the BLAS is faster than our blocks of rows."""
 
 
 @dataclass(frozen=True)
@@ -218,9 +222,3 @@ class MetaConfig:
             self.inner_steps,
             "1 where outer_loss is action_regression",
         )
-
-
-def require_stackable(meta: MetaConfig) -> None:
-    """Raises `ValueError` for what agents that are computed together cannot do."""
-    allowed = "1 for agents that are computed together (stacked, or device cuda)"
-    require(meta.inner_steps == 1, "inner_steps", meta.inner_steps, allowed)

@@ -139,7 +139,7 @@ def meta_gradient_by_autograd(
 def mean_value(nets: AgentNetworks, phi: Tensor, theta: Views, batches: Sequence[Batch]) -> Tensor:
     """J: the mean of Q_theta1(s, pi_phi(s)) over all valid steps, in plain torch: `[]`."""
     views, theta1 = nets.policy.layout.views(phi), member(theta, 0)
-    total, count = torch.zeros((), dtype=phi.dtype), torch.zeros((), dtype=phi.dtype)
+    total, count = phi.new_zeros(()), phi.new_zeros(())
     for batch in batches:
         s = batch.observations[:, :-1]
         q = apply_critic(nets.critic, theta1, s, apply_policy(nets.policy, views, s))[0]

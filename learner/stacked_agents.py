@@ -1,20 +1,21 @@
 """Parameters, targets and optimisers of K agents along a leading axis, and their two updates.
 
-The equations of `agents/backend/native.py` and of a member's update, for all agents in one go and
+The equations of `agents/backend/one_by_one.py` for all agents in one go and
 on any device. No function here waits for the device: what an agent may not do is decided by flags,
 `active [K]`, under which a tensor keeps what it had.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, require_stackable
-from metagenrl.learner.meta_gradient import regression_residual
+from metagenrl.learner.hyperparams import AgentConfig, MetaConfig
+from metagenrl.learner.meta_gradient import meta_gradient_by_autograd, regression_residual
 from metagenrl.learner.networks import mlp
 from metagenrl.learner.networks.agent_networks import AgentNetworks
 from metagenrl.learner.objective.stacked_objective import StackedObjective
@@ -42,17 +43,21 @@ class PolicyStep:
     value_after: Tensor  # J
 
 
+def batch_of(batch: Batch, agent: int) -> Batch:
+    """One agent's minibatch out of those of all."""
+    return Batch(
+        batch.observations[agent], batch.actions[agent], batch.rewards[agent],
+        batch.terminated[agent], batch.mask[agent],
+    )  # fmt: skip
+
+
 class StackedAgents:
     """phi `[K, 1, P]`, theta `[K, C, P]`, their targets and Adam states."""
 
     def __init__(
         self, nets: AgentNetworks, agent: AgentConfig, meta: MetaConfig, objective: StackedObjective
     ) -> None:
-        """As many agents as `objective` has, on its device and in its type. All are 0 at first.
-
-        Raises `ValueError` as `require_stackable` does.
-        """
-        require_stackable(meta)
+        """As many agents as `objective` has, on its device and in its type. All are 0 at first."""
         self.nets, self.agent, self.meta, self.objective = nets, agent, meta, objective
         k, new = objective.agents, objective.alpha.new_zeros
         policy, critic = nets.policy.layout, nets.critic.layout
@@ -90,13 +95,15 @@ class StackedAgents:
         return found
 
     def update_policies(
-        self, inner: Batch, held_out: Batch, p: Tensor | None, active: Tensor
+        self, batches: Sequence[Batch], p: Tensor | None, active: Tensor
     ) -> PolicyStep:
-        """Policy updates, targets and meta-gradients (Eq. 6), all starting from the same phi.
+        """Policy updates, targets and meta-gradients (Eq. 6 and 8), all starting from one phi.
 
+        `batches`: one for each inner step, and one that is held out. The policy takes the first.
         `p [K]` is each agent's weight of the objective while it is annealed (B.2), None where
         all are 1. An agent whose policy's gradient is not finite keeps its policy and targets.
         """
+        inner = batches[0]
         evaluation = StackedEvaluation(self.nets, self._phi, self._theta1, inner)
         tape = self.objective.forward(
             evaluation.pi, stacked_inputs(self.objective.net.config, evaluation)
@@ -104,12 +111,27 @@ class StackedAgents:
         action_gradient = self.objective.action_gradient(tape)
         evaluation.policy_gradient(action_gradient, self._phi_gradients)
         valid = valid_steps(inner)
-        u, j = self._direction(evaluation, action_gradient, held_out)
-        g = self.objective.alpha_gradient(tape, u)
+        if len(batches) > 2:
+            g, j = self._by_autograd(batches)
+        else:
+            u, j = self._direction(evaluation, action_gradient, batches[1])
+            g = self.objective.alpha_gradient(tape, u)
         scale = normalize_each if self.meta.gradient_scaling == "normalize" else clip_each
         g, norm = scale(g, self.meta.gradient_clip)
         policy_norm = self._step(evaluation, action_gradient, p, active)
         return PolicyStep(g, norm, tape.loss.sum((1, 2)) / valid, policy_norm, j)
+
+    def _by_autograd(self, batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
+        """Each agent's gradient through several inner steps, `[K, P_alpha]`, and J `[K]`."""
+        critic, objective = self.nets.critic.layout, self.objective
+        found = [
+            meta_gradient_by_autograd(
+                self.meta, objective.net, self.nets, objective.alpha, self.phi[k],
+                critic.views(self.theta[k]), [batch_of(batch, k) for batch in batches],
+            )
+            for k in range(objective.agents)
+        ]  # fmt: skip
+        return torch.stack([g for g, _ in found]), torch.stack([j for _, j in found])
 
     def _direction(
         self, evaluation: StackedEvaluation, action_gradient: Tensor, held_out: Batch

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from metagenrl.agents.backend.graph import to_device
@@ -30,22 +31,38 @@ class DeviceReplay:
         self._slots, self._capacity, self._device = slots, capacity, device
         observation, action = sizes
         self._columns = [observation, observation, action, 1, 1]  # as `ReplayBuffer.packed`
+        self._known: dict[int, tuple[ReplayBuffer, int]] = {}  # and steps added to it so far
         room = min(capacity, _FIRST_ROWS)
         self._rows = torch.zeros(slots, room, sum(self._columns), device=device)
 
-    def load(self, slot: int, buffer: ReplayBuffer) -> None:
-        """Take over a whole buffer."""
+    def follow(self, buffers: Mapping[int, ReplayBuffer]) -> None:
+        """Take over what was added to these slots' buffers since, or a buffer that is new."""
+        rows: dict[int, NDArray[np.int64]] = {}
+        for slot, buffer in buffers.items():
+            known, added = self._known.get(slot, (None, 0))
+            new = buffer.added - added
+            if known is not buffer or new >= len(buffer):
+                self._load(slot, buffer)
+            elif new:
+                rows[slot] = (buffer.newest - np.arange(new)) % buffer.capacity
+            self._known[slot] = buffer, buffer.added
+        if rows:
+            self._append({slot: buffers[slot] for slot in rows}, rows)
+
+    def _load(self, slot: int, buffer: ReplayBuffer) -> None:
         self._reserve(len(buffer))
         rows = torch.from_numpy(buffer.packed(slice(0, len(buffer))))
         self._rows[slot, : len(rows)] = to_device(rows, self._device)
 
-    def append(self, buffers: Mapping[int, ReplayBuffer]) -> None:
-        """Follow the newest step of these slots' buffers."""
-        rows = [buffer.newest for buffer in buffers.values()]
-        self._reserve(1 + max(rows))
-        steps = [b.packed(slice(b.newest, b.newest + 1)) for b in buffers.values()]
+    def _append(
+        self, buffers: Mapping[int, ReplayBuffer], rows: Mapping[int, NDArray[np.int64]]
+    ) -> None:
+        self._reserve(1 + max(int(own.max()) for own in rows.values()))
+        steps = [buffer.packed(rows[slot]) for slot, buffer in buffers.items()]
         values = to_device(torch.from_numpy(np.concatenate(steps)), self._device)
-        slot, row = to_device(torch.tensor([list(buffers), rows]), self._device)
+        owners = np.concatenate([np.full(len(own), slot) for slot, own in rows.items()])
+        places = np.stack([owners, np.concatenate([*rows.values()])])
+        slot, row = to_device(torch.from_numpy(places), self._device)
         self._rows[slot, row] = values
 
     def _reserve(self, rows: int) -> None:
@@ -79,11 +96,10 @@ class DeviceReplay:
         )
 
 
-def halves(batch: Batch) -> tuple[Batch, Batch]:
-    """The first and the second half of every agent's segments: disjoint minibatches."""
-    parts = (x.chunk(2, 1) for x in fields(batch))
-    first, second = zip(*parts, strict=True)
-    return Batch(*first), Batch(*second)
+def chunks(batch: Batch, count: int) -> tuple[Batch, ...]:
+    """`count` minibatches with equal parts of every agent's segments: they are disjoint."""
+    parts = (x.chunk(count, 1) for x in fields(batch))
+    return tuple(Batch(*part) for part in zip(*parts, strict=True))
 
 
 def fields(batch: Batch) -> tuple[Tensor, ...]:

@@ -1,4 +1,4 @@
-"""Where stacked agents are computed: the CPU, or one GPU whose work is replayed as graphs."""
+"""Where the reference computes: the CPU, or one GPU whose work is replayed as graphs."""
 
 from __future__ import annotations
 
@@ -43,18 +43,17 @@ class Replayed:
 
     A graph costs one launch instead of hundreds, and what the function does in Python happens only
     once. With `flags` all zero a call must have no effect but on scratch and results: so is the
-    function warmed up before it is captured. `fused`: torch.compile merges what lies between the
-    matrix products into few kernels, which takes minutes. On the CPU the function is called as it
-    is.
+    function warmed up before it is captured. On the CPU, or without `graphs`, the function is
+    called as it is.
     """
 
-    def __init__(self, function: Callable[[], None], flags: Tensor, fused: bool = False) -> None:
-        self._function, self._flags, self._fused = function, flags, fused
+    def __init__(self, function: Callable[[], None], flags: Tensor, graphs: bool = True) -> None:
+        self._function, self._flags, self._graphs = function, flags, graphs
         self._graph: Any = None
 
     def __call__(self) -> None:
         """Do, or begin to do, what the function does."""
-        if self._flags.device.type == "cpu":
+        if not self._graphs or self._flags.device.type == "cpu":
             self._function()
             return
         if self._graph is None:
@@ -64,9 +63,6 @@ class Replayed:
     def _capture(self) -> None:
         flags = self._flags.clone()
         self._flags.zero_()
-        if self._fused:
-            self._function()  # sizes and layouts that are worked out once; compilers stumble there
-            self._function = torch.compile(self._function, fullgraph=True, dynamic=False)
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):

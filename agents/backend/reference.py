@@ -1,137 +1,151 @@
-"""The updates of K agents on a device: what travels there and back, and when.
+"""The reference: plain equations for all agents at once, along a leading axis, on any device.
 
 Agents sit in slots `0 .. K - 1`; a slot without an agent, or whose agent does not learn now, is
-computed along and left untouched. Everything but `act` and `results` returns before the device is
-done.
+computed along and left untouched. Whoever asks for critics' updates does not wait for the device.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from metagenrl.agents.backend.device_replay import DeviceReplay, fields, halves
+from metagenrl.agents.backend.device_replay import DeviceReplay, chunks, fields
 from metagenrl.agents.backend.graph import Replayed, to_device
-from metagenrl.agents.experience.replay import ReplayBuffer
-from metagenrl.agents.experience.segments import Draw
-from metagenrl.agents.individual import Individual
-from metagenrl.agents.reports import Learning, MemberConfig
+from metagenrl.agents.backend.interface import (
+    CriticDraw,
+    CriticStep,
+    NetworksState,
+    PolicyDraw,
+    PolicyStep,
+)
+from metagenrl.agents.experience.replay import Minibatch
+from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
+from metagenrl.learner.native import library
 from metagenrl.learner.networks.agent_networks import AgentNetworks
 from metagenrl.learner.objective.net import ObjectiveNet
 from metagenrl.learner.objective.stacked_objective import StackedObjective
 from metagenrl.learner.stacked_agents import StackedAgents
 from metagenrl.learner.types import Array, Batch
 
-_COLUMNS = 6  # of `StackedLearner._found` before the gradient
+_COLUMNS = 6  # of `Reference._found` before the gradient: td_loss, q, norm, loss, norm, J
 
 
-@dataclass(frozen=True, eq=False)
-class CriticDraw:
-    """What one agent's streams gave for its critics' update."""
+@dataclass(frozen=True)
+class _LateCriticStep:
+    """See `CriticStep`; the first one that is read waits for the device."""
 
-    segments: Draw
-    noise: Tensor  # [B, T, A], the target policy's smoothing
+    backend: Reference
+    slot: int
+
+    @property
+    def td_loss(self) -> float:
+        return float(self.backend.results()[self.slot, 0])
+
+    @property
+    def q(self) -> float:
+        return float(self.backend.results()[self.slot, 1])
 
 
-class StackedLearner:
-    """`slots` agents of one environment and configuration."""
+class Reference:
+    """See `Backend`; every variant of the method that has the learned objective."""
 
     def __init__(
         self,
-        config: MemberConfig,
-        nets: AgentNetworks,
+        agent: AgentConfig,
+        meta: MetaConfig,
+        objective: ObjectiveConfig,
+        sizes: tuple[int, int],
         slots: int,
         device: torch.device,
-        fused: bool = False,
     ) -> None:
-        """`fused`: see `Replayed`. Raises `ValueError` for a method that has no stacked form."""
-        agent = self._config = config.agent
-        self.slots, self._device = slots, device
-        net = ObjectiveNet(config.objective)
-        objective = StackedObjective(net, torch.zeros(net.layout.size, device=device), slots)
-        self._alpha = objective.alpha
-        self._agents = StackedAgents(nets, agent, config.meta, objective)
-        self._sizes = nets.policy.inputs, nets.policy.outputs
-        self._replay = DeviceReplay(slots, agent.replay_capacity, self._sizes, device)
+        self._config, self._meta, self._sizes = agent, meta, sizes
+        self._slots, self._device = slots, device
+        nets, net = AgentNetworks.of(agent, *sizes), ObjectiveNet(objective)
+        learned = StackedObjective(net, torch.zeros(net.layout.size, device=device), slots)
+        self._alpha = learned.alpha
+        self._agents = StackedAgents(nets, agent, meta, learned)
+        self._replay = DeviceReplay(slots, agent.replay_capacity, sizes, device)
         self._active = torch.zeros(slots, dtype=torch.bool, device=device)
         self._p = torch.ones(slots, device=device)
         self._critic_batch = self._empty_batch(agent.batch_size)
-        self._policy_batch = self._empty_batch(2 * agent.batch_size)
+        self._policy_batch = self._empty_batch((meta.inner_steps + 1) * agent.batch_size)
         self._noise = torch.zeros_like(self._critic_batch.actions)
         self._found = torch.zeros(slots, _COLUMNS + net.layout.size, device=device)
-        self._critic_update = Replayed(self._update_critics, self._active, fused)
-        self._policy_updates = {
-            annealed: Replayed(update, self._active, fused)
-            for annealed, update in (
-                (False, lambda: self._update_policies(None)),
-                (True, lambda: self._update_policies(self._p)),
-            )
-        }
+        self._rows: Array | None = None  # `_found` as it came from the device
+        graphs = meta.inner_steps == 1  # several are differentiated by autograd
+        self._critic_update = Replayed(self._update_critics, self._active)
+        self._policy_update = Replayed(lambda: self._update_policies(None), self._active, graphs)
+        self._annealed_update = Replayed(
+            lambda: self._update_policies(self._p), self._active, graphs
+        )
+
+    @property
+    def name(self) -> str:
+        kind = self._device.type
+        return f"reference {kind}" + (f" {library.backend()}" if kind == "cpu" else "")
+
+    @property
+    def slots(self) -> int:
+        return self._slots
 
     def _empty_batch(self, segments: int) -> Batch:
         return self._replay.gather({}, segments, self._config.segment_length)
 
-    def load(self, slot: int, individual: Individual) -> None:
-        """Take over an agent: its networks and its buffer."""
-        self._agents.load_networks_state(slot, individual.actor_critic.networks_state())
-        self._replay.load(slot, individual.rollout.buffer)
+    def load(self, slot: int, networks: NetworksState) -> None:
+        self._agents.load_networks_state(slot, networks)
 
-    def networks_state(self, slot: int) -> dict[str, Any]:
-        """An agent's networks as they are now; see `ActorCritic.networks_state`."""
+    def networks(self, slot: int) -> NetworksState:
         return self._agents.networks_state(slot)
 
-    def set_alpha(self, alpha: Array) -> None:
-        """The objective of the round, `[P_alpha]`."""
-        self._alpha.copy_(to_device(torch.from_numpy(np.array(alpha, np.float32)), self._device))
-
     @torch.no_grad()
-    def act(self, observations: Mapping[int, Array]) -> Array:
-        """pi_phi(s) of all agents, `[K, A]`, from these slots' observations `[O]`."""
-        s = np.zeros((self.slots, self._sizes[0]), np.float32)
+    def act(self, observations: Mapping[int, Array]) -> Mapping[int, Array]:
+        s = np.zeros((self._slots, self._sizes[0]), np.float32)
         for slot, observation in observations.items():
             s[slot] = observation
-        actions: Array = (
-            self._agents.act(to_device(torch.from_numpy(s), self._device)).cpu().numpy()
-        )
-        return actions
+        actions = self._agents.act(to_device(torch.from_numpy(s), self._device)).cpu().numpy()
+        return {slot: actions[slot] for slot in observations}
 
-    def remember(self, buffers: Mapping[int, ReplayBuffer]) -> None:
-        """Follow the step that was last added to these slots' buffers."""
-        self._replay.append(buffers)
-
-    def update_critics(self, draws: Mapping[int, CriticDraw]) -> None:
-        """One step on the TD loss for the agents in these slots (Eq. 5)."""
-        segments = {slot: draw.segments for slot, draw in draws.items()}
-        self._set_batch(self._critic_batch, segments)
+    def update_critics(self, draws: Mapping[int, CriticDraw]) -> Mapping[int, CriticStep]:
+        self._set_batch(self._critic_batch, {slot: d.minibatch for slot, d in draws.items()})
         noise = torch.zeros(self._noise.shape)
         for slot, draw in draws.items():
             noise[slot] = draw.noise
         self._noise.copy_(to_device(noise, self._device))
         self._critic_update()
+        self._rows = None
+        return {slot: _LateCriticStep(self, slot) for slot in draws}
 
-    def update_policies(self, draws: Mapping[int, Draw], weights: Mapping[int, float]) -> None:
-        """Policy update and meta-gradient for the agents in these slots (Eq. 6).
-
-        A draw has both minibatches; `weights` are the objective's shares of the policies' losses.
-        """
-        self._set_batch(self._policy_batch, draws)
-        p = torch.ones(self.slots)
-        for slot, weight in weights.items():
-            p[slot] = weight
+    def update_policies(
+        self, alpha: Array, draws: Mapping[int, PolicyDraw]
+    ) -> Mapping[int, PolicyStep]:
+        self._alpha.copy_(to_device(torch.from_numpy(np.array(alpha, np.float32)), self._device))
+        self._set_batch(self._policy_batch, {slot: d.minibatch for slot, d in draws.items()})
+        p = torch.ones(self._slots)
+        for slot, draw in draws.items():
+            p[slot] = draw.objective_weight
         self._p.copy_(to_device(p, self._device))
-        self._policy_updates[min(weights.values()) < 1]()
+        annealed = min(draw.objective_weight for draw in draws.values()) < 1
+        (self._annealed_update if annealed else self._policy_update)()
+        self._rows = None
+        rows = self.results()
+        return {
+            slot: PolicyStep(rows[slot, _COLUMNS:].copy(), norm, loss, policy_norm, value_after)
+            for slot in draws
+            for norm, loss, policy_norm, value_after in [map(float, rows[slot, 2:_COLUMNS])]
+        }
 
-    def _set_batch(self, batch: Batch, draws: Mapping[int, Draw]) -> None:
+    def _set_batch(self, batch: Batch, draws: Mapping[int, Minibatch]) -> None:
+        self._replay.follow({slot: draw.buffer for slot, draw in draws.items()})
         segments = batch.mask.shape[1]
-        new = self._replay.gather(draws, segments, self._config.segment_length)
+        places = {slot: draw.places() for slot, draw in draws.items()}
+        new = self._replay.gather(places, segments, self._config.segment_length)
         for tensor, value in zip(fields(batch), fields(new), strict=True):
             tensor.copy_(value)
-        flags = torch.zeros(self.slots, dtype=torch.bool)
+        flags = torch.zeros(self._slots, dtype=torch.bool)
         flags[list(draws)] = True
         self._active.copy_(to_device(flags, self._device))
 
@@ -139,22 +153,25 @@ class StackedLearner:
     def _update_critics(self) -> None:
         found = self._agents.update_critics(self._critic_batch, self._noise, self._active)
         for column, value in enumerate(found):
-            self._found[:, column] = value
+            self._keep(column, value)
 
     @torch.no_grad()
     def _update_policies(self, p: Tensor | None) -> None:
-        inner, held_out = halves(self._policy_batch)
-        step = self._agents.update_policies(inner, held_out, p, self._active)
+        batches = chunks(self._policy_batch, self._meta.inner_steps + 1)
+        step = self._agents.update_policies(batches, p, self._active)
         values = (step.norm, step.loss, step.policy_norm, step.value_after)
         for column, value in enumerate(values, 2):
-            self._found[:, column] = value
+            self._keep(column, value)
         self._found[:, _COLUMNS:] = step.gradient
 
-    def results(self) -> list[Learning]:
-        """What the last updates found, by slot. Waits for the device."""
-        rows = self._found.cpu().numpy()
-        return [
-            Learning(row[_COLUMNS:].copy(), norm, q, td_loss, loss, policy_norm, value_after)
-            for row in rows
-            for td_loss, q, norm, loss, policy_norm, value_after in [map(float, row[:_COLUMNS])]
-        ]
+    def _keep(self, column: int, value: Tensor) -> None:
+        """A slot that does not learn now keeps what its last update found."""
+        self._found[:, column] = torch.where(self._active, value, self._found[:, column])
+
+    def results(self) -> Array:
+        """What every slot's last updates found. Waits for the device."""
+        if self._rows is None:
+            self._rows = self._found.cpu().numpy()
+            if self._device.type == "cpu":
+                self._rows = self._rows.copy()
+        return self._rows

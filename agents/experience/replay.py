@@ -6,6 +6,7 @@ stored step, the running episode's included, is equally likely to start a segmen
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,26 @@ from metagenrl.agents.experience.segments import Draw, Segments
 from metagenrl.base.checks import require
 from metagenrl.learner.native import library
 from metagenrl.learner.types import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Minibatch:
+    """Segments that were drawn from a buffer, not put together yet; read before its next step.
+
+    A backend on the CPU reads the segments, one with a copy of the buffer their places alone.
+    """
+
+    buffer: ReplayBuffer
+    starts: NDArray[np.int64]  # [B], ages of the steps that segments start at
+    length: int  # T
+
+    def segments(self) -> Segments:
+        """The drawn steps, padded with zeros."""
+        return self.buffer.segments(self.starts, self.length)
+
+    def places(self) -> Draw:
+        """Rows and lengths of the segments in the buffer's ring."""
+        return self.buffer.places(self.starts, self.length)
 
 
 class ReplayBuffer:
@@ -42,6 +63,7 @@ class ReplayBuffer:
         self._ends: NDArray[np.bool_] = np.zeros(capacity, np.bool_)  # no step follows this one
         self._size = 0
         self._head = 0  # where the next step goes; once full, also the oldest step
+        self.added = 0  # steps that `add` stored in all
 
     def __len__(self) -> int:
         """Stored steps, each of which can start a segment."""
@@ -77,6 +99,7 @@ class ReplayBuffer:
         self._ends[head] = terminated or truncated
         self._head = (head + 1) % self.capacity
         self._size = min(self._size + 1, self.capacity)
+        self.added += 1
 
     def end_episode(self) -> None:
         """The next step starts another episode, although the newest one ended nothing.
@@ -88,8 +111,19 @@ class ReplayBuffer:
             self._ends[self._head - 1] = True
 
     def sample(self, rng: np.random.Generator, segments: int, length: int) -> Segments:
-        """What `draw` draws, as segments; raises as it does."""
-        starts = self._starts(rng, segments, length)
+        """The segments of `minibatch`; raises as it does."""
+        return self.minibatch(rng, segments, length).segments()
+
+    def minibatch(self, rng: np.random.Generator, segments: int, length: int) -> Minibatch:
+        """Segments of up to `length` steps whose starts are uniform, without replacement.
+
+        Raises `ValueError` for more segments than stored steps.
+        """
+        return Minibatch(self, self._starts(rng, segments, length), length)
+
+    def segments(self, starts: NDArray[np.int64], length: int) -> Segments:
+        """The segments that begin at steps of these ages `[B]`."""
+        segments = len(starts)
         found = Segments(
             np.empty((segments, length + 1, self.observation_size), np.float32),
             np.empty((segments, length, self.action_size), np.float32),
@@ -99,7 +133,7 @@ class ReplayBuffer:
         places = [array.ctypes.data for array in (starts, *arrays)]
         if library.gather(self._ring(), segments, length, *places):
             return found
-        return self.gather(self._until_end(starts, length), length)
+        return self.gather(self.places(starts, length), length)
 
     def _ring(self) -> library.Ring:
         arrays = (
@@ -118,7 +152,7 @@ class ReplayBuffer:
         and memory are O(segments * length), whatever the buffer's size. Raises `ValueError` for
         more segments than stored steps.
         """
-        return self._until_end(self._starts(rng, segments, length), length)
+        return self.places(self._starts(rng, segments, length), length)
 
     def _starts(self, rng: np.random.Generator, segments: int, length: int) -> NDArray[np.int64]:
         """Ages of the steps that segments start at, `[B]`."""
@@ -128,7 +162,8 @@ class ReplayBuffer:
         # steps would turn up only in the last of the minibatches.
         return rng.choice(self._size, segments, replace=False)
 
-    def _until_end(self, starts: NDArray[np.int64], length: int) -> Draw:
+    def places(self, starts: NDArray[np.int64], length: int) -> Draw:
+        """Where the segments that begin at steps of these ages `[B]` stand in the ring."""
         first = (starts + self._oldest()) % self.capacity  # [B]
         ended = np.logical_or.accumulate(self._ends[self._rows(first, length)], axis=1)  # [B, T]
         until_end = 1 + (~ended[:, :-1]).sum(axis=1)
@@ -161,7 +196,7 @@ class ReplayBuffer:
         """The row of the ring that the last call of `add` wrote to."""
         return (self._head - 1) % self.capacity
 
-    def packed(self, rows: slice) -> Array:
+    def packed(self, rows: slice | NDArray[np.int64]) -> Array:
         """Steps side by side, `[n, 2 O + A + 2]`: s_t, s_{t+1}, a_t, r_t, terminated_t."""
         parts = (self._observations, self._next_observations, self._actions)
         ends = (self._rewards, self._terminated)

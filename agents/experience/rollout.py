@@ -12,8 +12,8 @@ import numpy as np
 
 from metagenrl.agents.environment.environment import Environment, EpisodeNotReproducible
 from metagenrl.agents.environment.remote import RemoteEnvironment
-from metagenrl.agents.experience.replay import ReplayBuffer
-from metagenrl.agents.experience.segments import Draw, Segments
+from metagenrl.agents.experience.replay import Minibatch, ReplayBuffer
+from metagenrl.agents.experience.segments import Segments
 from metagenrl.agents.seeding import AgentSeeds, restore_rng, rng_state
 from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.learner.types import Array
@@ -158,9 +158,9 @@ class Rollout:
         """`segments` distinct segments of the buffer."""
         return self.buffer.sample(self.sampling, segments, self.config.segment_length)
 
-    def draw(self, segments: int) -> Draw:
-        """`sample`, as places in the buffer."""
-        return self.buffer.draw(self.sampling, segments, self.config.segment_length)
+    def minibatch(self, segments: int) -> Minibatch:
+        """`sample`, not put together yet."""
+        return self.buffer.minibatch(self.sampling, segments, self.config.segment_length)
 
     def state_dict(self) -> dict[str, Any]:
         """Environment (episode in progress included), buffer, exploration and counters."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from metagenrl.base.messages import AlphaGradient, CohortGradient
+from metagenrl.base.messages import CohortGradient
 from metagenrl.objective_server.answers import Broadcast, Receipt, Totals
 from metagenrl.objective_server.server import ObjectiveServer
 
-Gradient = AlphaGradient | CohortGradient
+Gradient = CohortGradient
 
 
 @dataclass(frozen=True)

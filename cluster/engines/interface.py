@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from metagenrl.agents.member import MemberConfig, MemberReport
+from metagenrl.agents.reports import MemberConfig, MemberReport
 from metagenrl.base.messages import CohortGradient
 from metagenrl.cluster.engines.exchange import Exchange, Gradient
 from metagenrl.objective_server.answers import Broadcast

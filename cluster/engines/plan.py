@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from metagenrl.agents.backend.choice import Computing
 from metagenrl.agents.reports import CohortReport
-from metagenrl.agents.stacked_cohort import Computing
 from metagenrl.cluster.engines.interface import Averaged, Completed, Lost, Result
 from metagenrl.runs.config.train import TrainConfig
+
+
+@dataclass(frozen=True)
+class Share:
+    """What Ray reserves for an actor."""
+
+    cpus: float
+    gpus: float = 0.0  # a part of one
+    fixed: bool = False  # the CPUs also for agents that join later
+
 
 Plan = tuple[tuple[int, ...], ...]
 
@@ -42,7 +54,7 @@ def computing_of(config: TrainConfig, cores: int) -> Computing:
     """How the cohorts of a run compute, on a machine with so many cores."""
     auto = max(1, cores - 1) if config.device == "cuda" else 0
     workers = auto if config.env_workers == "auto" else config.env_workers
-    return Computing(config.together, config.device, config.fused, workers)
+    return Computing(config.backend, config.device, workers)
 
 
 def cohort_of(plan: Plan) -> dict[int, int]:

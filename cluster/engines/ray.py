@@ -1,4 +1,6 @@
-"""The engine on Ray: every agent an actor, the server an actor, no unbounded wait.
+"""The engine on Ray: every cohort an actor, the server an actor, no unbounded wait.
+
+An agent alone, the default, is a cohort of one.
 
 Actors are not restarted by Ray, which would bring them back empty: the driver starts a new one
 with the state to go on from. The server's actor stays on the driver's node, where the run's
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -23,17 +26,13 @@ from ray.exceptions import (
 )
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from metagenrl.agents.member import MemberConfig
-from metagenrl.cluster.engines.agent_actor import AgentActor, RoundOrder
+from metagenrl.agents.backend.choice import Computing
+from metagenrl.agents.reports import MemberConfig
+from metagenrl.cluster.engines.actors import CohortActor, RoundOrder
 from metagenrl.cluster.engines.exchange import Exchange, Gradient
-from metagenrl.cluster.engines.interface import (
-    AgentLost,
-    Completed,
-    Lost,
-    Result,
-    Started,
-)
+from metagenrl.cluster.engines.interface import AgentLost, Lost, Result, Started
 from metagenrl.cluster.engines.losses import Losses
+from metagenrl.cluster.engines.plan import COHORTS_STAY, Plan, Share, cohort_of, results_of
 from metagenrl.cluster.engines.ray_cluster import actor_share, first_line, has_a_core, remote
 from metagenrl.cluster.engines.server_actor import Closing, ServerActor
 from metagenrl.objective_server.answers import Broadcast
@@ -50,24 +49,43 @@ class ServerUnreachable(RuntimeError):  # noqa: N818 - reads as the event it is
     """The objective server could not be brought back."""
 
 
+@dataclass(eq=False)
+class _Host:
+    """An actor and what it was asked for."""
+
+    handle: Any
+    share: float  # of CPUs, reserved
+    gone: bool = False
+    asked: dict[int, bool] = field(default_factory=dict)  # agents of the next message; go ahead?
+
+
 class RayEngine:
-    """See `metagenrl.cluster.engines.interface.Engine`."""
+    """See `metagenrl.cluster.engines.interface.Engine`.
+
+    A member that raises is lost alone; with an actor that dies or hangs all of its members are
+    lost, and each comes back from its own last checkpoint.
+    """
 
     def __init__(
         self,
         open_server: Callable[[], ObjectiveServer],
-        agent_cpus: float,
+        share: Share,
         timeout: float,
-        fixed: bool,
+        plan: Plan | None,
+        computing: Computing,
     ) -> None:
-        """`agent_cpus` is reserved for an agent; `fixed`: for those that join later as well."""
-        self._open_server, self._agent_cpus, self._timeout = open_server, agent_cpus, timeout
-        self._fixed = fixed
+        """`plan` says which agents share an actor; None: each has its own."""
+        self._open_server, self._share, self._timeout = open_server, share, timeout
+        self._place = None if plan is None else cohort_of(plan)
+        self._computing = computing
+        self._cpus = share.cpus  # for an actor that is new
+        self._shares: dict[int, float] = {}  # CPUs by place; a restarted actor has the same
+        self._current: dict[int, _Host] = {}  # by place
+        self._home: dict[int, _Host] = {}  # by agent; the host may be gone
+        self._rounds: dict[ObjectRef[Any], tuple[_Host, list[int]]] = {}
         self._losses = Losses()
-        self._shares: dict[int, float] = {}  # CPUs by agent; a restarted one has the same
-        self._agents: dict[int, Any] = {}
-        self._pending: dict[ObjectRef[Any], int] = {}
         self._starting: dict[ObjectRef[Any], int] = {}
+        self._broadcasts: dict[int, Broadcast] = {}  # by agent, of the next message
         self._server: Any = None
         self._round, _ = self._start_server()
 
@@ -99,12 +117,20 @@ class RayEngine:
     def start_agent(
         self, config: MemberConfig, incarnation: int, state: dict[str, Any] | None
     ) -> None:
-        """See `Engine`; agents are spread over the nodes."""
-        share = self._shares.setdefault(config.index, self._agent_cpus)
-        actor = remote(AgentActor).options(num_cpus=share, scheduling_strategy="SPREAD")
-        handle = actor.remote(config, incarnation, state)
-        self._agents[config.index] = handle
-        self._starting[handle.ready.remote()] = config.index
+        """See `Engine`; actors are spread over the nodes, a cohort's first agent brings it up."""
+        place = config.index if self._place is None else self._place[config.index]
+        host = self._current.get(place)
+        if host is None or host.gone:
+            host = self._current[place] = self._new_host(place)
+        self._home[config.index] = host
+        self._starting[host.handle.add.remote(config, incarnation, state)] = config.index
+
+    def _new_host(self, place: int) -> _Host:
+        share = self._shares.setdefault(place, self._cpus)
+        actor = remote(CohortActor).options(
+            num_cpus=share, num_gpus=self._share.gpus, scheduling_strategy="SPREAD"
+        )
+        return _Host(actor.remote(self._computing), share)
 
     def make_room(self, agents: int) -> None:
         """See `Engine`.
@@ -112,14 +138,16 @@ class RayEngine:
         Where the agents share the cluster's CPUs evenly, those that were there hold all of them:
         newcomers then reserve what nodes that joined since have to give, or nothing.
         """
+        if self._place is not None:
+            raise ValueError(COHORTS_STAY)
         cpus = float(ray.cluster_resources().get("CPU", 0.0))
-        if self._fixed:
-            actor_share(agents, self._agent_cpus, cpus)
+        if self._share.fixed:
+            actor_share(agents, self._cpus, cpus)
             return
-        free = cpus - sum(self._shares[agent] for agent in self._agents)
-        newcomers = max(1, agents - len(self._agents))
-        self._agent_cpus = max(0.0, min(1.0, int(free / newcomers * 1000) / 1000))
-        self._shares = {agent: self._shares[agent] for agent in self._agents}
+        self._shares = {agent: self._shares[agent] for agent in self._home}
+        free = cpus - sum(self._shares.values())
+        newcomers = max(1, agents - len(self._home))
+        self._cpus = max(0.0, min(1.0, int(free / newcomers * 1000) / 1000))
 
     def started(self, timeout: float) -> list[Started | Lost]:
         """See `Engine`."""
@@ -138,46 +166,72 @@ class RayEngine:
         return Started(agent)
 
     def stop_agent(self, agent: int) -> None:
-        """See `Engine`."""
-        actor = self._agents.pop(agent, None)
-        if actor is not None:
-            ray.kill(actor)
-        self._pending = {ref: a for ref, a in self._pending.items() if a != agent}
+        """See `Engine`; an actor that has not answered this agent is killed with all it hosts."""
+        host = self._home.pop(agent, None)
+        if host is None:
+            return
+        unanswered = agent in self._starting.values() or any(
+            owner is host and agent in agents for owner, agents in self._rounds.values()
+        )
         self._starting = {ref: a for ref, a in self._starting.items() if a != agent}
+        host.asked.pop(agent, None)
+        if host.gone:
+            return
+        if unanswered or host not in self._home.values():
+            self._end(host)
+        else:
+            host.handle.remove.remote(agent)
+
+    def _end(self, host: _Host) -> None:
+        host.gone = True
+        ray.kill(host.handle)
+        self._rounds = {ref: item for ref, item in self._rounds.items() if item[0] is not host}
 
     def begin_round(self, agent: int, broadcast: Broadcast, ahead: bool) -> None:
-        """See `Engine`."""
-        b, actor = broadcast, self._agents[agent]
-        ahead = ahead and has_a_core(self._shares[agent])
-        self._pending[actor.round.remote(RoundOrder(b.alpha, b.version, b.round, ahead))] = agent
+        """See `Engine`; a cohort's agents are asked for in one message, which `poll` sends."""
+        self._home[agent].asked[agent] = ahead
+        self._broadcasts[agent] = broadcast
+        if self._place is None:
+            self._send(self._home[agent])
+
+    def _send(self, host: _Host) -> None:
+        asked, host.asked = host.asked, {}
+        b = [self._broadcasts.pop(agent) for agent in asked][-1]
+        own = has_a_core(host.share)
+        ahead = tuple(agent for agent, more in asked.items() if more and own)
+        order = RoundOrder(tuple(asked), b.alpha, b.version, b.round, b.quarantined, ahead)
+        self._rounds[host.handle.round.remote(order)] = (host, list(asked))
 
     def poll(self, timeout: float, everyone: bool) -> list[Result]:
         """See `Engine`."""
-        refs = list(self._pending)
+        for host in {id(host): host for host in self._home.values() if host.asked}.values():
+            self._send(host)
+        refs = list(self._rounds)
         if not refs:
             return []
         done, _ = ray.wait(refs, num_returns=len(refs) if everyone else 1, timeout=timeout)
-        return [self._result(ref) for ref in done]
+        return [result for ref in done for result in self._answer(ref)]
 
-    def _result(self, ref: ObjectRef[Any]) -> Completed | Lost:
-        agent = self._pending.pop(ref)
+    def _answer(self, ref: ObjectRef[Any]) -> list[Result]:
+        host, agents = self._rounds.pop(ref)
         try:
-            return Completed(agent, ray.get(ref, timeout=self._timeout))
+            return results_of(ray.get(ref, timeout=self._timeout))
         except RayTaskError as error:
-            return Lost(agent, repr(error.cause), str(error))
-        except RayActorError as error:
-            return Lost(agent, self._losses.reason(error), str(error))
+            reason, detail = repr(error.cause), str(error)
         except RayError as error:
-            return Lost(agent, self._losses.reason(error))
+            reason = self._losses.reason(error)
+            detail = str(error) if isinstance(error, RayActorError) else ""
+        host.gone = True
+        ray.kill(host.handle)
+        return [Lost(agent, reason, detail) for agent in agents if agent in self._home]
 
     def agent_state(self, agent: int) -> dict[str, Any]:
         """See `Engine`."""
-        if agent not in self._agents:
+        if agent not in self._home:
             raise AgentLost(f"agent {agent} is not there")
         try:
-            state: dict[str, Any] = ray.get(
-                self._agents[agent].state.remote(), timeout=self._timeout
-            )
+            call = self._home[agent].handle.state.remote(agent)
+            state: dict[str, Any] = ray.get(call, timeout=self._timeout)
         except RayError as error:
             raise AgentLost(f"agent {agent}: {first_line(error)}") from error
         return state
@@ -215,7 +269,9 @@ class RayEngine:
 
     def close(self) -> None:
         """See `Engine`; a Ray that this process did not start is left running."""
-        for agent in list(self._agents):
-            self.stop_agent(agent)
+        for host in self._current.values():
+            if not host.gone:
+                self._end(host)
+        self._home.clear()
         if self._server is not None:
             ray.kill(self._server)

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from metagenrl.base.messages import AlphaGradient
 from metagenrl.base.retry import patiently
 from metagenrl.cluster.engines.exchange import Gradient
 from metagenrl.cluster.engines.interface import (
@@ -179,8 +178,6 @@ class Population:
                 continue
             seat.condition, seat.steps = "idle", result.report.steps
             self.recorder.report(result.report, self._broadcast.version)
-            if isinstance(result.report.gradient, AlphaGradient):
-                gradients.append(result.report.gradient)
             if seat.progress >= self.config.steps:
                 seat.condition = "done"
         return gradients

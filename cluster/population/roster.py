@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from metagenrl.agents.member import MemberConfig, first_life
+from metagenrl.agents.reports import MemberConfig, first_life
 from metagenrl.runs.config.train import TrainConfig
 
 Condition = Literal["starting", "idle", "busy", "failed", "done", "left"]

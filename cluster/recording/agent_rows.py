@@ -12,7 +12,7 @@ from metagenrl.base.checks import require
 from metagenrl.runs.rows import AgentRow, Moment
 
 if TYPE_CHECKING:
-    from metagenrl.agents.member import MemberReport
+    from metagenrl.agents.reports import MemberReport
 
 _LEFT, _QUARANTINED = "left", "quarantined"
 _AVERAGED = ("q", "td_loss", "objective_loss", "policy_gradient_norm", "value_after")

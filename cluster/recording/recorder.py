@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from metagenrl.agents.member import MemberReport
-from metagenrl.base.messages import AlphaGradient
+from metagenrl.agents.reports import MemberReport
 from metagenrl.cluster.engines.exchange import Exchange, Gradient
 from metagenrl.cluster.recording.agent_rows import IntervalAccumulator
 from metagenrl.cluster.recording.lost_round import objective_row, report_of
@@ -138,10 +137,7 @@ class Recorder:
 
     def _refused(self, gradient: Gradient, receipt: Receipt) -> None:
         """An event for each agent whose gradient was not finite."""
-        if isinstance(gradient, AlphaGradient):
-            bad = [gradient.agent] if receipt.reason == "non_finite" else []
-        else:
-            bad = [share.agent for share in gradient.shares if share.defect == "non_finite"]
+        bad = [share.agent for share in gradient.shares if share.defect == "non_finite"]
         for agent in bad:
             message = f"({gradient.environment}): gradient for round {gradient.round} rejected"
             self.event("rejected", agent, f"{message}: non_finite")

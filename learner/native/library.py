@@ -57,6 +57,8 @@ _MATRIX_UNIT = (
 
 def backend() -> str:
     """What runs on the CPU in float32: `avx512+amx`, `avx512`, `avx2`, `base` or `torch`."""
+    if _LIBRARY is None:
+        return "torch"
     return f"{_LEVEL}+amx" if _MATRIX_UNIT else _LEVEL
 
 

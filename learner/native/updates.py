@@ -82,15 +82,15 @@ def update_critics(
     nets: AgentNetworks,
     agents: Sequence[CriticState],
     batches: Sequence[Batch],
-    noise: Tensor,
+    noise: Sequence[Tensor],
     gamma: float,
 ) -> Tensor:
     """A step on the TD loss (Eq. 5) of K agents: TD loss and mean Q_theta1, `[K, 2]`.
 
-    `noise [K, B, T, A]` is added to the target policies' actions. What `critic_loss.td_target`,
-    `critic_loss.td_gradient` and `Adam.step` do for one agent after the other.
+    `noise`, for each agent `[B, T, A]`, is added to its target policy's actions. What
+    `critic.td_target`, `critic.td_gradient` and `Adam.step` do for one agent after the other.
     """
-    sizes, dtype = sizes_of(nets, *batches[0].rewards.shape), noise.dtype
+    sizes, dtype = sizes_of(nets, *batches[0].rewards.shape), noise[0].dtype
     critics = [
         Critics(
             *library.addresses(
@@ -103,8 +103,8 @@ def update_critics(
         )
         for agent, batch, own in zip(agents, batches, noise, strict=True)
     ]  # fmt: skip
-    seen = noise.new_empty(len(agents), 2)
-    scratch = library.scratch(noise, "agent_room", sizes)[0]
+    seen = noise[0].new_empty(len(agents), 2)
+    scratch = library.scratch(noise[0], "agent_room", sizes)[0]
     table = (Critics * len(critics))(*critics)
     library.call("update_critics", dtype, sizes, len(critics), table, seen, scratch)
     return seen

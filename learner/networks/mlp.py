@@ -18,6 +18,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from metagenrl.learner.hyperparams import NATIVE_UNITS
 from metagenrl.learner.native import library, mlp_amx, mlp_small
 from metagenrl.learner.native.mlp_amx import AmxTape
 from metagenrl.learner.native.mlp_small import FusedTangentTape, FusedTape
@@ -31,9 +32,6 @@ __all__ = ["MLP", "TangentTape", "Tape", "Views", "apply", "backward", "dual_bac
 Tape = AmxTape | FusedTape | LayerTape | MixedTape
 TangentTape = FusedTangentTape | LayerTangentTape
 
-FUSED_UNITS = 128
-"""Widest network that runs fused: above it, the BLAS is faster than our blocks of rows."""
-
 
 def apply(net: MLP, p: Views, x: Tensor) -> Tensor:
     """The network in plain torch: `x [E, N, inputs] -> [E, N, outputs]`."""
@@ -45,7 +43,7 @@ def apply(net: MLP, p: Views, x: Tensor) -> Tensor:
 
 def fused(net: MLP, p: Views) -> bool:
     """Whether the network runs as one C call (`mlp_small.py`)."""
-    return net.hidden_layers > 0 and net.hidden_units <= FUSED_UNITS and library.usable(p["w0"])
+    return net.hidden_layers > 0 and net.hidden_units <= NATIVE_UNITS and library.usable(p["w0"])
 
 
 def forward(net: MLP, p: Views, x: Tensor) -> tuple[Tensor, Tape]:

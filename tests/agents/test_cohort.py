@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from metagenrl.agents.cohort import Cohort
-from metagenrl.agents.member import Member, MemberConfig
+from metagenrl.agents.member import Member
+from metagenrl.agents.reports import MemberConfig
 from metagenrl.base.messages import average
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
 from metagenrl.learner.objective.net import ObjectiveNet
+from tests.fixtures.alone import Alone
 
 OBJECTIVE = ObjectiveConfig(lstm_units=4, hidden_units=4, input_features=2)
 AGENT = AgentConfig(
@@ -30,7 +32,7 @@ def test_a_cohort_is_its_members_and_the_mean_of_their_gradients() -> None:
     cohort, alone, alpha = Cohort(), [], _alpha()
     for index in (1, 4, 6):
         cohort.add(_config(index), 0, None)
-        alone.append(Member(_config(index), 0))
+        alone.append(Alone(_config(index), 0))
     sent = 0
     for round_index in range(20):
         report = cohort.round([1, 4, 6], alpha, 0, round_index, {})
@@ -70,14 +72,14 @@ def test_a_member_that_raises_is_lost_alone_and_comes_back_from_its_state(monkey
     for round_index in range(8):
         cohort.round([0, 1], alpha, 0, round_index, {})
     saved = cohort.state(1)
-    original = Member.policy_batches
+    original = Member.draw_for_policy
 
     def broken(member: Member):
         if member.config.index == 1:
             raise RuntimeError("the wheel came off")
         return original(member)
 
-    monkeypatch.setattr(Member, "policy_batches", broken)
+    monkeypatch.setattr(Member, "draw_for_policy", broken)
     report = cohort.round([0, 1], alpha, 0, 8, {})
     monkeypatch.undo()
     assert [item.agent for item in report.reports] == [0]
@@ -116,7 +118,7 @@ def test_a_member_that_raises_while_it_prepares_is_lost_in_the_next_round(monkey
     def broken(policy):
         raise RuntimeError("the wheel came off")
 
-    monkeypatch.setattr(cohort._members[1].rollout, "step", broken)
+    monkeypatch.setattr(cohort.members[1].rollout, "step", broken)
     cohort.prepare([0, 1])
     with pytest.raises(RuntimeError, match="wheel"):
         cohort.state(1)

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from metagenrl.agents.member import Member, first_life
+from metagenrl.agents.reports import first_life
 from metagenrl.learner.meta_gradient import mean_value, meta_gradient_by_autograd
 from metagenrl.learner.networks.agent_networks import apply_critic, apply_policy
 from metagenrl.learner.objective.inputs import objective_inputs
 from metagenrl.learner.objective.net import ObjectiveNet, apply
 from metagenrl.learner.policy_value import PolicyEvaluation
+from tests.fixtures.alone import Alone as Member
 
 
 def _run(member, alphas, rounds, start=0):
@@ -23,13 +24,14 @@ class Spy:
 
     def __init__(self, member, alphas):
         self.member, self.alphas, self.samples = member, alphas, []
-        sample = member.rollout.sample
+        draw = member.rollout.minibatch
 
         def recorded(segments):
-            self.samples.append(sample(segments))
-            return self.samples[-1]
+            drawn = draw(segments)
+            self.samples.append(drawn.segments())
+            return drawn
 
-        member.rollout.sample = recorded
+        member.rollout.minibatch = recorded
 
     def round(self, index):
         self.phi = self.member.actor_critic.phi.clone().double()

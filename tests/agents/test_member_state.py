@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from metagenrl.agents.member import Member
+from tests.fixtures.alone import Alone as Member
 
 
 def _run(member, alphas, rounds, start=0):

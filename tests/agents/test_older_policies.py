@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from metagenrl.agents.member import Member
+from tests.fixtures.alone import Alone as Member
 
 LIVES = {"first_life": 40, "lifetime": 40, "lifetime_random_steps": 6}
 
@@ -30,7 +30,7 @@ def test_a_life_begins_with_the_earlier_policy_its_critics_and_an_empty_buffer(
     run(member, alphas, 20)
     (taken,) = member.archive.steps
     (policy,) = member.archive.state_dict()["policies"].values()
-    member._rebirth()
+    member._begin_life()
     assert member.origin == taken
     assert len(member.rollout.buffer) == 0
     assert (member.rollout.life_steps, member.rollout.random_steps, member.life) == (0, 0, 1)
@@ -53,7 +53,7 @@ def test_the_earlier_policy_acts_from_the_first_step(member_config, alphas):
     config = member_config(older_policies=1.0, exploration_noise=0.0, **LIVES)
     member = Member(config)
     run(member, alphas, 20)
-    member._rebirth()
+    member._begin_life()
     policy = Member(config)
     policy.actor_critic.load_networks_state(member.actor_critic.networks_state())
     member.rollout.step(member.actor_critic.act)
@@ -68,7 +68,7 @@ def test_the_share_of_lives(member_config, alphas, share, old):
     run(member, alphas, 20)
     origins = []
     for _ in range(200):
-        member._rebirth()
+        member._begin_life()
         origins.append(member.origin)
     share_seen = sum(origin is not None for origin in origins) / len(origins)
     assert share_seen == pytest.approx(old, abs=0.0 if share in (0, 1) else 0.15)

@@ -1,4 +1,4 @@
-"""A round of several members: one call for those that can, plain steps for the others."""
+"""A round of several members on the backends: together as alone, whole calls as plain steps."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
-from metagenrl.agents import round as rounds
+from metagenrl.agents.backend.native import Native
+from metagenrl.agents.backend.one_by_one import OneByOne
+from metagenrl.agents.experience.rollout import EnvironmentFailed
 from metagenrl.agents.member import Member
+from metagenrl.agents.round import play, prepare
+from metagenrl.learner.objective.net import ObjectiveNet
+from metagenrl.learner.policy_update import Learned
 
 METHODS = [
     {},
@@ -17,18 +23,37 @@ METHODS = [
 ]
 
 
+WIDE = 136  # units: not as one C call
+
+
+class Table:
+    """Members that share a backend."""
+
+    def __init__(self, config, agents=2, kind=Native):
+        self.members = [Member(replace(config, index=i)) for i in range(agents)]
+        net = ObjectiveNet(config.objective)
+        objective = Learned(net, torch.zeros(net.layout.size))
+        self.backend = kind(config.agent, self.members[0].sizes, objective, config.meta)
+        for slot, member in enumerate(self.members):
+            member.slot = slot
+            member.take_seat(self.backend)
+
+    def play(self, alpha, version=0, members=None):
+        return play(self.backend, members or self.members, alpha, version, version)
+
+    def states(self):
+        return [member.state_dict(self.backend) for member in self.members]
+
+
 @pytest.mark.parametrize("method", METHODS, ids=str)
-def test_the_call_does_what_the_steps_do(member_config, alphas, monkeypatch, method):
+def test_whole_updates_do_what_the_steps_do(member_config, alphas, method):
     config = member_config(anneal_steps=0, **method)
-    members, twins = ([Member(replace(config, index=i)) for i in range(2)] for _ in range(2))
+    table, twin = Table(config), Table(config, kind=OneByOne)
     learned = 0
     for version in range(20):
-        for one, twin in zip(members, twins, strict=True):  # rounding must not add up
-            twin.load_state_dict(one.state_dict())
-        got = rounds.play(members, alphas(version), version, version)
-        with monkeypatch.context() as patch:
-            patch.setattr(Member, "updates_fused", lambda *_: False)
-            want = rounds.play(twins, alphas(version), version, version)
+        for member, state in zip(twin.members, table.states(), strict=True):
+            member.load_state_dict(state)  # rounding must not add up
+        got, want = (each.play(alphas(version), version) for each in (table, twin))
         for one, other in zip(got, want, strict=True):
             assert one.steps == other.steps
             if one.gradient is None:
@@ -45,59 +70,131 @@ def test_the_call_does_what_the_steps_do(member_config, alphas, monkeypatch, met
     assert learned > 10
 
 
-def test_one_call_for_all_that_are_not_annealed(member_config, alphas, monkeypatch):
-    """An annealed policy has another loss, which is put together in plain steps."""
-    calls, original, plain = [], rounds.update_policies, Member.update_policy
-    monkeypatch.setattr(
-        rounds,
-        "update_policies",
-        lambda *given: calls.append(len(given[-1])) or original(*given),
+def _flaky(member, breaks):
+    """Its environment raises in the steps that `breaks` says, counted from 1."""
+    environment, calls = member.rollout.environment._env, 0
+    step = environment.step
+
+    def flaky(action):
+        nonlocal calls
+        calls += 1
+        if breaks(calls):
+            raise OSError(f"step {calls} failed")
+        return step(action)
+
+    environment.step = flaky
+
+
+@pytest.mark.parametrize("units", [6, WIDE])
+def test_each_does_what_it_does_alone(member_config, alphas, units):
+    """Also where an episode breaks off in the middle of a step, or an agent gives up."""
+    config = member_config(hidden_units=units, random_steps=5)
+    kind = Native if units < WIDE else OneByOne
+    breaks = [lambda _: False, lambda call: call in (3, 14, 21, 22), lambda call: call > 30]
+    together, apart = (Table(config, 3, kind) for _ in range(2))
+    for table in (together, apart):
+        for member, faulty in zip(table.members, breaks, strict=True):
+            _flaky(member, faulty)
+    playing, learned = [0, 1, 2], 0
+    for version in range(20):
+        alpha = alphas(version)
+        results = together.play(alpha, version, [together.members[i] for i in playing])
+        for i, result in zip(list(playing), results, strict=True):
+            own = apart.play(alpha, version, [apart.members[i]])[0]
+            if isinstance(result, Exception):
+                assert isinstance(result, EnvironmentFailed)
+                assert isinstance(own, EnvironmentFailed)
+                playing.remove(i)
+                continue
+            assert (result.td_loss, result.episodes) == (
+                pytest.approx(own.td_loss, rel=0, abs=0, nan_ok=True),
+                own.episodes,
+            )
+            learned += result.gradient is not None
+    assert playing == [0, 1]
+    assert learned > 20
+    np.testing.assert_equal(
+        [m.state_dict(together.backend) for m in together.members[:2]],
+        [m.state_dict(apart.backend) for m in apart.members[:2]],
     )
-    monkeypatch.setattr(
-        Member, "update_policy", lambda self, alpha: calls.append(self) or plain(self, alpha)
-    )
-    config = member_config(anneal_steps=30)
-    members = [Member(replace(config, index=i)) for i in range(3)]
-    alpha = alphas(0)
-    while members[1].rollout.life_steps < 30:
-        rounds.play(members[1:], alpha, 0, 0)
-    while not members[0].ready:
-        members[0].round(alpha, 0, 0)
-    calls.clear()
-    rounds.play(members, alpha, 0, 0)
-    assert calls == [members[0], 2]
 
 
-def test_more_inner_steps_than_one_go_without_it(member_config, alphas, monkeypatch):
-    monkeypatch.setattr(rounds, "update_policies", None)
-    member = Member(member_config(anneal_steps=0, inner_steps=2))
-    while member.round(alphas(0), 0, 0).gradient is None:
-        pass
+def test_what_they_compute_is_one_call_for_all(member_config, alphas, monkeypatch):
+    calls, table = [], Table(member_config(anneal_steps=0), 3)
+    while not table.members[0].ready:
+        table.play(alphas(0))
+    for name in ("act", "update_critics", "update_policies"):
+        original = getattr(table.backend, name)
+
+        def counted(*given, name=name, original=original):
+            calls.append((name, len(given[-1])))
+            return original(*given)
+
+        monkeypatch.setattr(table.backend, name, counted)
+    table.play(alphas(0))
+    acting, learning = ("act", 3), ("update_critics", 3)
+    assert calls == [acting, acting, learning, learning, ("update_policies", 3)]
 
 
-def test_an_error_in_the_call_is_that_of_all_who_were_in_it(member_config, alphas, monkeypatch):
-    config = member_config(anneal_steps=0)
-    members = [Member(replace(config, index=i)) for i in range(3)]
-    alpha = alphas(0)
-    for _ in range(10):
-        rounds.play(members[:2], alpha, 0, 0)
+def test_an_error_in_a_call_for_all_loses_all_of_them(member_config, alphas, monkeypatch):
+    """It is nobody's own, and each stopped in the middle of its steps."""
+    table = Table(member_config())
 
     def broken(*_):
         raise MemoryError("no room")
 
-    monkeypatch.setattr(rounds, "update_policies", broken)
-    results = rounds.play(members, alpha, 0, 0)
+    monkeypatch.setattr(table.backend, "update_critics", broken)
+    for _ in range(10):
+        prepare(table.backend, table.members)
+        if table.members[0]._failure:
+            break
+        table.play(alphas(0))
+    for member in table.members:
+        with pytest.raises(MemoryError, match="no room"):
+            member.state_dict(table.backend)
+    assert all(isinstance(result, MemoryError) for result in table.play(alphas(0)))
+
+
+def test_whole_updates_for_all_that_are_not_annealed(member_config, alphas, monkeypatch):
+    """An annealed policy has another loss, which is put together in plain steps."""
+    table, calls = Table(member_config(anneal_steps=30), 3), []
+    for name in ("_update_whole", "_update_policy"):
+        original = getattr(table.backend, name)
+
+        def counted(*given, name=name, original=original):
+            calls.append((name, len(given[0]) if name == "_update_whole" else 1))
+            return original(*given)
+
+        monkeypatch.setattr(table.backend, name, counted)
+    while table.members[1].rollout.life_steps < 30:
+        table.play(alphas(0), members=table.members[1:])
+    while not table.members[0].ready:
+        table.play(alphas(0), members=table.members[:1])
+    calls.clear()
+    table.play(alphas(0))
+    assert calls == [("_update_policy", 1), ("_update_whole", 2)]
+
+
+def test_an_error_in_the_call_is_that_of_all_who_were_in_it(member_config, alphas, monkeypatch):
+    table = Table(member_config(anneal_steps=0), 3)
+    for _ in range(10):
+        table.play(alphas(0), members=table.members[:2])
+
+    def broken(*_):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(table.backend, "update_policies", broken)
+    results = table.play(alphas(0))
     assert [isinstance(result, MemoryError) for result in results] == [True, True, False]
     assert results[2].gradient is None, "its buffer fills"
 
 
 def test_a_member_whose_policys_gradient_is_not_finite_is_lost_alone(member_config, alphas):
-    config = member_config(anneal_steps=0)
-    members = [Member(replace(config, index=i)) for i in range(2)]
+    table = Table(member_config(anneal_steps=0))
     for _ in range(10):
-        rounds.play(members, alphas(0), 0, 0)
-    members[0].rollout.buffer._rewards[:] = np.inf
-    results = rounds.play(members, alphas(0), 0, 0)
+        table.play(alphas(0))
+    table.members[0].rollout.buffer._rewards[:] = np.inf
+    results = table.play(alphas(0))
     assert isinstance(results[0], FloatingPointError)
     assert "the policy's gradient" in str(results[0])
     assert results[1].gradient is not None

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from metagenrl.agents.backend.native import ActorCritic
+from metagenrl.agents.backend.actor_critic import ActorCritic
 from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.learner.policy_update import CriticObjective
 from metagenrl.learner.types import Batch

@@ -42,7 +42,7 @@ def make_trainee(walk):
 
 
 def _parameters(trainee):
-    ac = trainee.actor_critic
+    ac = trainee.backend.agents[0]
     return torch.cat([x.flatten() for x in (ac.phi, ac.theta, ac.phi_target, ac.theta_target)])
 
 
@@ -65,8 +65,8 @@ def test_each_objective_trains_the_policy_its_own_way(make_trainee):
     trainees = [make_trainee(make()) for make in OBJECTIVES.values()]
     for trainee in trainees:
         _run(trainee, 12)
-    phis = [trainee.actor_critic.phi for trainee in trainees]
-    thetas = [trainee.actor_critic.theta for trainee in trainees]
+    phis = [trainee.backend.agents[0].phi for trainee in trainees]
+    thetas = [trainee.backend.agents[0].theta for trainee in trainees]
     assert torch.equal(thetas[0], thetas[1])
     assert torch.equal(thetas[0], thetas[2])
     assert not any(torch.equal(phis[i], phis[(i + 1) % 3]) for i in range(3))
@@ -77,7 +77,7 @@ def test_critic_updates_every_step_and_policy_every_second(make_trainee):
     counts = []
     for _ in range(16):
         trainee.step()
-        ac = trainee.actor_critic
+        ac = trainee.backend.agents[0]
         counts.append((ac.theta_adam.t, ac.phi_adam.t))
     assert counts[10] == (0, 0)
     assert counts[11:] == [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3)]
@@ -86,7 +86,7 @@ def test_critic_updates_every_step_and_policy_every_second(make_trainee):
 
 def test_targets_follow_at_each_policy_update(make_trainee):
     trainee = make_trainee(polyak=0.25)
-    ac = trainee.actor_critic
+    ac = trainee.backend.agents[0]
     born = ac.phi.clone(), ac.theta.clone()
     _run(trainee, 12)
     torch.testing.assert_close(ac.phi_target, 0.75 * born[0] + 0.25 * ac.phi)
@@ -97,9 +97,9 @@ def test_targets_follow_at_each_policy_update(make_trainee):
 def test_learning_waits_for_a_whole_minibatch(make_trainee):
     trainee = make_trainee(learning_starts=1, batch_size=7)
     _run(trainee, 6)
-    assert trainee.actor_critic.theta_adam.t == 0
+    assert trainee.backend.agents[0].theta_adam.t == 0
     _run(trainee, 1)
-    assert trainee.actor_critic.theta_adam.t == 1
+    assert trainee.backend.agents[0].theta_adam.t == 1
 
 
 def test_one_call_by_the_objective_does_what_the_steps_do(make_trainee, monkeypatch):
@@ -110,7 +110,7 @@ def test_one_call_by_the_objective_does_what_the_steps_do(make_trainee, monkeypa
     )
     _run(one, 30)
     assert len(calls) == 10, "policy updates from step 12 on"
-    monkeypatch.setattr(policy_updates, "takes", lambda *_: False)
+    monkeypatch.setattr(other.backend, "_policies", False)
     _run(other, 30)
     assert len(calls) == 10
     torch.testing.assert_close(_parameters(one), _parameters(other), rtol=1e-2, atol=1e-4)
@@ -119,11 +119,11 @@ def test_one_call_by_the_objective_does_what_the_steps_do(make_trainee, monkeypa
 def test_a_policys_gradient_that_is_not_finite_is_an_error(make_trainee):
     trainee = make_trainee(OBJECTIVES["learned"]())
     _run(trainee, 30)
-    before = trainee.actor_critic.phi.clone()
+    before = trainee.backend.agents[0].phi.clone()
     trainee.rollout.buffer._rewards[:] = float("inf")
     with pytest.raises(FloatingPointError, match="the policy's gradient"):
         _run(trainee, 2)
-    assert torch.equal(trainee.actor_critic.phi, before)
+    assert torch.equal(trainee.backend.agents[0].phi, before)
 
 
 def test_a_frozen_objective_stays_frozen(make_trainee):
@@ -149,7 +149,7 @@ def test_evaluation_is_of_the_policy_without_noise(make_trainee, walk):
         np.random.SeedSequence(0, spawn_key=(1_000_003,))))  # fmt: skip
     environment.reset()
     while environment.observation is not None:
-        environment.step(trainee.actor_critic.act(environment.observation))
+        environment.step(trainee.act(environment.observation))
     (episode,) = trainee.evaluate(1)
     assert episode.undiscounted_return == environment.episode_return
     assert episode.length == environment.episode_length

@@ -12,8 +12,9 @@ from benchmarks.agreement import carry_over, float64, relative_differences, tran
 from benchmarks.problem import Problem, preset_problem, synthetic_batch
 from benchmarks.project import ProjectAgent
 from benchmarks.reference import PlainAgent
-from metagenrl.agents.member import Member, MemberConfig
+from metagenrl.agents.reports import MemberConfig
 from metagenrl.learner.hyperparams import MetaConfig, ObjectiveConfig
+from tests.fixtures.alone import Alone as Member
 
 
 @pytest.mark.parametrize("action_size", [1, 3])
@@ -71,14 +72,15 @@ def test_project_updates_are_a_member_s(tiny: Problem) -> None:
     alpha = project.alpha.numpy()
     while member.round(alpha, 0, 0).gradient is None:
         pass
-    project.actor_critic.load_state_dict(member.actor_critic.state_dict())
-    samples, sample = [], member.rollout.sample
+    project.actor_critic.load_state_dict(member.state_dict()["actor_critic"])
+    samples, draw = [], member.rollout.minibatch
 
     def recorded(segments: int) -> Any:
-        samples.append(sample(segments))
-        return samples[-1]
+        drawn = draw(segments)
+        samples.append(drawn.segments())
+        return drawn
 
-    member.rollout.sample = recorded
+    member.rollout.minibatch = recorded
     report = member.round(alpha, 0, 0)
     assert report.gradient is not None
     *steps, last = samples

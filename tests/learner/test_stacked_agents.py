@@ -135,7 +135,7 @@ def _agree(twins, p, tolerance=1e-10):
     weights = None if p is None else torch.tensor(p, dtype=torch.float64)
     before = twins.stacked.phi.clone()
     targets = twins.stacked.phi_target.clone(), twins.stacked.theta_target.clone()
-    got = twins.stacked.update_policies(inner, held_out, weights, torch.ones(K, dtype=torch.bool))
+    got = twins.stacked.update_policies((inner, held_out), weights, torch.ones(K, dtype=torch.bool))
     for i in range(K):
         raw, g, norm, loss, policy_norm, j = _alone(twins, i, 1.0 if p is None else p[i])
         assert raw.norm() > 1e-6
@@ -219,7 +219,7 @@ def test_mixed_precision_is_the_same_half_as_alone(make_twins, monkeypatch):
         twins = make_twins(2, AgentConfig(precision=precision), dtype=torch.float32)
         inner, held_out = (_stack([b[i] for b in twins.batches]) for i in range(2))
         active, p = torch.ones(K, dtype=torch.bool), torch.ones(K)
-        step = twins.stacked.update_policies(inner, held_out, p, active)
+        step = twins.stacked.update_policies((inner, held_out), p, active)
         for i in range(K):
             want = _alone(twins, i, 1.0)
             assert step.value_after[i].item() == pytest.approx(want[5].item(), rel=1e-3)
@@ -239,7 +239,7 @@ def test_who_takes_no_part_is_left_untouched(make_twins):
     before = [stacked.networks_state(i) for i in range(K)]
     active = torch.tensor([True, False, True])
     stacked.update_critics(inner, torch.zeros_like(inner.actions), active)
-    stacked.update_policies(inner, held_out, None, active)
+    stacked.update_policies((inner, held_out), None, active)
     after = [stacked.networks_state(i) for i in range(K)]
     for i in range(K):
         same = {name: (before[i][name] == after[i][name]).all() for name in ("phi", "theta")}
@@ -256,7 +256,9 @@ def test_a_broken_agent_spoils_nothing_but_itself(make_twins):
     broken.stacked.theta[1] = float("nan")
     inner, held_out = (_stack([b[i] for b in sound.batches]) for i in range(2))
     everyone = torch.ones(K, dtype=torch.bool)
-    results = [t.stacked.update_policies(inner, held_out, None, everyone) for t in (sound, broken)]
+    results = [
+        t.stacked.update_policies((inner, held_out), None, everyone) for t in (sound, broken)
+    ]
     assert torch.isnan(results[1].policy_norm).tolist() == [False, True, False]
     assert torch.equal(broken.stacked.phi[1], broken.phi[1])
     assert not torch.isnan(broken.stacked.phi_target[1]).any()
@@ -306,7 +308,7 @@ def test_nothing_waits_for_a_device_or_is_made_beside_it(make_twins, monkeypatch
     with NoneOnTheWay(), NoWaiting():
         twins.stacked.act(inner.observations[:, 0, 0])
         twins.stacked.update_critics(inner, noise, active)
-        twins.stacked.update_policies(inner, held_out, p, active)
+        twins.stacked.update_policies((inner, held_out), p, active)
     with pytest.raises(AssertionError), NoWaiting():
         float(p[0])
 
@@ -342,8 +344,3 @@ def test_networks_of_an_agent_go_in_and_out(make_twins):
     assert again["theta_adam"]["t"] == 1
     with pytest.raises(RuntimeError):
         other.stacked.load_networks_state(0, state | {"phi": state["phi"][:, :-1]})
-
-
-def test_more_than_one_inner_step_is_refused(make_twins):
-    with pytest.raises(ValueError, match="inner_steps: got 3, allowed: 1"):
-        make_twins(meta=MetaConfig(inner_steps=3))

@@ -22,6 +22,7 @@ BEFORE = {
     "ObjectiveConfig.use_critic_direction": False,
     "MetaConfig.outer_loss": "value",
     "MetaConfig.outer_critic": "first",
+    "TrainConfig.backend": "auto",
     "TrainConfig.cluster_cpus": 0,
     "TrainConfig.cluster_wait": 600.0,
 }
@@ -113,3 +114,14 @@ def test_every_command_that_reads_a_run_names_the_later_release(
 )
 def test_releases_are_ordered_by_their_numbers(release: str, than: str, newer: bool) -> None:
     assert is_newer(release, than) is newer
+
+
+@pytest.mark.parametrize(("stacked", "backend"), [(True, "reference"), (False, "auto")])
+def test_switches_of_release_0_1_are_read_as_a_backend(
+    tmp_path: Path, stacked: bool, backend: str
+) -> None:
+    values = yaml.safe_load(to_yaml(TrainConfig())) | {"stacked": stacked, "fused": False}
+    del values["backend"]
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(values))
+    assert stored_config(TrainConfig, path).backend == backend

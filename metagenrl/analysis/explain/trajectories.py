@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from metagenrl.agents.backend.native import ActorCritic
+from metagenrl.agents.backend.actor_critic import ActorCritic
 from metagenrl.agents.experience.replay import ReplayBuffer
 from metagenrl.agents.trainee import Trainee, TraineeConfig
 from metagenrl.base.checks import UsageError
@@ -107,7 +107,8 @@ def new_samples(
     buffer = trainee.rollout.buffer
     if len(buffer) < config.batch_size:
         raise UsageError(f"steps: got {steps}, allowed: at least {config.batch_size}")
-    actor_critic = trainee.actor_critic
+    actor_critic = ActorCritic(config, *trainee.sizes, torch.Generator())
+    actor_critic.load_networks_state(trainee.backend.networks(0))
     return [_samples("new agent", env, config, actor_critic, buffer, minibatches, seed)]
 
 

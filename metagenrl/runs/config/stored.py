@@ -28,7 +28,7 @@ def stored_values(cls: type, path: Path, name: str = "config") -> dict[str, Any]
 
     Raises `UsageError` where the file cannot be read, or has a field of a later release.
     """
-    values = load_mapping(path, name)
+    values = _renamed(load_mapping(path, name))
     field = next(unknown_fields(cls, values), None)
     release = release_of(path)
     if field is not None and is_newer(release):
@@ -37,6 +37,12 @@ def stored_values(cls: type, path: Path, name: str = "config") -> dict[str, Any]
             f"allowed: fields of this release; metagenrl {release}, which wrote the file, reads it"
         )
     return values
+
+
+def _renamed(values: dict[str, Any]) -> dict[str, Any]:
+    """A mapping of an earlier release: `backend` for its switches `stacked` and `fused`."""
+    rest = {name: value for name, value in values.items() if name not in ("stacked", "fused")}
+    return rest | {"backend": "reference"} if values.get("stacked") else rest
 
 
 def unknown_fields(cls: Any, values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

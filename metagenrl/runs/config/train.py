@@ -17,11 +17,12 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from metagenrl.base.checks import finite_positive, integer_at_least, require
 from metagenrl.learner.hyperparams import (
+    NATIVE_UNITS,
     AgentConfig,
+    BackendName,
     Device,
     MetaConfig,
     ObjectiveConfig,
-    require_stackable,
 )
 from metagenrl.objective_server.store.address import StoreAddress
 from metagenrl.runs.config.held_out import HeldOutOptions
@@ -102,17 +103,15 @@ class TrainConfig:
     agents_per_actor: int | Literal["auto"] = 1
     """Agents of one environment that share an actor and answer together; auto: as many as keep
     every core, or with device cuda every GPU, busy."""
-    stacked: bool = False
-    """Compute the agents of an actor together, parameters along a leading axis; always on cuda."""
+    backend: BackendName = "auto"
+    """How updates are computed on a CPU: `native`, whole in C, for networks of at most 128 units;
+    `reference`, in torch with the agents of an actor along a leading axis; `auto`, the fastest for
+    the networks and the processor. With device cuda it is the reference."""
     device: Device = "cpu"
-    """Where agents learn; on cuda those of an actor together, for all of them on one GPU take
-    --agents-per-actor auto."""
-    fused: bool = False
-    """On cuda, in process: let torch.compile merge what lies between matrix products into few
-    kernels, which takes minutes at the start."""
+    """Where agents learn; for all of them on one GPU take --agents-per-actor auto."""
     env_workers: int | Literal["auto"] = "auto"
-    """Processes that step the environments of an actor whose agents are computed together, beside
-    the updates; 0: none; auto: on cuda one for each core of this machine but one, on cpu none."""
+    """Processes that step the environments of an actor, beside the updates; 0: none; auto: on cuda
+    one for each core of this machine but one, on cpu none."""
     store: StoreOption = field(default_factory=StoreAddress)
     """The server's state: `file` (run_dir alone), or redis://:PASSWORD@HOST:PORT/DB as well
     (rediss://: TLS). The password may stand in METAGENRL_REDIS_PASSWORD; it is saved nowhere."""
@@ -148,7 +147,7 @@ class TrainConfig:
             per_actor,
             "auto or a whole number >= 1",
         )
-        self._check_together()
+        self._check_backend()
         if self.agent_cpus is not None:
             finite_positive("agent_cpus", self.agent_cpus)
         require(
@@ -166,24 +165,13 @@ class TrainConfig:
             f"0, or more than learning_starts ({self.agent.learning_starts})",
         )
 
-    def _check_together(self) -> None:
-        """What belongs to agents that are computed together, and what they cannot do."""
-        if self.together:
-            allowed = "auto, or 2 and more for agents computed together (stacked, or device cuda)"
-            require(self.agents_per_actor != 1, "agents_per_actor", 1, allowed)
-            require_stackable(self.meta)
-        compiles = self.device == "cuda" and self.engine == "inprocess"
-        allowed = "false unless device is cuda and engine is inprocess"
-        require(compiles or not self.fused, "fused", self.fused, allowed)
+    def _check_backend(self) -> None:
+        gpu, units = self.device == "cuda", self.agent.hidden_units
+        native = not gpu and units <= NATIVE_UNITS
+        allowed = "auto, reference " + ("on cuda" if gpu else f"for hidden_units {units}")
+        require(native or self.backend != "native", "backend", self.backend, allowed)
         workers = self.env_workers
         require(workers == "auto" or workers >= 0, "env_workers", workers, "auto, or 0 and more")
-        allowed = "auto or 0 for agents that are not computed together"
-        require(self.together or workers in ("auto", 0), "env_workers", workers, allowed)
-
-    @property
-    def together(self) -> bool:
-        """Whether the agents of an actor are computed together."""
-        return self.stacked or self.device == "cuda"
 
 
 def require_enough_data(agent: AgentConfig, minibatches: int) -> None:

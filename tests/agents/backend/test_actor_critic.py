@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from metagenrl.agents.backend.native import ActorCritic
+from metagenrl.agents.backend.actor_critic import ActorCritic
 from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.learner.networks.agent_networks import apply_policy
 from metagenrl.learner.policy_update import CriticObjective

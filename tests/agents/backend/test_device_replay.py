@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from metagenrl.agents.backend.device_replay import DeviceReplay, halves
+from metagenrl.agents.backend.device_replay import DeviceReplay, chunks
 from metagenrl.agents.experience.replay import ReplayBuffer
 
 CAPACITY, SEGMENTS, LENGTH = 40, 6, 5
@@ -42,13 +42,13 @@ def test_follows_rings_that_fill_wrap_and_are_replaced(monkeypatch, room):
         chosen = {slot: b for slot, b in buffers.items() if slot == 2 or i % 3}
         for buffer in chosen.values():
             _step(buffer, rng)
-        replay.append(chosen)
+        replay.follow(chosen)
         if i > 10:
             _same(replay, buffers, i)
     saved = buffers[2].state_dict()
     buffers[2] = ReplayBuffer(CAPACITY, *SIZES)
     buffers[2].load_state_dict(saved)
-    replay.load(2, buffers[2])
+    replay.follow({2: buffers[2]})
     _same(replay, buffers, 0)
 
 
@@ -57,8 +57,7 @@ def test_a_slot_that_draws_nothing_is_all_padding():
     buffer, rng = ReplayBuffer(CAPACITY, *SIZES), np.random.default_rng(0)
     for _ in range(10):
         _step(buffer, rng)
-    replay.load(0, buffer)
-    replay.load(1, buffer)
+    replay.follow({0: buffer, 1: buffer})
     batch = replay.gather({1: buffer.draw(rng, SEGMENTS, LENGTH)}, SEGMENTS, LENGTH)
     for field in fields(batch):
         assert not getattr(batch, field.name)[0].any()
@@ -70,9 +69,11 @@ def test_halves_are_the_minibatches_that_a_member_splits_its_sample_into():
     buffer, rng = ReplayBuffer(CAPACITY, *SIZES), np.random.default_rng(0)
     for _ in range(30):
         _step(buffer, rng)
-    replay.load(0, buffer)
+    replay.follow({0: buffer})
     draw = buffer.draw(rng, SEGMENTS, LENGTH)
     want = buffer.gather(draw, LENGTH).split(2)
-    for mine, other in zip(halves(replay.gather({0: draw}, SEGMENTS, LENGTH)), want, strict=True):
+    for mine, other in zip(
+        chunks(replay.gather({0: draw}, SEGMENTS, LENGTH), 2), want, strict=True
+    ):
         for field in fields(other):
             assert torch.equal(getattr(mine, field.name)[0], getattr(other, field.name))

@@ -11,11 +11,12 @@ import numpy as np
 import psutil
 import pytest
 
+from metagenrl.agents.backend.choice import Computing
+from metagenrl.agents.cohort import Cohort
 from metagenrl.agents.environment import remote
 from metagenrl.agents.environment.environment import Environment
 from metagenrl.agents.environment.remote import EnvWorkers, WorkerLost
 from metagenrl.agents.reports import MemberConfig
-from metagenrl.agents.stacked_cohort import StackedCohort
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
 from metagenrl.learner.objective.net import ObjectiveNet
 
@@ -186,7 +187,7 @@ def _alpha():
 
 
 def test_a_cohort_with_workers_computes_the_same_bits():
-    cohorts = [StackedCohort(env_workers=workers) for workers in (0, 2)]
+    cohorts = [Cohort(Computing("reference", env_workers=workers)) for workers in (0, 2)]
     for cohort in cohorts:
         for index in range(3):
             cohort.add(_config(index), 0, None)
@@ -207,13 +208,13 @@ def test_a_cohort_with_workers_computes_the_same_bits():
 
 
 def test_agents_of_a_killed_worker_are_lost_and_come_back_in_a_new_one():
-    cohort = StackedCohort(env_workers=2)
+    cohort = Cohort(Computing("reference", env_workers=2))
     for index in range(4):
         cohort.add(_config(index), 0, None)
     for i in range(7):
         cohort.round(range(4), _alpha(), i, i, {})
     saved = {index: cohort.state(index) for index in range(4)}
-    pids = {i: _pid(cohort._individuals[i].rollout.environment) for i in range(4)}
+    pids = {i: _pid(cohort.members[i].rollout.environment) for i in range(4)}
     os.kill(pids[0], signal.SIGKILL)
     hit = [index for index in range(4) if pids[index] == pids[0]]
     assert len(hit) == 2

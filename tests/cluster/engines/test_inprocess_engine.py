@@ -6,10 +6,10 @@ import dataclasses
 
 import pytest
 
+from metagenrl.agents import cohort as module
 from metagenrl.agents.member import Member
-from metagenrl.cluster.engines import in_process as module
 from metagenrl.cluster.engines.in_process import InProcessEngine
-from metagenrl.cluster.engines.interface import Completed, Lost
+from metagenrl.cluster.engines.interface import AgentLost, Completed, Lost
 from metagenrl.cluster.engines.placement import hosts_of
 from metagenrl.cluster.population.roster import Roster
 from metagenrl.cluster.training import engine_of, prepare_store
@@ -38,9 +38,9 @@ def groups(monkeypatch):
     """The agents of every call of `play`."""
     found, play = [], module.play
 
-    def recorded(members, *arguments):
+    def recorded(backend, members, *arguments):
         found.append([member.config.index for member in members])
-        return play(members, *arguments)
+        return play(backend, members, *arguments)
 
     monkeypatch.setattr(module, "play", recorded)
     return found
@@ -83,5 +83,5 @@ def test_who_raises_is_lost_alone(engine, monkeypatch):
     assert "in broken" in lost.detail
     assert all(isinstance(result, Completed) for result in results.values())
     assert len(results) == 4
-    with pytest.raises(module.AgentLost):
+    with pytest.raises(AgentLost):
         engine.agent_state(2)

@@ -1,4 +1,4 @@
-"""`--stacked` and `--device`: refusals, whole runs against runs of agents one after the other."""
+"""`--backend` and `--device`: refusals, whole runs against runs of agents one after the other."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from metagenrl.agents.stacked_cohort import Computing
+from metagenrl.agents.backend.choice import Computing
 from metagenrl.cluster.engines.plan import cohort_plan, computing_of
 from metagenrl.cluster.engines.ray_cluster import gpu_share
 from metagenrl.objective_server.snapshots.find import find_snapshot
@@ -28,7 +28,7 @@ TINY = [
 ]  # fmt: skip
 MAIN = [sys.executable, "-c", "from metagenrl.commands.main import main; main()"]
 PLAIN = ["--engine", "inprocess", "--agents-per-actor", "auto"]
-STACKED = [*PLAIN, "--stacked"]
+STACKED = [*PLAIN, "--backend", "reference"]
 
 
 def _command(*words: str) -> None:
@@ -79,8 +79,8 @@ def test_a_stacked_run_is_the_plain_one_within_rounding(runs) -> None:
 def test_a_run_goes_on_in_the_other_way(runs, tmp_path, first) -> None:
     words = {"plain": PLAIN, "stacked": STACKED}
     run = _train(tmp_path / "run", *words[first], "--steps", "100")
-    other = "--no-stacked" if first == "stacked" else "--stacked"
-    _command("train", "--resume", str(run), other, "--steps", "200")
+    other = "auto" if first == "stacked" else "reference"
+    _command("train", "--resume", str(run), "--backend", other, "--steps", "200")
     versions = [row.version for row in read_metrics(run).objective]
     assert versions == [row.version for row in read_metrics(runs[first]).objective]
     assert {(row.agent, row.steps) for row in read_metrics(run).agents} >= {
@@ -108,23 +108,25 @@ def test_a_killed_stacked_run_is_resumed_with_the_same_bits(runs, tmp_path) -> N
 
 @pytest.mark.slow
 def test_on_ray_with_workers_the_same_bits(runs, tmp_path) -> None:
-    words = ["--agents-per-actor", "3", "--stacked", "--env-workers", "2", "--steps", "200"]
-    run = _train(tmp_path / "ray", *words)
+    words = ["--agents-per-actor", "3", "--backend", "reference", "--env-workers", "2"]
+    run = _train(tmp_path / "ray", *words, "--steps", "200")
     assert np.array_equal(_alpha(run, "last"), _alpha(runs["stacked"], "last"))
 
 
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("--stacked", "agents_per_actor: got 1"),
-        ("--stacked --agents-per-actor auto --inner-steps 2", "inner_steps: got 2"),
-        ("--env-workers 2", "env_workers: got 2, allowed: auto or 0 for agents that are not"),
-        ("--stacked --agents-per-actor auto --env-workers -1", "env_workers: got -1"),
-        ("--stacked --agents-per-actor auto --fused", "fused: got True, allowed: false unless"),
+        ("--backend torch", "--backend: got 'torch', allowed: auto, reference, native"),
+        (
+            "--backend native --hidden-units 136",
+            "backend: got 'native', allowed: auto, reference for",
+        ),
+        ("--backend native --device cuda", "backend: got 'native', allowed: auto, reference on"),
+        ("--env-workers -1", "env_workers: got -1"),
         ("--device gpu", "--device: got 'gpu', allowed: cpu, cuda"),
     ],
 )
-def test_what_cannot_be_stacked_is_refused(refusal, words, expected) -> None:
+def test_what_a_backend_does_not_have_is_refused(refusal, words, expected) -> None:
     assert expected in refusal(f"train {words}")
 
 
@@ -156,14 +158,13 @@ def test_a_gpu_needs_a_cluster_that_has_one() -> None:
 
 
 def test_environments_get_workers_where_a_gpu_would_wait_for_them() -> None:
-    common = {"agents_per_actor": "auto", "stacked": True}
+    common = {"agents_per_actor": "auto", "backend": "reference"}
     for given, device, workers in [("auto", "cuda", 7), ("auto", "cpu", 0), (3, "cpu", 3)]:
         config = TrainConfig(device=device, env_workers=given, **common)
-        assert computing_of(config, 8) == Computing(True, device, False, workers)
+        assert computing_of(config, 8) == Computing("reference", device, workers)
     assert computing_of(TrainConfig(), 8) == Computing()
 
 
 def test_auto_makes_one_cohort_an_environment_of_one_gpu() -> None:
     config = TrainConfig(envs=("a", "b"), agents=6, agents_per_actor="auto", device="cuda")
     assert cohort_plan(config, 1) == ((0, 2, 4), (1, 3, 5))
-    assert config.together

@@ -171,7 +171,7 @@ def test_killed_actors_come_back(tmp_path):
     try:
         wait_for(lambda: (run_dir / "checkpoints").exists()
                  and list((run_dir / "checkpoints").glob("round-*")))  # fmt: skip
-        for name in ("ray::AgentActor", "ray::ServerActor"):
+        for name in ("ray::CohortActor", "ray::ServerActor"):
             pid = _actor_pid(process.pid, name)
             assert pid is not None
             os.kill(pid, signal.SIGKILL)

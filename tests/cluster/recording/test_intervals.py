@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from metagenrl.agents.experience.rollout import Episode
-from metagenrl.agents.member import MemberReport
+from metagenrl.agents.reports import MemberReport
 from metagenrl.cluster.recording.agent_rows import IntervalAccumulator
 from metagenrl.learner.types import AlphaGradient
 from metagenrl.runs.rows import Moment

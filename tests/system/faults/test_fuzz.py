@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metagenrl.agents.member import Member, MemberConfig
+from metagenrl.agents.reports import MemberConfig
 from metagenrl.base.files.checkpoint_folder import newest_complete, read_folder, write_folder
 from metagenrl.base.files.errors import CorruptFile, FutureFormat
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
@@ -22,6 +22,7 @@ from metagenrl.learner.objective.net import ObjectiveNet
 from metagenrl.objective_server.config import ServerConfig
 from metagenrl.objective_server.server import ObjectiveServer
 from metagenrl.objective_server.store.in_folder import FileStore
+from tests.fixtures.alone import Alone as Member
 
 HERE = settings(
     max_examples=150,

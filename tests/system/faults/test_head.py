@@ -59,9 +59,9 @@ def test_a_gcs_that_comes_back_knows_the_run(cluster, run, find_actors) -> None:
 
     # What only a GCS that knows the cluster can do: find a named actor, start another.
     assert "2/2 agents at work" in metagenrl("status", str(run.folder))
-    os.kill(find_actors(raylet, "AgentActor")[0], signal.SIGKILL)
+    os.kill(find_actors(raylet, "CohortActor")[0], signal.SIGKILL)
     run.wait_for("complete")
-    assert len(find_actors(raylet, "AgentActor")) == 2
+    assert len(find_actors(raylet, "CohortActor")) == 2
     metagenrl("stop", str(run.folder))
     run.finish()
     assert versions() == list(range(1, versions()[-1] + 1))

@@ -36,7 +36,7 @@ def raylet(node: Any) -> int:
 
 def by_node(cluster: Cluster, find: Callable[[int, str], list[int]]) -> list[int]:
     """How many agents each node has."""
-    return sorted(len(find(raylet(node), "AgentActor")) for node in cluster.worker_nodes)
+    return sorted(len(find(raylet(node), "CohortActor")) for node in cluster.worker_nodes)
 
 
 def test_agents_are_spread_and_move(cluster, run, find_actors) -> None:

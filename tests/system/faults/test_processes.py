@@ -36,7 +36,7 @@ def test_a_driver_killed_before_its_first_checkpoint_begins_again(run) -> None:
 def test_a_killed_agent_is_missing_and_comes_back(run, find_actors) -> None:
     run.start(*AGENTS, "--engine", "ray", "--steps", "100000")
     run.wait_until(run.checkpoints)
-    os.kill(find_actors(run.process.pid, "AgentActor")[0], signal.SIGKILL)
+    os.kill(find_actors(run.process.pid, "CohortActor")[0], signal.SIGKILL)
     run.wait_for("complete")
     run.wait_until(lambda: read_metrics(run.folder).objective[-1].contributors == 3)
     assert run.messages("degraded") == ["degraded: 2/3 agents"]

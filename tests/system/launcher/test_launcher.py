@@ -111,7 +111,7 @@ def test_two_hosts(make_host, make_launcher, tmp_path) -> None:
     launcher.ray("rsync-down", config, "~/runs/a/", str(tmp_path / "a"))
     assert_trained(tmp_path / "a", agents=4)
     for host in (head, worker):
-        assert ":actor_name:AgentActor" in _logs(host), f"no agent was on {host.address}"
+        assert ":actor_name:CohortActor" in _logs(host), f"no agent was on {host.address}"
     assert ":actor_name:ServerActor" in _logs(head)
 
     # The head crashes, and comes back with the same command: the worker never noticed.

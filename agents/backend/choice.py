@@ -1,0 +1,70 @@
+"""Which backend computes: the one place that looks at width, processor, device and variant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from metagenrl.agents.backend import native
+from metagenrl.agents.backend.graph import prepare_device
+from metagenrl.agents.backend.interface import Backend
+from metagenrl.agents.backend.native import Native
+from metagenrl.agents.backend.one_by_one import OneByOne
+from metagenrl.agents.backend.reference import Reference
+from metagenrl.agents.environment.environment import Environment
+from metagenrl.agents.environment.remote import EnvWorkers
+from metagenrl.agents.experience.rollout import EnvironmentMaker
+from metagenrl.base.checks import require
+from metagenrl.learner.hyperparams import (
+    AgentConfig,
+    BackendName,
+    Device,
+    MetaConfig,
+    ObjectiveConfig,
+)
+from metagenrl.learner.objective.net import ObjectiveNet
+from metagenrl.learner.policy_update import Learned, Objective
+
+
+@dataclass(frozen=True)
+class Computing:
+    """How a run's agents are to be computed, as its configuration says."""
+
+    backend: BackendName = "auto"
+    device: Device = "cpu"
+    env_workers: int = 0  # processes that step a cohort's environments; 0: its own
+
+    def environments(self) -> EnvironmentMaker:
+        """How a cohort's environments are made."""
+        return EnvWorkers(self.env_workers).environment if self.env_workers else Environment
+
+
+def choose(
+    computing: Computing,
+    agent: AgentConfig,
+    meta: MetaConfig,
+    objective: ObjectiveConfig,
+    sizes: tuple[int, int],
+    slots: int,
+) -> Backend:
+    """What computes `slots` agents whose observations and actions have these `sizes`.
+
+    `auto` is the fastest that there is for the networks' width and this processor; on a GPU it is
+    the reference. Raises `ValueError` where there is no such device, or the choice is `native` and
+    the networks are too wide or the library was not built.
+    """
+    if computing.backend == "reference" or computing.device == "cuda":
+        device = prepare_device(computing.device)
+        return Reference(agent, meta, objective, sizes, slots, device)
+    net = ObjectiveNet(objective)
+    learned = Learned(net, torch.zeros(net.layout.size))
+    whole = native.supports(agent)
+    allowed = "auto, reference: the networks are too wide for it, or it was not built here"
+    require(whole or computing.backend != "native", "backend", computing.backend, allowed)
+    return (Native if whole else OneByOne)(agent, sizes, learned, meta)
+
+
+def choose_alone(agent: AgentConfig, objective: Objective, sizes: tuple[int, int]) -> Backend:
+    """What computes an agent that any fixed objective trains, on the CPU."""
+    return (Native if native.supports(agent) else OneByOne)(agent, sizes, objective, None)

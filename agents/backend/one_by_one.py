@@ -1,0 +1,132 @@
+"""One agent after the other on the CPU, each by the equations of `metagenrl.learner`.
+
+Every variant of the method is here. Networks run as the processor does them fastest: on its matrix
+unit, layer by layer on the BLAS, or in bfloat16 (`metagenrl.learner.networks.mlp`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metagenrl.agents.backend.actor_critic import ActorCritic
+from metagenrl.agents.backend.interface import (
+    CriticDraw,
+    CriticStep,
+    NetworksState,
+    PolicyDraw,
+    PolicyStep,
+)
+from metagenrl.learner.adam import clip_by_norm, scale_to_norm
+from metagenrl.learner.hyperparams import AgentConfig, MetaConfig
+from metagenrl.learner.meta_gradient import meta_gradient, meta_gradient_by_autograd
+from metagenrl.learner.native import library
+from metagenrl.learner.policy_update import Learned, Objective, ObjectiveValue, anneal
+from metagenrl.learner.policy_value import PolicyEvaluation
+from metagenrl.learner.types import Array, Batch
+
+
+class OneByOne:
+    """See `Backend`. Takes in as many agents as come."""
+
+    def __init__(
+        self,
+        agent: AgentConfig,
+        sizes: tuple[int, int],
+        objective: Objective,
+        meta: MetaConfig | None,
+    ) -> None:
+        """`sizes` are those of an observation and an action.
+
+        Where `meta` is None the objective stays as it is: there is no meta-gradient.
+        """
+        self._agent, self._sizes, self._objective, self._meta = agent, sizes, objective, meta
+        self.agents: dict[int, ActorCritic] = {}  # by slot
+
+    @property
+    def name(self) -> str:
+        return f"one by one {library.backend()}"
+
+    @property
+    def slots(self) -> int:
+        return 1 << 30
+
+    def load(self, slot: int, networks: NetworksState) -> None:
+        if slot not in self.agents:
+            self.agents[slot] = ActorCritic(self._agent, *self._sizes, torch.Generator())
+        self.agents[slot].load_networks_state(networks)
+
+    def networks(self, slot: int) -> NetworksState:
+        return self.agents[slot].networks_state()
+
+    def act(self, observations: Mapping[int, Array]) -> Mapping[int, Array]:
+        return {slot: self.agents[slot].act(s) for slot, s in observations.items()}
+
+    def update_critics(self, draws: Mapping[int, CriticDraw]) -> Mapping[int, CriticStep]:
+        return {
+            slot: self.agents[slot].update_critic(draw.minibatch.segments().batch(), draw.noise)
+            for slot, draw in draws.items()
+        }
+
+    @torch.no_grad()
+    def update_policies(
+        self, alpha: Array, draws: Mapping[int, PolicyDraw]
+    ) -> Mapping[int, PolicyStep]:
+        self._set_alpha(alpha)
+        return {
+            slot: self._update_policy(self.agents[slot], self._batches(draw), draw.objective_weight)
+            for slot, draw in draws.items()
+        }
+
+    def _set_alpha(self, alpha: Array) -> None:
+        if isinstance(self._objective, Learned):
+            given = torch.from_numpy(np.array(alpha, np.float32))
+            self._objective.learned.alpha.copy_(given)
+
+    def _batches(self, draw: PolicyDraw) -> tuple[Batch, ...]:
+        """Minibatches of the inner steps, and one that is held out."""
+        return draw.minibatch.segments().split(1 + self._meta.inner_steps if self._meta else 1)
+
+    def _update_policy(self, ac: ActorCritic, batches: Sequence[Batch], p: float) -> PolicyStep:
+        """Policy update and meta-gradient on the same minibatches; both start from phi."""
+        evaluation = ac.evaluate(batches[0])
+        value = self._objective(evaluation)
+        valid = evaluation.batch.mask.sum().clamp_(min=1)
+        loss = float(value.loss.sum() / valid)
+        if self._meta is None:
+            policy_norm = ac.update_policy(evaluation, anneal(p, value, evaluation))
+            ac.update_targets()
+            return PolicyStep(np.empty(0, np.float32), 0.0, loss, policy_norm, float("nan"))
+        evaluation.policy_gradient(value.action_gradient, ac.phi_gradient_views)
+        g, j = self._meta_gradient(self._meta, ac, evaluation, value, batches)
+        scale = scale_to_norm if self._meta.gradient_scaling == "normalize" else clip_by_norm
+        norm = scale(g, self._meta.gradient_clip)
+        if p < 1 or self._agent.action_penalty:
+            policy_norm = ac.update_policy(evaluation, anneal(p, value, evaluation))
+        else:  # the gradient that the inner step took is the policy's, up to the mean
+            ac.phi_gradient.div_(valid)
+            policy_norm = ac.apply_policy_gradient()
+        ac.update_targets()
+        return PolicyStep(g.numpy(), norm, loss, policy_norm, float(j))
+
+    def _meta_gradient(
+        self,
+        meta: MetaConfig,
+        ac: ActorCritic,
+        evaluation: PolicyEvaluation,
+        value: ObjectiveValue,
+        batches: Sequence[Batch],
+    ) -> tuple[Tensor, Tensor]:
+        assert isinstance(self._objective, Learned)
+        learned = self._objective.learned
+        if meta.inner_steps == 1:
+            return meta_gradient(
+                meta, learned, value, evaluation, ac.phi, ac.phi_gradient, ac.theta_views,
+                batches[1],
+            )  # fmt: skip
+        return meta_gradient_by_autograd(
+            meta, learned.net, ac.nets, learned.alpha, ac.phi, ac.theta_views, batches
+        )
