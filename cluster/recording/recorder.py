@@ -20,7 +20,7 @@ from metagenrl.cluster.view.status import RunStatus
 from metagenrl.objective_server.answers import Broadcast, Receipt
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.runs.config.train import TrainConfig
-from metagenrl.runs.folder import RunIdentity
+from metagenrl.runs.folder import RunIdentity, note_backend
 from metagenrl.runs.metrics_file import MetricsWriter
 from metagenrl.runs.names import METRICS_FILE
 from metagenrl.runs.rate import RateMeter
@@ -58,6 +58,7 @@ class Recorder:
         self._rate: float | None = None
         self._rows: list[MetricsRow] = []
         self._objective: ObjectiveRow | None = None
+        self._backends: list[str] = []  # of this process's rounds
         self._quarantined: dict[int, int] = {}  # incarnation by agent
         self._system, self._held_out_waiting = SystemMeter(), 0
         self._tracking = Tracking(config, identity.id)
@@ -93,11 +94,22 @@ class Recorder:
             if report.origin is not None:
                 message += f", with its policy of step {report.origin}"
             self.event("rebirth", agent, message)
+        if report.backend not in self._backends:
+            self._note_backend(report)
         self._agent_steps += max(0, report.steps - self._steps[agent])
         self._steps[agent] = report.steps
         rows = self._intervals.add(report, Moment(self.seconds, self._round, version))
         self._view.remember(rows)
         self._rows.extend(rows)
+
+    def _note_backend(self, report: MemberReport) -> None:
+        """Tell what computes, once: in the log, in `run.json` and in the status."""
+        self._backends.append(report.backend)
+        logger.info("agent %d (%s) is computed by: %s", report.agent, report.env_id, report.backend)
+        try:
+            note_backend(self._config.run_dir, report.backend)
+        except (OSError, ValueError) as error:
+            logger.warning("run.json does not say what computes (%s): %s", report.backend, error)
 
     def joined(self, agent: int, env: str, incarnation: int, steps: int, life: int) -> None:
         """An agent joined the population, in its life `life` and with `steps` behind it."""
@@ -219,6 +231,7 @@ class Recorder:
             agents=self._intervals.current(self.moment()),
             gradient_norm=None if row is None else row.gradient_norm,
             cosine=None if row is None else row.cosine,
+            backends=list(self._backends),
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from metagenrl.analysis.number_text import number
 from metagenrl.runs.rate import duration, seconds_left
@@ -24,6 +24,7 @@ class RunStatus:
     agents: Sequence[AgentRow]  # every agent, see `IntervalAccumulator.current`
     gradient_norm: float | None = None  # of the mean meta-gradient
     cosine: float | None = None
+    backends: Sequence[str] = field(default_factory=list)  # what computes the agents' rounds
 
     @property
     def left(self) -> float | None:

@@ -88,4 +88,6 @@ def show(status: PopulationStatus) -> None:
     line = f"{status.condition}   {status.working}/{status.present} agents at work"
     # The status is renewed between rounds; a long round makes it old.
     console.print(Text(f"{line}   {age:.0f} s ago" if age > 5 else line, style="bold"))
+    if status.run.backends:
+        console.print(f"computed by: {', '.join(status.run.backends)}")
     console.print(render(status.run, console.width, TALL))

@@ -52,6 +52,7 @@ class RunIdentity:
     processor: str = ""
     cores: int = 0  # 0: not recorded, as before release 0.2
     commit: str = ""  # of the checkout that the run was started from, where there is one
+    backends: tuple[str, ...] = ()  # what computed agents' rounds so far, see `note_backend`
 
     @property
     def surroundings(self) -> dict[str, str]:
@@ -107,6 +108,15 @@ def read_identity(folder: Path) -> RunIdentity | None:
         return RunIdentity(**json.loads((folder / IDENTITY_FILE).read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def note_backend(folder: Path, name: str) -> None:
+    """Record that `name` computes rounds of this run, in `run.json`."""
+    path = folder / IDENTITY_FILE
+    values = json.loads(path.read_text())
+    if name not in values.get("backends", ()):
+        values["backends"] = [*values.get("backends", ()), name]
+        write_atomic(path, [json.dumps(values, indent=2).encode()], durable=True)
 
 
 class _LogFile(logging.FileHandler):

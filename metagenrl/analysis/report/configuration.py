@@ -27,7 +27,9 @@ def configuration_section(runs: Runs, histories: Mapping[Path, RunHistory]) -> S
     for run in runs.training[:1]:
         if run.identity is not None:
             versions = "\n".join(f"{name} {v}" for name, v in run.identity.versions.items())
-            listings.append((f"{run.name}: versions", f"{run.identity.machine}\n{versions}"))
+            computed = f"computed by: {', '.join(run.identity.backends) or 'not recorded'}"
+            text = f"{run.identity.machine}\n{computed}\n{versions}"
+            listings.append((f"{run.name}: versions", text))
     tables = [_runs(runs, histories), *_differences(runs)]
     return Section("configuration", "Configuration", tables=tables, listings=listings)
 
