@@ -1,0 +1,1 @@
+"""What users import from `metagenrl`: the objective for their own agents, commands, runs."""

@@ -1,0 +1,125 @@
+"""The commands as functions: the same options, checks and one-line errors."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from tyro.conf import Positional
+
+from metagenrl.api.runs import Run, read_run
+from metagenrl.base.checks import UsageError
+from metagenrl.commands.main import COMMANDS, META_LEARNERS, Command
+from metagenrl.runs.config.epg import EpgTrainConfig
+from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
+from metagenrl.runs.config.train import TrainConfig
+
+
+class CommandFailed(RuntimeError):  # noqa: N818 - reads as the event it is
+    """A command ended with an exit code other than 0, after it had begun."""
+
+
+def train(config: TrainConfig | None = None, **options: Any) -> Run:
+    """`metagenrl train`: meta-train a population; the run that it left.
+
+    `config`: a complete configuration; or `options`: every option of the command line under its
+    name with `_` (`preset="quickstart"`, `envs=["Pendulum-v1"]`, `agent={"gamma": 0.9}` or
+    `gamma=0.9`). Raises `UsageError` before anything is written, `CommandFailed` afterwards.
+    """
+    return _trained("train", config, options)
+
+
+def test(config: MetaTestConfig | None = None, **options: Any) -> Run:
+    """`metagenrl test`: train new agents with a frozen objective. As `train`."""
+    return _trained("test", config, options)
+
+
+def baseline(config: BaselineConfig | EpgTrainConfig | None = None, **options: Any) -> Run:
+    """`metagenrl baseline`: train agents with another algorithm. As `train`."""
+    return _trained("baseline", config, options)
+
+
+def command(name: str, **options: Any) -> int:
+    """Any command, `"report"` or `"objective show"`; positional arguments go by their names.
+
+    Its exit code, 0 where all went well. Raises `UsageError` as the command line tells it.
+
+    >>> command("objective show", file="no/such/file")
+    Traceback (most recent call last):
+        ...
+    metagenrl.base.checks.UsageError: file: got 'no/such/file', allowed: an objective's snapshot \
+file
+    """
+    chosen, config = _resolved(name, options)
+    return chosen.run(config)
+
+
+def _trained(name: str, config: Any, options: Mapping[str, Any]) -> Run:
+    if config is not None:
+        if options:
+            raise UsageError(f"{next(iter(options))}: unexpected beside a complete configuration")
+        chosen = META_LEARNERS["epg"] if isinstance(config, EpgTrainConfig) else COMMANDS[name]
+        _checked(chosen, config)
+    else:
+        chosen, config = _resolved(name, options)
+    code = chosen.run(config)
+    if code:
+        raise CommandFailed(f"metagenrl {name}: exit code {code}, see {config.run_dir}/run.log")
+    return read_run(config.run_dir)
+
+
+def _resolved(name: str, options: Mapping[str, Any]) -> tuple[Command, Any]:
+    """The command and its valid configuration."""
+    if name not in COMMANDS:
+        raise UsageError(f"command: got {name!r}, allowed: {', '.join(COMMANDS)}")
+    own = META_LEARNERS.get(options.get("algo", "")) if name == "baseline" else None
+    chosen = own or COMMANDS[name]
+    try:
+        config = chosen.resolve(_words(chosen.config_class, options))
+    except UsageError:
+        raise
+    except ValueError as error:
+        raise UsageError(" ".join(str(error).split())) from error
+    _checked(chosen, config)
+    return chosen, config
+
+
+def _checked(chosen: Command, config: Any) -> None:
+    try:
+        chosen.check(config)
+    except UsageError:
+        raise
+    except ValueError as error:
+        raise UsageError(" ".join(str(error).split())) from error
+
+
+def _words(cls: type, options: Mapping[str, Any]) -> list[str]:
+    """The options as the words of a command line, positional ones last."""
+    hints = get_type_hints(cls, include_extras=True)
+    names = [field.name for field in dataclasses.fields(cls)]
+    placed = [n for n in names if Positional in getattr(hints[n], "__metadata__", ())]
+    flags = {name: value for name, value in options.items() if name not in placed}
+    words = [word for flag in _flags(flags) for word in flag]
+    for name in placed:
+        words = [*_values(options[name]), *words] if name in options else words
+    return words
+
+
+def _flags(options: Mapping[str, Any], prefix: str = "") -> Iterator[list[str]]:
+    """Each option with its values; a nested mapping is a section (`--agent.gamma`)."""
+    for name, value in options.items():
+        dashed = name.replace("_", "-")
+        if isinstance(value, Mapping):
+            yield from _flags(value, f"{prefix}{dashed}.")
+        elif isinstance(value, bool):
+            yield [f"--{prefix}{dashed}" if value else f"--{prefix}no-{dashed}"]
+        elif value is not None:
+            yield [f"--{prefix}{dashed}", *_values(value)]
+
+
+def _values(value: Any) -> list[str]:
+    if isinstance(value, list | tuple):
+        return [str(each) for each in value]
+    return [str(value) if isinstance(value, str | int | Path) else repr(value)]

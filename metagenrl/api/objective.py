@@ -1,0 +1,149 @@
+"""The learned objective as a loss for any torch agent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from metagenrl.api.evaluation import Critic, OnBatch, Policy
+from metagenrl.api.find import Version, objective_file
+from metagenrl.base.checks import UsageError, require
+from metagenrl.learner.hyperparams import ObjectiveConfig
+from metagenrl.learner.objective.derivatives import LearnedObjective
+from metagenrl.learner.objective.inputs import inputs_on
+from metagenrl.learner.objective.net import ObjectiveNet, first_alpha
+from metagenrl.learner.types import Batch
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
+from metagenrl.runs.config.yaml import build
+
+ACTION_PENALTY = 0.05
+"""Weight of the action penalty in the presets that small populations are trained with."""
+FREE_RANGE = 1.5  # of the pre-activation: actions up to tanh(1.5) = 0.905 cost nothing
+BOUND = 1 - 1e-6  # float32's tanh rounds to 1 soon after
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """L_alpha with frozen parameters, which trains any policy that a torch critic judges.
+
+    `policy(s [..., O]) -> [..., A]` gives actions in [-1, 1] and `critic(s, a) -> [...]` (or
+    `[..., 1]`) their value; modules and functions both do. The minibatch is a `metagenrl.Batch` of
+    trajectory segments, which `metagenrl.ReplayBuffer` samples.
+
+    >>> import torch, metagenrl
+    >>> objective = metagenrl.random_objective(seed=0)
+    >>> layer = torch.nn.Linear(3, 2)
+    >>> policy = lambda s: layer(s).tanh()
+    >>> critic = lambda s, a: s.sum(-1) - a.square().sum(-1)
+    >>> batch = metagenrl.Batch(
+    ...     observations=torch.randn(4, 6, 3),  # [B, T + 1, O]
+    ...     actions=torch.rand(4, 5, 2) * 2 - 1,  # [B, T, A]
+    ...     rewards=torch.randn(4, 5),  # [B, T]
+    ...     terminated=torch.zeros(4, 5),
+    ...     mask=torch.ones(4, 5),
+    ... )
+    >>> objective.loss(batch, policy, critic).backward()
+    >>> layer.weight.grad.shape
+    torch.Size([2, 3])
+    >>> objective.action_gradient(batch, policy, critic).shape
+    torch.Size([4, 5, 2])
+    """
+
+    config: ObjectiveConfig
+    alpha: Tensor  # [P_alpha]
+    name: str = "objective"
+    version: int = 0
+    environments: tuple[str, ...] = ()
+    """Those that it was meta-trained in."""
+
+    def loss(
+        self, batch: Batch, policy: Policy, critic: Critic, action_penalty: float = ACTION_PENALTY
+    ) -> Tensor:
+        """Mean of l_t over the minibatch's valid steps: a scalar to call `backward` on.
+
+        Its first derivative reaches the policy's parameters through pi(s_t) alone; rewards, values
+        and taken actions are constants (Eq. 7), so the critic gets no gradient. There is no second
+        derivative. `action_penalty` adds the cost of saturated actions that the objective was
+        meta-trained with (0 in the paper). Raises `ValueError` for a wrong shape.
+        """
+        evaluated = OnBatch(batch, policy, critic)
+        steps, gradient = self._evaluate(evaluated)
+        count = batch.mask.sum().clamp(min=1)
+        pi = evaluated.pi
+        # A plane with the value and the derivative that were computed by hand.
+        loss = (steps.sum() + (gradient * (pi - pi.detach())).sum()) / count
+        if not action_penalty:
+            return loss
+        return loss + action_penalty * _penalty(pi, gradient, batch.mask)
+
+    def action_gradient(self, batch: Batch, policy: Policy, critic: Critic) -> Tensor:
+        """d (sum_t l_t) / d pi(s_t): `[B, T, A]`, 0 on padding, without a graph."""
+        with torch.no_grad():
+            evaluated = OnBatch(batch, policy, critic)
+        return self._evaluate(evaluated)[1]
+
+    def step_losses(self, batch: Batch, policy: Policy, critic: Critic) -> Tensor:
+        """l_t: `[B, T]`, 0 on padding, without a graph."""
+        with torch.no_grad():
+            evaluated = OnBatch(batch, policy, critic)
+        return self._evaluate(evaluated)[0]
+
+    def _evaluate(self, evaluated: OnBatch) -> tuple[Tensor, Tensor]:
+        """l_t `[B, T]` and its derivative by the actions `[B, T, A]`."""
+        with torch.no_grad():
+            pi = evaluated.pi.detach()
+            learned = LearnedObjective(ObjectiveNet(self.config), self.alpha.to(pi))
+            tape = learned.forward(pi, inputs_on(self.config, evaluated))
+            return tape.loss, learned.action_gradient(tape)
+
+
+def load_objective(where: str | Path = "pretrained", *, version: Version = "best") -> Objective:
+    """The objective of a run's folder, of a snapshot file, or one that this package ships.
+
+    `where`: a path, `"pretrained"` or `"pretrained:NAME"`; `version`: within a run's folder, a
+    number, `"best"` (by held-out evaluation) or `"last"`. Raises `UsageError`, one line, where
+    there is none, or its file is damaged or of a later release.
+
+    >>> load_objective("no/such/run")
+    Traceback (most recent call last):
+        ...
+    metagenrl.base.checks.UsageError: objective: got 'no/such/run' (no/such/run: no objective \
+snapshot 'best', there: no such file or folder), allowed: pretrained, a run folder, a snapshot file
+    """
+    path = objective_file(where, version)
+    try:
+        snapshot = ObjectiveSnapshot.load(path)
+        config = build(ObjectiveConfig, snapshot.config)
+        snapshot.expect(config, ObjectiveNet(config).layout.size)
+    except ValueError as error:
+        raise UsageError(
+            f"objective: got {str(where)!r} ({error}), allowed: a learned objective L_alpha"
+        ) from error
+    alpha = torch.from_numpy(snapshot.alpha.copy())
+    return Objective(config, alpha, str(where), snapshot.version, snapshot.environments)
+
+
+def random_objective(seed: int = 0, config: ObjectiveConfig | None = None) -> Objective:
+    """The untrained control: alpha as meta-training begins with it.
+
+    `config`: the architecture, for example `load_objective(...).config`; None: the paper's.
+    """
+    require(seed >= 0, "seed", seed, "a whole number >= 0")
+    config = config or ObjectiveConfig()
+    return Objective(config, first_alpha(config, seed), "random")
+
+
+def _penalty(pi: Tensor, gradient: Tensor, mask: Tensor) -> Tensor:
+    """Mean of s * max(|x_t| - 1.5, 0)^2, where pi = tanh(x).
+
+    s is the root mean square of L_alpha's derivative, so that the penalty weighs the same
+    whatever scale L_alpha has.
+    """
+    entries = mask.sum().clamp(min=1) * pi.shape[-1]
+    scale = (gradient.square().sum() / entries).sqrt()
+    x = torch.atanh(pi.clamp(-BOUND, BOUND))
+    excess = x - x.clamp(-FREE_RANGE, FREE_RANGE)
+    return scale * (excess.square() * mask.unsqueeze(-1)).sum() / entries

@@ -1,0 +1,70 @@
+"""A run's folder, as data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from metagenrl.runs.folder import check_is_run
+from metagenrl.runs.names import CONFIG_FILE, EVALUATIONS_FILE, METRICS_FILE
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True)
+class Run:
+    """What `train`, `test` or `baseline` left in a folder; read when asked for."""
+
+    path: Path
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The complete configuration, nested as in `config.yaml`."""
+        values: dict[str, Any] = yaml.safe_load((self.path / CONFIG_FILE).read_text())
+        return values
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """Every row in the order in which it was written; `kind` says what it is.
+
+        A line that is still being written is left out.
+        """
+        rows: list[dict[str, Any]] = []
+        for name in (METRICS_FILE, EVALUATIONS_FILE):
+            path = self.path / name
+            lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+            rows += [json.loads(line) for line in lines if line.endswith("\n")]
+        return rows
+
+    def frame(self, kind: str | None = None) -> pandas.DataFrame:
+        """The rows of a kind (`agent`, `objective`, `evaluation` ...), or all, as a table."""
+        import pandas
+
+        return pandas.DataFrame([_flat(r) for r in self.rows if kind in (None, r["kind"])])
+
+
+def read_run(path: str | Path) -> Run:
+    """The run in a folder. Raises `UsageError`, one line, where there is none.
+
+    >>> read_run("no/such/run")
+    Traceback (most recent call last):
+        ...
+    metagenrl.base.checks.UsageError: path: got 'no/such/run' (no config.yaml in it), allowed: \
+the folder of a run
+    """
+    check_is_run("path", Path(path))
+    return Run(Path(path))
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's `values` as columns of their own."""
+    values = row.get("values")
+    rest = {name: value for name, value in row.items() if name != "values"}
+    return {**rest, **values} if isinstance(values, Mapping) else dict(row)
