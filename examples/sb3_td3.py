@@ -11,6 +11,7 @@ hence a replay buffer that samples them.
 import argparse
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 from stable_baselines3 import TD3
@@ -73,9 +74,11 @@ def train(
     env_id: str, objective: metagenrl.Objective | None, steps: int, seed: int, every: int = 1_000
 ) -> list[float]:
     """Mean return of five episodes every `every` steps; without an objective SB3's own TD3."""
+    size = gymnasium.make(env_id).action_space.shape
+    noise = NormalActionNoise(np.zeros(size), np.full(size, 0.2))
     settings: dict[str, Any] = {
         "policy": "MlpPolicy", "env": env_id, "seed": seed, "learning_starts": 500,
-        "policy_kwargs": {"net_arch": [64, 64]}, "action_noise": NormalActionNoise([0.0], [0.2]),
+        "policy_kwargs": {"net_arch": [64, 64]}, "action_noise": noise,
         "device": "cpu",
     }  # fmt: skip
     agent = TD3(**settings) if objective is None else LearnedTD3(objective=objective, **settings)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from metagenrl.api.objective import Objective, load_objective, random_objective
     from metagenrl.api.runs import Run, read_run
     from metagenrl.base.checks import UsageError
-    from metagenrl.base.release import RELEASE as __version__
+    from metagenrl.base.release import RELEASE as __version__  # noqa: N811
     from metagenrl.learner.types import Batch
 
 # From a checkout's root this folder hides an ordinary installation of the other packages.

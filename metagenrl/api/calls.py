@@ -49,8 +49,7 @@ def command(name: str, **options: Any) -> int:
     >>> command("objective show", file="no/such/file")
     Traceback (most recent call last):
         ...
-    metagenrl.base.checks.UsageError: file: got 'no/such/file', allowed: an objective's snapshot \
-file
+    metagenrl.base.checks.UsageError: file: got 'no/such/file', allowed: ...
     """
     chosen, config = _resolved(name, options)
     return chosen.run(config)

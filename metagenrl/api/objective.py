@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from metagenrl.api.evaluation import Critic, OnBatch, Policy
-from metagenrl.api.find import Version, objective_file
 from metagenrl.base.checks import UsageError, require
 from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.learner.objective.derivatives import LearnedObjective
 from metagenrl.learner.objective.inputs import inputs_on
 from metagenrl.learner.objective.net import ObjectiveNet, first_alpha
 from metagenrl.learner.types import Batch
+from metagenrl.objective_server.snapshots.find import Version, find_snapshot
+from metagenrl.objective_server.snapshots.pretrained import PRETRAINED
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.runs.config.yaml import build
 
@@ -111,16 +112,16 @@ def load_objective(where: str | Path = "pretrained", *, version: Version = "best
     Traceback (most recent call last):
         ...
     metagenrl.base.checks.UsageError: objective: got 'no/such/run' (no/such/run: no objective \
-snapshot 'best', there: no such file or folder), allowed: pretrained, a run folder, a snapshot file
+snapshot 'best', there: no such file or folder), allowed: ...
     """
-    path = objective_file(where, version)
     try:
-        snapshot = ObjectiveSnapshot.load(path)
+        snapshot = ObjectiveSnapshot.load(find_snapshot(Path(where), version))
         config = build(ObjectiveConfig, snapshot.config)
         snapshot.expect(config, ObjectiveNet(config).layout.size)
     except ValueError as error:
         raise UsageError(
-            f"objective: got {str(where)!r} ({error}), allowed: a learned objective L_alpha"
+            f"objective: got {str(where)!r} ({error}), allowed: a run folder, a snapshot file, "
+            f"{PRETRAINED}"
         ) from error
     alpha = torch.from_numpy(snapshot.alpha.copy())
     return Objective(config, alpha, str(where), snapshot.version, snapshot.environments)

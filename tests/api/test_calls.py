@@ -1,0 +1,61 @@
+"""Commands as functions: the options and errors of the command line, and what comes back."""
+
+from pathlib import Path
+
+import pytest
+
+import metagenrl
+from metagenrl.api.calls import _words
+from metagenrl.commands.main import COMMANDS
+from metagenrl.runs.config.lone_agents import MetaTestConfig
+from metagenrl.runs.config.train import TrainConfig
+
+TINY = {"hidden_units": 8, "random_steps": 60, "learning_starts": 60, "batch_size": 4}
+
+
+def test_a_test_runs_and_its_rows_come_back(tmp_path: Path) -> None:
+    run = metagenrl.test(
+        objective="random", env="Pendulum-v1", run_dir=tmp_path / "run", seeds=1, steps=200,
+        eval_every=100, eval_episodes=1, agent={**TINY, "gamma": 0.9}, normalization="td",
+    )  # fmt: skip
+    assert run.config["agent"]["gamma"] == 0.9
+    assert run.config["architecture"]["normalization"] == "td"
+    assert [row["steps"] for row in run.rows if row["kind"] == "evaluation"] == [0, 100, 200]
+    assert list(run.frame("evaluation")["env"].unique()) == ["Pendulum-v1"]
+
+
+def test_a_complete_configuration_is_checked_like_words(tmp_path: Path) -> None:
+    config = TrainConfig(envs=("NoSuch-v0",), run_dir=tmp_path / "run")
+    with pytest.raises(metagenrl.UsageError, match="envs: got 'NoSuch-v0'"):
+        metagenrl.train(config)
+    with pytest.raises(metagenrl.UsageError, match="steps: unexpected beside"):
+        metagenrl.train(config, steps=3)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "line"),
+    [
+        ("train", {"stpes": 3}, "--stpes: unknown option"),
+        ("train", {"agents": 0}, "agents: got 0, allowed"),
+        ("test", {"objective": "random", "run_dir": "x"}, "env: missing"),
+        ("trian", {}, "command: got 'trian', allowed: train"),
+        ("baseline", {"algo": "epg"}, "run_dir: missing"),
+    ],
+)
+def test_mistakes_are_exceptions_with_the_same_line(
+    name: str, options: dict[str, object], line: str
+) -> None:
+    with pytest.raises(metagenrl.UsageError, match=line) as error:
+        metagenrl.command(name, **options)
+    assert "\n" not in str(error.value)
+
+
+def test_options_are_words() -> None:
+    options = {"env": "A-v1", "agent": {"gamma": 0.5}, "resume": True, "version": 3}
+    words = ["--env", "A-v1", "--agent.gamma", "0.5", "--resume", "--version", "3"]
+    assert _words(MetaTestConfig, options) == words
+    compare = COMMANDS["compare"].config_class
+    given = {"out": Path("o"), "runs": ["a", Path("b")]}
+    assert _words(compare, given) == ["a", "b", "--out", "o"]
+    assert _words(TrainConfig, {"stagger": False}) == ["--no-stagger"]
