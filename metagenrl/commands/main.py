@@ -39,6 +39,7 @@ from metagenrl.commands.studies.experiment import (
     experiment_config,
     run_experiment,
 )
+from metagenrl.commands.studies.sweep import check_sweep, run_sweep, sweep_config
 from metagenrl.commands.top import TopConfig, check_top, top, top_config
 from metagenrl.runs.config.epg import EpgTrainConfig, epg_defaults
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
@@ -48,7 +49,7 @@ from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import unknown
 from metagenrl.runs.hints import resume_command
 from metagenrl.runs.names import CONFIG_FILE
-from metagenrl.studies.options import ExperimentConfig
+from metagenrl.studies.options import ExperimentConfig, SweepConfig
 
 USAGE_EXIT = 2
 INTERRUPTED_EXIT = 130
@@ -206,6 +207,7 @@ COMMANDS: dict[str, Command] = {
     "objective list": Command(ListConfig, list_config, lambda config: None, list_objectives),
     "objective card": Command(CardConfig, card_config, check_card, write_card),
     "experiment": Command(ExperimentConfig, experiment_config, check_experiment, run_experiment),
+    "sweep": Command(SweepConfig, sweep_config, check_sweep, run_sweep),
     "compare": Command(CompareConfig, compare_config, check_compare, run_compare),
     "report": Command(ReportConfig, report_config, check_report, report),
     "explain": Command(ExplainConfig, explain_config, check_explain, explain),

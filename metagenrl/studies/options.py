@@ -10,8 +10,6 @@ from typing import Literal
 from metagenrl.base.checks import UsageError, integer_at_least
 from metagenrl.base.process import available_cores
 
-Place = Literal["local", "ray"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class QueueOptions:
@@ -19,8 +17,6 @@ class QueueOptions:
 
     out: Path
     """Folder for all run folders of the study; the command goes on with what is there."""
-    on: Place = "local"
-    """Where the commands run: on this machine, or on the Ray cluster of RAY_ADDRESS."""
     jobs: int = field(default_factory=lambda: available_cores())
     """Commands at the same time on this machine, one process a core; Ray: one for each CPU."""
     share: str = ""
@@ -51,5 +47,18 @@ class ExperimentConfig(QueueOptions):
 
     recipe: Path
     """YAML file, as under experiments/recipes/."""
+    on: Literal["local", "ray"] = "local"
+    """Where the commands run: on this machine, or on the Ray cluster of RAY_ADDRESS."""
     scale: str = "small"
     """One of the recipe's scales: `small` takes two cores hours, `paper` is the paper's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepConfig(QueueOptions):
+    """Run a command with varying options and seeds, and compare what comes out."""
+
+    file: Path
+    """YAML file of the sweep, see docs/experiments.md."""
+    on: Literal["local", "ray", "tune"] = "local"
+    """Where the commands run: on this machine, on the Ray cluster of RAY_ADDRESS, or as trials of
+    Ray Tune there, which can also choose the points (search: optuna)."""

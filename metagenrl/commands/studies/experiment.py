@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from metagenrl.commands.parsing import parse
 from metagenrl.runs.config.yaml import build
 from metagenrl.runs.resume import check_writable
-from metagenrl.studies.options import ExperimentConfig, QueueOptions
+from metagenrl.studies.options import ExperimentConfig, SweepConfig
 
 if TYPE_CHECKING:
     from metagenrl.studies.job import Job
@@ -105,7 +105,7 @@ def show_jobs(jobs: Sequence[Job]) -> int:
     return 0
 
 
-def carry_out(jobs: Sequence[Job], options: QueueOptions) -> list[Job]:
+def carry_out(jobs: Sequence[Job], options: ExperimentConfig | SweepConfig) -> list[Job]:
     """Run this worker's share of the jobs; those that failed."""
     from metagenrl.studies.queue import run_jobs, share_of
 
@@ -122,7 +122,7 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
-def _runner(options: QueueOptions) -> tuple[Runner, int]:
+def _runner(options: ExperimentConfig | SweepConfig) -> tuple[Runner, int]:
     if options.on == "ray":
         from metagenrl.cluster.queue import RayTasks
 
