@@ -58,7 +58,8 @@ def tune_sweep(
             run_config=tune.RunConfig(name="tune", storage_path=str(out.absolute())),
         )
     results = tuner.fit()
-    return [dict(result.config) for result in results if result.config], results.num_errors
+    tried = [results[index].config for index in range(len(results))]
+    return [dict(point) for point in tried if point], results.num_errors
 
 
 def _algorithm(sweep: Sweep) -> Any:
