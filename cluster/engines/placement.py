@@ -65,7 +65,7 @@ def hosts_of(config: TrainConfig, states: States | None) -> Hosts:
     cpus = await_cpus(config.cluster_cpus, config.cluster_wait)
     reports = ask_nodes((*config.envs, *config.held_out.eval_envs))
     known = [report.memory for report in reports if report.memory is not None]
-    return refuse(lambda: fitting(cpus, known))
+    return refuse(lambda: fitting(cpus, known or [memory_here()]))
 
 
 def _present(config: TrainConfig, states: States | None) -> tuple[int, ...]:
@@ -78,7 +78,9 @@ def _present(config: TrainConfig, states: States | None) -> tuple[int, ...]:
 
 def _room(config: TrainConfig, actors: Plan, nodes: Sequence[Memory], places: float) -> str:
     """The line about memory and disk. Raises `UsageError` where the population cannot fit."""
-    memory = require_memory(config, actors, nodes, places)
+    tests = config.held_out.eval_workers or max(1, int(places) - len(actors))
+    beside = tests if config.held_out.eval_envs else 0
+    memory = require_memory(config, actors, nodes, places, beside)
     return f"memory: {memory}; {require_disk(config, actors)}"
 
 

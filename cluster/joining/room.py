@@ -31,7 +31,7 @@ from metagenrl.runs.machine.needs import (
 class Needs:
     """Bytes that a population needs."""
 
-    base: int  # the driver and Ray's own processes
+    base: int  # the driver, Ray's own processes and those of held-out tests
     actors: tuple[int, ...]  # each process with agents
     replay: int  # of all agents, part of the above
     checkpoint: int  # one, at its largest
@@ -42,8 +42,8 @@ class Needs:
         return self.base + sum(self.actors)
 
 
-def needs_of(config: TrainConfig, plan: Plan) -> Needs:
-    """What the population of `config` needs, in the processes of `plan`.
+def needs_of(config: TrainConfig, plan: Plan, tests: int = 0) -> Needs:
+    """What the population of `config` needs in the processes of `plan`, and `tests` more.
 
     Raises `UsageError` where a replay buffer is beyond what any process could reserve.
     """
@@ -56,7 +56,7 @@ def needs_of(config: TrainConfig, plan: Plan) -> Needs:
 
     everyone = [of(index) for actor in plan for index in actor]
     return Needs(
-        0 if config.engine == "inprocess" else BASE,
+        (0 if config.engine == "inprocess" else BASE) + tests * process_bytes(agent),
         tuple(
             process_bytes(agent) + sum(agent_bytes(agent, steps, of(index)) for index in actor)
             for actor in plan
@@ -72,13 +72,16 @@ def _sizes(env: str) -> Sizes:
     return Sizes(spec.observation_size, spec.action_size)
 
 
-def require_memory(config: TrainConfig, plan: Plan, nodes: Sequence[Memory], places: float) -> str:
+def require_memory(
+    config: TrainConfig, plan: Plan, nodes: Sequence[Memory], places: float, tests: int = 0
+) -> str:
     """The words that say what memory the population needs and `nodes` have.
 
-    `places`: cores or GPUs, for which `--agents-per-actor auto` would plan. Raises `UsageError`,
+    `places`: cores or GPUs, for which `--agents-per-actor auto` would plan; `tests`: processes of
+    held-out tests beside it. Raises `UsageError`,
     with the option that helps, where the population cannot fit.
     """
-    needs = needs_of(config, plan)
+    needs = needs_of(config, plan, tests)
     total, free = sum(node.total for node in nodes), sum(node.available for node in nodes)
     where = f"{len(nodes)} nodes" if len(nodes) > 1 else "this machine"
     actors = "1 process" if len(plan) == 1 else f"{len(plan)} actors"

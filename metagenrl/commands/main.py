@@ -7,6 +7,7 @@ interrupted, otherwise what the command returns.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -74,12 +75,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     Raises `SystemExit` with the exit code unless it is 0.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    _import_from_here()
     try:
         code = _dispatch(words)
     except UsageError as error:
         code = _refuse(error)
     if code:
         raise SystemExit(code)
+
+
+def _import_from_here() -> None:
+    """Let modules in the working directory be found, as `python` does: `my_env.py` beside the user.
+
+    Last on the path, so that nothing there hides a package.
+    """
+    with contextlib.suppress(FileNotFoundError):  # it was removed
+        if not {"", os.getcwd()} & set(sys.path):
+            sys.path.append(os.getcwd())
 
 
 def _dispatch(words: list[str]) -> int:

@@ -148,10 +148,14 @@ class TestRunning:
             address_to_join()
 
 
+COMMAND = "from metagenrl.commands.main import main; main()"
+"""With -P it is `metagenrl`: the folder that it is called in is not on the path by itself."""
+
+
 def train(head: RayHead, folder: Path, *words: str, **environment: str) -> tuple[int, str]:
     """Exit code and output of a tiny run."""
     done = subprocess.run(
-        [sys.executable, "-m", "metagenrl.commands.main", "train", *TINY.split(), *words],
+        [sys.executable, "-P", "-c", COMMAND, "train", *TINY.split(), *words],
         env=head.environment | environment,
         cwd=folder,
         capture_output=True,
@@ -171,6 +175,12 @@ def test_a_run_joins_it_with_an_environment_on_the_users_path(head, tmp_path: Pa
     assert "memory: 2 actors, " in out
     control = (tmp_path / "sub" / "a" / "control.json").read_text()
     assert f":{head.port}" in control, "it started a Ray of its own"
+
+
+def test_a_module_beside_the_user_is_found_by_the_driver_and_the_nodes(head, tmp_path) -> None:
+    (tmp_path / "my_env.py").write_text(MY_ENV)
+    code, out = train(head, tmp_path, "--envs", "my_env:E-v0", "--run-dir", "a")
+    assert code == 0, out
 
 
 def test_an_environment_that_only_the_driver_can_import_is_refused(head, tmp_path: Path) -> None:

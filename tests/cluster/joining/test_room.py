@@ -88,6 +88,12 @@ def test_a_replay_that_cannot_fit_is_refused_with_one_that_does() -> None:
     assert words(dataclasses.replace(huge, steps=2_000)), "a buffer that never fills"
 
 
+def test_held_out_tests_count() -> None:
+    config = population(20, replay_capacity=2_000)
+    alone, beside = (needs_of(config, cohort_plan(config, 2), tests).memory for tests in (0, 4))
+    assert GIB < beside - alone < 2 * GIB
+
+
 @pytest.mark.parametrize("capacity", [10**12, 10**18])
 def test_an_absurd_capacity_is_refused_however_short_the_run(capacity: int) -> None:
     config = dataclasses.replace(population(2, replay_capacity=capacity), steps=2_000)
