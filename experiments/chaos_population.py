@@ -43,6 +43,7 @@ class Population:
         # A lost node is noticed after seconds, not after half a minute.
         os.environ |= {"RAY_health_check_period_ms": "1000", "RAY_worker_niceness": "0"}
         os.environ["RAY_AUTH_MODE"] = "disabled"  # of all nodes, however they are started
+        os.environ["RAY_TMPDIR"] = str(run_dir.parent)  # other runs on this machine do not join
         self._run_dir, self._goal = run_dir, LEG
         self.redis = RedisServer(run_dir.parent / "redis")
         self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
