@@ -10,7 +10,7 @@ from typing import Any
 
 from metagenrl.analysis.protocol.scores import ONE, ZERO
 from metagenrl.studies.job import Job
-from metagenrl.studies.recipe import RANDOM, Options, Recipe, Set
+from metagenrl.studies.recipe import RANDOM, Options, Recipe, Set, Variant
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,8 @@ def _rules(recipe: Recipe, tested: bool) -> list[str]:
 
 
 def _training(recipe: Recipe, out: Path, name: str) -> list[Job]:
+    if recipe.variants[name].objective:
+        return []
     first = recipe.scale.first_meta_seed
     seeds = range(first, first + recipe.scale.meta_seeds)
     return [
@@ -99,19 +101,31 @@ def _train_words(recipe: Recipe, name: str, seed: int) -> tuple[str, ...]:
 def _tests(recipe: Recipe, out: Path, name: str, env: str, stage: float | None) -> list[Job]:
     variant = recipe.variants[name]
     at = "" if stage is None else f"-at-{100 * stage:03.0f}"
-    jobs = []
-    for job in _training(recipe, out, name):
-        options: Options = recipe.test
-        if variant.algo == "epg":  # an evolved loss brings its own agent
-            options = {key: value for key, value in recipe.test.items() if key == "preset"}
-        version = () if variant.algo or stage is not None else ("--version", variant.version)
-        words = (
-            "test", "--objective", str(job.folder), *version, "--env", env,
-            *_shared(recipe, recipe.scale.agents), *words_of(options),
-        )  # fmt: skip
-        folder = out / "tests" / file_name(env) / f"{file_name(name)}{at}" / job.folder.name
-        jobs.append(Job(folder, words, (job.folder,), stage, job.chain))
-    return jobs
+    folder = out / "tests" / file_name(env) / f"{file_name(name)}{at}"
+    if variant.objective:
+        words = _test_words(recipe, variant, variant.objective, env, stage)
+        return [Job(folder / "finished", words, chain=name)]
+    return [
+        Job(
+            folder / training.folder.name,
+            _test_words(recipe, variant, str(training.folder), env, stage),
+            (training.folder,),
+            stage,
+            training.chain,
+        )
+        for training in _training(recipe, out, name)
+    ]
+
+
+def _test_words(
+    recipe: Recipe, variant: Variant, objective: str, env: str, stage: float | None
+) -> tuple[str, ...]:
+    options: Options = recipe.test
+    if variant.algo == "epg":  # an evolved loss brings its own agent
+        options = {key: value for key, value in recipe.test.items() if key == "preset"}
+    version = () if variant.algo or stage is not None else ("--version", variant.version)
+    shared = (*_shared(recipe, recipe.scale.agents), *words_of(options))
+    return ("test", "--objective", objective, *version, "--env", env, *shared)
 
 
 def _rule_words(recipe: Recipe, rule: str, env: str) -> tuple[str, ...]:

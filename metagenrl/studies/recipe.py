@@ -46,6 +46,9 @@ class Variant:
     """Options of its meta-training beside the recipe's."""
     meta_training: tuple[str, ...] = ()
     """Its own environments, instead of the recipe's."""
+    objective: str = ""
+    """A finished objective (run folder, file, `pretrained:NAME`) instead of a meta-training; its
+    environments are to be named all the same."""
     algo: str = ""
     """`rl2` or `epg`: that meta-learner's training instead of MetaGenRL's."""
     version: str = "last"
@@ -58,6 +61,8 @@ class Variant:
     def __post_init__(self) -> None:
         allowed = sorted(name for name, traits in BASELINES.items() if traits.meta_learner)
         require(self.algo in ("", *allowed), "algo", self.algo, ", ".join(allowed))
+        trained = bool(self.objective and (self.train or self.algo or self.stages))
+        require(not trained, "objective", self.objective, "nothing beside train, algo and stages")
         require(self.version in ("last", "best"), "version", self.version, "last, best")
         for stage in self.stages:
             require(0 <= stage <= 1, "stages", stage, "numbers from 0 to 1")

@@ -94,6 +94,17 @@ def test_stages_and_meta_learners_have_commands_of_their_own(tmp_path: Path) -> 
     assert "--version" not in jobs["tests/Hopper-v5/r/seed-7"].words
 
 
+def test_a_finished_objective_is_tested_without_a_meta_training(tmp_path: Path) -> None:
+    variants = {"a": {"objective": "pretrained:pure"}}
+    whole = plan(read_recipe(written(tmp_path, variants=variants), "small"), tmp_path)
+    assert not [job for job in whole.jobs if job.words[0] == "train"]
+    (job,) = [job for job in whole.jobs if "Hopper-v5/a" in str(job.folder)]
+    assert job.words[1:5] == ("--objective", "pretrained:pure", "--version", "last")
+    assert job.after == ()
+    (found,) = [c for c in whole.conditions if (c.rule, c.env) == ("a", "Hopper-v5")]
+    assert found.folders == (job.folder,)
+
+
 def test_options_become_words() -> None:
     options = {"a_b": 1, "s.flag": False, "on": True, "envs": ["x", "y"], "none": None, "f": 1e-4}
     assert " ".join(words_of(options)) == (
@@ -115,6 +126,7 @@ def test_options_become_words() -> None:
         ({"baselines": {"epg": {}}}, "baselines: got 'epg'"),
         ({"variants": {"a": {"stage": [1]}}}, "variants.a.stage: unknown field, did you mean"),
         ({"variants": {"a": {"stages": [2.0]}}}, "stages: got 2.0, allowed: numbers from 0 to 1"),
+        ({"variants": {"a": {"objective": "x", "stages": [1]}}}, "objective: got 'x', allowed: n"),
         ({"variants": {"a": {"algo": "td3"}}}, "algo: got 'td3', allowed: epg, rl2"),
         ({"variants": {"td3": {}}, "baselines": {"td3": {}}}, "variants: got 'td3', allowed: ano"),
         ({"compare": ["a > c"]}, "compare: got 'a > c', allowed: RULE > RULE"),
