@@ -2,34 +2,84 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import numpy as np
 
 from metagenrl.agents.environment.environment import Array, Environment
-from metagenrl.agents.experience.rollout import Episode
+from metagenrl.agents.environment.limits import EPISODE_LIMIT
+from metagenrl.agents.experience.rollout import PROVEN_RETRIES, EnvironmentFailed, Episode
 
 EVALUATION_STREAM = 1_000_003
 """Spawn key of the evaluation episodes' seeds: no agent of a population has this index."""
 
+logger = logging.getLogger(__name__)
 
-def evaluation_environment(env_id: str, seed: int) -> Environment:
+
+def evaluation_environment(env_id: str, seed: int, limit: int = EPISODE_LIMIT) -> Environment:
     """The environment that agent `seed` is evaluated in, before its first episode."""
     stream = np.random.SeedSequence(seed, spawn_key=(EVALUATION_STREAM,))
-    return Environment(env_id, np.random.default_rng(stream))
+    return Environment(env_id, np.random.default_rng(stream), limit)
 
 
 def evaluate_policy(
-    env_id: str, seed: int, act: Callable[[Array], Array], episodes: int
+    env_id: str,
+    seed: int,
+    act: Callable[[Array], Array],
+    episodes: int,
+    limit: int = EPISODE_LIMIT,
 ) -> list[Episode]:
-    """Episodes of `act` ([O] -> [A] in [-1, 1]). Raises whatever the environment raises."""
-    environment = evaluation_environment(env_id, seed)
-    results = []
-    for _ in range(episodes):
-        observation, over = environment.reset(), False
-        while not over:
-            result = environment.step(act(observation))
-            observation, over = result.observation, result.terminated or result.truncated
-        results.append(Episode(environment.episode_return, environment.episode_length))
-    environment.close()
+    """Episodes of `act` ([O] -> [A] in [-1, 1]), each of `limit` steps at most.
+
+    `limit` is for environments without a time limit of their own. An episode in which the
+    environment raises is repeated with the next seed; raises `EnvironmentFailed` where
+    `PROVEN_RETRIES` in a row did not help, and whatever the policy raises.
+    """
+    environment = evaluation_environment(env_id, seed, limit)
+    results: list[Episode] = []
+    failures = 0
+    try:
+        while len(results) < episodes:
+            episode = _episode(environment, act)
+            if isinstance(episode, Episode):
+                results.append(episode)
+                failures = 0
+                continue
+            failures += 1
+            if failures > PROVEN_RETRIES:
+                raise EnvironmentFailed(
+                    f"{env_id}: raised in {failures} evaluation episodes in a row: {episode!r}"
+                ) from episode
+            logger.warning(
+                "%s raised, its evaluation episode is repeated with the next seed: %r",
+                env_id, episode,
+            )  # fmt: skip
+    finally:
+        environment.close()
     return results
+
+
+def _episode(environment: Environment, act: Callable[[Array], Array]) -> Episode | Exception:
+    """A whole episode, or what the environment raised in it."""
+    try:
+        observation = environment.reset()
+    except Exception as error:
+        return error
+    while True:
+        action = act(observation)
+        _require_finite(environment, action)
+        try:
+            result = environment.step(action)
+        except Exception as error:
+            environment.abandon_episode()
+            return error
+        if result.ended:
+            return Episode(environment.episode_return, environment.episode_length, result.cut)
+        observation = result.observation
+
+
+def _require_finite(environment: Environment, action: Array) -> None:
+    """What the policy does wrong is not the environment's fault."""
+    if not np.isfinite(action).all():
+        raise FloatingPointError(f"{environment.env_id}: the policy's action is {action}")

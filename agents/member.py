@@ -42,7 +42,8 @@ class Member:
         self.config, self.incarnation = config, incarnation
         self.slot = -1  # on the backend
         seeds = agent_seeds(config.seed, config.index, incarnation)
-        self.rollout = Rollout(config.env_id, config.agent, seeds, make_environment)
+        ranges = config.seed, config.index
+        self.rollout = Rollout(config.env_id, config.agent, seeds, make_environment, ranges)
         self.generator = torch.Generator().manual_seed(seeds.torch_seed)
         self.waiting: NetworksState | None = self._newborn()  # for the backend to take them
         self.steps, self.life, self.life_length = 0, 0, config.first_life
@@ -88,7 +89,7 @@ class Member:
         earlier = self.archive.draw(meta.older_policies) if meta.older_policies else None
         self.life += 1
         self.life_length = meta.lifetime
-        self.rollout.restart(meta.lifetime_random_steps if earlier is None else 0)
+        self.rollout.restart(meta.lifetime_random_steps if earlier is None else 0, self.life)
         self.waiting, self.origin = self._newborn(), None
         if earlier is not None:
             self.waiting, self.origin = earlier.state, earlier.steps
@@ -187,6 +188,7 @@ class Member:
             policy_gradient_norm=step.policy_norm if step else _NAN,
             value_after=step.value_after if step else _NAN,
             origin=self.origin,
+            drawn=self.rollout.drawn,
             backend=backend.name,
             values=dict(step.values) if step else {},
         )  # fmt: skip

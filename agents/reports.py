@@ -47,6 +47,7 @@ class MemberReport:
     origin: int | None = None  # step of the policy that this life began with; None: a new one
     backend: str = ""  # what computed it, see `Backend.name`
     values: Mapping[str, float] = field(default_factory=dict)  # further measurements, by name
+    drawn: str | None = None  # the environment with what its ranges gave this life; None: none
 
 
 def first_life(lifetime: int, index: int, environments: int, agents: int, stagger: bool) -> int:

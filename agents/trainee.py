@@ -15,6 +15,7 @@ import torch
 from metagenrl.agents.backend.actor_critic import ActorCritic, require_finite
 from metagenrl.agents.backend.choice import choose_alone
 from metagenrl.agents.backend.interface import CriticDraw, PolicyDraw
+from metagenrl.agents.environment.limits import EPISODE_LIMIT
 from metagenrl.agents.evaluation_episodes import evaluate_policy
 from metagenrl.agents.experience.rollout import Episode, Rollout
 from metagenrl.agents.seeding import agent_seeds
@@ -68,13 +69,15 @@ class Trainee:
                 require_finite(step.policy_norm)
         return episode
 
-    def evaluate(self, episodes: int, env_id: str | None = None) -> list[Episode]:
+    def evaluate(
+        self, episodes: int, env_id: str | None = None, limit: int = EPISODE_LIMIT
+    ) -> list[Episode]:
         """Undisturbed episodes of the deterministic policy; always the same initial states.
 
         In the environment that it trains in, or in another one of the same sizes.
         """
         c = self.config
-        return evaluate_policy(env_id or c.env_id, c.seed, self.act, episodes)
+        return evaluate_policy(env_id or c.env_id, c.seed, self.act, episodes, limit)
 
     @property
     def resumable(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from metagenrl.agents.environment.spec import check_environment
+from metagenrl.agents.environment.make import check_environment
 from metagenrl.base.checks import require
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
 from metagenrl.learner.objective.net import ObjectiveNet

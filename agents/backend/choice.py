@@ -13,7 +13,7 @@ from metagenrl.agents.backend.native import Native
 from metagenrl.agents.backend.one_by_one import OneByOne
 from metagenrl.agents.backend.reference import Reference
 from metagenrl.agents.environment.environment import Environment
-from metagenrl.agents.environment.remote import EnvWorkers
+from metagenrl.agents.environment.remote import EnvWorkers, Timeouts
 from metagenrl.agents.experience.rollout import EnvironmentMaker
 from metagenrl.base.checks import require
 from metagenrl.learner.hyperparams import (
@@ -34,10 +34,13 @@ class Computing:
     backend: BackendName = "auto"
     device: Device = "cpu"
     env_workers: int = 0  # processes that step a cohort's environments; 0: its own
+    timeouts: Timeouts | None = None  # of these processes; None: the defaults
 
     def environments(self) -> EnvironmentMaker:
         """How a cohort's environments are made."""
-        return EnvWorkers(self.env_workers).environment if self.env_workers else Environment
+        if not self.env_workers:
+            return Environment
+        return EnvWorkers(self.env_workers, self.timeouts).environment
 
 
 def choose(

@@ -13,19 +13,28 @@ environments agree bit for bit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from metagenrl.agents.environment.spec import EnvironmentSpec, check_environment, make_environment
+from metagenrl.agents.environment.guard import guarded
+from metagenrl.agents.environment.make import (
+    EnvironmentFacts,
+    check_environment,
+    make_environment,
+    same_environment,
+)
 from metagenrl.agents.seeding import restore_rng, rng_state
 from metagenrl.base.checks import require
 
 __all__ = [
     "Environment",
-    "EnvironmentSpec",
+    "EnvironmentFacts",
     "EpisodeNotReproducible",
     "StepResult",
     "check_environment",
@@ -51,6 +60,16 @@ class StepResult:
     reward: float
     terminated: bool  # the state is terminal: nothing to bootstrap from
     truncated: bool  # a time limit: the episode ends but the state's value counts
+    cut: bool = False  # the time limit is ours, and not the environment's
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was the episode's last step."""
+        return self.terminated or self.truncated
+
+
+class EnvironmentExit(RuntimeError):  # noqa: N818 - reads as the event it is
+    """An environment called `sys.exit`, which ends its episode and not the run."""
 
 
 class Environment:
@@ -62,15 +81,19 @@ class Environment:
     environment, and `load_state_dict` replaces it.
     """
 
-    def __init__(self, env_id: str, rng: np.random.Generator) -> None:
-        """Raises `ValueError` as `check_environment` does."""
-        self._env, self.spec = make_environment(env_id)
+    def __init__(self, env_id: str, rng: np.random.Generator, limit: int | None = None) -> None:
+        """`limit` truncates episodes of an environment that has no limit of its own.
+
+        Raises `ValueError` as `check_environment` does.
+        """
+        self._env, self.facts = make_environment(env_id)
         space: Any = self._env.action_space
         self._low = space.low.reshape(-1).astype(np.float64)  # [A]
         self._high = space.high.reshape(-1).astype(np.float64)  # [A]
         self.env_id = env_id
-        self.observation_size = self.spec.observation_size
-        self.action_size = self.spec.action_size
+        self.observation_size = self.facts.observation_size
+        self.action_size = self.facts.action_size
+        self.limit = limit if self.facts.max_episode_steps is None else None
         self.rng = rng
         self.observation: Array | None = None
         self.episode_return = 0.0
@@ -109,8 +132,9 @@ class Environment:
         self._actions += action.tobytes()
         self.episode_return += result.reward
         self.episode_length += 1
-        ended = result.terminated or result.truncated
-        self.observation = None if ended else result.observation
+        if self.limit is not None and self.episode_length >= self.limit and not result.ended:
+            result = replace(result, truncated=True, cut=True)
+        self.observation = None if result.ended else result.observation
         return result
 
     def abandon_episode(self) -> None:
@@ -120,7 +144,8 @@ class Environment:
     def close(self) -> None:
         """Free what the environment holds; it cannot be used afterwards."""
         self.abandon_episode()
-        self._env.close()  # type: ignore[no-untyped-call]
+        with guarded(self.env_id):
+            self._env.close()  # type: ignore[no-untyped-call]
 
     def state_dict(self) -> dict[str, Any]:
         """The generator and the running episode: its seed, actions and newest observation."""
@@ -143,7 +168,9 @@ class Environment:
         restored all the same and the episode abandoned, so that `reset` starts the next one.
         Raises `ValueError` for another environment's state.
         """
-        require(state["env_id"] == self.env_id, "env_id", state["env_id"], self.env_id)
+        saved = str(state["env_id"])  # of older releases as it was typed
+        same = saved == self.env_id or same_environment(saved, self.env_id)
+        require(same, "env_id", saved, self.env_id)
         self.rng = restore_rng(state["rng"])
         self.abandon_episode()
         if state["observation"] is not None:
@@ -170,7 +197,8 @@ class Environment:
 
     def _begin(self, seed: int) -> Array:
         self.abandon_episode()
-        observation, _ = self._env.reset(seed=seed)
+        with guarded(self.env_id), _exit_as_error(self.env_id):
+            observation, _ = self._env.reset(seed=seed)
         self.observation = self._flattened(observation)
         self._seed = seed
         self._actions = bytearray()
@@ -183,18 +211,36 @@ class Environment:
         scaled = self._low + (action.astype(np.float64) + 1.0) / 2.0 * (self._high - self._low)
         space: Any = self._env.action_space
         clipped = np.clip(scaled, self._low, self._high).astype(space.dtype).reshape(space.shape)
-        observation, reward, terminated, truncated, _ = self._env.step(clipped)
-        if not abs(float(reward)) <= _LARGEST:  # false for NaN as well
-            raise RuntimeError(f"{self.env_id}: the environment returned the reward {reward}")
+        with guarded(self.env_id, step=True), _exit_as_error(self.env_id):
+            observation, reward, terminated, truncated, _ = self._env.step(clipped)
         return StepResult(
-            self._flattened(observation), float(reward), bool(terminated), bool(truncated)
+            self._flattened(observation), self._number(reward), bool(terminated), bool(truncated)
         )
+
+    def _number(self, reward: Any) -> float:
+        """The reward as one number, which an array of one element is too."""
+        try:
+            value = float(np.asarray(reward).item())
+        except (TypeError, ValueError):
+            value = math.nan
+        if not abs(value) <= _LARGEST:  # false for NaN as well
+            raise RuntimeError(f"{self.env_id}: the environment returned the reward {reward}")
+        return value
 
     def _flattened(self, observation: Any) -> Array:
         """A float32 copy, [O]; environments may reuse the array that they return."""
-        flat = np.array(observation, np.float32).reshape(-1)
+        with np.errstate(over="ignore"):  # what float32 cannot hold is said below
+            flat = np.array(observation, np.float32).reshape(-1)
         if flat.size != self.observation_size or not np.isfinite(flat).all():
-            found = f"{flat.size} numbers, {int(np.isfinite(flat).sum())} of them finite"
+            found = f"{flat.size} numbers, {int(np.isfinite(flat).sum())} of them finite in float32"
             wanted = f"{self.observation_size} finite ones"
             raise RuntimeError(f"{self.env_id}: the observation has {found}, not {wanted}")
         return flat
+
+
+@contextlib.contextmanager
+def _exit_as_error(env_id: str) -> Iterator[None]:
+    try:
+        yield
+    except SystemExit as error:
+        raise EnvironmentExit(f"{env_id}: it called sys.exit({error.code!r})") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from multiprocessing import Pipe
 from typing import Any
 
@@ -16,12 +17,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from metagenrl.agents.environment.environment import Array, StepResult
+from metagenrl.agents.environment.limits import ANSWER_TIMEOUT, START_TIMEOUT
 from metagenrl.agents.environment.worker_process import Answer, Call, Method
 from metagenrl.agents.seeding import rng_state
 from metagenrl.base.checks import require
 
-ANSWER_TIMEOUT = 60.0  # seconds
-LOAD_TIMEOUT = 600.0  # a running episode is replayed, which can be a long one
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Seconds that an environment's process has for its answers."""
+
+    answer: float = ANSWER_TIMEOUT
+    """To a step or a reset."""
+    start: float = START_TIMEOUT
+    """To making an environment, its first reset, and replaying an episode."""
 
 
 class WorkerLost(RuntimeError):  # noqa: N818 - reads as the event it is
@@ -71,7 +80,7 @@ class _Worker:
     def _receive(self, timeout: float) -> None:
         try:
             if not self._pipe.poll(timeout):
-                self._end(f"no answer for {timeout:g} s")
+                self._end(f"no answer for {timeout:g} s (--env-timeout, --env-start-timeout)")
                 return
             answer: Answer = self._pipe.recv()
         except (EOFError, OSError):
@@ -95,9 +104,9 @@ class _Worker:
 class EnvWorkers:
     """At most `count` processes, started when there are environments for them."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, timeouts: Timeouts | None = None) -> None:
         require(count >= 1, "env_workers", count, "a whole number >= 1")
-        self._count, self._made = count, 0
+        self._count, self._made, self._timeouts = count, 0, timeouts or Timeouts()
         self._workers: list[_Worker] = []
 
     def environment(self, env_id: str, rng: np.random.Generator) -> RemoteEnvironment:
@@ -107,27 +116,36 @@ class EnvWorkers:
             self._workers.append(_Worker())
         worker = min(self._workers, key=lambda worker: len(worker.environments))
         self._made += 1
-        return RemoteEnvironment(worker, self._made, env_id, rng)
+        return RemoteEnvironment(worker, self._made, env_id, rng, self._timeouts)
 
 
 class RemoteEnvironment:
     """See `Environment`; `rng` moves to the process and comes back with `state_dict`."""
 
-    def __init__(self, worker: _Worker, number: int, env_id: str, rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        worker: _Worker,
+        number: int,
+        env_id: str,
+        rng: np.random.Generator,
+        timeouts: Timeouts,
+    ) -> None:
         self._worker, self._number, self.env_id = worker, number, env_id
-        self._begun = False
+        self._timeouts, self._begun, self._fresh = timeouts, False, True
         worker.environments.add(number)
         try:
-            self._call("make", env_id, rng_state(rng))
+            self._call("make", env_id, rng_state(rng), timeout=timeouts.start)
         except Exception:
             self._leave()
             raise
-        self.observation_size = self.spec.observation_size
-        self.action_size = self.spec.action_size
+        self.observation_size = self.facts.observation_size
+        self.action_size = self.facts.action_size
 
     def reset(self) -> Array:
         """See `Environment`."""
-        observation: Array = self._call("reset")
+        timeout = self._timeouts.start if self._fresh else self._timeouts.answer
+        observation: Array = self._call("reset", timeout=timeout)
+        self._fresh = False
         return observation
 
     def begin(self, action: ArrayLike) -> None:
@@ -140,7 +158,7 @@ class RemoteEnvironment:
         if not self._begun:
             self.begin(action)
         self._begun = False
-        result: StepResult = self._take(ANSWER_TIMEOUT)
+        result: StepResult = self._take(self._timeouts.answer)
         return result
 
     def abandon_episode(self) -> None:
@@ -154,7 +172,7 @@ class RemoteEnvironment:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See `Environment`."""
-        self._call("load", state, timeout=LOAD_TIMEOUT)
+        self._call("load", state, timeout=self._timeouts.start)
 
     def close(self) -> None:
         """See `Environment`; the process ends with its last environment."""
@@ -169,7 +187,8 @@ class RemoteEnvironment:
         if not self._worker.environments:
             self._worker.end()
 
-    def _call(self, method: Method, *arguments: Any, timeout: float = ANSWER_TIMEOUT) -> Any:
+    def _call(self, method: Method, *arguments: Any, timeout: float | None = None) -> Any:
+        timeout = self._timeouts.answer if timeout is None else timeout
         if self._begun:  # its agent failed before it took the answer
             self._begun = False
             self._worker.answer(self._number, timeout)
@@ -181,8 +200,8 @@ class RemoteEnvironment:
         self.observation = answer.observation
         self.episode_return = answer.episode_return
         self.episode_length = answer.episode_length
-        if answer.spec is not None:
-            self.spec = answer.spec
+        if answer.facts is not None:
+            self.facts = answer.facts
         if answer.error is not None:
             raise answer.error
         return answer.result

@@ -1,134 +1,209 @@
-"""Finds, makes and judges environments: which identifiers and which spaces are accepted.
+"""What an environment is made of, and the text that names it everywhere.
 
-Kept free of torch, so that a command line can check its arguments before anything heavy loads.
+`Pendulum-v1` is an environment by itself. `Pendulum-v1(g=9.0)+my_env:Clip` has an argument and a
+wrapper; an argument such as `{"uniform": [6, 12]}` is a range, from which each life of an agent
+draws its own value. The text is what a configuration records and what rows and reports show;
+`EnvironmentSpec.of` reads it back. Nothing here imports Gymnasium.
 """
 
 from __future__ import annotations
 
 import difflib
-import logging
+import hashlib
+import json
 import math
 import re
-import warnings
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
-import gymnasium
 import numpy as np
-from gymnasium.envs.registration import EnvSpec
 
-_LOG = logging.getLogger(__name__)
+RANGES = ("uniform", "integers", "choice")
+"""Names of ranges: `uniform: [low, high)`, `integers: [low, high]` and `choice: [a, b, …]`."""
 
-_IDENTIFIERS = "the id of an installed Gymnasium environment"
-_OBSERVATIONS = "a Box observation space (any shape; not Dict, Tuple or Discrete)"
-_ACTIONS = "a Box action space of floats, every dimension with finite bounds"
+RANGES_STREAM = 1_000_033
+"""Spawn key of the draws: no agent of a population has this index."""
+
+_FIELDS = ("id", "kwargs", "wrappers")
+_ALLOWED = "an environment's id, then its arguments and wrappers: ID(key=JSON, …)+module:Wrapper"
+_KEY = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*")
+_WRAPPER = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
 @dataclass(frozen=True)
 class EnvironmentSpec:
-    """What networks, buffers and reports need to know of an environment."""
+    """An environment's id, the arguments that it is made with, and what it is wrapped in."""
 
-    env_id: str
-    observation_size: int  # O, after flattening
-    action_size: int  # A, after flattening
-    max_episode_steps: int | None  # the time limit, which truncates; None: there is none
+    id: str
+    kwargs: tuple[tuple[str, str], ...] = ()  # (name, value as JSON), by name
+    wrappers: tuple[str, ...] = ()  # "module:Wrapper", the innermost first
+
+    @staticmethod
+    def of(text: str) -> EnvironmentSpec:
+        """The environment that a text names. Raises `ValueError` of one line."""
+        env_id, bracket, rest = text.partition("(")
+        if not bracket:
+            env_id, plus, rest = text.partition("+")
+            return EnvironmentSpec(env_id, (), _wrappers(text, plus + rest))
+        kwargs, rest = _arguments(text, rest)
+        return EnvironmentSpec(env_id, _sorted(text, kwargs), _wrappers(text, rest))
+
+    @staticmethod
+    def of_mapping(values: Mapping[str, Any]) -> EnvironmentSpec:
+        """The environment of `{id: …, kwargs: {…}, wrappers: […]}`. Raises `ValueError`."""
+        for name in values:
+            if name not in _FIELDS:
+                near = difflib.get_close_matches(str(name), _FIELDS, n=1)
+                hint = f", did you mean {near[0]}?" if near else ""
+                raise ValueError(f"got the key {name!r}, allowed: {', '.join(_FIELDS)}{hint}")
+        env_id, kwargs = values.get("id"), values.get("kwargs") or {}
+        if not isinstance(env_id, str):
+            raise ValueError(f"got the id {env_id!r}, allowed: an environment's id")
+        if not isinstance(kwargs, Mapping):
+            raise ValueError(f"got the kwargs {kwargs!r}, allowed: a mapping of names to values")
+        return EnvironmentSpec.of(env_id).extended(kwargs, values.get("wrappers") or ())
+
+    def extended(self, kwargs: Mapping[str, Any], wrappers: Any = ()) -> EnvironmentSpec:
+        """With these arguments as well, and these wrappers around it. Raises `ValueError`."""
+        if not isinstance(wrappers, list | tuple):
+            raise ValueError(f"got the wrappers {wrappers!r}, allowed: a list of module:Wrapper")
+        for wrapper in wrappers:
+            if not isinstance(wrapper, str) or not _WRAPPER.fullmatch(wrapper):
+                raise ValueError(f"got the wrapper {wrapper!r}, allowed: module:Wrapper")
+        every = self.arguments | {str(name): value for name, value in kwargs.items()}
+        return replace(self, kwargs=_sorted(self.text, every), wrappers=(*self.wrappers, *wrappers))
+
+    @property
+    def text(self) -> str:
+        """Its name: what `of` reads."""
+        arguments = ", ".join(f"{name}={value}" for name, value in self.kwargs)
+        wrappers = "".join(f"+{wrapper}" for wrapper in self.wrappers)
+        return f"{self.id}({arguments}){wrappers}" if arguments else f"{self.id}{wrappers}"
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments by name, ranges as they were written."""
+        return {name: json.loads(value) for name, value in self.kwargs}
+
+    @property
+    def ranges(self) -> dict[str, tuple[str, list[Any]]]:
+        """The arguments that are ranges: (kind, values)."""
+        found = {name: _range(value) for name, value in self.arguments.items()}
+        return {name: one for name, one in found.items() if one is not None}
+
+    def drawn(self, rng: np.random.Generator) -> EnvironmentSpec:
+        """With a value from each range in its place."""
+        values = {name: _draw(*one, rng) for name, one in self.ranges.items()}
+        return self.extended(values)
+
+    def corners(self) -> list[EnvironmentSpec]:
+        """With the first and with the last value of every range; itself where it has none."""
+        ranges = self.ranges
+        if not ranges:
+            return [self]
+        return [self.extended({n: values[i] for n, (_, values) in ranges.items()}) for i in (0, -1)]
 
 
-def check_environment(env_id: str) -> EnvironmentSpec:
-    """Make and close an environment; for validation before anything is started.
+def drawn_environment(text: str, seed: int, agent: int, life: int) -> str:
+    """The text of what an agent meets in a life: `text` itself where it has no ranges.
 
-    Raises `ValueError`, one line, for an unknown identifier (naming the nearest known one), a
-    missing dependency and spaces that are not supported.
+    A function of nothing but its arguments, so that a resumed run draws what it would have drawn.
     """
-    env, spec = make_environment(env_id)
-    env.close()  # type: ignore[no-untyped-call]
-    return spec
+    if "{" not in text:  # there is no range, and nothing to parse in most runs
+        return text
+    stream = np.random.SeedSequence(seed, spawn_key=(RANGES_STREAM, agent, life))
+    return EnvironmentSpec.of(text).drawn(np.random.default_rng(stream)).text
 
 
-def make_environment(env_id: str) -> tuple[gymnasium.Env[Any, Any], EnvironmentSpec]:
-    """A new environment whose spaces are supported; raises as `check_environment`."""
+def folder_name(text: str) -> str:
+    """A name for a folder: the text itself where it can be one, else its id and a hash."""
+    plain = text.replace("/", "-")
+    if re.fullmatch(r"[\w.:-]+", plain):
+        return plain
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f"{EnvironmentSpec.of(text).id.replace('/', '-')}-{digest}"
+
+
+def _arguments(text: str, rest: str) -> tuple[dict[str, Any], str]:
+    """The arguments up to the bracket that closes, and what follows it."""
+    kwargs: dict[str, Any] = {}
+    rest = rest.lstrip()
+    while not rest.startswith(")"):
+        match = _KEY.match(rest)
+        try:
+            if match is None or match[1] in kwargs:
+                raise ValueError
+            kwargs[match[1]], end = json.JSONDecoder().raw_decode(rest, match.end())
+        except ValueError:
+            raise ValueError(f"got {text!r}, allowed: {_ALLOWED}") from None
+        rest = rest[end:].lstrip()
+        if rest.startswith(",") and rest[1:].strip() not in ("", ")"):
+            rest = rest[1:].lstrip()
+        elif not rest.startswith(")"):
+            raise ValueError(f"got {text!r}, allowed: {_ALLOWED}")
+    return kwargs, rest[1:]
+
+
+def _wrappers(text: str, rest: str) -> tuple[str, ...]:
+    names = [name.strip() for name in rest.split("+")]
+    if names[0] or not all(_WRAPPER.fullmatch(name) for name in names[1:]):
+        raise ValueError(f"got {text!r}, allowed: {_ALLOWED}")
+    return tuple(names[1:])
+
+
+def _sorted(text: str, kwargs: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """The arguments as JSON. Raises `ValueError` for what JSON or a range cannot be."""
+    for name, value in kwargs.items():
+        if not name.isidentifier():
+            raise ValueError(f"got the argument {name!r}, allowed: a name as in Python")
+        _check_range(name, value)
     try:
-        _log_mujoco_warnings(env_id)
-        with warnings.catch_warnings():
-            # Gymnasium warns of an old version, in two lines, before the error that says so.
-            warnings.simplefilter("ignore")
-            env: gymnasium.Env[Any, Any] = gymnasium.make(env_id, disable_env_checker=True)
-    except Exception as error:
-        raise ValueError(_explain(env_id, error)) from error
-    try:
-        return env, _judge(env_id, env)
-    except ValueError:
-        env.close()  # type: ignore[no-untyped-call]
-        raise
+        return tuple(
+            (name, json.dumps(kwargs[name], sort_keys=True, allow_nan=False))
+            for name in sorted(kwargs)
+        )
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"got {dict(kwargs)!r} for {text} ({error}), allowed: finite numbers, texts, lists and "
+            "mappings of them"
+        ) from None
 
 
-def _log_mujoco_warnings(env_id: str) -> None:
-    """Send MuJoCo's warnings to `logging`: by itself it prints them and writes MUJOCO_LOG.TXT.
-
-    They go to every process's standard error and working folder, at each model that is loaded.
-    """
-    spec = gymnasium.registry.get(env_id)
-    if spec is not None and "mujoco" in str(spec.entry_point):
-        import mujoco  # only here: slow to load, and other environments do without it
-
-        if mujoco.get_mju_user_warning() is None:
-            mujoco.set_mju_user_warning(_log_mujoco_warning)
+def _range(value: Any) -> tuple[str, list[Any]] | None:
+    if isinstance(value, Mapping) and len(value) == 1:
+        ((kind, values),) = value.items()
+        if kind in RANGES:
+            return kind, values
+    return None
 
 
-def _log_mujoco_warning(message: str) -> None:
-    # A deprecated attribute in Gymnasium's own models concerns nobody who runs them; an unstable
-    # simulation, which MuJoCo resets on the spot, does.
-    _LOG.log(logging.INFO if "deprecated" in message else logging.WARNING, "MuJoCo: %s", message)
+def _check_range(name: str, value: Any) -> None:
+    found = _range(value)
+    if found is None:
+        return
+    kind, values = found
+    numbers = int if kind == "integers" else int | float
+    if not isinstance(values, list | tuple) or not values:
+        right = False
+    elif kind == "choice":
+        right = True
+    else:
+        right = len(values) == 2 and all(
+            isinstance(v, numbers) and not isinstance(v, bool) and math.isfinite(v) for v in values
+        )
+        right = right and values[0] <= values[1]
+    if not right:
+        raise ValueError(
+            f"got {name}={value!r}, allowed: {{uniform: [low, high]}} of finite numbers, "
+            "{integers: [low, high]} of whole ones, {choice: [a, b, …]}"
+        )
 
 
-def _explain(env_id: str, error: Exception) -> str:
-    """One line on why `env_id` could not be made."""
-    reason = " ".join(str(error).split()) or type(error).__name__
-    missing = isinstance(error, ImportError | gymnasium.error.DependencyNotInstalled)
-    what = "it or a package it needs is not installed" if missing else "it cannot be made"
-    nearest = _nearest(env_id)
-    hint = f", for example {nearest}" if nearest and nearest != env_id else ""
-    return f"environment: got {env_id!r}, allowed: {_IDENTIFIERS}{hint} ({what}: {reason})"
-
-
-def _nearest(env_id: str) -> str | None:
-    """The registered identifier with the most similar name, in its newest version."""
-    newest: dict[str, EnvSpec] = {}
-    for spec in gymnasium.registry.values():
-        name = f"{spec.namespace}/{spec.name}".lower() if spec.namespace else spec.name.lower()
-        if name not in newest or (spec.version or 0) > (newest[name].version or 0):
-            newest[name] = spec
-    wanted = re.sub(r"-v\d+$", "", env_id.rpartition(":")[2]).lower()
-    names = difflib.get_close_matches(wanted, newest, n=1)
-    return newest[names[0]].id if names else None
-
-
-def _judge(env_id: str, env: gymnasium.Env[Any, Any]) -> EnvironmentSpec:
-    """The environment's sizes; raises `ValueError` where a space is not supported."""
-    observations, actions = env.observation_space, env.action_space
-    if not isinstance(observations, gymnasium.spaces.Box) or not math.prod(observations.shape):
-        _refuse(env_id, f"with observation space {_describe(observations)}", _OBSERVATIONS)
-    if not isinstance(actions, gymnasium.spaces.Box) or not math.prod(actions.shape):
-        _refuse(env_id, f"with action space {_describe(actions)}", _ACTIONS)
-    if not np.issubdtype(actions.dtype, np.floating):
-        _refuse(env_id, f"with actions of type {actions.dtype}", _ACTIONS)
-    unbounded = ~(np.isfinite(actions.low) & np.isfinite(actions.high)).reshape(-1)
-    if unbounded.any():
-        dimensions = ", ".join(map(str, np.flatnonzero(unbounded)[:10]))
-        _refuse(env_id, f"without finite bounds in action dimension {dimensions}", _ACTIONS)
-    return EnvironmentSpec(
-        env_id=env_id,
-        observation_size=math.prod(observations.shape),
-        action_size=math.prod(actions.shape),
-        max_episode_steps=None if env.spec is None else env.spec.max_episode_steps,
-    )
-
-
-def _describe(space: gymnasium.Space[Any]) -> str:
-    """A space in one line, shortened."""
-    text = " ".join(str(space).split())
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _refuse(env_id: str, found: str, allowed: str) -> NoReturn:
-    raise ValueError(f"environment: got {env_id!r} {found}, allowed: {allowed}")
+def _draw(kind: str, values: list[Any], rng: np.random.Generator) -> Any:
+    if kind == "choice":
+        return values[int(rng.integers(len(values)))]
+    low, high = values
+    if kind == "integers":
+        return int(rng.integers(low, high, endpoint=True))
+    return float(rng.uniform(low, high))

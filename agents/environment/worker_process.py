@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Literal
 
 from metagenrl.agents.environment.environment import Array, Environment
-from metagenrl.agents.environment.spec import EnvironmentSpec
+from metagenrl.agents.environment.make import EnvironmentFacts
 from metagenrl.agents.seeding import restore_rng
 
 Method = Literal["make", "reset", "step", "abandon", "close", "state", "load"]
@@ -49,7 +49,7 @@ class Answer:
     environment: int
     result: Any
     error: Exception | None = None  # which the environment raised
-    spec: EnvironmentSpec | None = None  # None: there is no such environment
+    facts: EnvironmentFacts | None = None  # None: there is no such environment
     observation: Array | None = None
     episode_return: float = 0.0
     episode_length: int = 0
@@ -72,7 +72,7 @@ def answer(environments: dict[int, Environment], call: Call) -> Answer:
     if call.method == "close":
         del environments[number]
     return Answer(
-        number, result, error, environment.spec, environment.observation,
+        number, result, error, environment.facts, environment.observation,
         environment.episode_return, environment.episode_length,
     )  # fmt: skip
 
@@ -109,3 +109,4 @@ def main() -> None:
     """The process; its argument is the number of the pipe's file descriptor."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     serve(Connection(int(sys.argv[1])))
+    os._exit(0)  # whatever threads the environments have left

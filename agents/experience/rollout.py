@@ -12,15 +12,20 @@ import numpy as np
 
 from metagenrl.agents.environment.environment import Environment, EpisodeNotReproducible
 from metagenrl.agents.environment.remote import RemoteEnvironment
+from metagenrl.agents.environment.spec import drawn_environment
 from metagenrl.agents.experience.replay import Minibatch, ReplayBuffer
 from metagenrl.agents.experience.segments import Segments
 from metagenrl.agents.seeding import AgentSeeds, restore_rng, rng_state
+from metagenrl.base.checks import require
 from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.learner.types import Array
 
 logger = logging.getLogger(__name__)
 
 MAX_ENVIRONMENT_RETRIES = 3
+"""Episodes in a row that may raise in an environment of which none has ended yet."""
+PROVEN_RETRIES = 10
+"""The same once one has ended: the environment works, and raises now and then."""
 SOUND_STEPS = 1_000
 """Steps of one episode after which earlier failures count no more, where episodes have no end."""
 
@@ -38,6 +43,7 @@ class Episode:
 
     undiscounted_return: float
     length: int
+    cut: bool = False  # after the steps that an evaluation gives to an endless episode
 
 
 class Rollout:
@@ -53,11 +59,15 @@ class Rollout:
         config: AgentConfig,
         seeds: AgentSeeds,
         make_environment: EnvironmentMaker = Environment,
+        ranges: tuple[int, int] = (0, 0),
     ) -> None:
-        self.config = config
-        self.environment = make_environment(env_id, seeds.environment)
+        """`ranges`: run seed and agent, from which each life draws the environment's ranges."""
+        self.config, self._env_id, self._make = config, env_id, make_environment
+        self._ranges = ranges
+        self.environment = make_environment(self._met(0), seeds.environment)
         self.exploration, self.sampling = seeds.exploration, seeds.replay
         self.random_steps = config.random_steps
+        self._proven = False  # whether an episode has ended by itself
         self._begin_life()
 
     def _begin_life(self) -> None:
@@ -68,9 +78,36 @@ class Rollout:
         self.life_steps, self.failures = 0, 0
         self._chosen: tuple[Array, Array] | None = None  # observation, action
 
-    def restart(self, random_steps: int) -> None:
-        """Begin a new life: an empty buffer, a new episode, `random_steps` of random actions."""
+    def _met(self, life: int) -> str:
+        """The environment of a life: with a value from each of its ranges, if it has any."""
+        return drawn_environment(self._env_id, *self._ranges, life)
+
+    @property
+    def drawn(self) -> str | None:
+        """The environment with what its ranges gave this life; None: it has no ranges."""
+        met = self.environment.env_id
+        return met if met != self._env_id else None
+
+    def _enter(self, met: str) -> None:
+        """Go on in another environment; the stream of its seeds goes on as well.
+
+        Raises `ValueError` where its sizes are others.
+        """
+        old = self.environment
+        if met == old.env_id:
+            return
+        old.abandon_episode()
+        rng = restore_rng(old.state_dict()["rng"])
+        old.close()
+        self.environment = self._make(met, rng)
+        sizes = self.environment.observation_size, self.environment.action_size
+        wanted = old.observation_size, old.action_size
+        require(sizes == wanted, met, sizes, f"the sizes of other lives, {wanted}")
+
+    def restart(self, random_steps: int, life: int = 0) -> None:
+        """Begin a life: an empty buffer, a new episode, `random_steps` of random actions."""
         self.environment.abandon_episode()
+        self._enter(self._met(life))
         self.random_steps = random_steps
         self._begin_life()
 
@@ -103,7 +140,7 @@ class Rollout:
         """One environment step, with the action that was chosen; the episode if it ended.
 
         An environment that raises loses its episode (the steps before stay usable) and gets
-        another try, `MAX_ENVIRONMENT_RETRIES` in a row; then `EnvironmentFailed`. What the policy
+        another try, `PROVEN_RETRIES` in a row; then `EnvironmentFailed`. What the policy
         raises is not the environment's fault and is raised.
         """
         environment = self.environment
@@ -120,10 +157,12 @@ class Rollout:
             observation, action, result.reward, result.observation,
             result.terminated, result.truncated,
         )  # fmt: skip
-        ended = result.terminated or result.truncated
-        if ended or environment.episode_length >= SOUND_STEPS:
+        self._proven |= result.ended
+        if result.ended or environment.episode_length >= SOUND_STEPS:
             self.failures = 0
-        return Episode(environment.episode_return, environment.episode_length) if ended else None
+        if not result.ended:
+            return None
+        return Episode(environment.episode_return, environment.episode_length)
 
     def _attempt(self, action: Callable[[], Result]) -> Result | None:
         """What the environment answers, or None where it raised and its episode is dropped."""
@@ -146,7 +185,7 @@ class Rollout:
     def _dropped(self, error: Exception) -> None:
         env_id = self.environment.env_id
         self.failures += 1
-        if self.failures > MAX_ENVIRONMENT_RETRIES:
+        if self.failures > (PROVEN_RETRIES if self._proven else MAX_ENVIRONMENT_RETRIES):
             raise EnvironmentFailed(
                 f"{env_id}: raised in {self.failures} episodes in a row: {error!r}"
             ) from error
@@ -172,6 +211,7 @@ class Rollout:
             "random_steps": self.random_steps,
             "life_steps": self.life_steps,
             "failures": self.failures,
+            "proven": self._proven,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -182,6 +222,9 @@ class Rollout:
         self.sampling = restore_rng(state["sampling"])
         self.random_steps = int(state["random_steps"])
         self.life_steps, self.failures = int(state["life_steps"]), int(state["failures"])
+        self._proven = bool(state.get("proven", False))  # not there in older checkpoints
+        if "{" in self._env_id:  # what the saved life had drawn
+            self._enter(state["environment"]["env_id"])
         try:
             self.environment.load_state_dict(state["environment"])
         except EpisodeNotReproducible as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from metagenrl.agents.backend.choice import Computing
+from metagenrl.agents.environment.remote import Timeouts
 from metagenrl.agents.reports import CohortReport
 from metagenrl.cluster.engines.interface import Averaged, Completed, Lost, Result
 from metagenrl.runs.config.train import TrainConfig
@@ -35,7 +36,10 @@ def cohort_plan(config: TrainConfig, places: float) -> Plan:
     environment, because what a cohort sends is one environment's gradient.
     """
     environments = len(config.envs)
-    peers = [range(index, config.agents, environments) for index in range(environments)]
+    peers = [
+        [agent for agent, place in enumerate(config.seating) if place == index]
+        for index in range(environments)
+    ]
     size = config.agents_per_actor
     if size == "auto":
         wanted = max(1, int(places) // environments)  # cohorts of each environment
@@ -54,7 +58,9 @@ def computing_of(config: TrainConfig, cores: int) -> Computing:
     """How the cohorts of a run compute, on a machine with so many cores."""
     auto = max(1, cores - 1) if config.device == "cuda" else 0
     workers = auto if config.env_workers == "auto" else config.env_workers
-    return Computing(config.backend, config.device, workers)
+    timeouts = Timeouts(config.env_timeout, config.env_start_timeout)
+    given = timeouts if timeouts != Timeouts() else None
+    return Computing(config.backend, config.device, workers, given)
 
 
 def cohort_of(plan: Plan) -> dict[int, int]:

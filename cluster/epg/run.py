@@ -69,7 +69,7 @@ class EpgRun:
         return [
             InnerLoop(
                 c.agent, c.env_of(vector), evolution.agent_seed(vector), phi, weight, c.updates,
-                c.fitness_episodes,
+                c.fitness_episodes, c.eval_max_steps,
             )
             for vector, phi in enumerate(evolution.perturbed())
         ]  # fmt: skip

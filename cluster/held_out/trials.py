@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from metagenrl.agents.environment.spec import folder_name
 from metagenrl.base.files.errors import CorruptFile
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.runs.agent_files import evaluations, is_finished
@@ -90,7 +91,8 @@ def trials(config: TrainConfig, candidate: Candidate) -> list[TraineeJob]:
             steps=options.eval_steps,
             eval_every=-(-options.eval_steps // CURVE_POINTS),
             eval_episodes=options.eval_episodes,
-            folder=str(candidate.folder / env.replace("/", "-")),
+            eval_max_steps=options.eval_max_steps,
+            folder=str(candidate.folder / folder_name(env)),
             agent=config.agent,
             objective=ObjectiveChoice("learned", str(candidate.alpha), config.objective),
             niceness=NICENESS,

@@ -44,20 +44,28 @@ class Roster:
         self.seats = [self._seat(index, config.agents) for index in range(config.agents)]
 
     def _seat(self, index: int, agents: int) -> Seat:
-        config, count = self._config, len(self._config.envs)
-        life = first_life(config.meta.lifetime, index, count, agents, config.meta.stagger)
+        config = self._config
+        life = self._first_life(index, agents)
         return Seat(
             MemberConfig(
                 self._run,
                 config.seed,
                 index,
-                config.envs[index % count],
+                config.env_of(index),
                 life,
                 config.agent,
                 config.meta,
                 config.objective,
             )
         )
+
+    def _first_life(self, index: int, agents: int) -> int:
+        config, meta = self._config, self._config.meta
+        if not config.agents_per_env:
+            return first_life(meta.lifetime, index, len(config.envs), agents, meta.stagger)
+        env = config.env_of(index)
+        peers = [other for other in range(max(agents, index + 1)) if config.env_of(other) == env]
+        return first_life(meta.lifetime, peers.index(index), 1, len(peers), meta.stagger)
 
     def __getitem__(self, agent: int) -> Seat:
         return self.seats[agent]

@@ -31,6 +31,7 @@ class _Interval:
     lag: int = 0
     restarts: int = 0
     origin: int | None = None
+    drawn: str | None = None
     rounds: int = 0
     episodes: int = 0
     return_sum: float = 0.0
@@ -43,7 +44,7 @@ class _Interval:
         """The empty interval after this one."""
         return _Interval(
             start, self.incarnation, self.steps, self.life, self.life_steps, self.state, self.lag,
-            self.restarts, self.origin,
+            self.restarts, self.origin, self.drawn,
         )  # fmt: skip
 
     def add(self, report: MemberReport, version: int) -> None:
@@ -52,7 +53,7 @@ class _Interval:
             self.state = "random" if report.gradient is None else "learning"
         self.incarnation, self.steps = report.incarnation, report.steps
         self.life, self.life_steps = report.life, report.life_steps
-        self.origin = report.origin
+        self.origin, self.drawn = report.origin, report.drawn
         self.rounds += 1
         for episode in report.episodes:
             self.episodes += 1
@@ -176,4 +177,5 @@ class IntervalAccumulator:
             policy_gradient_norm=interval.mean("policy_gradient_norm"),
             value_after=interval.mean("value_after"),
             origin=interval.origin,
+            drawn=interval.drawn,
         )

@@ -45,7 +45,7 @@ class Recorder:
         self._keeper = SnapshotKeeper(config, identity.id)
         self._writer = MetricsWriter(config.run_dir / METRICS_FILE)
         agents = config.agents if states is None else len(states["population"]["roster"])
-        envs = [config.envs[i % len(config.envs)] for i in range(agents)]
+        envs = [config.env_of(i) for i in range(agents)]
         self._intervals = IntervalAccumulator(config.log_every, envs)
         self._steps, self._lives = [0] * agents, [0] * agents
         self._remaining = agents * config.steps
@@ -93,6 +93,8 @@ class Recorder:
             message = f"life {report.life} at step {report.steps}"
             if report.origin is not None:
                 message += f", with its policy of step {report.origin}"
+            if report.drawn is not None:
+                message += f", in {report.drawn}"
             self.event("rebirth", agent, message)
         if report.backend not in self._backends:
             self._note_backend(report)
@@ -158,7 +160,7 @@ class Recorder:
         """An event for each agent that is newly excluded; until it is restarted it is shown so."""
         for agent, incarnation in quarantined.items():
             if self._quarantined.get(agent) != incarnation:
-                env = self._config.envs[agent % len(self._config.envs)]
+                env = self._config.env_of(agent)
                 limit = self._config.server.quarantine_after
                 message = f"({env}): quarantined, {limit} gradients in a row were not finite"
                 self.event("quarantined", agent, message)

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from metagenrl.agents.environment.spec import check_environment
+from metagenrl.agents.environment.make import check_environment
 from metagenrl.base.checks import UsageError
 from metagenrl.baselines.padding import Padding
 from metagenrl.runs.config.baselines import BASELINES

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from metagenrl.agents.environment.spec import EnvironmentSpec
+from metagenrl.agents.environment.make import EnvironmentFacts
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Padding:
     actions: int
 
     @staticmethod
-    def of(specs: Iterable[EnvironmentSpec], observations: int = 0, actions: int = 0) -> Padding:
+    def of(specs: Iterable[EnvironmentFacts], observations: int = 0, actions: int = 0) -> Padding:
         """The sizes asked for, where 0 stands for those of the largest environment.
 
         Raises `ValueError` (one line) where an environment does not fit.
@@ -33,7 +33,7 @@ class Padding:
             padding.require_fits(spec)
         return padding
 
-    def require_fits(self, spec: EnvironmentSpec) -> None:
+    def require_fits(self, spec: EnvironmentFacts) -> None:
         """Raise `ValueError` (one line) where the environment is larger than the padding."""
         if spec.observation_size <= self.observations and spec.action_size <= self.actions:
             return

@@ -28,8 +28,11 @@ class TrainedAgent(Protocol):
         """One environment step and the updates that are due; the episode if it ended."""
         ...
 
-    def evaluate(self, episodes: int, env_id: str) -> list[Episode]:
-        """Undisturbed episodes of the deterministic policy; always the same initial states."""
+    def evaluate(self, episodes: int, env_id: str, limit: int = ...) -> list[Episode]:
+        """Undisturbed episodes of the deterministic policy; always the same initial states.
+
+        Those of an environment without a time limit are cut after `limit` steps.
+        """
         ...
 
     def close(self) -> None:

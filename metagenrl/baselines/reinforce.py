@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metagenrl.agents.environment.limits import EPISODE_LIMIT
 from metagenrl.agents.evaluation_episodes import evaluate_policy
 from metagenrl.agents.experience.rollout import Episode
 from metagenrl.agents.seeding import agent_seeds, restore_rng, rng_state
@@ -144,9 +145,13 @@ class ReinforceAgent:
         v = mlp.apply(self.value_net, self.value_net.layout.views(value), rows)
         return v.reshape(states.shape[:-1])
 
-    def evaluate(self, episodes: int, env_id: str | None = None) -> list[Episode]:
+    def evaluate(
+        self, episodes: int, env_id: str | None = None, limit: int = EPISODE_LIMIT
+    ) -> list[Episode]:
         """Undisturbed episodes of the policy's mean; always the same initial states."""
-        return evaluate_policy(env_id or self.config.env_id, self.config.seed, self.act, episodes)
+        return evaluate_policy(
+            env_id or self.config.env_id, self.config.seed, self.act, episodes, limit
+        )
 
     @property
     def resumable(self) -> bool:

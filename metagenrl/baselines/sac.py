@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metagenrl.agents.environment.limits import EPISODE_LIMIT
 from metagenrl.agents.evaluation_episodes import evaluate_policy
 from metagenrl.agents.experience.rollout import Episode, Rollout
 from metagenrl.agents.seeding import agent_seeds
@@ -146,9 +147,11 @@ class SacAgent:
         with torch.no_grad():
             adam.step(gradient)
 
-    def evaluate(self, episodes: int, env_id: str | None = None) -> list[Episode]:
+    def evaluate(
+        self, episodes: int, env_id: str | None = None, limit: int = EPISODE_LIMIT
+    ) -> list[Episode]:
         """Undisturbed episodes of the distribution's mean; always the same initial states."""
-        return evaluate_policy(env_id or self.job.env, self.job.seed, self.act, episodes)
+        return evaluate_policy(env_id or self.job.env, self.job.seed, self.act, episodes, limit)
 
     @property
     def resumable(self) -> bool:

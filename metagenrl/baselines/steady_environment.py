@@ -15,6 +15,7 @@ from metagenrl.agents.environment.environment import (
 )
 from metagenrl.agents.experience.rollout import (
     MAX_ENVIRONMENT_RETRIES,
+    PROVEN_RETRIES,
     SOUND_STEPS,
     EnvironmentFailed,
     Episode,
@@ -27,13 +28,21 @@ class SteadyEnvironment:
     """An `Environment` that keeps count of its failures and of its finished episodes.
 
     A step that raises ends its episode as a time limit does: its state's value still counts.
-    `MAX_ENVIRONMENT_RETRIES` episodes in a row may fail so; then `EnvironmentFailed`.
+    `PROVEN_RETRIES` episodes in a row may fail so (see there); then `EnvironmentFailed`.
     """
 
-    def __init__(self, env_id: str, rng: np.random.Generator) -> None:
-        """Raises `ValueError` as `check_environment` does."""
-        self.environment = Environment(env_id, rng)
-        self.failures = 0
+    def __init__(
+        self,
+        env_id: str,
+        rng: np.random.Generator,
+        limit: int | None = None,
+    ) -> None:
+        """`limit` as in `Environment`.
+
+        Raises `ValueError` as `check_environment` does.
+        """
+        self.environment = Environment(env_id, rng, limit)
+        self.failures, self._proven = 0, False
         self.finished: list[Episode] = []
         """Episodes that ended by themselves, until somebody takes them."""
 
@@ -62,10 +71,12 @@ class SteadyEnvironment:
         except Exception as error:
             self._dropped(error)
             return StepResult(observation, 0.0, terminated=False, truncated=True)
-        ended = result.terminated or result.truncated
-        if ended:
-            self.finished.append(Episode(environment.episode_return, environment.episode_length))
-        if ended or environment.episode_length >= SOUND_STEPS:
+        if result.ended:
+            self._proven = True
+            self.finished.append(
+                Episode(environment.episode_return, environment.episode_length, result.cut)
+            )
+        if result.ended or environment.episode_length >= SOUND_STEPS:
             self.failures = 0
         return result
 
@@ -78,7 +89,7 @@ class SteadyEnvironment:
         env_id = self.environment.env_id
         self.failures += 1
         self.environment.abandon_episode()
-        if self.failures > MAX_ENVIRONMENT_RETRIES:
+        if self.failures > (PROVEN_RETRIES if self._proven else MAX_ENVIRONMENT_RETRIES):
             raise EnvironmentFailed(
                 f"{env_id}: raised in {self.failures} episodes in a row: {error!r}"
             ) from error
@@ -90,11 +101,16 @@ class SteadyEnvironment:
 
     def state_dict(self) -> dict[str, Any]:
         """The environment, its running episode included, and the count of failures."""
-        return {"environment": self.environment.state_dict(), "failures": self.failures}
+        return {
+            "environment": self.environment.state_dict(),
+            "failures": self.failures,
+            "proven": self._proven,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore; an episode that cannot be replayed exactly is dropped, with a warning."""
         self.failures = int(state["failures"])
+        self._proven = bool(state.get("proven", False))  # not there in older checkpoints
         try:
             self.environment.load_state_dict(state["environment"])
         except EpisodeNotReproducible as error:

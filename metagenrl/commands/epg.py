@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from metagenrl.base.checks import UsageError
+from metagenrl.commands.environments import tried_facts
 from metagenrl.commands.parsing import parse_with_source
 from metagenrl.runs.config.epg import EpgTrainConfig, epg_defaults, is_epg
-from metagenrl.runs.config.epg_config import EpgConfig
 from metagenrl.runs.config.lone_agents import MetaTestConfig
 from metagenrl.runs.config.presets import DEFAULT_PRESET
 from metagenrl.runs.config.stored import stored_values
@@ -36,23 +36,21 @@ def epg_train_config(argv: Sequence[str]) -> EpgTrainConfig:
     values = {n: to_dict(v) if dataclasses.is_dataclass(v) else v for n, v in preset.items()}
     if source.config is not None:
         values = merge(values, stored_values(EpgTrainConfig, source.config))
-    config = build(EpgTrainConfig, merge(values, flags))
-    return dataclasses.replace(config, agent=_padded(config))
+    return _padded(build(EpgTrainConfig, merge(values, flags)))
 
 
-def _padded(config: EpgTrainConfig) -> EpgConfig:
-    # Gymnasium takes a while to import.
-    from metagenrl.agents.environment.spec import check_environment
-    from metagenrl.baselines.padding import Padding
+def _padded(config: EpgTrainConfig) -> EpgTrainConfig:
+    from metagenrl.baselines.padding import Padding  # Gymnasium takes a while to import
 
-    try:
-        specs = [check_environment(env) for env in dict.fromkeys(config.environments)]
-    except ValueError as error:
-        raise UsageError(f"envs: {str(error).removeprefix('environment: ')}") from error
     agent = config.agent
+    specs = tried_facts("envs", config.environments, config.env_start_timeout)
     padding = Padding.of(specs, agent.pad_observations, agent.pad_actions)
-    return dataclasses.replace(
+    agent = dataclasses.replace(
         agent, pad_observations=padding.observations, pad_actions=padding.actions
+    )
+    names = tuple(one.env_id for one in specs)
+    return dataclasses.replace(
+        config, agent=agent, **({"envs": names} if config.envs else {"env": names[0]})
     )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from metagenrl.analysis.explain.config import ExplainConfig
 from metagenrl.base.checks import UsageError
+from metagenrl.commands.environments import with_tried
 from metagenrl.commands.parsing import parse
-from metagenrl.commands.refusals import check_environment_of
 from metagenrl.objective_server.snapshots.pretrained import PRETRAINED
 from metagenrl.runs.config.yaml import build
 from metagenrl.runs.resume import check_writable
@@ -15,7 +16,7 @@ from metagenrl.runs.resume import check_writable
 
 def explain_config(argv: Sequence[str]) -> ExplainConfig:
     """The configuration of `metagenrl explain`. Raises `UsageError`."""
-    return build(ExplainConfig, parse(ExplainConfig, argv))
+    return with_tried(build(ExplainConfig, parse(ExplainConfig, argv)))
 
 
 def check_explain(config: ExplainConfig) -> None:
@@ -30,17 +31,19 @@ def check_explain(config: ExplainConfig) -> None:
             f"objective: got {str(config.objective)!r} ({error}), allowed: a run folder, a "
             f"snapshot, {PRETRAINED}"
         ) from error
-    if config.env is not None:
-        check_environment_of("env", config.env)
-    elif config.run is None:
+    if config.env is None and config.run is None:
         raise UsageError("env: missing (the file lies in no run), allowed: an environment's id")
-    elif not (config.run / "checkpoints").is_dir():
+    if config.env is None and config.run is not None and not _has_checkpoints(config.run):
         raise UsageError(
             f"env: missing ({str(config.run)!r} has no checkpoints), allowed: an environment's id"
         )
     if config.folder.exists() and not config.folder.is_dir():
         raise UsageError(f"out: got {str(config.folder)!r} (a file), allowed: a folder")
     check_writable("out", config.folder)
+
+
+def _has_checkpoints(run: Path) -> bool:
+    return (run / "checkpoints").is_dir()
 
 
 def explain(config: ExplainConfig) -> int:

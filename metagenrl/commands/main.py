@@ -46,6 +46,7 @@ from metagenrl.runs.config.epg import EpgTrainConfig, epg_defaults
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
 from metagenrl.runs.config.presets import DEFAULT_PRESET, PRESETS
 from metagenrl.runs.config.reference import CONTROL_CONFIGS, RunReference, WorkspaceConfig
+from metagenrl.runs.config.too_short import too_short
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import unknown
 from metagenrl.runs.hints import resume_command
@@ -129,6 +130,9 @@ def _carry_out(command: Command, words: Sequence[str]) -> int:
         command.check(config)
     except ValueError as error:
         return _refuse(error)
+    note = too_short(config)
+    if note is not None:
+        print(f"note: {note}", file=sys.stderr)
     try:
         return command.run(config)
     except KeyboardInterrupt:

@@ -27,11 +27,7 @@ from metagenrl.runs.resume import (
 
 
 def check_train(config: TrainConfig) -> None:
-    """Refuse unknown or unsupported environments and a run folder that cannot be used."""
-    for env in dict.fromkeys(config.envs):
-        check_environment_of("envs", env)
-    for env in config.held_out.eval_envs:
-        check_environment_of("eval_envs", env)
+    """Refuse a run folder or a store that cannot be used; the environments have been tried."""
     if config.resume is None:
         check_new_folder(config.run_dir, hint=", or --resume with that folder")
     else:
@@ -41,11 +37,10 @@ def check_train(config: TrainConfig) -> None:
 
 
 def check_test(config: MetaTestConfig) -> None:
-    """Refuse an unusable environment or run folder; `resolve` has opened the objective."""
-    from metagenrl.agents.environment.spec import check_environment
+    """Refuse a padding too small, or a run folder; `resolve` has opened the objective."""
+    from metagenrl.agents.environment.make import check_environment
     from metagenrl.baselines.meta_learned import meta_learned
 
-    check_environment_of("env", config.env)
     learned = meta_learned(Path(config.objective))
     if learned is not None:
         learned.padding.require_fits(check_environment(config.env))
@@ -53,11 +48,9 @@ def check_test(config: MetaTestConfig) -> None:
 
 
 def check_baseline(config: BaselineConfig) -> None:
-    """Refuse unusable environments, a padding too small for them, or a run folder."""
+    """Refuse a padding too small for the environments, or a run folder."""
     from metagenrl.baselines.meta_learned import padding_of
 
-    for env in dict.fromkeys(config.environments):
-        check_environment_of("envs" if config.envs else "env", env)
     if BASELINES[config.algo].meta_learner:
         padding_of(config)
     check_run_folder(config)
@@ -97,15 +90,3 @@ def snapshot_architecture(config: MetaTestConfig) -> ObjectiveConfig:
             f"objective: got {config.objective!r} ({error}), allowed: a run folder, a snapshot "
             f"file, {PRETRAINED}, {RANDOM_OBJECTIVE}"
         ) from error
-
-
-def check_environment_of(field: str, env: str) -> None:
-    """Refuse an environment that is unknown or not supported, in the name of `field`."""
-    from metagenrl.agents.environment.spec import (
-        check_environment,  # gymnasium takes a while to import
-    )
-
-    try:
-        check_environment(env)
-    except ValueError as error:
-        raise UsageError(f"{field}: {str(error).removeprefix('environment: ')}") from error

@@ -13,10 +13,12 @@ from typing import Any
 
 from metagenrl.base.checks import UsageError
 from metagenrl.baselines.meta_learned import meta_learned
+from metagenrl.commands.environments import with_tried
 from metagenrl.commands.epg import epg_test_config
 from metagenrl.commands.objective.show import ShowConfig
 from metagenrl.commands.parsing import Source, parse, parse_with_source
 from metagenrl.commands.refusals import snapshot_architecture
+from metagenrl.runs.config.environments import with_texts
 from metagenrl.runs.config.lone_agents import RANDOM_OBJECTIVE, BaselineConfig, MetaTestConfig
 from metagenrl.runs.config.presets import DEFAULT_PRESET, PRESETS
 from metagenrl.runs.config.reference import RunReference, WorkspaceConfig
@@ -42,14 +44,16 @@ def train_config(argv: Sequence[str]) -> TrainConfig:
         defaults = to_dict(PRESETS[source.preset or DEFAULT_PRESET].train)
     else:
         defaults = stored_values(TrainConfig, resume / CONFIG_FILE, "resume")
-    values = merge(merge(defaults, _file_values(source, TrainConfig)), {"resume": None} | flags)
-    config = build(TrainConfig, values)
+    given = with_texts(TrainConfig, merge(_file_values(source, TrainConfig), flags))
+    if "agents_per_env" in given and "agents" not in given:
+        given["agents"] = sum(given["agents_per_env"])
+    config = build(TrainConfig, merge(defaults, {"resume": None} | given))
     if resume is None:
-        return config
+        return with_tried(config)
     if "run_dir" not in flags:
         config = dataclasses.replace(config, run_dir=resume)
     check_resume(config, resume)
-    return config
+    return with_tried(config)
 
 
 def test_config(argv: Sequence[str]) -> MetaTestConfig:
@@ -57,6 +61,10 @@ def test_config(argv: Sequence[str]) -> MetaTestConfig:
 
     Raises `ValueError` (one line) for all that is wrong with it.
     """
+    return with_tried(_test_config(argv))
+
+
+def _test_config(argv: Sequence[str]) -> MetaTestConfig:
     source, flags = parse_with_source(MetaTestConfig, argv)
     values = merge(_file_values(source, MetaTestConfig), flags)
     if values.get("objective", RANDOM_OBJECTIVE) == RANDOM_OBJECTIVE:
@@ -98,9 +106,8 @@ def baseline_config(argv: Sequence[str]) -> BaselineConfig:
     source, flags = parse_with_source(BaselineConfig, argv)
     defaults = _test_defaults(source, None)
     del defaults["architecture"]
-    return build(
-        BaselineConfig, merge(merge(defaults, _file_values(source, BaselineConfig)), flags)
-    )
+    values = merge(merge(defaults, _file_values(source, BaselineConfig)), flags)
+    return with_tried(build(BaselineConfig, values))
 
 
 def show_config(argv: Sequence[str]) -> ShowConfig:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metagenrl.base.job_process import start_process
+from metagenrl.runs.agent_files import is_finished
 from metagenrl.runs.agent_job import TraineeJob
 
 WORKER = "metagenrl.meta_test.worker_process"
@@ -42,7 +43,7 @@ class _Child:
         if code is None:
             return None
         self.release()
-        if code == 0:
+        if code == 0 and is_finished(self.job.rows, self.job.steps):
             if not self.job.log.stat().st_size:
                 self.job.log.unlink()
             return Ended(self.job)
@@ -134,6 +135,8 @@ def _stop(children: Sequence[_Child]) -> None:
 def _reason(code: int, detail: str) -> str:
     if code < 0:
         return f"its process was killed by {signal.Signals(-code).name}"
+    if code == 0:
+        return "its process ended before the last step: the environment may have called os._exit"
     lines = detail.strip().splitlines()
     told = [line for line in lines if line and not line.startswith(("Thread ", "  File "))]
     if told and told[-1].startswith("Timeout ("):  # faulthandler's, see `watchdog`

@@ -117,6 +117,7 @@ def _jobs(config: Config, tested: TestedObjective) -> list[TraineeJob]:
             steps=config.steps,
             eval_every=config.eval_every,
             eval_episodes=config.eval_episodes,
+            eval_max_steps=config.eval_max_steps,
             folder=str((config.run_dir / SEEDS_FOLDER).absolute()),
             agent=agent,
             objective=tested.choice,

@@ -27,6 +27,7 @@ def summary(
         ("environment", f"{', '.join(config.environments)}, {familiarity(tested)}"),
         ("seeds", f"{finished} of {config.seeds} finished, {config.steps:,} steps each"),
         *_returns(config, tested, rows),
+        *_cut(config, rows),
         ("wall time", duration(seconds)),
         ("run folder", str(config.run_dir)),
     ]
@@ -54,13 +55,26 @@ def _returns(
     return lines
 
 
+def _cut(
+    config: MetaTestConfig | BaselineConfig, rows: Sequence[EvaluationRow]
+) -> list[tuple[str, str]]:
+    """How many evaluation episodes had no end of their own."""
+    cut, every = sum(row.cut for row in rows), sum(len(row.returns) for row in rows)
+    text = f"{cut:,} of {every:,} evaluation episodes after {config.eval_max_steps:,} steps"
+    return [("cut", f"{text} (no time limit; --eval-max-steps)")] if cut else []
+
+
 def familiarity(tested: TestedObjective) -> str:
     """Whether the objective knows the environment, in words."""
     if tested.environments is None:
         return "no meta-training"
     if tested.facts.get("phase") == "train":
         return "meta-training"
-    return "seen in meta-training" if tested.seen else "not seen in meta-training"
+    if tested.seen:
+        return "seen in meta-training"
+    related = tested.facts.get("seen_with")
+    other = f", which was in {', '.join(related)}" if related else ""
+    return f"not seen in meta-training{other}"
 
 
 def returns_at(rows: Sequence[EvaluationRow], steps: int) -> list[float]:

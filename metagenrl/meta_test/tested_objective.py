@@ -9,10 +9,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from metagenrl.agents.environment.spec import EnvironmentSpec
 from metagenrl.base.checks import UsageError
 from metagenrl.base.files.atomic import write_atomic
 from metagenrl.baselines.meta_learned import MetaLearned, meta_learned, padding_of
@@ -100,6 +102,26 @@ def objective_of_baseline(config: BaselineConfig) -> TestedObjective:
     return TestedObjective(config.algo, ObjectiveChoice(config.algo), facts)
 
 
+def _seen(env: str, training: Sequence[str]) -> dict[str, Any]:
+    """Whether meta-training had the environment, by what Gymnasium takes the names for.
+
+    `seen_with` are its forms with other arguments or wrappers, which are another environment.
+    """
+    from metagenrl.agents.environment.make import resolved, same_environment
+
+    related = [
+        other for other in training
+        if EnvironmentSpec.of(resolved(other)).id == EnvironmentSpec.of(resolved(env)).id
+    ]  # fmt: skip
+    seen = any(same_environment(env, other) for other in related)
+    return {"seen": seen} | ({} if seen or not related else {"seen_with": related})
+
+
+def _kind(version: int) -> str:
+    """Version 0 was never updated: calling it learned would be a claim."""
+    return "learned" if version else "untrained"
+
+
 def _policies(config: MetaTestConfig, learned: MetaLearned) -> TestedObjective:
     """The policies of a meta-learner's run, or on resume those that were copied from there."""
     copies = config.run_dir / POLICIES_FOLDER
@@ -120,7 +142,7 @@ def _policies(config: MetaTestConfig, learned: MetaLearned) -> TestedObjective:
         "learning": "within a trial",
         "environments": list(learned.environments),
         "padding": dataclasses.asdict(learned.padding),
-        "seen": config.env in learned.environments,
+        **_seen(config.env, learned.environments),
     }
     rule: Any = learned.algo
     choice = ObjectiveChoice(rule, str(copies.absolute()))
@@ -141,13 +163,13 @@ def _learned(config: MetaTestConfig) -> TestedObjective:
         label = f"EPG loss g{snapshot.version}"
     else:
         snapshot.expect(config.architecture, ObjectiveNet(config.architecture).layout.size)
-        label = f"learned objective v{snapshot.version}"
+        label = f"{_kind(snapshot.version)} objective v{snapshot.version}"
     facts = {
         "label": label,
         "rule": rule,
         "file": json.loads(facts_file.read_bytes())["file"] if resumed else str(source),
-        "seen": config.env in snapshot.environments,
         **snapshot.describe(),
+        **_seen(config.env, snapshot.environments),
     }
     choice = ObjectiveChoice(rule, str(copy), config.architecture)
     return TestedObjective(label, choice, facts, snapshot)

@@ -10,10 +10,13 @@ import faulthandler
 import logging
 import os
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
+from metagenrl.agents.environment.spec import drawn_environment
 from metagenrl.base.files.checkpoint_folder import newest_complete, prune, read_folder, write_folder
 from metagenrl.base.process import settle
 from metagenrl.baselines.policy_files import write_policy
@@ -43,7 +46,12 @@ class TraineeRun:
         `sign` is called after every step and evaluation.
         """
         self.job, self._sign = job, sign
-        self.trainee = make_agent(job)
+        self._met = {env: drawn_environment(env, job.seed, 0, 0) for env in job.environments}
+        """By environment, what the agent meets in its one life: a value from each range."""
+        training = tuple(self._met[env] for env in job.training_envs)
+        self.trainee = make_agent(
+            replace(job, env=self._met[job.environments[0]], training_envs=training)
+        )
         self.rows = RowFile(job.rows)
         self._saved_at, self._save_seconds = time.monotonic(), 0.0
         self._due = False
@@ -87,10 +95,15 @@ class TraineeRun:
 
     def _evaluation(self, env: str) -> EvaluationRow:
         job = self.job
-        episodes = self.trainee.evaluate(job.eval_episodes, env)
+        met = self._met[env]
+        episodes = self.trainee.evaluate(job.eval_episodes, met, job.eval_max_steps)
         returns = tuple(episode.undiscounted_return for episode in episodes)
         mean = sum(returns) / len(returns)
-        return EvaluationRow(job.label, env, job.seed, self.trainee.steps, mean, returns)
+        cut = sum(episode.cut for episode in episodes)
+        drawn = met if met != env else None
+        return EvaluationRow(
+            job.label, env, job.seed, self.trainee.steps, mean, returns, cut, drawn
+        )
 
     def _checkpoint_if_due(self) -> None:
         """When to save changes no row, so it may depend on the clock."""
@@ -130,6 +143,10 @@ def main() -> None:
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     logging.basicConfig(level=logging.INFO, format=form)
     carry_out(job)
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # whatever threads the environment has left
 
 
 def _end_with_parent() -> None:

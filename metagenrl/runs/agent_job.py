@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
 
+from metagenrl.agents.environment.limits import EPISODE_LIMIT
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 from metagenrl.runs.config.baselines import Algorithm, BaselineOptions
 
@@ -51,6 +52,8 @@ class TraineeJob(BaselineOptions):
         """Where the agent is evaluated."""
         return self.training_envs or (self.env,)
 
+    eval_max_steps: int = EPISODE_LIMIT
+    """Steps after which an evaluation episode is cut where the environment has no time limit."""
     niceness: int = 0
     """Added to the process's, 0 ... 19: what runs beside others at low priority has more."""
     timeout: float = 0.0

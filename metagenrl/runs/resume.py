@@ -32,6 +32,8 @@ RESUME_MAY_CHANGE = frozenset(
         "backend",
         "device",
         "env_workers",
+        "env_timeout",
+        "env_start_timeout",
         "held_out.eval_workers",
         "held_out.eval_timeout",
         "held_out.eval_patience",
@@ -43,8 +45,13 @@ RESUME_MAY_CHANGE = frozenset(
 )
 """Fields that decide how a run is executed and not what it computes."""
 
-EVALUATION_RESUME_MAY_CHANGE = frozenset({"run_dir", "resume", "workers", "wandb"})
+EVALUATION_RESUME_MAY_CHANGE = frozenset(
+    {"run_dir", "resume", "workers", "wandb", "env_start_timeout"}
+)
 """The same for meta-tests and baselines; `run_dir` may be written differently or have moved."""
+
+
+_ENVIRONMENTS = frozenset({"env", "envs", "held_out.eval_envs"})
 
 
 def training_config(run: Path) -> TrainConfig:
@@ -97,10 +104,20 @@ def check_run_folder(
 def _check_unchanged(config: Any, stored: Any, may_change: frozenset[str]) -> None:
     before = dict(leaves(to_dict(stored)))
     for name, value in leaves(to_dict(config)):
-        if name not in may_change and value != before[name]:
+        if name in may_change or value == before[name]:
+            continue
+        if name not in _ENVIRONMENTS or not _same_environments(value, before[name]):
             raise UsageError(
                 f"{name}: got {value!r}, allowed: {before[name]!r}, as in the run being resumed"
             )
+
+
+def _same_environments(given: Any, stored: Any) -> bool:
+    """Whether Gymnasium takes them for the same ones; older releases stored ids as typed."""
+    from metagenrl.agents.environment.make import same_environment  # slow to import
+
+    pairs = [([one] if isinstance(one, str) else one) for one in (given, stored)]
+    return len(pairs[0]) == len(pairs[1]) and all(map(same_environment, *pairs))
 
 
 def check_new_folder(folder: Path, hint: str = "") -> None:

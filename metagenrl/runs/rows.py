@@ -46,6 +46,7 @@ class AgentRow:
     lag: int  # versions that the interval's last gradient was behind alpha
     restarts: int
     origin: int | None = None  # agent's step of the policy that its life began with; None: new
+    drawn: str | None = None  # the environment with what its ranges gave this life; None: none
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,8 @@ class EvaluationRow:
     steps: int  # environment steps it has trained for
     return_mean: float | None
     returns: tuple[float, ...]  # undiscounted, one per episode
+    cut: int = 0  # of these episodes: the environment has no limit and `eval_max_steps` ended them
+    drawn: str | None = None  # the environment with what its ranges gave this agent; None: none
 
 
 MetricsRow = AgentRow | ObjectiveRow | EventRow | SnapshotRow | SystemRow | HeldOutRow | ScoreRow

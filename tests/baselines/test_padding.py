@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from metagenrl.agents.environment.spec import EnvironmentSpec
+from metagenrl.agents.environment.make import EnvironmentFacts
 from metagenrl.baselines.padding import Padding
 
-SPECS = [EnvironmentSpec("A-v0", 3, 2, None), EnvironmentSpec("B-v0", 5, 1, None)]
+SPECS = [EnvironmentFacts("A-v0", 3, 2, None), EnvironmentFacts("B-v0", 5, 1, None)]
 
 
 def test_the_largest_of_each_or_what_is_asked_for():

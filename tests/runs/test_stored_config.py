@@ -18,6 +18,11 @@ from metagenrl.runs.config.yaml import to_yaml
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "v0.1"
 
 BEFORE = {
+    "TrainConfig.env_kwargs": [],
+    "TrainConfig.env_wrappers": [],
+    "TrainConfig.agents_per_env": [],
+    "TrainConfig.env_timeout": 60.0,
+    "TrainConfig.env_start_timeout": 600.0,
     "ObjectiveConfig.use_advantage": False,
     "ObjectiveConfig.use_critic_direction": False,
     "MetaConfig.outer_loss": "value",

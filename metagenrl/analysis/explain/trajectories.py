@@ -75,7 +75,7 @@ def _agent_states(path: Path, config: TrainConfig) -> Iterator[tuple[int, str, d
             raise
         except ValueError:  # it had failed, or left
             continue
-        yield index, config.envs[index % len(config.envs)], state
+        yield index, config.env_of(index), state
 
 
 def _restored(

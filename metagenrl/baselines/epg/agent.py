@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metagenrl.agents.environment.limits import EPISODE_LIMIT
 from metagenrl.agents.evaluation_episodes import evaluate_policy
 from metagenrl.agents.experience.rollout import Episode
 from metagenrl.agents.seeding import agent_seeds, draw_torch_seed, restore_rng, rng_state
@@ -39,9 +40,9 @@ class EpgAgent:
         self.config, self.seed, self.ppo_weight = config, seed, ppo_weight
         seeds = agent_seeds(seed, 0, 0)
         self.environment = SteadyEnvironment(env_id, seeds.environment)
-        spec = self.environment.environment.spec
-        sizes = spec.observation_size, spec.action_size
-        Padding(config.pad_observations, config.pad_actions).require_fits(spec)
+        facts = self.environment.environment.facts
+        sizes = facts.observation_size, facts.action_size
+        Padding(config.pad_observations, config.pad_actions).require_fits(facts)
         self._exploration, self._shuffling = seeds.exploration, seeds.replay
         self.nets = EpgNetworks(*sizes, config.policy_units, config.memory_units)
         initial = torch.Generator().manual_seed(draw_torch_seed(seeds.initialisation))
@@ -111,13 +112,15 @@ class EpgAgent:
                 continue
             self.adam.step(gradient)
 
-    def evaluate(self, episodes: int, env_id: str | None = None) -> list[Episode]:
+    def evaluate(
+        self, episodes: int, env_id: str | None = None, limit: int = EPISODE_LIMIT
+    ) -> list[Episode]:
         """Undisturbed episodes of the policy's mean; always the same initial states.
 
         In the environment that it trains in, or in another one of the same sizes.
         """
         env_id = env_id or self.environment.environment.env_id
-        return evaluate_policy(env_id, self.seed, self.act, episodes)
+        return evaluate_policy(env_id, self.seed, self.act, episodes, limit)
 
     @property
     def resumable(self) -> bool:

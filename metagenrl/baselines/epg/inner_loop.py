@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from metagenrl.agents.environment.limits import EPISODE_LIMIT
+from metagenrl.agents.environment.spec import drawn_environment
 from metagenrl.agents.experience.rollout import Episode
 from metagenrl.baselines.epg.agent import EpgAgent
 from metagenrl.learner.types import Array
@@ -30,6 +32,8 @@ class InnerLoop:
     """Updates of the policy, `agent.update_every` steps apart."""
     episodes: int
     """Episodes of the trained policy that make the fitness."""
+    limit: int = EPISODE_LIMIT
+    """Steps of such an episode in an environment without a time limit."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +55,13 @@ def run_inner_loop(loop: InnerLoop) -> InnerLoopResult:
     A loss that drives the policy beyond all numbers is the worst of all, not a failure. Raises
     whatever the environment raises.
     """
-    agent = EpgAgent(loop.agent, loop.env, loop.seed, torch.tensor(loop.phi), loop.ppo_weight)
+    env = drawn_environment(loop.env, loop.seed, 0, 0)
+    agent = EpgAgent(loop.agent, env, loop.seed, torch.tensor(loop.phi), loop.ppo_weight)
     episodes: list[Episode] = []
     try:
         for _ in range(loop.updates * loop.agent.update_every):
             agent.step()
-        episodes = agent.evaluate(loop.episodes)
+        episodes = agent.evaluate(loop.episodes, limit=loop.limit)
     except FloatingPointError as error:
         logger.warning("the policy diverged: %s", error)
     finally:

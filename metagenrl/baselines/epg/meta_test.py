@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from metagenrl.agents.environment.spec import check_environment
+from metagenrl.agents.environment.make import check_environment
 from metagenrl.base.checks import UsageError
 from metagenrl.baselines.epg.agent import EpgAgent
 from metagenrl.baselines.epg.loss_net import LossNet

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from metagenrl.agents.environment.limits import EPISODE_LIMIT
 from metagenrl.agents.evaluation_episodes import evaluate_policy
 from metagenrl.agents.experience.rollout import Episode
 from metagenrl.agents.seeding import agent_seeds
@@ -30,6 +31,6 @@ class PpoAgent(RllibPpo):
             view, PpoRun(job.seed, job.steps, rollout, job.agent.gamma, network, job.ppo)
         )
 
-    def evaluate(self, episodes: int, env_id: str) -> list[Episode]:
+    def evaluate(self, episodes: int, env_id: str, limit: int = EPISODE_LIMIT) -> list[Episode]:
         """Undisturbed episodes of the distribution's mode; always the same initial states."""
-        return evaluate_policy(env_id, self.job.seed, self.policy().act, episodes)
+        return evaluate_policy(env_id, self.job.seed, self.policy().act, episodes, limit)

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from metagenrl.agents.environment.spec import check_environment
+from metagenrl.agents.environment.limits import EPISODE_LIMIT
+from metagenrl.agents.environment.make import check_environment
 from metagenrl.agents.evaluation_episodes import EVALUATION_STREAM
 from metagenrl.agents.experience.rollout import Episode
 from metagenrl.agents.seeding import agent_seeds
@@ -50,10 +51,12 @@ class Rl2Agent(RllibPpo):
             view, PpoRun(job.seed, job.steps, rollout, job.agent.gamma, network, job.ppo)
         )
 
-    def evaluate(self, episodes: int, env_id: str) -> list[Episode]:
+    def evaluate(self, episodes: int, env_id: str, limit: int = EPISODE_LIMIT) -> list[Episode]:
         """The last episode of each of `episodes` undisturbed trials; always the same ones."""
         per_trial = self.rl2.episodes_per_trial
-        lived = play_trials(self.policy(), env_id, self.seed, self.padding, per_trial, episodes)
+        lived = play_trials(
+            self.policy(), env_id, self.seed, self.padding, per_trial, episodes, limit
+        )
         return lived[per_trial - 1 :: per_trial]
 
     def policy_state(self) -> dict[str, Any]:
@@ -83,8 +86,9 @@ class Rl2Tester:
         self.padding.require_fits(check_environment(job.env))
         self.per_trial = int(state["episodes_per_trial"])
         self._lived = play_trials(
-            frozen_policy(state), job.env, job.seed, self.padding, self.per_trial, job.eval_episodes
-        )
+            frozen_policy(state), job.env, job.seed, self.padding, self.per_trial,
+            job.eval_episodes, job.eval_max_steps,
+        )  # fmt: skip
         ends = np.cumsum([episode.length for episode in self._lived])
         self._ends = dict(zip(map(int, ends), self._lived, strict=True))
 
@@ -93,8 +97,8 @@ class Rl2Tester:
         self.steps += 1
         return self._ends.get(self.steps)
 
-    def evaluate(self, episodes: int, env_id: str) -> list[Episode]:
-        """The last episode of each trial."""
+    def evaluate(self, episodes: int, env_id: str, limit: int = EPISODE_LIMIT) -> list[Episode]:
+        """The last episode of each trial, which were lived with the job's limit."""
         return self._lived[self.per_trial - 1 :: self.per_trial]
 
     def close(self) -> None:
@@ -115,14 +119,20 @@ def rl2_agent(job: TraineeJob) -> Rl2Agent | Rl2Tester:
 
 
 def play_trials(
-    policy: PpoPolicy, env_id: str, seed: int, padding: Padding, per_trial: int, trials: int
+    policy: PpoPolicy,
+    env_id: str,
+    seed: int,
+    padding: Padding,
+    per_trial: int,
+    trials: int,
+    limit: int = EPISODE_LIMIT,
 ) -> list[Episode]:
     """All episodes of `trials` trials, in order; one in which the environment raised is repeated.
 
     Raises `EnvironmentFailed`.
     """
     stream = np.random.SeedSequence(seed, spawn_key=(EVALUATION_STREAM,))
-    steady = SteadyEnvironment(env_id, np.random.default_rng(stream))
+    steady = SteadyEnvironment(env_id, np.random.default_rng(stream), limit)
     trial = Trial(steady, padding, per_trial)
     lived: list[Episode] = []
     while len(lived) < trials * per_trial:

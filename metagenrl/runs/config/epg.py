@@ -8,9 +8,11 @@ from typing import Any, Literal
 
 from tyro.conf import OmitArgPrefixes
 
+from metagenrl.agents.environment.limits import EPISODE_LIMIT, START_TIMEOUT
 from metagenrl.base.checks import require, require_at_least, require_positive
 from metagenrl.base.process import available_cores
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
+from metagenrl.runs.config.environments import EnvironmentText, fold
 from metagenrl.runs.config.epg_config import EpgConfig, EvolutionConfig
 from metagenrl.runs.config.presets import PresetName
 from metagenrl.runs.config.train import Engine
@@ -32,10 +34,17 @@ class EpgTrainConfig:
     """The meta-learner."""
     phase: Literal["train"] = "train"
     """Meta-training; `metagenrl test --objective RUN_DIR` is the other phase."""
-    envs: tuple[str, ...] = ()
+    envs: tuple[EnvironmentText, ...] = ()
     """Training environments; a generation's noise vectors are dealt to them in turn."""
-    env: str = ""
+    env: EnvironmentText = ""
     """A single training environment, instead of --envs."""
+    env_kwargs: tuple[str, ...] = ()
+    """Arguments that the environments are made with, `key=value …`; a range is drawn for each life:
+    `gravity='{uniform: [6, 12]}'`."""
+    env_wrappers: tuple[str, ...] = ()
+    """Wrappers around them, `module:Wrapper …`, the innermost first."""
+    env_start_timeout: float = START_TIMEOUT
+    """Seconds that making an environment and its first reset may take."""
     run_dir: Path
     """New folder for the run, or with --resume the one to go on with."""
     resume: bool = False
@@ -54,6 +63,8 @@ class EpgTrainConfig:
     """Policy updates of an inner loop, `update_every` steps apart (section B.3)."""
     fitness_episodes: int = 3
     """Episodes of the trained policy whose mean return is the loss's fitness."""
+    eval_max_steps: int = EPISODE_LIMIT
+    """Steps after which such an episode is cut where the environment has no time limit."""
     snapshot_every: int = 10
     """Generations between the snapshots under objectives/."""
     loop_timeout: float = 3600.0
@@ -70,7 +81,9 @@ class EpgTrainConfig:
             self, 1, "seeds", "workers", "updates", "fitness_episodes", "snapshot_every"
         )
         require_at_least(self, 0, "seed", "max_restarts")
-        require_positive(self, "loop_timeout")
+        require_at_least(self, 1, "eval_max_steps")
+        require_positive(self, "loop_timeout", "env_start_timeout")
+        fold(self, "env", "envs")
         require(
             self.worker_cpus is None or self.worker_cpus > 0,
             "worker_cpus",

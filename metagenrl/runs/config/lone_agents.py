@@ -11,7 +11,8 @@ from typing import Literal
 
 from tyro.conf import OmitArgPrefixes
 
-from metagenrl.base.checks import UsageError, integer_at_least, require
+from metagenrl.agents.environment.limits import EPISODE_LIMIT, START_TIMEOUT
+from metagenrl.base.checks import UsageError, finite_positive, integer_at_least, require
 from metagenrl.base.process import available_cores
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 from metagenrl.objective_server.snapshots.pretrained import PRETRAINED
@@ -21,6 +22,7 @@ from metagenrl.runs.config.baselines import (
     BaselineOptions,
     OnPolicyConfig,
 )
+from metagenrl.runs.config.environments import EnvironmentText, fold
 from metagenrl.runs.config.train import Wandb, require_enough_data
 
 RANDOM_OBJECTIVE = "random"
@@ -31,8 +33,15 @@ RANDOM_OBJECTIVE = "random"
 class EvaluationConfig:
     """New agents that each train alone in one environment: meta-tests and baselines."""
 
-    env: str
+    env: EnvironmentText
     """Environment that the agents train in."""
+    env_kwargs: tuple[str, ...] = ()
+    """Arguments that the environment is made with, `key=value …`; a range is drawn for each life:
+    `gravity='{uniform: [6, 12]}'`."""
+    env_wrappers: tuple[str, ...] = ()
+    """Wrappers around it, `module:Wrapper …`, the innermost first."""
+    env_start_timeout: float = START_TIMEOUT
+    """Seconds that making an environment and its first reset may take."""
     run_dir: Path
     """New folder for the learning curves, or with --resume the one to go on with."""
     resume: bool = False
@@ -49,6 +58,8 @@ class EvaluationConfig:
     """Steps between evaluations without exploration noise."""
     eval_episodes: int = 5
     """Episodes of one evaluation."""
+    eval_max_steps: int = EPISODE_LIMIT
+    """Steps after which an evaluation episode is cut where the environment has no time limit."""
     wandb: Wandb = "disabled"
     """Also a run at Weights & Biases, with the objective as its input, once all seeds are done."""
     agent: OmitArgPrefixes[AgentConfig] = field(default_factory=AgentConfig)
@@ -56,8 +67,11 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         integer_at_least(1, seeds=self.seeds, steps=self.steps, workers=self.workers)
         integer_at_least(1, eval_every=self.eval_every, eval_episodes=self.eval_episodes)
+        integer_at_least(1, eval_max_steps=self.eval_max_steps)
+        finite_positive("env_start_timeout", self.env_start_timeout)
         integer_at_least(0, first_seed=self.first_seed)
         require_enough_data(self.agent, minibatches=1)
+        fold(self, *(name for name in ("env", "envs") if hasattr(self, name)))
 
     @property
     def environments(self) -> tuple[str, ...]:
@@ -106,11 +120,11 @@ class BaselineConfig(EvaluationConfig, BaselineOptions):
 
     algo: Algorithm
     """Algorithm that trains the agents; `--algo epg --help` tells of epg's own options."""
-    env: str = ""
+    env: EnvironmentText = ""
     """Environment that the agents train in (a meta-learner may take several: --envs)."""
     phase: Literal["train"] | None = None
     """Of a meta-learner (rl2): `train` in --envs; the other phase is `metagenrl test`."""
-    envs: tuple[str, ...] = ()
+    envs: tuple[EnvironmentText, ...] = ()
     """Training environments of a meta-learner (rl2)."""
     transitions: int = 0
     """Single transitions in a minibatch, where the algorithm takes them (td3: 256); 0: segments."""

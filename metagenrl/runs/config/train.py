@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from tyro.conf import OmitArgPrefixes
 from tyro.constructors import PrimitiveConstructorSpec
 
+from metagenrl.agents.environment.limits import ANSWER_TIMEOUT, START_TIMEOUT
 from metagenrl.base.checks import finite_positive, integer_at_least, require
 from metagenrl.learner.hyperparams import (
     NATIVE_UNITS,
@@ -25,6 +26,7 @@ from metagenrl.learner.hyperparams import (
     ObjectiveConfig,
 )
 from metagenrl.objective_server.store.address import StoreAddress
+from metagenrl.runs.config.environments import EnvironmentText, fold, seating
 from metagenrl.runs.config.held_out import HeldOutOptions
 from metagenrl.runs.config.tracking_config import TrackingOptions
 
@@ -65,8 +67,15 @@ class ServerOptions:
 class TrainConfig:
     """Meta-train a population of agents and the objective they share (Algorithm 1)."""
 
-    envs: tuple[str, ...] = ("HalfCheetah-v5", "LunarLanderContinuous-v3")
+    envs: tuple[EnvironmentText, ...] = ("HalfCheetah-v5", "LunarLanderContinuous-v3")
     """Training environments; agents are spread evenly over them."""
+    env_kwargs: tuple[str, ...] = ()
+    """Arguments that the environments are made with, `key=value …`; a range is drawn for each life:
+    `gravity='{uniform: [6, 12]}'`."""
+    env_wrappers: tuple[str, ...] = ()
+    """Wrappers around them, `module:Wrapper …`, the innermost first."""
+    agents_per_env: tuple[int, ...] = ()
+    """Agents of each environment, in the order of envs; none: spread evenly."""
     agents: int = 20
     """Agents in the population (Table 4)."""
     steps: int = 600_000
@@ -112,6 +121,10 @@ class TrainConfig:
     env_workers: int | Literal["auto"] = "auto"
     """Processes that step the environments of an actor, beside the updates; 0: none; auto: on cuda
     one for each core of this machine but one, on cpu none."""
+    env_timeout: float = ANSWER_TIMEOUT
+    """Seconds that such a process may take for a step before it counts as hung."""
+    env_start_timeout: float = START_TIMEOUT
+    """Seconds that making an environment and its first reset may take."""
     store: StoreOption = field(default_factory=StoreAddress)
     """The server's state: `file` (run_dir alone), or redis://:PASSWORD@HOST:PORT/DB as well
     (rediss://: TLS). The password may stand in METAGENRL_REDIS_PASSWORD; it is saved nowhere."""
@@ -133,6 +146,7 @@ class TrainConfig:
             self.envs,
             f"no more environments than agents ({self.agents})",
         )
+        self._check_environments()
         integer_at_least(0, seed=self.seed, max_restarts=self.max_restarts)
         integer_at_least(1, checkpoint_every=self.checkpoint_every, log_every=self.log_every)
         integer_at_least(1, keep_checkpoints=self.keep_checkpoints)
@@ -164,6 +178,32 @@ class TrainConfig:
             self.meta.lifetime,
             f"0, or more than learning_starts ({self.agent.learning_starts})",
         )
+
+    def _check_environments(self) -> None:
+        """Their texts, the agents of each and how long they may take."""
+        fold(self, "envs")
+        finite_positive("env_timeout", self.env_timeout)
+        finite_positive("env_start_timeout", self.env_start_timeout)
+        each = self.agents_per_env
+        require(
+            not each or (len(each) == len(self.envs) and min(each) >= 1),
+            "agents_per_env",
+            each,
+            f"a number >= 1 for each of the {len(self.envs)} environments",
+        )
+        allowed = f"numbers that add up to agents ({self.agents})"
+        require(not each or sum(each) == self.agents, "agents_per_env", each, allowed)
+
+    @property
+    def seating(self) -> tuple[int, ...]:
+        """The place in `envs` of each agent's environment."""
+        return seating(self.envs, self.agents, self.agents_per_env)
+
+    def env_of(self, agent: int) -> str:
+        """The environment of an agent, also of one that joined later."""
+        if not self.agents_per_env:
+            return self.envs[agent % len(self.envs)]
+        return self.envs[self.seating[agent % self.agents]]
 
     def _check_backend(self) -> None:
         gpu, units = self.device == "cuda", self.agent.hidden_units

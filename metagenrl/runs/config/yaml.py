@@ -12,13 +12,14 @@ import math
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
 from metagenrl.base.checks import UsageError
 from metagenrl.base.release import RELEASE
 from metagenrl.objective_server.store.address import ALLOWED, StoreAddress
+from metagenrl.runs.config.environments import with_texts
 from metagenrl.runs.config.train import TrainConfig
 
 Config = TypeVar("Config")
@@ -85,6 +86,7 @@ def build(
     dataclass does, for values that it refuses. `prefix` and `known` (all names of the outermost
     class) serve the messages of nested sections.
     """
+    values = with_texts(cls, values, prefix)
     hints: dict[str, Any] = get_type_hints(cls)
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]
     known = known or leaf_names(cls)
@@ -112,6 +114,8 @@ def build(
 def coerce(name: str, value: Any, hint: Any) -> Any:
     """`value`, from YAML or the text of a flag, as a `hint`. Raises `UsageError` naming `name`."""
     origin = get_origin(hint)
+    if origin is Annotated:
+        return coerce(name, value, get_args(hint)[0])
     if origin is Literal:
         return value if value in get_args(hint) else _wrong(name, value, describe(hint))
     if origin in (Union, types.UnionType) and types.NoneType not in get_args(hint):

@@ -87,9 +87,12 @@ def _lines(title: str, keys: Iterable[str], x: str = AXIS, **more: Any) -> wr.Li
 
 def _return_panels(config: TrainConfig, run: str) -> list[Any]:
     panels: list[Any] = []
-    count = len(config.envs)
     for index, env in enumerate(config.envs):
-        keys = [f"agent/{agent:02d}/return" for agent in range(index, config.agents, count)]
+        keys = [
+            f"agent/{agent:02d}/return"
+            for agent in range(config.agents)
+            if config.env_of(agent) == env
+        ]
         colours = {f"{run}:{key}": COLOURS[index % len(COLOURS)] for key in keys}
         panels.append(_lines(f"Return per agent, {env}", keys, line_colors=colours))
     for index, env in enumerate(config.envs):

@@ -13,9 +13,8 @@ import pytest
 
 from metagenrl.agents.backend.choice import Computing
 from metagenrl.agents.cohort import Cohort
-from metagenrl.agents.environment import remote
 from metagenrl.agents.environment.environment import Environment
-from metagenrl.agents.environment.remote import EnvWorkers, WorkerLost
+from metagenrl.agents.environment.remote import EnvWorkers, Timeouts, WorkerLost
 from metagenrl.agents.reports import MemberConfig
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
 from metagenrl.learner.objective.net import ObjectiveNet
@@ -132,10 +131,9 @@ def test_an_unknown_environment_is_refused_and_leaves_no_process():
 
 
 @pytest.mark.usefixtures("flawed")
-def test_an_environment_that_hangs_is_given_up(monkeypatch):
-    environment = EnvWorkers(1).environment("flawed:Hangs-v0", _rng())
+def test_an_environment_that_hangs_is_given_up():
+    environment = EnvWorkers(1, Timeouts(answer=0.2)).environment("flawed:Hangs-v0", _rng())
     environment.reset()
-    monkeypatch.setattr(remote, "ANSWER_TIMEOUT", 0.2)
     with pytest.raises(WorkerLost, match=r"no answer for 0\.2 s"):
         environment.step([0.0])
     assert not psutil.pid_exists(_pid(environment))

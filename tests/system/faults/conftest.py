@@ -66,11 +66,10 @@ class Faulty(PendulumEnv):
         return reward
 
 class Balks(PendulumEnv):
-    made = 0
-
     def __init__(self, *arguments, **options):
-        Balks.made += 1
-        if Balks.made == 2:  # the first one was for a look at its spaces
+        made = HERE / "made"
+        made.write_text((made.read_text() if made.exists() else "") + "x")
+        if made.read_text() == "xx":  # the first one was its trial, in another process
             raise OSError("no licence is free")
         super().__init__(*arguments, **options)
 

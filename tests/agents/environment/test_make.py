@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Dict, Discrete, Space, Tuple
 
-from metagenrl.agents.environment.spec import EnvironmentSpec, check_environment
+from metagenrl.agents.environment.make import EnvironmentFacts, check_environment
 
 LOW, HIGH = np.float32([-1, 0, 10]), np.float32([1, 5, 30])
 
@@ -44,11 +44,11 @@ def spaces(monkeypatch):
 
 
 def test_check_environment_gives_the_sizes_and_closes(spaces):
-    assert check_environment("Hopper-v5") == EnvironmentSpec("Hopper-v5", 11, 3, 1000)
+    assert check_environment("Hopper-v5") == EnvironmentFacts("Hopper-v5", 11, 3, 1000)
     assert Spaces.closed == 0
-    assert check_environment(spaces()) == EnvironmentSpec("Spaces-v0", 4, 3, None)
+    assert check_environment(spaces()) == EnvironmentFacts("Spaces-v0", 4, 3, None)
     assert Spaces.closed == 1
-    assert check_environment("Pendulum-v1") == EnvironmentSpec("Pendulum-v1", 3, 1, 200)
+    assert check_environment("Pendulum-v1") == EnvironmentFacts("Pendulum-v1", 3, 1, 200)
 
 
 @pytest.mark.parametrize(

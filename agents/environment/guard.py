@@ -1,0 +1,146 @@
+"""Keeps what an environment does to its process away from the run that shares the process.
+
+Environments are other people's code: some change the working directory, make numpy raise on
+underflow, take over signals or re-encode standard output, when they are imported or at any step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+_LOG = logging.getLogger(__name__)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_said: set[tuple[str, str]] = set()  # (environment, what it changed), each once a process
+
+
+@contextlib.contextmanager
+def guarded(env_id: str, step: bool = False) -> Iterator[None]:
+    """Undo what is done meanwhile to the process, and log it once for each environment.
+
+    `step`: look only at what changes the run's own numbers and files, which costs microseconds.
+    """
+    saved = [(what, keep()) for what, keep in (_KEPT[:_AT_STEPS] if step else _KEPT)]
+    try:
+        yield
+    finally:
+        for what, restore in saved:
+            if restore() and (env_id, what) not in _said:
+                _said.add((env_id, what))
+                _LOG.warning("%s changed the process's %s, which is undone", env_id, what)
+
+
+def foreign_threads(before: set[int | None]) -> list[str]:
+    """Names of threads begun since that would keep this process from ending."""
+    main = threading.main_thread()
+    every = [t for t in threading.enumerate() if t is not main and not t.daemon]
+    return [thread.name for thread in every if thread.ident not in before]
+
+
+def _directory() -> Callable[[], bool]:
+    try:
+        before = os.getcwd()
+    except OSError:  # it is gone: there is nothing to go back to
+        return lambda: False
+
+    def restore() -> bool:
+        with contextlib.suppress(OSError):
+            if os.getcwd() == before:
+                return False
+        with contextlib.suppress(OSError):
+            os.chdir(before)
+        return True
+
+    return restore
+
+
+def _float_errors() -> Callable[[], bool]:
+    before = np.geterr()
+
+    def restore() -> bool:
+        if np.geterr() == before:
+            return False
+        np.seterr(**before)
+        return True
+
+    return restore
+
+
+def _handlers() -> Callable[[], bool]:
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+
+    def restore() -> bool:
+        changed = [n for n in _SIGNALS if signal.getsignal(n) is not before[n]]
+        if not changed or threading.current_thread() is not threading.main_thread():
+            return False
+        for number in changed:
+            if before[number] is not None:  # None: a handler that is not Python's
+                signal.signal(number, before[number])
+        return True
+
+    return restore
+
+
+def _blocked() -> Callable[[], bool]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+    def restore() -> bool:
+        return signal.pthread_sigmask(signal.SIG_SETMASK, before) != before
+
+    return restore
+
+
+def _streams() -> Callable[[], bool]:
+    before = (sys.stdout, sys.stderr)
+    settings = [_encoding(stream) for stream in before]
+
+    def restore() -> bool:
+        changed = (sys.stdout, sys.stderr) != before
+        sys.stdout, sys.stderr = before
+        for stream, setting in zip(before, settings, strict=True):
+            if isinstance(stream, io.TextIOWrapper) and _encoding(stream) != setting:
+                stream.reconfigure(encoding=setting[0], errors=setting[1])
+                changed = True
+        return changed
+
+    return restore
+
+
+def _encoding(stream: Any) -> tuple[str | None, str | None]:
+    return getattr(stream, "encoding", None), getattr(stream, "errors", None)
+
+
+def _warnings() -> Callable[[], bool]:
+    before, show = list(warnings.filters), warnings.showwarning
+
+    def restore() -> bool:
+        changed = warnings.filters != before or warnings.showwarning is not show
+        if changed:
+            warnings.filters[:] = before  # type: ignore[index]
+            warnings._filters_mutated()  # type: ignore[attr-defined]
+            warnings.showwarning = show
+        return changed
+
+    return restore
+
+
+_KEPT: tuple[tuple[str, Callable[[], Callable[[], bool]]], ...] = (
+    ("working directory", _directory),
+    ("numpy error state", _float_errors),
+    ("signal handlers", _handlers),
+    ("blocked signals", _blocked),
+    ("standard output", _streams),
+    ("warning filters", _warnings),
+)
+_AT_STEPS = 2
+"""How many of these are kept at every step; the others when it is made, reset and closed."""

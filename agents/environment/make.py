@@ -1,0 +1,259 @@
+"""Finds, makes and judges environments: which identifiers and which spaces are accepted.
+
+Kept free of torch, so that a command line can check its arguments before anything heavy loads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import inspect
+import logging
+import math
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pkgutil import resolve_name
+from typing import Any, NoReturn
+
+import gymnasium
+import numpy as np
+from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, parse_env_id
+
+from metagenrl.agents.environment.guard import guarded
+from metagenrl.agents.environment.spec import EnvironmentSpec
+
+_LOG = logging.getLogger(__name__)
+
+FLATTEN = "gymnasium.wrappers:FlattenObservation"
+_IDENTIFIERS = "the id of an installed Gymnasium environment"
+_OBSERVATIONS = f"a Box observation space (any shape), or the wrapper {FLATTEN} around a Dict"
+_ACTIONS = "a Box action space of floats, every dimension with finite bounds"
+Trial = Callable[[gymnasium.Env[Any, Any], "EnvironmentFacts"], None]
+FAILURES = (Exception, SystemExit)
+"""What an environment may raise; `sys.exit` ends the environment and not the run."""
+
+
+@dataclass(frozen=True)
+class EnvironmentFacts:
+    """What networks, buffers and reports need to know of an environment."""
+
+    env_id: str  # its text, see `EnvironmentSpec`
+    observation_size: int  # O, after flattening
+    action_size: int  # A, after flattening
+    max_episode_steps: int | None  # the time limit, which truncates; None: there is none
+
+
+def check_environment(env_id: str, trial: Trial = lambda env, facts: None) -> EnvironmentFacts:
+    """Make and close an environment; for validation before anything is started.
+
+    `trial` is told what was made.
+
+    Raises `ValueError`, one line, for an unknown identifier (naming the nearest known one), a
+    missing dependency, arguments that it does not take and spaces that are not supported. Where
+    arguments are ranges, both ends are made and must have the same sizes.
+    """
+    facts = []
+    for corner in _parsed(env_id).corners():
+        env, found = make_environment(corner.text)
+        try:
+            trial(env, found)
+        finally:
+            with guarded(env_id), contextlib.suppress(*FAILURES):
+                env.close()  # type: ignore[no-untyped-call]
+        facts.append(replace(found, env_id=env_id))
+    if facts[0] != facts[-1]:
+        _refuse(env_id, "whose ranges change its sizes", "ranges that leave all spaces as they are")
+    return facts[0]
+
+
+def make_environment(env_id: str) -> tuple[gymnasium.Env[Any, Any], EnvironmentFacts]:
+    """A new environment whose spaces are supported; raises as `check_environment`."""
+    with guarded(env_id):
+        return _made(env_id)
+
+
+def _made(env_id: str) -> tuple[gymnasium.Env[Any, Any], EnvironmentFacts]:
+    spec = _parsed(env_id)
+    try:
+        _log_mujoco_warnings(spec.id)
+        with warnings.catch_warnings():
+            # Gymnasium warns of an old version, in two lines, before the error that says so.
+            warnings.simplefilter("ignore")
+            env: gymnasium.Env[Any, Any] = gymnasium.make(
+                spec.id, disable_env_checker=True, **spec.arguments
+            )
+    except FAILURES as error:
+        raise ValueError(_explain(spec, error)) from error
+    try:
+        limit = None if env.spec is None else env.spec.max_episode_steps
+        env = _wrapped(spec, env)
+        return env, _judge(env_id, env, limit)
+    except ValueError:
+        with contextlib.suppress(*FAILURES):
+            env.close()  # type: ignore[no-untyped-call]
+        raise
+
+
+def resolved(env_id: str) -> str:
+    """The text with the id that Gymnasium takes it for: `Pendulum` is `Pendulum-v1`.
+
+    Arguments that are the registered ones anyway are dropped. What Gymnasium does not know stays
+    as it is. Imports the module that the id names.
+    """
+    spec = _parsed(env_id)
+    module, colon, name = spec.id.rpartition(":")
+    try:
+        with guarded(env_id):
+            importlib.import_module(module or "gymnasium")
+        namespace, bare, version = parse_env_id(name)
+        newest = find_highest_version(namespace, bare) if version is None else version
+        name = get_env_id(namespace, bare, newest)
+        found = gymnasium.registry[name]
+    except (*FAILURES, KeyError):
+        return spec.text
+    if str(found.entry_point).startswith("gymnasium.envs"):
+        module = colon = ""  # which the id does not need
+    kwargs = {n: v for n, v in spec.arguments.items() if n not in found.kwargs or
+              found.kwargs[n] != v}  # fmt: skip
+    return EnvironmentSpec(f"{module}{colon}{name}").extended(kwargs, spec.wrappers).text
+
+
+def same_environment(one: str, other: str) -> bool:
+    """Whether two texts name one environment: the same id to Gymnasium, arguments and wrappers."""
+    try:
+        a, b = (EnvironmentSpec.of(resolved(text)) for text in (one, other))
+    except ValueError:
+        return one == other
+    return (a.id, a.arguments, a.wrappers) == (b.id, b.arguments, b.wrappers)
+
+
+def _parsed(env_id: str) -> EnvironmentSpec:
+    try:
+        return EnvironmentSpec.of(env_id)
+    except ValueError as error:
+        raise ValueError(f"environment: {error}") from None
+
+
+def _wrapped(spec: EnvironmentSpec, env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+    for wrapper in spec.wrappers:
+        try:
+            env = resolve_name(wrapper)(env)
+        except FAILURES as error:
+            allowed = "module:Wrapper, which takes an environment and gives one"
+            _refuse(spec.text, f"whose wrapper {wrapper} raises {_words(error)}", allowed)
+        if not isinstance(env, gymnasium.Env):
+            _refuse(spec.text, f"whose wrapper {wrapper} gives {env!r}", "a Gymnasium environment")
+    return env
+
+
+def _log_mujoco_warnings(env_id: str) -> None:
+    """Send MuJoCo's warnings to `logging`: by itself it prints them and writes MUJOCO_LOG.TXT.
+
+    They go to every process's standard error and working folder, at each model that is loaded.
+    """
+    spec = gymnasium.registry.get(env_id.rpartition(":")[2])
+    if spec is not None and "mujoco" in str(spec.entry_point):
+        import mujoco  # only here: slow to load, and other environments do without it
+
+        if mujoco.get_mju_user_warning() is None:
+            mujoco.set_mju_user_warning(_log_mujoco_warning)
+
+
+def _log_mujoco_warning(message: str) -> None:
+    # A deprecated attribute in Gymnasium's own models concerns nobody who runs them; an unstable
+    # simulation, which MuJoCo resets on the spot, does.
+    _LOG.log(logging.INFO if "deprecated" in message else logging.WARNING, "MuJoCo: %s", message)
+
+
+def _explain(spec: EnvironmentSpec, error: BaseException) -> str:
+    """One line on why an environment could not be made."""
+    got = f"environment: got {spec.text!r}, allowed: "
+    if isinstance(error, TypeError) and (unknown := _unknown_argument(spec, error)):
+        return got + unknown
+    missing = isinstance(error, ImportError | gymnasium.error.DependencyNotInstalled)
+    what = "it or a package it needs is not installed" if missing else "it cannot be made"
+    nearest = _nearest(spec.id)
+    hint = f", for example {nearest}" if nearest and nearest != spec.id else ""
+    return f"{got}{_IDENTIFIERS}{hint} ({what}: {_words(error)})"
+
+
+def _words(error: BaseException) -> str:
+    """What an exception says, in one line."""
+    if isinstance(error, SystemExit):
+        return f"it called sys.exit({error.code!r})"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _unknown_argument(spec: EnvironmentSpec, error: TypeError) -> str | None:
+    """What is allowed instead of an argument that the environment does not take."""
+    match = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+    if match is None or match[1] not in spec.arguments:
+        return None
+    maker: Any = gymnasium.spec(spec.id).entry_point
+    maker = resolve_name(maker) if isinstance(maker, str) else maker
+    every = inspect.signature(maker).parameters.values()
+    names = [p.name for p in every if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    near = difflib.get_close_matches(match[1], names, n=1)
+    hint = f" ({match[1]}: did you mean {near[0]}?)" if near else f" (not {match[1]})"
+    return f"the arguments {', '.join(names) or 'none'} of {spec.id}{hint}"
+
+
+def _nearest(env_id: str) -> str | None:
+    """The registered identifier with the most similar name, in its newest version.
+
+    Of an id with a module only what that module registers counts, and the hint keeps the module.
+    """
+    module, colon, name = env_id.rpartition(":")
+    newest: dict[str, EnvSpec] = {}
+    for spec in gymnasium.registry.values():
+        if colon and not str(_module_of(spec)).startswith(module):
+            continue
+        known = f"{spec.namespace}/{spec.name}".lower() if spec.namespace else spec.name.lower()
+        if known not in newest or (spec.version or 0) > (newest[known].version or 0):
+            newest[known] = spec
+    wanted = re.sub(r"-v\d+$", "", name).lower()
+    names = difflib.get_close_matches(wanted, newest, n=1)
+    return f"{module}{colon}{newest[names[0]].id}" if names else None
+
+
+def _module_of(spec: EnvSpec) -> str:
+    if isinstance(spec.entry_point, str):
+        return spec.entry_point.partition(":")[0]
+    return getattr(spec.entry_point, "__module__", "")
+
+
+def _judge(env_id: str, env: gymnasium.Env[Any, Any], limit: int | None) -> EnvironmentFacts:
+    """The environment's sizes; raises `ValueError` where a space is not supported."""
+    try:
+        observations, actions = env.observation_space, env.action_space
+    except AttributeError as error:
+        _refuse(env_id, f"({error})", "an environment with observation_space and action_space")
+    if not isinstance(observations, gymnasium.spaces.Box) or not math.prod(observations.shape):
+        _refuse(env_id, f"with observation space {_describe(observations)}", _OBSERVATIONS)
+    if not isinstance(actions, gymnasium.spaces.Box) or not math.prod(actions.shape):
+        _refuse(env_id, f"with action space {_describe(actions)}", _ACTIONS)
+    if not np.issubdtype(actions.dtype, np.floating):
+        _refuse(env_id, f"with actions of type {actions.dtype}", _ACTIONS)
+    unbounded = ~(np.isfinite(actions.low) & np.isfinite(actions.high)).reshape(-1)
+    if unbounded.any():
+        dimensions = ", ".join(map(str, np.flatnonzero(unbounded)[:10]))
+        _refuse(env_id, f"without finite bounds in action dimension {dimensions}", _ACTIONS)
+    return EnvironmentFacts(
+        env_id=env_id,
+        observation_size=math.prod(observations.shape),
+        action_size=math.prod(actions.shape),
+        max_episode_steps=limit,
+    )
+
+
+def _describe(space: gymnasium.Space[Any]) -> str:
+    """A space in one line, shortened."""
+    text = " ".join(str(space).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _refuse(env_id: str, found: str, allowed: str) -> NoReturn:
+    raise ValueError(f"environment: got {env_id!r} {found}, allowed: {allowed}")

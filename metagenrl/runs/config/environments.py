@@ -1,0 +1,135 @@
+"""How a configuration names environments: by id, or with arguments, wrappers and agents.
+
+Whatever the form, a configuration holds texts (see `agents.environment.spec`), so that one string
+names an environment in rows, reports and messages.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import yaml
+
+from metagenrl.agents.environment.spec import EnvironmentSpec
+from metagenrl.base.checks import UsageError, require
+
+
+class _Marker:
+    """Marks the fields that name environments."""
+
+
+_MARKER = _Marker()
+
+EnvironmentText = Annotated[str, _MARKER]
+"""An environment's text; a YAML file may give a mapping with id, kwargs and wrappers instead."""
+
+_FORM = "an id, or a mapping with id, kwargs, wrappers"
+
+
+def with_texts(cls: type, values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`values` for a `cls` with a text for each environment that is a mapping.
+
+    The `agents` of the mappings become `agents_per_env`. Raises `UsageError` for what is wrong in
+    a mapping; what is no mapping is left to `build`.
+    """
+    found = dict(values)
+    hints = get_type_hints(cls, include_extras=True)
+    if isinstance(found.get("env_kwargs"), Mapping):
+        found["env_kwargs"] = [f"{name}={yaml.safe_dump(value, default_flow_style=True).strip()}"
+                               for name, value in found["env_kwargs"].items()]  # fmt: skip
+    for name, value in values.items():
+        if name not in hints or not _is_marked(hints[name]):
+            continue
+        label = f"{prefix}{name}"
+        if isinstance(value, Mapping) and get_origin(hints[name]) is not tuple:
+            found[name] = _text(label, value)
+        elif isinstance(value, list | tuple):
+            found[name] = [_text(label, v) if isinstance(v, Mapping) else v for v in value]
+            counts = [v.get("agents") for v in value if isinstance(v, Mapping) and "agents" in v]
+            if counts:
+                found["agents_per_env"] = _counts(cls, label, value, counts)
+    return found
+
+
+def _text(label: str, values: Mapping[str, Any]) -> str:
+    try:
+        plain = {name: value for name, value in values.items() if name != "agents"}
+        return EnvironmentSpec.of_mapping(plain).text
+    except ValueError as error:
+        raise UsageError(f"{label}: {error}") from None
+
+
+def _counts(cls: type, label: str, every: Sequence[Any], counts: Sequence[Any]) -> list[Any]:
+    if "agents_per_env" not in get_type_hints(cls):
+        raise UsageError(f"{label}: got the key 'agents', allowed: {_FORM}")
+    if len(counts) != len(every):
+        raise UsageError(
+            f"{label}: got agents {list(counts)!r}, allowed: agents of each or of none"
+        )
+    return list(counts)
+
+
+def _is_marked(hint: Any) -> bool:
+    if any(isinstance(one, _Marker) for one in getattr(hint, "__metadata__", ())):
+        return True
+    return any(_is_marked(part) for part in get_args(hint) if get_origin(hint) is not Annotated)
+
+
+def fold(config: Any, *fields: str) -> None:
+    """Put `env_kwargs` and `env_wrappers` of a new configuration into its environments' texts.
+
+    Raises `ValueError`, one line, where a text or an argument cannot be read.
+    """
+    kwargs = dict(_argument(word) for word in config.env_kwargs)
+    for field in fields:
+        value = getattr(config, field)
+        texts = (value,) if isinstance(value, str) else value
+        new = tuple(_folded(field, text, kwargs, config.env_wrappers) for text in texts)
+        object.__setattr__(config, field, new[0] if isinstance(value, str) else new)
+    object.__setattr__(config, "env_kwargs", ())
+    object.__setattr__(config, "env_wrappers", ())
+
+
+def check_texts(field: str, texts: Sequence[str]) -> tuple[str, ...]:
+    """The texts as they are recorded. Raises `ValueError`, one line, where one cannot be read."""
+    return tuple(_folded(field, text, {}, ()) for text in texts)
+
+
+def _folded(field: str, text: str, kwargs: Mapping[str, Any], wrappers: Sequence[str]) -> str:
+    if not text:  # another field names the environments
+        return text
+    try:
+        return EnvironmentSpec.of(text).extended(kwargs, wrappers).text
+    except ValueError as error:
+        raise ValueError(f"{field}: {error}") from None
+
+
+def _argument(word: str) -> tuple[str, Any]:
+    name, equals, text = word.partition("=")
+    require(bool(equals) and name.isidentifier(), "env_kwargs", word, "key=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):  # YAML 1.1 takes 1e-3 for a text
+            value = float(value)
+    return name, value
+
+
+def seating(envs: Sequence[str], agents: int, each: Sequence[int]) -> tuple[int, ...]:
+    """The place in `envs` of each agent's environment: in turn, while `each` leaves some.
+
+    Without `each` the environments take turns to the end.
+    """
+    if not each:
+        return tuple(index % len(envs) for index in range(agents))
+    left, order = list(each), []
+    while any(left):
+        for place, count in enumerate(left):
+            if count:
+                order.append(place)
+                left[place] -= 1
+    return tuple(order)
