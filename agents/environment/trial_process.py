@@ -40,6 +40,17 @@ def try_environments(texts: Iterable[str], timeout: float = START_TIMEOUT) -> di
     return found | (_in_process(foreign, timeout) if foreign else {})
 
 
+_TRIED: dict[str, EnvironmentFacts] = {}
+
+
+def facts_of(text: str) -> EnvironmentFacts:
+    """What a trial in this process's name found, which may have taken long, else a look now.
+
+    Raises as `check_environment`.
+    """
+    return _TRIED.get(text) or check_environment(text)
+
+
 def _known(text: str) -> Tried:
     facts, name = check_environment(text), resolved(text)
     return Tried(name, dataclasses.replace(facts, env_id=name))
@@ -107,6 +118,7 @@ def _answers(
             raise ValueError(answer["error"])
         facts = EnvironmentFacts(**answer.pop("facts"))
         found[text] = Tried(facts=facts, **answer)
+        _TRIED[found[text].text] = facts
     return found
 
 

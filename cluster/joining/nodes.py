@@ -34,7 +34,7 @@ class NodeReport:
 @ray.remote(num_cpus=0, max_retries=1)
 def look_around(address: str, environments: tuple[str, ...]) -> NodeReport:
     """The report of the node that carries this out."""
-    from metagenrl.agents.environment.spec import check_environment
+    from metagenrl.agents.environment.make import check_environment
     from metagenrl.base.memory import memory_here
 
     trouble = []

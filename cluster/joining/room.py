@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from metagenrl.agents.environment.spec import check_environment
+from metagenrl.agents.environment.trial_process import facts_of
 from metagenrl.base.checks import UsageError
 from metagenrl.base.memory import Memory
 from metagenrl.cluster.engines.plan import Plan, cohort_plan
@@ -52,7 +52,7 @@ def needs_of(config: TrainConfig, plan: Plan, tests: int = 0) -> Needs:
     require_reservable(agent, sizes.items())
 
     def of(index: int) -> Sizes:
-        return sizes[config.envs[index % len(config.envs)]]
+        return sizes[config.env_of(index)]
 
     everyone = [of(index) for actor in plan for index in actor]
     return Needs(
@@ -68,8 +68,8 @@ def needs_of(config: TrainConfig, plan: Plan, tests: int = 0) -> Needs:
 
 @functools.cache
 def _sizes(env: str) -> Sizes:
-    spec = check_environment(env)
-    return Sizes(spec.observation_size, spec.action_size)
+    facts = facts_of(env)
+    return Sizes(facts.observation_size, facts.action_size)
 
 
 def require_memory(

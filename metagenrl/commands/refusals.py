@@ -38,12 +38,12 @@ def check_train(config: TrainConfig) -> None:
 
 def check_test(config: MetaTestConfig) -> None:
     """Refuse a padding too small, or a run folder; `resolve` has opened the objective."""
-    from metagenrl.agents.environment.make import check_environment
+    from metagenrl.agents.environment.trial_process import facts_of
     from metagenrl.baselines.meta_learned import meta_learned
 
     learned = meta_learned(Path(config.objective))
     if learned is not None:
-        learned.padding.require_fits(check_environment(config.env))
+        learned.padding.require_fits(facts_of(config.env))
     check_run_folder(config)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metagenrl.agents.environment.spec import check_environment
+from metagenrl.agents.environment.trial_process import facts_of
 from metagenrl.base.checks import UsageError
 from metagenrl.base.memory import memory_here
 from metagenrl.runs.config.baselines import BASELINES
@@ -22,8 +22,8 @@ def require_memory(config: MetaTestConfig | BaselineConfig) -> str:
 
     Raises `UsageError`, with the option that helps, where they cannot fit.
     """
-    specs = [check_environment(env) for env in config.environments]
-    sizes = [Sizes(spec.observation_size, spec.action_size) for spec in specs]
+    facts = [facts_of(env) for env in config.environments]
+    sizes = [Sizes(one.observation_size, one.action_size) for one in facts]
     steps = config.steps
     if isinstance(config, BaselineConfig) and BASELINES[config.algo].on_policy:
         steps = 0  # nothing is replayed

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from metagenrl.base.checks import UsageError
 from metagenrl.commands.epg import epg_train_config
-from metagenrl.commands.refusals import check_environment_of
 from metagenrl.commands.resolve import baseline_config, test_config, train_config
 from metagenrl.runs.config.lone_agents import RANDOM_OBJECTIVE
 
@@ -21,8 +20,7 @@ def check_words(words: Sequence[str], field: str) -> None:
     `UsageError` in the name of `field`.
     """
     try:
-        for env in _environments(words):
-            check_environment_of("env", env)
+        _configuration(words)
     except ValueError as error:
         line = shlex.join(["metagenrl", *words])
         raise UsageError(
@@ -31,18 +29,17 @@ def check_words(words: Sequence[str], field: str) -> None:
         ) from error
 
 
-def _environments(words: Sequence[str]) -> tuple[str, ...]:
-    """Those that the command runs in, its configuration having been built."""
+def _configuration(words: Sequence[str]) -> object:
+    """The command's configuration, whose environments have been tried."""
     command, rest = words[0], list(words[1:])
     rest += ["--run-dir", str(Path(tempfile.gettempdir()) / "not-made")]
     if command == "train":
-        config = train_config(rest)
-        return (*config.envs, *config.held_out.eval_envs)
+        return train_config(rest)
     if command == "test":
-        return test_config(_with_random_objective(rest)).environments
+        return test_config(_with_random_objective(rest))
     if "epg" in rest[:2]:
-        return epg_train_config(rest).environments
-    return baseline_config(rest).environments
+        return epg_train_config(rest)
+    return baseline_config(rest)
 
 
 def _with_random_objective(words: list[str]) -> list[str]:
