@@ -31,9 +31,16 @@ _OPTIONAL = {
 }
 
 
+_UNSAID = {"cut": 0, "drawn": None}
+"""Fields of few runs, which are left out where they have this value."""
+
+
 def to_line(row: Row) -> str:
     """The row as one line of JSON, newline included."""
     values = {"kind": row.kind} | {name: finite(value) for name, value in vars(row).items()}
+    for name, usual in _UNSAID.items():
+        if name in values and values[name] == usual:
+            del values[name]
     return json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n"
 
 
