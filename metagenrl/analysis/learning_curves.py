@@ -7,17 +7,13 @@ of every statistic is one agent: a seed of a result folder.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metagenrl.analysis.confidence import (
-    mean_interval,
-)
-from metagenrl.analysis.number_text import markdown_table, with_interval
 from metagenrl.runs.metrics_file import iter_rows
 from metagenrl.runs.names import EVALUATIONS_FILE
 from metagenrl.runs.rows import EvaluationRow
@@ -81,39 +77,6 @@ def _curves(env: str, label: str, agents: Iterable[dict[int, float]]) -> Curves:
     steps = sorted({step for curve in agents for step in curve})
     returns = [[curve.get(step, math.nan) for step in steps] for curve in agents]
     return Curves(env, label, np.array(steps, np.float64), np.array(returns, np.float64))
-
-
-def summary_table(test_runs: Iterable[Path], training_envs: Collection[str] | None = None) -> str:
-    """A Markdown table: environment, rule, mean return at the end with its 95 % interval, seeds.
-
-    Where the environments of meta-training are given, each environment is marked as seen or
-    unseen. Agents that did not reach the last evaluation are counted apart and not averaged.
-    """
-    header = ["environment", "trained by", "steps", "return (95 % interval)", "seeds"]
-    if training_envs is not None:
-        header.insert(1, "in meta-training")
-    rows = []
-    curves = read_curves(test_runs)
-    for env in dict.fromkeys(curve.env for curve in curves):
-        for curve in (curve for curve in curves if curve.env == env):
-            cells = [env, curve.label, f"{curve.steps[-1]:,.0f}", _final(curve), _seeds(curve)]
-            if training_envs is not None:
-                cells.insert(1, "seen" if env in training_envs else "unseen")
-            rows.append(cells)
-    return markdown_table(header, rows)
-
-
-def _final(curve: Curves) -> str:
-    if not len(curve.final):
-        return "-"
-    estimate = mean_interval(curve.final)
-    low, high = estimate.mean - estimate.half_width, estimate.mean + estimate.half_width
-    return with_interval(estimate.mean, low, high)
-
-
-def _seeds(curve: Curves) -> str:
-    suffix = f" (+{curve.unfinished} unfinished)" if curve.unfinished else ""
-    return f"{len(curve.final)}{suffix}"
 
 
 def drawable(curve: Curves) -> Curves:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from metagenrl.analysis.confidence import mean_interval, student_t
-from metagenrl.analysis.learning_curves import read_curves, summary_table
+from metagenrl.analysis.learning_curves import read_curves
 from metagenrl.analysis.mean_series import MeanSeries
 from metagenrl.analysis.pictures import meta_training as curves_module
 from metagenrl.analysis.pictures.meta_tests import meta_test_block
@@ -168,29 +168,6 @@ def test_a_repeated_evaluation_counts_once(tmp_path: Path) -> None:
     folder = evaluations(tmp_path, "td3", {0: {10: 1.0}})
     evaluations(tmp_path, "td3", {0: {10: 2.0}})
     assert read_curves([folder])[0].final.tolist() == [2.0]
-
-
-def test_summary_table(tmp_path: Path) -> None:
-    runs = [
-        evaluations(
-            tmp_path / "a", "learned objective v5", {0: {9: 1.0}, 1: {9: 2.0}, 2: {9: 3.0}}
-        ),
-        evaluations(tmp_path / "b", "random objective", {0: {9: -1000.0}, 1: {5: 7.0}}),
-        evaluations(tmp_path / "c", "td3", {0: {1000: 5.0}}, env="F"),
-    ]
-    assert summary_table(runs, ["F"]).replace("\N{MINUS SIGN}", "-").splitlines() == [
-        "| environment | in meta-training | trained by           | steps | return (95 % interval) "
-        "| seeds             |",
-        "| ----------- | ---------------- | -------------------- | ----- | ---------------------- "
-        "| ----------------- |",
-        "| E           | unseen           | learned objective v5 | 9     | 2 (-0.484 … 4.48)      "
-        "| 3                 |",
-        "| E           | unseen           | random objective     | 9     | -1,000                 "
-        "| 1 (+1 unfinished) |",
-        "| F           | seen             | td3                  | 1,000 | 5                      "
-        "| 1                 |",
-    ]
-    assert "meta-training" not in summary_table(runs)
 
 
 def training_run(folder: Path, lives: int = 1) -> Path:
