@@ -30,13 +30,6 @@ def summary_table(test_runs: Sequence[Path], training_envs: Collection[str] | No
     """
     header = ["environment", "trained by", "steps"]
     header += ["whole curve (95 %)", "last third (95 %)", "seeds"]
-        "environment",
-        "trained by",
-        "steps",
-        "whole curve (95 %)",
-        "last third (95 %)",
-        "seeds",
-    ]
     if training_envs is not None:
         header.insert(1, "in meta-training")
     rows = []
