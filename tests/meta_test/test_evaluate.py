@@ -234,7 +234,7 @@ def stored_baseline(tmp_path: Path) -> Path:
         ),
         ("baseline --algo ddpg --resume", "algo: got 'ddpg', allowed: 'td3', as in the run being"),
         ("baseline --algo td3 --gamma 0.5 --resume", "agent.gamma: got 0.5, allowed: 0.99, as in"),
-        ("test --objective random --resume", "run_dir: got '{run}' (of another command: algo: unk"),
+        ("test --objective random --resume", "run_dir: got '{run}' (of another command: "),
         ("baseline --algo td3 --resume --run-dir none", "run_dir: got 'none' (no config.yaml in i"),
     ],
 )
