@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
+from metagenrl.base.ending import Ending, say
+from metagenrl.base.files.folder_lock import FolderLost
 from metagenrl.base.process import available_cores
 from metagenrl.cluster.control.desk import ControlDesk
 from metagenrl.cluster.control.reach import open_mailbox
@@ -25,8 +28,10 @@ from metagenrl.objective_server.state import ServerState
 from metagenrl.objective_server.store.open import deliver_rest, open_server, open_store
 from metagenrl.runs.checkpoints import Checkpoints
 from metagenrl.runs.config.train import TrainConfig
-from metagenrl.runs.folder import log_to, open_run
+from metagenrl.runs.folder import RunIdentity, log_to, open_run
 from metagenrl.runs.hints import resume_command
+from metagenrl.runs.ownership import OwnFolder, own
+from metagenrl.runs.resume import check_new_folder
 
 logger = logging.getLogger(__name__)
 
@@ -34,49 +39,120 @@ logger = logging.getLogger(__name__)
 def train(config: TrainConfig) -> int:
     """Meta-train to the end; 0 when some agent finished, 1 when all failed.
 
-    Raises `UsageError` where the agents do not fit the cluster, or a run has only damaged
-    checkpoints, before anything is written.
+    1 also where the last checkpoint or objective could not be written; 143, 129 or 130 where
+    SIGTERM, SIGHUP or Ctrl-C ended it. Raises `UsageError` where another process works in the
+    folder, where the agents do not fit the cluster, or a run has only damaged checkpoints, before
+    anything is written.
     """
+    again = resume_command(config.run_dir)
+    with Ending(again).listening() as ending, own(config.run_dir, config.take_over) as folder:
+        if config.resume is None:
+            check_new_folder(config.run_dir)  # another may have used it since
+        try:
+            return _train(config, ending, folder)
+        except FolderLost as error:
+            ending.hint = ""
+            ending.at_once(f"error: {error}; this process ends", 1)
+        except OSError as error:
+            ended = f"{ending.name}: ended without" if ending.requested else "error: "
+            say(f"{ended} what could not be written: {error.strerror}, go on with: {again}")
+            return ending.code or 1
+
+
+def _train(config: TrainConfig, ending: Ending, folder: OwnFolder) -> int:
     checkpoints = Checkpoints(config.run_dir, config.keep_checkpoints)
     if config.resume is not None:
         refuse(checkpoints.require_sound)
     states = checkpoints.load() if config.resume is not None else None
+    if states is not None and _finished(config, states):
+        print(f"this run has finished: {config.run_dir}; to train longer: --steps N")
+        return 0
     hosts = hosts_of(config, states)
+    ending.listen_again()  # Ray, which has been started, has handlers of its own
     print(hosts.room, flush=True)
     identity = open_run(config)
     # Now: who is killed says nothing any more.
     print(f"if it is cut off, go on with: {resume_command(config.run_dir)}", flush=True)
+    print(how_it_ends(config), flush=True)
     handler = log_to(config.run_dir)
-    prepare_store(config, identity.id, states)
-    recorder = Recorder(config, identity, states)
-    engine = engine_of(config, identity.id, hosts)
+    if config.resume is not None and states is None:
+        logger.warning("no checkpoint yet: the run begins anew")
+    try:
+        finished = _meta_train(config, ending, folder, _Parts(identity, hosts, checkpoints, states))
+    finally:
+        logging.getLogger("metagenrl").removeHandler(handler)
+        handler.close()
+    if ending.requested:
+        print(f"ended by {ending.name}; go on with: {resume_command(config.run_dir)}")
+        return ending.code
+    return 0 if finished else 1
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What a run is put together from."""
+
+    identity: RunIdentity
+    hosts: Hosts
+    checkpoints: Checkpoints
+    states: States | None
+
+
+def _meta_train(config: TrainConfig, ending: Ending, folder: OwnFolder, parts: _Parts) -> bool:
+    """The population from its start to its end; whether it finished, or was told to stop."""
+    run, states = parts.identity.id, parts.states
+    prepare_store(config, run, states)
+    recorder = Recorder(config, parts.identity, states)
+    engine = engine_of(config, run, parts.hosts)
     trials = trials_of(config)
     held_out = HeldOut(config, trials, recorder.record, recorder.moment)
-    desk = ControlDesk(open_mailbox(config, identity.id))
+    desk = ControlDesk(open_mailbox(config, run))
     steering: Steering | None = None
     try:
         try:
-            roster = Roster(config, identity.id)
-            population = Population(config, engine, roster, recorder, held_out, checkpoints, states)
-            steering = Steering(config, population, desk)
-            finished = population.run(steering.before_round)
+            population = Population(
+                config, engine, Roster(config, run), recorder, held_out, parts.checkpoints, states,
+                ending,
+            )  # fmt: skip
+            steering = Steering(config, population, desk, ending)
+
+            def steer() -> bool:
+                population.wait_for_folder(folder)
+                return steering.before_round()
+
+            with ending.finishing("the round ends and a checkpoint is written"):
+                finished = population.run(steer)
         finally:
             if steering is not None:
                 steering.close()
             engine.close()
         trials.workers = config.held_out.eval_workers or cpus_of(config)  # all is left over now
-        if not steering.stopped:
+        if not steering.stopped and not ending.requested:
             held_out.finish(lambda waiting: recorder.tick(0, waiting))
     finally:
         held_out.close()
         recorder.close()
-        deliver_rest(config.store, identity.id, config.run_dir)
-        logging.getLogger("metagenrl").removeHandler(handler)
-        handler.close()
-    _picture(config.run_dir)
-    if steering.stopped:
-        print(f"stopped; to go on with it: {resume_command(config.run_dir)}")
-    return 0 if finished else 1
+        deliver_rest(config.store, run, config.run_dir)
+    if not ending.requested:
+        _picture(config.run_dir)
+        if steering.stopped:
+            print(f"stopped; to go on with it: {resume_command(config.run_dir)}")
+    return finished
+
+
+def how_it_ends(config: TrainConfig) -> str:
+    """How long the run needs from a signal to its end, for those who set grace periods."""
+    return (
+        "to end it: Ctrl-C, SIGTERM or `metagenrl stop`; leave it the time of a round (at most "
+        f"{config.round_timeout:g} s) and of a checkpoint, a second signal ends it at once"
+    )
+
+
+def _finished(config: TrainConfig, states: States) -> bool:
+    """Whether no agent has a step to take and no held-out test can be left."""
+    seats = states["population"]["roster"].values()
+    left = (s for s in seats if not s["left"] and s["joined"] + s["steps"] < config.steps)
+    return not config.held_out.eval_envs and not any(True for _ in left)
 
 
 def _picture(run_dir: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from metagenrl.base.retry import PATIENCE, patiently
 from metagenrl.baselines.epg.inner_loop import InnerLoop
 from metagenrl.baselines.epg.loss_net import LossNet, initial_loss_parameters
 from metagenrl.baselines.epg.outer_loop import LossEvolution
@@ -104,10 +105,19 @@ class EpgRun:
             "evolution": evolution.state_dict,
             "recorder": self._recorder.state_dict,
         }
-        self._checkpoints.save(evolution.generation, parts)
+        if not self._checkpoints.save(evolution.generation, parts) and self.finished:
+            patiently(lambda: self._last_checkpoint(parts), self.say)
+
+    def _last_checkpoint(self, parts: dict[str, Any]) -> None:
+        if not self._checkpoints.save(self.evolution.generation, parts):
+            raise self._checkpoints.error or OSError("last checkpoint not written")
+
+    def say(self, line: str) -> None:
+        """One line for the user and for the log."""
+        self._recorder.say(line)
 
     def _snapshot(self) -> None:
-        """Keep the loss under its generation; a full disk does not stop the run."""
+        """Keep the loss under its generation; a full disk stops the run at its end alone."""
         generation = self.evolution.generation
         path = snapshot_path(self._config.run_dir, generation)
         snapshot = ObjectiveSnapshot(
@@ -118,8 +128,14 @@ class EpgRun:
             steps=self._recorder.agent_steps,
             run=self._run,
         )
-        try:
+
+        def write() -> None:
             path.parent.mkdir(exist_ok=True)
             snapshot.save(path)
+
+        try:
+            patiently(write, self.say, PATIENCE if self.finished else 0.0)
         except OSError as error:
+            if self.finished:
+                raise
             self._recorder.say(f"snapshot failed: {error.strerror}")

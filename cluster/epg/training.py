@@ -15,6 +15,9 @@ import torch
 from rich.console import Console
 
 from metagenrl.base.checks import UsageError
+from metagenrl.base.ending import Ending, say
+from metagenrl.base.files.folder_lock import FolderLost
+from metagenrl.base.retry import patiently
 from metagenrl.baselines.epg.inner_loop import InnerLoop
 from metagenrl.cluster.epg.loops import InProcessLoops, LoopEnded, Loops
 from metagenrl.cluster.epg.recorder import EpgRecorder, inner_loop_bar
@@ -23,6 +26,12 @@ from metagenrl.runs.config.epg import EpgTrainConfig
 from metagenrl.runs.config.yaml import to_yaml
 from metagenrl.runs.folder import log_to, open_folder
 from metagenrl.runs.names import CURVES_FILE
+from metagenrl.runs.ownership import OwnFolder, own
+from metagenrl.runs.resume import check_new_folder
+
+HOW_IT_ENDS = (
+    "to end it: Ctrl-C or SIGTERM; it ends within seconds, its generation is begun anew by --resume"
+)
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +42,27 @@ def train_epg(config: EpgTrainConfig) -> int:
     Raises `UsageError` where the workers do not fit the cluster, before anything is written, and
     `KeyboardInterrupt` once the workers are gone.
     """
+    with ExitStack() as stack:
+        ending = stack.enter_context(Ending().listening())
+        own_folders = [
+            stack.enter_context(own(each.run_dir, config.take_over))
+            for each in (config, *(configs_of(config) if config.seeds > 1 else ()))
+        ]
+        if not config.resume:
+            check_new_folder(config.run_dir)  # another may have used it since
+        try:
+            return _train(config, ending, own_folders)
+        except FolderLost as error:
+            ending.at_once(f"error: {error}; this process ends", 1)
+        except OSError as error:
+            say(f"error: {error.strerror}; the same command with --resume goes on")
+            return 1
+
+
+def _train(config: EpgTrainConfig, ending: Ending, folders: Sequence[OwnFolder]) -> int:
     loops = _loops(config)
+    ending.listen_again()  # Ray, which has been started, has handlers of its own
+    print(HOW_IT_ENDS, flush=True)
     open_folder(config.run_dir, to_yaml(config), config.resume)
     handler = log_to(config.run_dir)
     console = Console(highlight=False)
@@ -43,7 +72,8 @@ def train_epg(config: EpgTrainConfig) -> int:
         with ExitStack() as stack:
             bar = stack.enter_context(inner_loop_bar(console))
             recorders = [stack.enter_context(EpgRecorder(c, console, bar)) for c in configs]
-            evolve([EpgRun(*each) for each in zip(configs, recorders, strict=True)], loops)
+            runs = [EpgRun(*each) for each in zip(configs, recorders, strict=True)]
+            evolve(runs, loops, ending, folders)
     except RuntimeError as error:
         logger.exception("the run ends")
         console.print(f"failed: {error}; the same command with --resume goes on", soft_wrap=True)
@@ -67,11 +97,17 @@ def configs_of(config: EpgTrainConfig) -> list[EpgTrainConfig]:
     ]
 
 
-def evolve(runs: Sequence[EpgRun], loops: Loops) -> None:
+def evolve(
+    runs: Sequence[EpgRun],
+    loops: Loops,
+    ending: Ending | None = None,
+    folders: Sequence[OwnFolder] = (),
+) -> None:
     """All of them to the end; the inner loops of a generation of each run side by side.
 
     Raises `RuntimeError` as `Loops.run` does and where all inner loops of a generation failed.
     """
+    ending = ending or Ending()
     while waiting := [run for run in runs if not run.finished]:
         tasks = [(run, vector, loop) for run in waiting for vector, loop in enumerate(run.begin())]
 
@@ -80,8 +116,12 @@ def evolve(runs: Sequence[EpgRun], loops: Loops) -> None:
             run.ended(dataclasses.replace(end, index=vector))
 
         loops.run([loop for _, _, loop in tasks], on_end)
-        for run in waiting:
-            run.complete()
+        for folder in folders:
+            patiently(folder.check, waiting[0].say)
+        with ending.finishing("a checkpoint is written"):
+            for run in waiting:
+                run.complete()
+        ending.raise_if_requested()
 
 
 def _loops(config: EpgTrainConfig) -> Loops:

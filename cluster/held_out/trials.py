@@ -59,7 +59,8 @@ def keep_candidate(run_dir: Path, snapshot: ObjectiveSnapshot) -> Candidate:
             shutil.rmtree(other, ignore_errors=True)
     candidate = Candidate(snapshot.version, snapshot.steps, folder)
     if not candidate.alpha.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(exist_ok=True)
+        folder.mkdir(exist_ok=True)
         snapshot.save(candidate.alpha, durable=True)
     return candidate
 

@@ -26,6 +26,7 @@ class Departures:
         """Write an agent's state. Raises `OSError`; an earlier departure's is then still there."""
         parent = self._folder / agent_part(agent)
         name = f"round-{round_index:09d}-incarnation-{incarnation}"
+        self._folder.mkdir(exist_ok=True)
         with contextlib.suppress(FileExistsError):
             write_folder(parent, name, {_PART: state})
         prune(parent, 1)

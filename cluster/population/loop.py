@@ -12,9 +12,10 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-from metagenrl.base.retry import patiently
+from metagenrl.base.ending import Ending
+from metagenrl.base.retry import PATIENCE, patiently
 from metagenrl.cluster.engines.exchange import Gradient
 from metagenrl.cluster.engines.interface import (
     AgentLost,
@@ -29,14 +30,17 @@ from metagenrl.cluster.population.roster import Roster, Seat
 from metagenrl.cluster.population.strength import Strength
 from metagenrl.cluster.recording.recorder import Recorder
 from metagenrl.objective_server.answers import Broadcast
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.runs.checkpoints import Checkpoints, agent_part
 from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.ownership import OwnFolder
 
 logger = logging.getLogger(__name__)
 
 START_TIMEOUT = 300.0  # seconds until agents must have come up: 40 take over a minute
 
 States = Mapping[str, Mapping[str, Any]]
+Value = TypeVar("Value")
 
 
 class Population:
@@ -51,7 +55,9 @@ class Population:
         held_out: HeldOut,
         checkpoints: Checkpoints,
         states: States | None,
+        ending: Ending | None = None,
     ) -> None:
+        self._ending = ending or Ending()
         self.config, self.engine, self.roster = config, engine, roster
         self.recorder, self.held_out, self.checkpoints = recorder, held_out, checkpoints
         self._synchronous = config.server.staleness_bound == 0
@@ -82,11 +88,41 @@ class Population:
                 self._advance()
         finished = bool(self.roster.in_condition("done")) or self.held_out.stop
         if finished and not stopped:
-            self.checkpoint()
-        last = self.recorder.snapshot(self._broadcast)
+            self._last_checkpoint()
+        last = self._last_snapshot(patience=0.0 if stopped else PATIENCE)
         if not stopped and not self.held_out.stop:
             self.held_out.request(last)
         return stopped or finished
+
+    def _last_checkpoint(self) -> None:
+        """The state at the end; what is in its way is waited for. Raises `OSError` in the end."""
+
+        def write() -> None:
+            if not self.checkpoint() and self.checkpoints.error is not None:
+                raise self.checkpoints.error
+
+        self._patiently(write, "last checkpoint not written")
+
+    def _last_snapshot(self, patience: float) -> ObjectiveSnapshot:
+        """As for the last checkpoint: the objective at the end."""
+
+        def write() -> ObjectiveSnapshot:
+            return self.recorder.snapshot(self._broadcast, required=True)
+
+        return self._patiently(write, "last objective not written", patience)
+
+    def _patiently(self, call: Callable[[], Value], what: str, patience: float = PATIENCE) -> Value:
+        """`patiently`, until the run is told to end."""
+        return patiently(
+            call,
+            lambda why: self.recorder.event("waiting", None, f"{what}: {why}"),
+            patience,
+            give_up=lambda: self._ending.requested,
+        )
+
+    def wait_for_folder(self, folder: OwnFolder) -> None:
+        """Between rounds: go on only while the run's folder is there and can be written to."""
+        self._patiently(folder.check, "paused")
 
     def _advance(self) -> None:
         """One round, or in asynchronous mode what has come in."""
@@ -184,9 +220,8 @@ class Population:
 
     def _exchange(self, gradients: list[Gradient], expected: list[int], close: bool) -> None:
         before = self._broadcast.version
-        result = patiently(
-            lambda: self.engine.exchange(gradients, expected, close),
-            lambda why: self.recorder.event("waiting", None, f"objective not saved: {why}"),
+        result = self._patiently(
+            lambda: self.engine.exchange(gradients, expected, close), "objective not saved"
         )
         self._broadcast = result.broadcast
         self.recorder.exchange(gradients, result)

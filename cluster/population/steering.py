@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from metagenrl.base.checks import require
+from metagenrl.base.ending import Ending
 from metagenrl.cluster.control.desk import Condition, ControlDesk, PopulationStatus, Request
 from metagenrl.cluster.engines.interface import AgentLost
 from metagenrl.cluster.population.departures import Departures
@@ -24,8 +25,11 @@ class Steering:
     """Scale, pause, resume and stop. A change of the population's size is in a checkpoint before
     it is confirmed, so that no kill undoes it."""
 
-    def __init__(self, config: TrainConfig, population: Population, desk: ControlDesk) -> None:
+    def __init__(
+        self, config: TrainConfig, population: Population, desk: ControlDesk, ending: Ending
+    ) -> None:
         self._config, self._population, self._desk = config, population, desk
+        self._ending, self._tries_until = ending, float("inf")
         self._departures = Departures(Path(config.run_dir))
         self._condition: Condition = "running"
         self._stopped = False
@@ -42,8 +46,10 @@ class Steering:
             for request in self._desk.requests():
                 self._carry_out(request)
             self._go_on_scaling()
+            if self._ending.requested and not self._stopped:
+                self._end()
             self._desk.post(self._status)
-            if self._stopped or self._condition != "paused":
+            if self._stopped or self._ending.requested or self._condition != "paused":
                 return not self._stopped
             self._population.tick()
             time.sleep(PAUSE_INTERVAL)
@@ -105,6 +111,23 @@ class Steering:
             "stopped", None, f"stopped with a checkpoint of {where}", between=True
         )
         self._desk.answer(request, "done", f"stopped with a checkpoint of {where}")
+
+    def _end(self) -> None:
+        """End as the signal wants it: with a checkpoint, or where none can be had, without.
+
+        A straggler or an agent that is being brought back may be in its way for a round or two.
+        """
+        now, population = time.monotonic(), self._population
+        self._tries_until = min(self._tries_until, now + 2 * self._config.round_timeout)
+        where = f"round {population.broadcast.round}"
+        full = population.checkpoints.error is not None
+        if population.checkpoint():
+            self._note("stopped", f"stopping: checkpoint at {where}")
+        elif now > self._tries_until or (full and population.checkpoints.error is not None):
+            self._note("stopped", f"stopping at {where} without a checkpoint (see run.log)")
+        else:
+            return
+        self._stopped = True
 
     def _scale(self, request: Request) -> None:
         agents = request.agents or 0

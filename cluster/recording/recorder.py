@@ -189,9 +189,10 @@ class Recorder:
         """A row that is complete as it is."""
         self._rows.append(row)
 
-    def snapshot(self, broadcast: Broadcast) -> ObjectiveSnapshot:
-        """Keep alpha under its version."""
-        return self._keeper.keep(broadcast, self._agent_steps, self.moment(), self)
+    def snapshot(self, broadcast: Broadcast, required: bool = False) -> ObjectiveSnapshot:
+        """Keep alpha under its version. Raises `OSError` where it cannot but is `required`."""
+        keep = self._keeper.write if required else self._keeper.keep
+        return keep(broadcast, self._agent_steps, self.moment(), self)
 
     def tick(self, remaining: int, held_out_waiting: int = 0) -> None:
         """Once a round: write what has come together, and show it; `remaining` agent-steps."""

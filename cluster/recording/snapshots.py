@@ -32,9 +32,27 @@ class SnapshotKeeper:
         self, broadcast: Broadcast, agent_steps: int, now: Moment, rows: _Rows
     ) -> ObjectiveSnapshot:
         """Write it; where the disk is full that is an event, and training goes on."""
+        try:
+            return self.write(broadcast, agent_steps, now, rows)
+        except OSError as error:
+            rows.event("snapshot failed", None, f"snapshot failed: {error.strerror}")
+            return self._snapshot(broadcast, agent_steps)
+
+    def write(
+        self, broadcast: Broadcast, agent_steps: int, now: Moment, rows: _Rows
+    ) -> ObjectiveSnapshot:
+        """Write it. Raises `OSError` where that is not possible."""
         if self._last is not None and self._last.version == broadcast.version:
             return self._last
-        snapshot = ObjectiveSnapshot(
+        snapshot = self._snapshot(broadcast, agent_steps)
+        self._store.put_snapshot(snapshot)
+        self._last, run_dir = snapshot, self._config.run_dir
+        file = str(snapshot_path(run_dir, snapshot.version).relative_to(run_dir))
+        rows.record(SnapshotRow(now.time, now.round, snapshot.version, file, agent_steps))
+        return snapshot
+
+    def _snapshot(self, broadcast: Broadcast, agent_steps: int) -> ObjectiveSnapshot:
+        return ObjectiveSnapshot(
             alpha=broadcast.alpha,
             version=broadcast.version,
             config=to_dict(self._config.objective),
@@ -42,12 +60,3 @@ class SnapshotKeeper:
             steps=agent_steps,
             run=self._run,
         )
-        try:
-            self._store.put_snapshot(snapshot)
-        except OSError as error:
-            rows.event("snapshot failed", None, f"snapshot failed: {error.strerror}")
-            return snapshot
-        self._last, run_dir = snapshot, self._config.run_dir
-        file = str(snapshot_path(run_dir, snapshot.version).relative_to(run_dir))
-        rows.record(SnapshotRow(now.time, now.round, snapshot.version, file, agent_steps))
-        return snapshot

@@ -17,11 +17,12 @@ def patiently(
     tell: Callable[[str], None],
     patience: float = PATIENCE,
     pause: float = PAUSE,
+    give_up: Callable[[], bool] = lambda: False,
 ) -> Result:
     """What `call` returns, once it no longer raises `OSError`.
 
     `tell` is called with one line at the first failure. After `patience` seconds of failures the
-    error is raised: waiting for ever would look like a hang.
+    error is raised: waiting for ever would look like a hang. So it is once `give_up` says so.
     """
     deadline: float | None = None
     while True:
@@ -31,11 +32,12 @@ def patiently(
             if deadline is None:
                 deadline = time.monotonic() + patience
                 tell(f"{_reason(error)}; trying again for {patience / 60:.0f} minutes")
-            elif time.monotonic() > deadline:
+            if time.monotonic() > deadline or give_up():
                 raise
         time.sleep(pause)
 
 
 def _reason(error: OSError) -> str:
     """The system's words; an error that came from another process has them in its last line."""
-    return (error.strerror or str(error).strip().splitlines()[-1]).lower()
+    reason = error.strerror or str(error).strip().splitlines()[-1]
+    return reason[:1].lower() + reason[1:]

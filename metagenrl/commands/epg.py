@@ -15,6 +15,7 @@ from metagenrl.commands.environments import tried_facts
 from metagenrl.commands.parsing import parse_with_source
 from metagenrl.runs.config.epg import EpgTrainConfig, epg_defaults, is_epg
 from metagenrl.runs.config.lone_agents import MetaTestConfig
+from metagenrl.runs.config.paths import absolute
 from metagenrl.runs.config.presets import DEFAULT_PRESET
 from metagenrl.runs.config.stored import stored_values
 from metagenrl.runs.config.yaml import build, merge, to_dict
@@ -36,7 +37,7 @@ def epg_train_config(argv: Sequence[str]) -> EpgTrainConfig:
     values = {n: to_dict(v) if dataclasses.is_dataclass(v) else v for n, v in preset.items()}
     if source.config is not None:
         values = merge(values, stored_values(EpgTrainConfig, source.config))
-    return _padded(build(EpgTrainConfig, merge(values, flags)))
+    return _padded(absolute(build(EpgTrainConfig, merge(values, flags))))
 
 
 def _padded(config: EpgTrainConfig) -> EpgTrainConfig:

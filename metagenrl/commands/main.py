@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from metagenrl.analysis.explain.config import ExplainConfig
 from metagenrl.base.checks import UsageError
+from metagenrl.base.ending import SIGNAL_EXIT, EndedBySignal, forget_signals
 from metagenrl.commands import refusals, resolve
 from metagenrl.commands.compare import (
     CompareConfig,
@@ -44,6 +47,7 @@ from metagenrl.commands.studies.sweep import check_sweep, run_sweep, sweep_confi
 from metagenrl.commands.top import TopConfig, check_top, top, top_config
 from metagenrl.runs.config.epg import EpgTrainConfig, epg_defaults
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
+from metagenrl.runs.config.paths import absolute
 from metagenrl.runs.config.presets import DEFAULT_PRESET, PRESETS
 from metagenrl.runs.config.reference import CONTROL_CONFIGS, RunReference, WorkspaceConfig
 from metagenrl.runs.config.too_short import too_short
@@ -81,6 +85,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         code = _dispatch(words)
     except UsageError as error:
         code = _refuse(error)
+    except KeyboardInterrupt:
+        code = INTERRUPTED_EXIT
+    if code >= SIGNAL_EXIT and argv is None:
+        forget_signals()
     if code:
         raise SystemExit(code)
 
@@ -127,6 +135,8 @@ def _meta_learner(words: Sequence[str]) -> Command | None:
 def _carry_out(command: Command, words: Sequence[str]) -> int:
     try:
         config = command.resolve(words)
+        if hasattr(config, "run_dir"):  # the command trains, which takes a while
+            config = absolute(config)
         command.check(config)
     except ValueError as error:
         return _refuse(error)
@@ -135,11 +145,25 @@ def _carry_out(command: Command, words: Sequence[str]) -> int:
         print(f"note: {note}", file=sys.stderr)
     try:
         return command.run(config)
-    except KeyboardInterrupt:
-        going_on = isinstance(config, TrainConfig) and (config.run_dir / CONFIG_FILE).is_file()
-        hint = f", go on with: {resume_command(config.run_dir)}" if going_on else ""
-        print(f"interrupted{hint}", file=sys.stderr)
-        return INTERRUPTED_EXIT
+    except KeyboardInterrupt as error:
+        hint = f", go on with: {_again(config, words)}" if _can_go_on(config) else ""
+        ended = f"ended by {error}" if isinstance(error, EndedBySignal) else "interrupted"
+        print(f"{ended}{hint}", file=sys.stderr)
+        return SIGNAL_EXIT + getattr(error, "signum", signal.SIGINT)
+
+
+def _can_go_on(config: Any) -> bool:
+    """Whether the command has a folder and has begun to write to it."""
+    return hasattr(config, "run_dir") and (config.run_dir / CONFIG_FILE).is_file()
+
+
+def _again(config: Any, words: Sequence[str]) -> str:
+    """The command that goes on with what was cut off."""
+    if isinstance(config, TrainConfig):
+        return resume_command(config.run_dir)
+    command = "test" if isinstance(config, MetaTestConfig) else "baseline"
+    again = [] if "--resume" in words else ["--resume"]
+    return shlex.join(["metagenrl", command, *words, *again])
 
 
 def _refuse(error: ValueError) -> int:

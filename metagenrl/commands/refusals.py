@@ -20,6 +20,7 @@ from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import build
 from metagenrl.runs.resume import (
     check_new_folder,
+    check_parts,
     check_run_folder,
     check_writable,
     training_config,
@@ -31,6 +32,7 @@ def check_train(config: TrainConfig) -> None:
     if config.resume is None:
         check_new_folder(config.run_dir, hint=", or --resume with that folder")
     else:
+        check_parts(config.resume)
         check_writable("run_dir", config.run_dir)
     resumed = config.resume is not None
     check_store(config.store, config.allow_redis_without_password, resumed)

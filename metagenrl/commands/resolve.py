@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from metagenrl.base.checks import UsageError
+from metagenrl.base.paths import user_path
 from metagenrl.baselines.meta_learned import meta_learned
 from metagenrl.commands.environments import with_tried
 from metagenrl.commands.epg import epg_test_config
@@ -47,7 +48,7 @@ def train_config(argv: Sequence[str]) -> TrainConfig:
     given = with_texts(TrainConfig, merge(_file_values(source, TrainConfig), flags))
     if "agents_per_env" in given and "agents" not in given:
         given["agents"] = sum(given["agents_per_env"])
-    config = build(TrainConfig, merge(defaults, {"resume": None} | given))
+    config = build(TrainConfig, merge(defaults, {"resume": None, "take_over": False} | given))
     if resume is None:
         return with_tried(config)
     if "run_dir" not in flags:
@@ -67,6 +68,8 @@ def test_config(argv: Sequence[str]) -> MetaTestConfig:
 def _test_config(argv: Sequence[str]) -> MetaTestConfig:
     source, flags = parse_with_source(MetaTestConfig, argv)
     values = merge(_file_values(source, MetaTestConfig), flags)
+    if isinstance(values.get("objective"), str) and values["objective"]:
+        values["objective"] = str(user_path("objective", values["objective"]))
     if values.get("objective", RANDOM_OBJECTIVE) == RANDOM_OBJECTIVE:
         return build(MetaTestConfig, merge(_test_defaults(source, None), values))
     evolved = epg_test_config(values, _test_defaults(source, None))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,11 +12,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from metagenrl.base.ending import SIGNAL_EXIT
 from metagenrl.base.job_process import start_process
 from metagenrl.runs.agent_files import is_finished
 from metagenrl.runs.agent_job import TraineeJob
 
 WORKER = "metagenrl.meta_test.worker_process"
+SAVE_SECONDS = 60.0
+"""Seconds that agents have to save their states once the command is told to end."""
 _POLL_SECONDS = 0.2
 _STOP_SECONDS = 5.0
 _DETAIL_BYTES = 20_000
@@ -88,6 +92,16 @@ class TraineePool:
             self._waiting.popleft()  # not before: what could not be started is tried again
         return [end for _, end in ends if end is not None]
 
+    def save(self) -> None:
+        """Let every agent save its state and end, for at most `SAVE_SECONDS`; start no more."""
+        self._waiting.clear()
+        for child in self._running:
+            child.process.terminate()
+        deadline = time.monotonic() + SAVE_SECONDS
+        for child in self._running:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.process.wait(max(0.0, deadline - time.monotonic()))
+
     def close(self) -> None:
         """End the processes; they have their checkpoints to go on from."""
         _stop(self._running)
@@ -100,22 +114,26 @@ def train_all(
     workers: int,
     on_poll: Callable[[Sequence[int]], None],
     on_end: Callable[[Ended], None],
+    told_to_end: Callable[[], bool] = lambda: False,
 ) -> None:
     """Carry out all jobs, `workers` at a time.
 
     `on_poll` gets the seeds that are running, some times a second; `on_end` each process's end.
-    Whatever is raised in here, KeyboardInterrupt included, first ends the processes.
+    Whatever is raised in here, KeyboardInterrupt included, first ends the processes. Once
+    `told_to_end` says so, the agents save their states and it returns.
     """
     pool = TraineePool(workers)
     for job in jobs:
         pool.submit(job)
     try:
-        while pool.outstanding:
+        while pool.outstanding and not told_to_end():
             ends = pool.poll()
             on_poll([job.seed for job in pool.running])
             for end in ends:
                 on_end(end)
             time.sleep(_POLL_SECONDS)
+        if pool.outstanding:
+            pool.save()
     finally:
         pool.close()
 
@@ -133,6 +151,8 @@ def _stop(children: Sequence[_Child]) -> None:
 
 
 def _reason(code: int, detail: str) -> str:
+    if code == SIGNAL_EXIT + signal.SIGTERM:
+        return "its process was told to end (SIGTERM) and saved its state"
     if code < 0:
         return f"its process was killed by {signal.Signals(-code).name}"
     if code == 0:

@@ -24,8 +24,11 @@ from typing import Any
 from rich.console import Console
 
 from metagenrl.base.checks import UsageError
+from metagenrl.base.ending import Ending, say
 from metagenrl.base.files.atomic import write_atomic
-from metagenrl.meta_test.pool import Ended, train_all
+from metagenrl.base.files.folder_lock import FolderLost
+from metagenrl.base.retry import patiently
+from metagenrl.meta_test.pool import SAVE_SECONDS, Ended, train_all
 from metagenrl.meta_test.progress import EvaluationProgress
 from metagenrl.meta_test.room import require_memory
 from metagenrl.meta_test.summary import familiarity, summary
@@ -41,7 +44,14 @@ from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
 from metagenrl.runs.config.yaml import to_yaml
 from metagenrl.runs.folder import log_to
 from metagenrl.runs.names import CONFIG_FILE, CURVES_FILE, SEEDS_FOLDER
+from metagenrl.runs.ownership import OwnFolder, own
+from metagenrl.runs.resume import check_new_folder
 from metagenrl.tracking.wandb.lone_agents import track_evaluation
+
+HOW_IT_ENDS = (
+    "to end it: Ctrl-C or SIGTERM; each agent then saves its state, which may take up to "
+    f"{SAVE_SECONDS:g} s; a second signal ends it at once"
+)
 
 logger = logging.getLogger(__name__)
 
@@ -63,17 +73,33 @@ def baseline(config: BaselineConfig) -> int:
 
 
 def _evaluate(config: Config, tested: TestedObjective) -> int:
+    with Ending().listening() as ending, own(config.run_dir, config.take_over) as folder:
+        if not config.resume:
+            check_new_folder(config.run_dir)  # another may have used it since
+        try:
+            return _run(config, tested, ending, folder)
+        except FolderLost as error:
+            ending.at_once(f"error: {error}; this process ends", 1)
+        except OSError as error:
+            say(f"error: {error.strerror}; the same command with --resume goes on")
+            return ending.code or 1
+
+
+def _run(config: Config, tested: TestedObjective, ending: Ending, folder: OwnFolder) -> int:
     started = time.monotonic()
     print(require_memory(config), flush=True)
+    print(HOW_IT_ENDS, flush=True)
     _prepare_folder(config, tested)
     handler = log_to(config.run_dir)
     try:
         jobs = _jobs(config, tested)
         console = _console()
         try:
-            failed = _train(config, tested, jobs, console)
+            failed = _train(config, tested, jobs, console, ending, folder)
         finally:
+            folder.check()
             rows = merge_evaluations(config.run_dir, [job.rows for job in jobs])
+        ending.raise_if_requested()
         _draw(config, tested)
         if not failed:
             track_evaluation(config, functools.partial(_say, console))
@@ -139,9 +165,14 @@ def _say(console: Console, line: str) -> None:
 
 
 def _train(
-    config: Config, tested: TestedObjective, jobs: Sequence[TraineeJob], console: Console
+    config: Config,
+    tested: TestedObjective,
+    jobs: Sequence[TraineeJob],
+    console: Console,
+    ending: Ending,
+    folder: OwnFolder,
 ) -> list[int]:
-    """Train the agents that are not finished; the seeds that failed."""
+    """Train the agents that are not finished; the seeds that failed. A signal ends them early."""
     missing = [job for job in jobs if not is_finished(job.rows, job.steps)]
     failed: list[int] = []
     with EvaluationProgress(jobs, config.steps, console) as progress:
@@ -157,11 +188,12 @@ def _train(
             else:
                 progress.say(f"seed {end.job.seed}: done, return {progress.final(end.job.seed)}")
 
-        try:
-            train_all(missing, config.workers, progress.poll, on_end)
-        except KeyboardInterrupt:
-            progress.say("interrupted; the same command with --resume goes on")
-            raise
+        def on_poll(running: Sequence[int]) -> None:
+            patiently(folder.check, progress.say, give_up=lambda: ending.requested)
+            progress.poll(running)
+
+        with ending.finishing("each agent saves its state"):
+            train_all(missing, config.workers, on_poll, on_end, lambda: ending.requested)
     return failed
 
 

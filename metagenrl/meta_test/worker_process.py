@@ -10,12 +10,14 @@ import faulthandler
 import logging
 import os
 import shutil
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from metagenrl.base.ending import SIGNAL_EXIT, SIGNALS
 from metagenrl.agents.environment.spec import drawn_environment
 from metagenrl.base.files.checkpoint_folder import newest_complete, prune, read_folder, write_folder
 from metagenrl.base.process import settle
@@ -54,7 +56,7 @@ class TraineeRun:
         )
         self.rows = RowFile(job.rows)
         self._saved_at, self._save_seconds = time.monotonic(), 0.0
-        self._due = False
+        self._due, self._saved_steps = False, -1
         self._restore()
 
     def _restore(self) -> None:
@@ -81,6 +83,8 @@ class TraineeRun:
             if trainee.steps % job.eval_every == 0 or trainee.steps == job.steps:
                 self._evaluate()
             self._checkpoint_if_due()
+            if _told_to_end and self._saved_steps == trainee.steps:
+                raise SystemExit(SIGNAL_EXIT + signal.SIGTERM)
             self._sign()
         self.rows.sync()
         self.rows.close()
@@ -111,6 +115,7 @@ class TraineeRun:
         if steps % (job.eval_every * CHECKPOINT_EVALUATIONS) == 0:
             elapsed = time.monotonic() - self._saved_at
             self._due = elapsed >= self._save_seconds / CHECKPOINT_SHARE
+        self._due = self._due or bool(_told_to_end)
         if not self._due or not self.trainee.resumable or steps == job.steps:
             return
         self._due, now = False, time.monotonic()
@@ -120,6 +125,7 @@ class TraineeRun:
             prune(job.checkpoints, KEEP_CHECKPOINTS)
         except OSError as error:  # a full disk: training goes on and the next one tries again
             logger.error("checkpoint at step %d failed: %s", steps, error.strerror or error)
+        self._saved_steps = steps  # or it could not be, which asking again does not change
         self._saved_at = time.monotonic()
         self._save_seconds = self._saved_at - now
 
@@ -132,9 +138,15 @@ def carry_out(job: TraineeJob) -> None:
         TraineeRun(job).run()
 
 
+_told_to_end: list[int] = []
+"""The signals that have told this process to save its agent's state and end."""
+
+
 def main() -> None:
     """Carry out the job on standard input; an exception ends the process with exit code 1."""
     faulthandler.enable()
+    for caught in SIGNALS:  # whoever sends it: a scheduler may send it to every process
+        signal.signal(caught, lambda signum, frame: _told_to_end.append(signum))
     settle()
     with open(_STDIN, "rb", buffering=0, closefd=False) as stdin:
         job = TraineeJob.from_json(stdin.readline())

@@ -40,6 +40,8 @@ class Checkpoints:
 
     def __init__(self, run_dir: Path, keep: int) -> None:
         self._folder, self._keep = run_dir / CHECKPOINTS, keep
+        self.error: OSError | None = None
+        """Why the last one could not be written, None where it could."""
 
     def save(
         self,
@@ -59,10 +61,13 @@ class Checkpoints:
             write_folder(self._folder, name, LazyParts(fetch))
             prune(self._folder, self._keep)
         except FileExistsError:
+            self.error = None
             return True
         except OSError as error:
+            self.error = error
             logger.error("checkpoint failed: %s", (error.strerror or str(error)).lower())
             return False
+        self.error = None
         return True
 
     def require_sound(self) -> None:

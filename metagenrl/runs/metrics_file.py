@@ -96,6 +96,8 @@ class MetricsWriter:
             self._file = None
 
     def _append(self, data: bytes) -> None:
+        if self._file is not None and not _is_at(self._file, self.path):
+            self._close_file()  # the run's folder was moved or removed
         file = self._file = self._file or self._open()
         try:
             view = memoryview(data)
@@ -109,7 +111,6 @@ class MetricsWriter:
         self._end += len(data)
 
     def _open(self) -> io.FileIO:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         file = io.FileIO(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644), "r+")
         try:
             self._end = _complete_bytes(file)
@@ -195,6 +196,14 @@ def _round(line: bytes) -> float:
     except ValueError:
         return float("inf")
     return float("inf") if isinstance(row, EvaluationRow) else row.round
+
+
+def _is_at(file: io.FileIO, path: Path) -> bool:
+    """Whether `path` still leads to an open file."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _complete_bytes(file: io.FileIO) -> int:

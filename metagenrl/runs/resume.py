@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from metagenrl.base.checks import UsageError
+from metagenrl.base.paths import ROOM, is_too_long, too_long
+from metagenrl.runs.config.paths import absolute
 from metagenrl.runs.config.stored import stored_config
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import load_mapping, to_dict
 from metagenrl.runs.folder import check_is_run
-from metagenrl.runs.names import CONFIG_FILE
+from metagenrl.runs.metrics_file import rows_of_kind
+from metagenrl.runs.names import CHECKPOINTS, CONFIG_FILE, IDENTITY_FILE, METRICS_FILE
+from metagenrl.runs.rows import EventRow
+
+_LONGEST_PATH = 4_096  # bytes, Linux's PATH_MAX
 
 RESUME_MAY_CHANGE = frozenset(
     {
         "run_dir",
         "resume",
+        "take_over",
         "engine",
         "checkpoint_every",
         "keep_checkpoints",
@@ -46,7 +54,7 @@ RESUME_MAY_CHANGE = frozenset(
 """Fields that decide how a run is executed and not what it computes."""
 
 EVALUATION_RESUME_MAY_CHANGE = frozenset(
-    {"run_dir", "resume", "workers", "wandb", "env_start_timeout"}
+    {"run_dir", "resume", "take_over", "workers", "wandb", "env_start_timeout"}
 )
 """The same for meta-tests and baselines; `run_dir` may be written differently or have moved."""
 
@@ -82,6 +90,33 @@ def check_resume(config: TrainConfig, resume: Path) -> None:
     _check_unchanged(config, stored, RESUME_MAY_CHANGE | {"steps"})
 
 
+def check_parts(run: Path) -> None:
+    """Refuse to go on with a run of `train` whose parts are missing, naming them.
+
+    A run that was cut off before its first checkpoint has none.
+    """
+    missing = [] if (run / IDENTITY_FILE).is_file() else [IDENTITY_FILE]
+    saved = any((run / CHECKPOINTS).glob("round-*"))
+    rows = (run / METRICS_FILE).is_file()
+    if saved and not rows:
+        missing.append(METRICS_FILE)
+    if not saved and rows and _has_saved(run):
+        missing.append(f"{CHECKPOINTS}/")
+    if missing:
+        raise UsageError(
+            f"resume: got {str(run)!r} ({', '.join(missing)} missing), allowed: a complete folder "
+            "of a run"
+        )
+
+
+def _has_saved(run: Path) -> bool:
+    """Whether its rows tell of a checkpoint."""
+    return any(
+        isinstance(row, EventRow) and row.what == "checkpoint"
+        for row in rows_of_kind(run / METRICS_FILE, "event")
+    )
+
+
 def check_run_folder(
     config: Any, may_change: frozenset[str] = EVALUATION_RESUME_MAY_CHANGE
 ) -> None:
@@ -92,7 +127,7 @@ def check_run_folder(
     check_is_run("run_dir", config.run_dir)
     check_writable("run_dir", config.run_dir)
     try:
-        stored = stored_config(type(config), config.run_dir / CONFIG_FILE, "run_dir")
+        stored = absolute(stored_config(type(config), config.run_dir / CONFIG_FILE, "run_dir"))
     except ValueError as error:
         raise UsageError(
             f"run_dir: got {str(config.run_dir)!r} (of another command: {error}), allowed: the "
@@ -133,11 +168,15 @@ def check_writable(field: str, folder: Path) -> None:
 
     Tried in the nearest folder that exists, with a file that has no name and leaves nothing.
     """
-    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if len(os.fsencode(folder.absolute())) + ROOM > _LONGEST_PATH:
+        raise too_long(field, folder)
     try:
+        nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
+        if is_too_long(error):
+            raise too_long(field, folder) from error
         raise UsageError(
             f"{field}: got {str(folder)!r} ({error.strerror}: {nearest}), allowed: a folder that "
             "can be written to"

@@ -47,7 +47,7 @@ class FileStore:
                 self.load()
             remove_temporary(self._folder)
         sequence = (self._sequence or 0) + 1
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(exist_ok=True)  # in a run's folder that is there
         content = {"sequence": sequence, "state": dict(state)}
         slot = SLOTS[sequence % 2]
         in_place = not self._durable and (self._folder / document_name(slot)).exists()
@@ -79,7 +79,7 @@ class FileStore:
     def put_snapshot(self, snapshot: ObjectiveSnapshot) -> None:
         """Write `objectives/objective-VERSION.safetensors` and its sidecar."""
         path = snapshot_path(self._run_dir, snapshot.version)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
         snapshot.save(path, durable=self._durable)
 
     def snapshot(self, version: Version) -> ObjectiveSnapshot:

@@ -10,6 +10,7 @@ import pytest
 from metagenrl.commands.main import main
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
+from metagenrl.runs.config.paths import absolute
 from metagenrl.runs.config.presets import PRESETS
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import to_dict
@@ -34,7 +35,7 @@ def test_preset_then_file_then_flags(started: list[Any], tmp_path: Path) -> None
 
 def test_without_a_preset_training_is_small(started: list[Any]) -> None:
     main(["train"])
-    assert started == [PRESETS["small"].train]
+    assert started == [absolute(PRESETS["small"].train)]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_every_section_is_reached_by_name(
 ) -> None:
     main(["train", *ENVS, *flags.split()])
     (config,) = started
-    preset = to_dict(PRESETS["small"].train)
+    preset = to_dict(absolute(PRESETS["small"].train))
     preset["envs"] = ["Pendulum-v1"]
     preset[section][field] = value
     assert to_dict(config) == preset
@@ -113,7 +114,7 @@ def test_the_random_control_has_the_presets_sizes(started: list[Any]) -> None:
         agent=PRESETS["small"].train.agent,
         architecture=replace(PRESETS["small"].train.objective, lstm_units=8),
     )
-    assert started == [expected]
+    assert started == [absolute(expected)]
 
 
 def test_a_baseline(started: list[Any]) -> None:
@@ -133,7 +134,7 @@ def test_a_baseline(started: list[Any]) -> None:
         ]
     )
     expected = BaselineConfig(algo="td3", env="Pendulum-v1", run_dir=Path("out"), steps=50)
-    assert started == [expected]
+    assert started == [absolute(expected)]
 
 
 def test_resume_alone_takes_everything_from_the_run(
@@ -146,3 +147,31 @@ def test_resume_alone_takes_everything_from_the_run(
     assert (config.run_dir, config.resume) == (run, run)
     assert (config.agents, config.seed, config.steps) == (3, 7, 700_000)
     assert config.engine == "inprocess"
+
+
+@pytest.mark.parametrize("line", ["--run-dir=~/x y", "--run-dir ~/x y", "--config FILE"])
+def test_the_home_is_meant_by_its_sign_in_flags_and_files(
+    line: str, started: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "file.yaml").write_text("run_dir: ~/x y\n")
+    words = {"--run-dir=~/x y": ["--run-dir=~/x y"], "--run-dir ~/x y": ["--run-dir", "~/x y"]}
+    main(["train", "--envs", "Pendulum-v1", *words.get(line, ["--config", "~/file.yaml"])])
+    (config,) = started
+    assert config.run_dir == tmp_path / "x y"
+
+
+def test_relative_folders_are_meant_from_where_the_command_began(started: list[Any]) -> None:
+    main(["test", "--objective", "random", "--env", "Pendulum-v1", "--run-dir", "ä/b"])
+    (config,) = started
+    assert config.run_dir == Path.cwd() / "ä" / "b"
+    assert config.objective == "random"
+
+
+@pytest.mark.parametrize(
+    "folder", ["a" * 300, "a/" * 2200, "~nobody-has-this-name/x", "/proc/version/x"]
+)
+def test_a_folder_that_cannot_be_is_one_line(folder: str, refusal: Callable[[str], str]) -> None:
+    line = refusal(f"train --envs Pendulum-v1 --run-dir {folder}")
+    assert line.startswith(("run_dir: got ", "--run-dir: got "))
+    assert len(line) < 250

@@ -144,8 +144,11 @@ def test_an_interrupted_command_ends_its_processes(
     assert len(children) == 2
     assert psutil.wait_procs(children, timeout=300)[1] == []
     assert parent.returncode == 130
-    assert "the same command with --resume goes on" in out.decode()
-    assert err.decode() == "interrupted\n"
+    told, ended = err.decode().splitlines()
+    assert told == "SIGINT: each agent saves its state (again: at once)"
+    assert ended.startswith("ended by SIGINT, go on with: metagenrl test ")
+    assert ended.endswith(" --resume")
+    assert len(list(run_dir.glob("seeds/seed-*.checkpoints/step-*"))) == 2
     assert "failed" not in out.decode()
     assert len(rows(run_dir)) > 10  # what there is, is collected
 

@@ -30,6 +30,7 @@ BEFORE = {
     "TrainConfig.backend": "auto",
     "TrainConfig.cluster_cpus": 0,
     "TrainConfig.cluster_wait": 600.0,
+    "TrainConfig.take_over": False,
 }
 """Fields that came after release 0.1: the value that describes what the program did before.
 

@@ -70,7 +70,7 @@ def write_folder(parent: Path, name: str, parts: Mapping[str, Mapping[str, Any]]
     """
     for field, value in (("checkpoint", name), *(("checkpoint part", part) for part in parts)):
         _require_name(field, value)
-    parent.mkdir(parents=True, exist_ok=True)
+    parent.mkdir(exist_ok=True)  # but nothing above it: a folder that was moved stays moved
     final = parent / name
     if final.exists() and _complete(final):
         raise FileExistsError(f"checkpoint {final}: exists and is complete; it is not overwritten")

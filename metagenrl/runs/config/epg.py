@@ -49,6 +49,8 @@ class EpgTrainConfig:
     """New folder for the run, or with --resume the one to go on with."""
     resume: bool = False
     """Go on with the run in run_dir from its newest complete generation."""
+    take_over: bool = False
+    """Go on with a folder whose process was on another machine, once that one has been silent."""
     seeds: int = 1
     """Losses that are evolved side by side; where there are several, each in a folder seed-N."""
     seed: int = 0

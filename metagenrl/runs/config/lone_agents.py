@@ -46,6 +46,8 @@ class EvaluationConfig:
     """New folder for the learning curves, or with --resume the one to go on with."""
     resume: bool = False
     """Go on with the seeds in run_dir that are not finished, each from its last checkpoint."""
+    take_over: bool = False
+    """Go on with a folder whose process was on another machine, once that one has been silent."""
     seeds: int = 5
     """Agents, one for each seed."""
     first_seed: int = 0

@@ -86,6 +86,8 @@ class TrainConfig:
     """Folder of the run; a new one unless --resume is given."""
     resume: Path | None = None
     """Run folder to go on with, from its newest complete checkpoint."""
+    take_over: bool = False
+    """Go on with a folder whose process was on another machine, once that one has been silent."""
     engine: Engine = "ray"
     """Agents as Ray actors, or all in this process."""
     checkpoint_every: int = 10_000

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import yaml
 
 from metagenrl.base.checks import UsageError
+from metagenrl.base.paths import user_path
 from metagenrl.base.release import RELEASE
 from metagenrl.objective_server.store.address import ALLOWED, StoreAddress
 from metagenrl.runs.config.environments import with_texts
@@ -138,7 +139,7 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
     if hint in (int, float):
         return _number(name, value, hint)
     if hint is Path and isinstance(value, str | Path) and value:
-        return Path(value)
+        return user_path(name, value)
     if hint is StoreAddress and isinstance(value, str | StoreAddress):
         return value if isinstance(value, StoreAddress) else _store_address(name, value)
     if hint in (bool, str) and isinstance(value, hint):

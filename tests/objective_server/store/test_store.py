@@ -22,6 +22,7 @@ STORES = ("file", "durable file", "redis", "redis, read from another machine")
 
 def connect_to(name: str, folder: Path, request: pytest.FixtureRequest) -> Callable[[], Store]:
     """Each call connects to the same store, as a new process would."""
+    folder.mkdir(exist_ok=True)
     if not name.startswith("redis"):
         return lambda: FileStore(folder, durable=name.startswith("durable"))
     address = StoreAddress.parse(request.getfixturevalue("redis_server").url)
@@ -29,6 +30,7 @@ def connect_to(name: str, folder: Path, request: pytest.FixtureRequest) -> Calla
 
     def connect() -> Store:
         here = folder / str(next(folders)) if "machine" in name else folder
+        here.mkdir(exist_ok=True)
         return RedisStore(RedisLink(address, "kept"), "r", here)
 
     return connect

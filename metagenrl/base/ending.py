@@ -1,0 +1,129 @@
+"""How a command ends when it is told to: by SIGTERM, SIGHUP or Ctrl-C (SIGINT).
+
+The first signal lets the command finish what it is at (`Ending.finishing`), or where there is
+nothing to finish, raises `EndedBySignal`. A second one ends the process and all that it started
+at once. A signal that is ignored when the command starts stays ignored, as `nohup` wants it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any, NoReturn
+
+import psutil
+
+SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+SIGNAL_EXIT = 128
+"""Exit code of a command that a signal ended, less the signal's number: 143, 129, 130."""
+_SHOW_CURSOR = "\x1b[?25h"  # a live table hides it
+
+
+class EndedBySignal(KeyboardInterrupt):
+    """The command was told to end where it had nothing to finish."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+
+
+class Ending:
+    """Whether a command was told to end, and by which signal."""
+
+    def __init__(self, hint: str = "") -> None:
+        """`hint` is the command to go on with; a process that ends at once prints it."""
+        self.hint = hint
+        self.signum: int | None = None
+        self._promise = ""  # what is finished first; empty: nothing is
+        self._listening: list[signal.Signals] = []
+
+    @property
+    def requested(self) -> bool:
+        """Whether the command was told to end."""
+        return self.signum is not None
+
+    @property
+    def code(self) -> int:
+        """The exit code: 128 and the signal's number; 0 where there was no signal."""
+        return 0 if self.signum is None else SIGNAL_EXIT + self.signum
+
+    @property
+    def name(self) -> str:
+        """The signal's name, empty where there was none."""
+        return "" if self.signum is None else signal.Signals(self.signum).name
+
+    def raise_if_requested(self) -> None:
+        """Raise `EndedBySignal` where a signal came while something was being finished."""
+        if self.signum is not None:
+            raise EndedBySignal(self.signum)
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[Ending]:
+        """Catch the signals; only a process's main thread can, elsewhere nothing is caught."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        before: dict[signal.Signals, Any] = {s: signal.getsignal(s) for s in SIGNALS}
+        self._listening = [s for s in SIGNALS if before[s] is not signal.SIG_IGN]
+        self.listen_again()
+        try:
+            yield self
+        finally:
+            for caught in self._listening:
+                signal.signal(caught, before[caught] or signal.SIG_DFL)
+
+    def listen_again(self) -> None:
+        """Catch the signals again after a library, as Ray does, has put its own handlers there."""
+        for caught in self._listening:
+            signal.signal(caught, self._told)
+
+    @contextlib.contextmanager
+    def finishing(self, promise: str) -> Iterator[None]:
+        """While this lasts, the first signal is only noted; `promise` says what comes first."""
+        before, self._promise = self._promise, promise
+        try:
+            yield
+        finally:
+            self._promise = before
+
+    def _told(self, signum: int, frame: FrameType | None) -> None:
+        if self.signum is not None:
+            self.at_once(f"{signal.Signals(signum).name} again: ended at once", self.code)
+        self.signum = signum
+        if not self._promise:
+            raise EndedBySignal(signum)
+        say(f"{self.name}: {self._promise} (again: at once)")
+
+    def at_once(self, line: str, code: int) -> NoReturn:
+        """End this process and all that it started; nothing more is written."""
+        say(line + (f", go on with: {self.hint}" if self.hint else ""))
+        end_descendants()
+        os._exit(code)
+
+
+def say(line: str) -> None:
+    """A line on the standard error, also from within a signal's handler or a live table."""
+    show_cursor = _SHOW_CURSOR if os.isatty(2) else ""
+    with contextlib.suppress(OSError):  # its terminal may be what has gone
+        os.write(2, f"{show_cursor}{line}\n".encode(errors="replace"))
+
+
+def end_descendants() -> None:
+    """Kill the processes that this one started, and those that they started."""
+    with contextlib.suppress(psutil.Error):
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+
+
+def forget_signals() -> None:
+    """From here on a signal ends the process without a word; for its very last moments."""
+    sys.stdout.flush()
+    for caught in SIGNALS:
+        if signal.getsignal(caught) is not signal.SIG_IGN:
+            signal.signal(caught, signal.SIG_DFL)

@@ -1,0 +1,50 @@
+"""Paths as users write them: `~` is the home, and what no file can be called is refused."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from metagenrl.base.checks import UsageError
+
+ROOM = 200
+"""Characters that a run's own files need below its folder."""
+
+
+def user_path(field: str, text: str | Path) -> Path:
+    """`text` as a path, the home of `~` filled in.
+
+    Raises `UsageError` in the name of `field` where no file can have that path.
+    """
+    try:
+        path = Path(text).expanduser()
+        str(path).encode()  # into configurations, which are UTF-8
+        os.lstat(path)
+    except RuntimeError as error:  # ~nobody-here
+        raise _refusal(field, text, str(error).lower(), "the home of a user that exists") from error
+    except UnicodeEncodeError:
+        shown = str(text).encode(errors="backslashreplace").decode()
+        raise _refusal(field, shown, "not UTF-8", "a path in UTF-8") from None
+    except ValueError as error:
+        raise _refusal(field, text, str(error), "a path without null bytes") from error
+    except OSError as error:
+        if is_too_long(error):
+            raise too_long(field, text) from error
+    return path
+
+
+def is_too_long(error: OSError) -> bool:
+    """Whether a path, or a name in it, is longer than the file system takes."""
+    return error.errno == errno.ENAMETOOLONG
+
+
+def too_long(field: str, text: str | Path) -> UsageError:
+    """The refusal of a path that is too long; most of it is left out."""
+    shown = str(text)
+    shown = shown if len(shown) < 80 else f"{shown[:40]}...{shown[-20:]}"
+    return _refusal(field, shown, f"{len(str(text))} characters", "a shorter path")
+
+
+def _refusal(field: str, shown: str | Path, why: str, allowed: str) -> UsageError:
+    return UsageError(f"{field}: got {str(shown)!r} ({why}), allowed: {allowed}")

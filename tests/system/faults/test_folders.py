@@ -1,0 +1,166 @@
+"""A run's folder: one process's alone, moved or removed while it trains, and resumed in parts."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metagenrl.base.files import folder_lock
+from metagenrl.base.files.folder_lock import LOCK_FILE, FolderInUse, FolderLock, FolderLost
+
+WORDS = ["--engine", "inprocess", "--wandb", "disabled"]
+LONG = [*WORDS, "--steps", "100000"]
+MAIN = [sys.executable, "-c", "from metagenrl.commands.main import main; main()"]
+
+
+def second(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*MAIN, *words], capture_output=True, text=True, timeout=300)
+
+
+def learning(run: Any) -> bool:
+    file = run.folder / "metrics.jsonl"
+    return file.is_file() and b'"objective"' in file.read_bytes()
+
+
+@pytest.mark.parametrize("words", [[], ["--take-over"]])
+def test_the_second_process_is_refused_and_told_who_is_first(run: Any, words: list[str]) -> None:
+    run.start(*LONG)
+    run.wait_until(lambda: learning(run))
+    refused = second("train", "--resume", str(run.folder), *words)
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    assert f"in use by process {run.process.pid} on {os.uname().nodename} since " in refused.stderr
+    assert f"to end that one: kill {run.process.pid}" in refused.stderr
+    assert run.process.poll() is None
+    run.process.kill()  # a crash: nothing is in the way of the next one
+    run.process.wait()
+    assert (run.folder / LOCK_FILE).exists()
+    run.resume("--steps", "100000")
+    run.wait_until(lambda: "taken over from process" in (run.folder / "run.log").read_text())
+    run.process.terminate()
+    run.finish(143)
+
+
+def test_two_resumes_at_once_leave_one(run: Any) -> None:
+    run.start(*LONG)
+    run.wait_until(lambda: learning(run))
+    run.process.terminate()
+    run.finish(143)
+    both = [
+        subprocess.Popen([*MAIN, "train", "--resume", str(run.folder)], stderr=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    deadline = time.monotonic() + 120
+    while all(process.poll() is None for process in both):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    (refused,) = [process for process in both if process.poll() is not None]
+    (first,) = [process for process in both if process is not refused]
+    assert refused.returncode == 2
+    assert f"process {first.pid} " in refused.communicate()[1].decode()
+    first.terminate()
+    first.communicate()
+    assert first.returncode == 143
+
+
+def elsewhere(folder: Path, lock: FolderLock) -> None:
+    """Make the holder one on another machine."""
+    values = json.loads((folder / LOCK_FILE).read_bytes())
+    lock.release()
+    (folder / LOCK_FILE).write_text(json.dumps(values | {"host": "far", "boot": "b", "token": "t"}))
+
+
+def test_a_holder_on_another_machine_is_taken_over_when_it_is_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_lock, "SILENCE_SECONDS", 2.0)
+    first = FolderLock(tmp_path)
+    first.acquire()
+    elsewhere(tmp_path, first)
+    with pytest.raises(FolderInUse, match=r"on far since .*another machine.*--take-over"):
+        FolderLock(tmp_path).acquire()
+    lives = subprocess.Popen(
+        ["sh", "-c", f"while sleep 0.2; do touch '{tmp_path / LOCK_FILE}'; done"]
+    )
+    try:
+        with pytest.raises(FolderInUse, match="still gives signs of life"):
+            FolderLock(tmp_path).acquire(take_over=True)
+    finally:
+        lives.kill()
+        lives.wait()
+    taken = FolderLock(tmp_path)
+    taken.acquire(take_over=True)
+    taken.check()
+    elsewhere(tmp_path, taken)
+    with pytest.raises(FolderLost, match="taken over by process"):
+        taken.check()
+
+
+def test_a_folder_that_is_moved_is_waited_for(run: Any) -> None:
+    run.start(*LONG)
+    run.wait_until(lambda: learning(run))
+    away = run.folder.with_name("äway with spaces")
+    run.folder.rename(away)
+    time.sleep(4)
+    assert not run.folder.exists()  # nothing of it is made again
+    assert run.process.poll() is None
+    away.rename(run.folder)
+    run.wait_for("waiting")
+    (said,) = run.messages("waiting")
+    assert "was moved, removed or unmounted" in said
+    run.process.terminate()
+    run.finish(143)
+    run.folder.rename(away)
+    run.folder = away
+    run.resume("--steps", "100000")
+    run.wait_until(lambda: "going on from round-" in (away / "run.log").read_text())
+    run.process.terminate()
+    run.finish(143)
+
+
+def test_a_folder_that_is_removed_ends_in_one_line_when_told_to(run: Any) -> None:
+    run.start(*LONG)
+    run.wait_until(lambda: learning(run))
+    run.process.send_signal(signal.SIGSTOP)
+    shutil.rmtree(run.folder)
+    run.process.send_signal(signal.SIGCONT)
+    time.sleep(3)
+    assert run.process.poll() is None
+    run.process.terminate()
+    out = run.finish(143)
+    assert "was moved, removed or unmounted" in out
+    assert "Traceback" not in out
+    assert not run.folder.exists()
+
+
+@pytest.mark.parametrize("part", ["checkpoints", "run.json", "config.yaml", "metrics.jsonl"])
+def test_a_run_without_one_of_its_parts_is_not_resumed(run: Any, part: str) -> None:
+    run.start(*WORDS, "--steps", "260").finish()
+    path = run.folder / part
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    before = sorted(run.folder.rglob("*"))
+    refused = second("train", "--resume", str(run.folder), "--steps", "400")
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    assert part in refused.stderr
+    assert sorted(run.folder.rglob("*")) == before
+
+
+def test_a_run_without_a_checkpoint_yet_begins_anew_and_says_so(run: Any) -> None:
+    run.start(*LONG, "--checkpoint-every", "90000")
+    run.wait_until(lambda: learning(run))
+    run.process.kill()
+    run.process.wait()
+    run.resume("--steps", "100000")
+    run.wait_until(lambda: "begins anew" in (run.folder / "run.log").read_text())
+    run.process.terminate()
+    assert "no checkpoint yet: the run begins anew" in run.finish(143)

@@ -1,0 +1,110 @@
+"""Signals to commands that train: the round ends, a checkpoint is written, nothing is left over."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+LONG = ["--steps", "100000", "--wandb", "disabled"]
+MAIN = [sys.executable, "-c", "from metagenrl.commands.main import main; main()"]
+
+
+def ended(family: list[psutil.Process]) -> bool:
+    return psutil.wait_procs(family, timeout=30)[1] == []
+
+
+def train_until_round(run: Any, engine: str, version: int = 20) -> list[psutil.Process]:
+    """Start a run, wait until it learns; all its processes."""
+    run.start(*LONG, "--engine", engine)
+    run.wait_until(lambda: run.folder.joinpath("metrics.jsonl").is_file())
+    run.wait_until(lambda: b'"objective"' in (run.folder / "metrics.jsonl").read_bytes())
+    return psutil.Process(run.process.pid).children(recursive=True)
+
+
+@pytest.mark.parametrize(
+    ("engine", "signum", "code"),
+    [
+        ("inprocess", signal.SIGTERM, 143),
+        ("inprocess", signal.SIGHUP, 129),
+        ("inprocess", signal.SIGINT, 130),
+        ("ray", signal.SIGTERM, 143),
+    ],
+)
+def test_a_signal_ends_training_with_a_checkpoint(
+    run: Any, engine: str, signum: int, code: int
+) -> None:
+    family = train_until_round(run, engine)
+    run.process.send_signal(signum)
+    out = run.finish(code)
+    (said,) = run.messages("stopped")
+    assert said.startswith("stopping: checkpoint at round ")
+    assert run.checkpoints()[-1].name == f"round-{int(said.split()[-1]):09d}"
+    assert f"go on with: metagenrl train --resume {run.folder}" in out
+    assert "to end it: Ctrl-C, SIGTERM" in out
+    for noise in ("Traceback", "*** SIG", "Exception ignored"):
+        assert noise not in out
+    assert ended(family)
+    assert not (run.folder / "run.lock").exists()
+
+
+@pytest.mark.parametrize("engine", ["inprocess", "ray"])
+def test_a_second_signal_ends_at_once(run: Any, engine: str) -> None:
+    family = train_until_round(run, engine)
+    run.process.send_signal(signal.SIGSTOP)  # so that both are there before it can act on one
+    run.process.send_signal(signal.SIGINT)
+    run.process.send_signal(signal.SIGTERM)
+    run.process.send_signal(signal.SIGCONT)
+    assert run.process.wait(60) in (130, 143)
+    out = run.finish(run.process.returncode)
+    assert "again: ended at once, go on with: metagenrl train --resume" in out
+    assert "Traceback" not in out
+    assert ended(family)
+
+
+def test_a_finished_run_says_so_and_starts_nothing(run: Any) -> None:
+    run.start("--engine", "inprocess", "--wandb", "disabled", "--steps", "260").finish()
+    before = (run.folder / "metrics.jsonl").read_bytes()
+    out = run.resume().finish()
+    assert f"this run has finished: {run.folder}; to train longer: --steps N" in out
+    assert (run.folder / "metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "test --objective random --env Pendulum-v1 --preset quickstart",
+        "baseline --algo td3 --env Pendulum-v1 --preset quickstart",
+        "baseline --algo epg --env Pendulum-v1 --preset quickstart --engine inprocess",
+    ],
+)
+def test_a_signal_ends_agents_that_train_alone(line: str, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    own = [] if "epg" in line else ["--steps", "100000", "--seeds", "2", "--workers", "2"]
+    process = subprocess.Popen(
+        [*MAIN, *line.split(), "--run-dir", str(folder), *own],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    sign = "objectives/*0.safetensors" if "epg" in line else "seeds/*.jsonl"
+    deadline = time.monotonic() + 300
+    while not any(file.stat().st_size for file in folder.glob(sign)):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 143, out
+    assert "ended by SIGTERM, go on with: metagenrl " in out
+    assert "Traceback" not in out
+    if own:
+        assert len(list(folder.glob("seeds/seed-*.checkpoints/step-*"))) == 2
+    assert ended(family)
