@@ -59,7 +59,7 @@ class Holder:
     def alive(self) -> bool:
         """Whether its process, which is of this machine, is there."""
         try:
-            return abs(psutil.Process(self.pid).create_time() - self.began) < 2.0
+            return bool(abs(psutil.Process(self.pid).create_time() - self.began) < 2.0)
         except psutil.NoSuchProcess:
             return False
 
