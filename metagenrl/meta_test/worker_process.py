@@ -17,8 +17,8 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from metagenrl.base.ending import SIGNAL_EXIT, SIGNALS
 from metagenrl.agents.environment.spec import drawn_environment
+from metagenrl.base.ending import SIGNAL_EXIT, SIGNALS
 from metagenrl.base.files.checkpoint_folder import newest_complete, prune, read_folder, write_folder
 from metagenrl.base.process import settle
 from metagenrl.baselines.policy_files import write_policy
