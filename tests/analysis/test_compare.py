@@ -1,8 +1,10 @@
 """`metagenrl compare`: numbers by hand, three files, and runs that do not go together refused."""
 
 import csv
+import dataclasses
 import json
 import math
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,10 @@ import yaml
 from metagenrl.analysis.compare.read import comparable, read_rows
 from metagenrl.analysis.compare.scores import ALL, Comparison, Line, compare
 from metagenrl.commands.main import main
+from metagenrl.learner.hyperparams import AgentConfig
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
+from metagenrl.runs.config.lone_agents import BaselineConfig
+from metagenrl.runs.config.yaml import to_yaml
 from metagenrl.runs.row_codec import to_line
 from metagenrl.runs.rows import EvaluationRow
 
@@ -28,13 +34,15 @@ def store(tmp_path: Path) -> Store:
     Every agent starts at -100 and is evaluated each 1 000 steps, in between halfway to its end.
     """
 
-    def stored(label: str, env: str, finals: Finals, steps: int = 2_000, name: str = "") -> Path:
+    def stored(
+        label: str, env: str, finals: Finals, steps: int = 2_000, name: str = "", first: int = 0
+    ) -> Path:
         folder = tmp_path / (name or f"{env}-{label}")
         folder.mkdir()
         (folder / "config.yaml").write_text(yaml.safe_dump({"env": env, "steps": steps}))
         (folder / "objective.json").write_text(json.dumps({"label": label, "rule": label}))
         rows = []
-        for seed, final in enumerate(finals):
+        for seed, final in enumerate(finals, first):
             for step in range(0, steps + 1, 1_000):
                 if final is None and step == steps:
                     continue
@@ -101,7 +109,8 @@ def test_without_control_and_td3_other_ends_serve(store: Store) -> None:
 
 def test_agents_of_one_rule_are_put_together_and_unfinished_ones_are_counted(store: Store) -> None:
     result = compared(
-        store("td3", "A-v1", [1.0, 2.0], name="one"), store("td3", "A-v1", [3.0, None], name="two")
+        store("td3", "A-v1", [1.0, 2.0], name="one"),
+        store("td3", "A-v1", [3.0, None], name="two", first=2),
     )
     (line,) = result.lines
     assert line.mean.value == 2.0
@@ -138,6 +147,57 @@ def test_mixed_versions_are_refused_and_else_count_as_one(store: Store) -> None:
         compared(*runs)
     result = compared(*runs, mix_versions=True)
     assert [line.environment for line in result.lines] == ["A (v4, v5)"] * 2
+
+
+def test_hyper_parameters_that_differ_make_separate_rows(store: Store) -> None:
+    runs = [store("td3", "A-v1", [1.0, 2.0], name=name) for name in ("plain", "other")]
+    configuration = BaselineConfig(
+        algo="td3", env="A-v1", run_dir=runs[1], steps=2_000, agent=AgentConfig(gamma=0.5)
+    )
+    (runs[1] / "config.yaml").write_text(to_yaml(configuration))
+    (runs[0] / "config.yaml").write_text(
+        to_yaml(dataclasses.replace(configuration, run_dir=runs[0], agent=AgentConfig()))
+    )
+    labels = {line.label for line in compared(*runs).lines}
+    assert labels == {"td3 (gamma=0.99)", "td3 (gamma=0.5)"}
+
+
+def test_objectives_are_told_apart_by_their_parameters_alone(
+    store: Store, snapshot: ObjectiveSnapshot
+) -> None:
+    label = f"learned objective v{snapshot.version}"
+    runs = [store(label, "A-v1", [1.0, 2.0], name=str(i), first=2 * i) for i in range(3)]
+    copies = [
+        snapshot,
+        dataclasses.replace(snapshot, run="elsewhere", version=7, created="2025-01-01"),
+        dataclasses.replace(snapshot, alpha=snapshot.alpha + 1),
+    ]
+    for run, copy in zip(runs, copies, strict=True):
+        copy.save(run / "objective.safetensors")
+    agents = [line.agents for line in compared(*runs).lines]
+    assert agents == [4, 2]
+    assert [line.agents for line in compared(*runs[:2]).lines] == [4]
+
+
+def test_an_agent_counts_once(store: Store, tmp_path: Path) -> None:
+    run = store("td3", "A-v1", [1.0, 2.0])
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    with pytest.raises(ValueError, match=r"seed 0 of td3 in A-v1 twice \(.*A-v1-td3 and .*copy\)"):
+        compared(run, copy)
+    assert compared(run, run).lines[0].agents == 2  # one folder, named twice
+
+
+def test_policies_that_have_not_begun_to_learn_are_not_compared(store: Store) -> None:
+    short = store("mine", "A-v1", [1.0], steps=1_000)
+    long = store("td3", "A-v1", [5.0], steps=2_000)
+    configuration = BaselineConfig(
+        algo="td3", env="A-v1", run_dir=long, steps=2_000, agent=AgentConfig(learning_starts=1_500)
+    )
+    (long / "config.yaml").write_text(to_yaml(configuration))
+    with pytest.raises(ValueError, match=r"steps: got 1000 as the last .* allowed: more than 1500"):
+        compared(short, long, mix_steps=True)
+    assert compared(long).lines[0].steps == 2_000
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from metagenrl.analysis.compare.same import labels, learning_starts, require_distinct
 from metagenrl.analysis.compare.scores import Scores
 from metagenrl.analysis.learning_curves import group_curves
 from metagenrl.analysis.report.discover import TestRun, find_runs
@@ -57,9 +58,13 @@ def comparable(rows: Sequence[TestedRow], mix_steps: bool, mix_versions: bool) -
     """Each rule's curve in each environment, cut at the step where all are compared.
 
     Raises `UsageError` where runs in an environment have different numbers of steps, unless
-    `mix_steps`: then they are compared at the last step that all runs have an evaluation at. The
-    same for versions of an environment, which count as one with `mix_versions`.
+    `mix_steps`: then they are compared at the last step that all runs have an evaluation of a
+    trained policy at. The same for versions of an environment, which count as one with
+    `mix_versions`. Rules that share a label and differ are told apart by what differs; an agent
+    that two folders hold is refused.
     """
+    named = labels(list({tested.run.path: tested.run for tested in rows}.values()))
+    rows = [replace(t, row=replace(t.row, label=named[t.run.path])) for t in rows]
     versions = _versions(rows)
     mixed = {name: ids for name, ids in versions.items() if len(ids) > 1}
     if mixed and not mix_versions:
@@ -71,6 +76,7 @@ def comparable(rows: Sequence[TestedRow], mix_steps: bool, mix_versions: bool) -
         if len(steps) > 1 and not mix_steps:
             message = _difference("steps", steps, "--allow-steps")
             raise UsageError(f"{message} to compare at the last common step (in {env})")
+    require_distinct([(t.row.label, t.row.env, t.row.seed, t.run.path) for t in rows])
     return _scores(rows)
 
 
@@ -114,10 +120,20 @@ def _scores(rows: Sequence[TestedRow]) -> list[Scores]:
 
 
 def _last_common_step(rows: Sequence[TestedRow]) -> int:
-    """Of one environment: the end of all runs, or the last step that all runs have before it."""
+    """Of one environment: the end of all runs, or the last step that all runs have before it.
+
+    Raises `UsageError` where no policy has learned by then.
+    """
     end = min(tested.run.steps for tested in rows)
-    if len({tested.run.steps for tested in rows}) == 1:
-        return end
-    runs = {tested.run.path for tested in rows}
-    steps = [{t.row.steps for t in rows if t.run.path == run} for run in runs]
-    return max((s for s in set.intersection(*steps) if s <= end), default=end)
+    runs = {tested.run.path: tested.run for tested in rows}
+    begin = {path: learning_starts(run) for path, run in runs.items()}
+    path, latest = max(begin.items(), key=lambda found: found[1])
+    if len({tested.run.steps for tested in rows}) > 1:
+        steps = [{t.row.steps for t in rows if t.run.path == run} for run in runs]
+        end = max((s for s in set.intersection(*steps) if s <= end), default=0)
+    if end <= latest:
+        raise UsageError(
+            f"steps: got {end} as the last step that all runs in {rows[0].row.env} were evaluated "
+            f"at, allowed: more than {latest}, where the learning in {str(path)!r} begins"
+        )
+    return end

@@ -1,0 +1,102 @@
+"""Which runs of a comparison are of one rule: labels that say what differs, and repeated agents.
+
+Two runs are of one rule where the hyper-parameters are equal and, of a learned objective, its
+parameters. The version number and the file's checksum do not decide: two meta-training runs reach
+the same version, and the checksum covers the run's id and date as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from metagenrl.analysis.report.discover import TestRun
+from metagenrl.base.checks import UsageError
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
+from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
+from metagenrl.runs.config.stored import stored_config
+from metagenrl.runs.config.yaml import to_dict
+from metagenrl.runs.names import CONFIG_FILE, COPY_FILE, POLICIES_FOLDER
+from metagenrl.runs.resume import leaves
+
+_BESIDE = frozenset({
+    "env", "run_dir", "resume", "seeds", "first_seed", "steps", "workers", "wandb", "eval_every",
+    "eval_episodes", "objective", "version",
+})  # fmt: skip
+"""Fields that have no say in what trains an agent, or that are compared elsewhere."""
+_WITHOUT_REPLAY = frozenset({"ppo", "reinforce", "rl2", "epg"})
+"""Rules whose agents learn from their first episode or rollout on."""
+PARAMETERS = "objective"
+_SHOWN = 12  # digits of a checksum
+
+
+def labels(runs: Sequence[TestRun]) -> dict[Path, str]:
+    """The label of each run by its folder; where one label has several rules, with what differs.
+
+    `td3` becomes `td3 (gamma=0.5)` and `td3 (gamma=0.99)`.
+    """
+    identities = {run.path: _identity(run) for run in runs}
+    found = {}
+    for run in runs:
+        named = [identities[other.path] for other in runs if other.label == run.label]
+        names = sorted({name for identity in named for name in identity})
+        differing = [n for n in names if len({repr(identity.get(n)) for identity in named}) > 1]
+        own = identities[run.path]
+        words = ", ".join(f"{n.rpartition('.')[2]}={own.get(n, 'none')}" for n in differing)
+        found[run.path] = f"{run.label} ({words})" if words else run.label
+    return found
+
+
+def require_distinct(agents: Sequence[tuple[str, str, int, Path]]) -> None:
+    """Refuse an agent, by label, environment and seed, that two folders hold.
+
+    Raises `UsageError` that names both folders.
+    """
+    held: dict[tuple[str, str, int], Path] = {}
+    for label, env, seed, folder in agents:
+        first = held.setdefault((label, env, seed), folder)
+        if first != folder:
+            raise UsageError(
+                f"runs: got seed {seed} of {label} in {env} twice ({first} and {folder}), "
+                "allowed: each seed of a rule once"
+            )
+
+
+def learning_starts(run: TestRun) -> int:
+    """Steps after which an evaluation is one of a trained policy; 0 where no field tells."""
+    agent = _configuration(run).get("agent")
+    if run.rule in _WITHOUT_REPLAY or not isinstance(agent, dict):
+        return 0
+    return int(agent["learning_starts"])
+
+
+def _identity(run: TestRun) -> dict[str, Any]:
+    values = {n: v for n, v in leaves(_configuration(run)) if n.partition(".")[0] not in _BESIDE}
+    digest = _parameters(run)
+    return values if digest is None else values | {PARAMETERS: digest}
+
+
+def _configuration(run: TestRun) -> dict[str, Any]:
+    """All its fields; what a folder by another program wrote counts as it stands."""
+    cls = BaselineConfig if "algo" in run.config else MetaTestConfig
+    try:
+        return to_dict(stored_config(cls, run.path / CONFIG_FILE))
+    except ValueError:
+        return run.config
+
+
+def _parameters(run: TestRun) -> str | None:
+    """A checksum of the objective's parameters alone; None where the run keeps no objective."""
+    copy = run.path / COPY_FILE
+    if copy.is_file():
+        alpha = ObjectiveSnapshot.load(copy).alpha
+        return hashlib.sha256(alpha.tobytes()).hexdigest()[:_SHOWN]
+    policies = sorted((run.path / POLICIES_FOLDER).rglob("*"))
+    if not policies:
+        return None
+    digest = hashlib.sha256()
+    for path in (path for path in policies if path.suffix in (".safetensors", ".npz")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:_SHOWN]
