@@ -16,7 +16,8 @@ from metagenrl.objective_server.store.in_redis import RedisStore
 from metagenrl.objective_server.store.interface import Store
 from metagenrl.objective_server.store.open import open_store
 from metagenrl.runs.config.train import TrainConfig
-from metagenrl.runs.config.yaml import build, load_mapping
+from metagenrl.runs.config.yaml import build
+from metagenrl.runs.config.yaml_file import load_mapping
 from metagenrl.runs.metrics_file import Metrics, read_metrics
 from metagenrl.runs.names import IDENTITY_FILE
 

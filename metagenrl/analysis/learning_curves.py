@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,17 +33,20 @@ class Curves:
     label: str
     steps: Array  # [S], ascending: where any agent was evaluated
     returns: Array  # [K, S], mean return of K agents, NaN where one was not evaluated
+    end: int | None = None  # steps that the agents were to take; None: the last there are
+    absent: int = 0  # agents that have no evaluation at all
 
     @property
     def final(self) -> Array:
         """[F] returns of the F <= K agents that were evaluated at the last step."""
-        last = self.returns[:, -1]
+        end = self.steps[-1:] if self.end is None else self.end
+        last = self.returns[:, self.steps == end].reshape(-1)  # [K] or [0]
         return last[np.isfinite(last)]
 
     @property
     def unfinished(self) -> int:
-        """Agents that have no evaluation at the last step."""
-        return len(self.returns) - len(self.final)
+        """Agents that have no evaluation at the last step: they failed, or still train."""
+        return len(self.returns) + self.absent - len(self.final)
 
 
 def read_curves(folders: Iterable[Path]) -> list[Curves]:
@@ -83,4 +86,4 @@ def drawable(curve: Curves) -> Curves:
     """The curve at `POINTS` of its steps at most, the last among them."""
     stride = -(-curve.steps.size // POINTS)
     taken = np.arange(curve.steps.size)[::-1][::stride][::-1]
-    return Curves(curve.env, curve.label, curve.steps[taken], curve.returns[:, taken])
+    return replace(curve, steps=curve.steps[taken], returns=curve.returns[:, taken])

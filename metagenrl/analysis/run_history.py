@@ -14,7 +14,7 @@ from metagenrl.analysis.population_curves import ReturnsOverLives, ReturnsOverSt
 from metagenrl.runs.metrics_file import iter_rows
 from metagenrl.runs.names import METRICS_FILE
 from metagenrl.runs.rows import AgentRow, EvaluationRow, EventRow, MetricsRow, ObjectiveRow
-from metagenrl.runs.run_records import HeldOutRow, SystemRow
+from metagenrl.runs.run_records import GIVEN_UP, HeldOutRow, SystemRow
 
 ROUTINE = frozenset({"checkpoint", "rebirth"})
 """Events that are part of every run; the others are faults."""
@@ -39,6 +39,8 @@ class RunHistory:
     last_version: ObjectiveRow | None = None
     held_out: dict[str, dict[int, list[float]]] = field(default_factory=dict)
     """Environment -> version -> returns of new agents in held-out evaluations."""
+    failed_tests: int = 0
+    """Held-out evaluations whose agent failed or diverged."""
     memory: int = 0  # bytes, the most that driver and processes below it have taken
     events: Counter[str] = field(default_factory=Counter)
     faults: deque[EventRow] = field(default_factory=lambda: deque(maxlen=LAST_FAULTS))
@@ -66,13 +68,20 @@ class RunHistory:
             self._add_version(row)
         elif isinstance(row, EventRow):
             self.events[row.what] += 1
+            self.failed_tests += row.what == GIVEN_UP
             if row.what not in ROUTINE:
                 self.faults.append(row)
-        elif isinstance(row, HeldOutRow) and row.return_mean is not None:
-            by_version = self.held_out.setdefault(row.env, {})
-            by_version.setdefault(row.version, []).append(row.return_mean)
+        elif isinstance(row, HeldOutRow):
+            self._add_test(row)
         elif isinstance(row, SystemRow):
             self.memory = max(self.memory, row.rss)
+
+    def _add_test(self, row: HeldOutRow) -> None:
+        if row.return_mean is None:
+            self.failed_tests += 1
+            return
+        by_version = self.held_out.setdefault(row.env, {})
+        by_version.setdefault(row.version, []).append(row.return_mean)
 
     def _add_version(self, row: ObjectiveRow) -> None:
         for name, series in self.objective.items():

@@ -45,3 +45,13 @@ def integer_at_least(bound: int, **values: int) -> None:
 def finite_positive(name: str, value: float) -> None:
     """Raises `ValueError` unless it is."""
     require(value > 0 and math.isfinite(value), name, value, "a finite number > 0")
+
+
+LARGEST_SEED = 2**32 - 1
+"""numpy's own limit: some environments and RLlib seed its global generator."""
+
+
+def seed_range(name: str, first: int, count: int = 1) -> None:
+    """Raises `ValueError` unless the `count` seeds from `first` on lie in what generators take."""
+    allowed = f"a whole number from 0 to {LARGEST_SEED - count + 1}"
+    require(0 <= first <= LARGEST_SEED - count + 1, name, first, allowed)

@@ -11,6 +11,7 @@ from metagenrl.commands.environments import with_tried
 from metagenrl.commands.parsing import parse
 from metagenrl.objective_server.snapshots.pretrained import PRETRAINED
 from metagenrl.runs.config.yaml import build
+from metagenrl.runs.kinds import require_meta_training
 from metagenrl.runs.resume import check_writable
 
 
@@ -24,6 +25,8 @@ def check_explain(config: ExplainConfig) -> None:
     from metagenrl.objective_server.snapshots.find import find_snapshot
     from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
+    if config.run is not None:
+        require_meta_training("objective", config.run)
     try:
         ObjectiveSnapshot.load(find_snapshot(config.objective, config.wanted))
     except ValueError as error:

@@ -2,7 +2,7 @@
 
 Each command imports what it runs only once its configuration has been found valid, so that help
 and mistakes are answered at once. Exit codes: 0 done, 2 bad input (one line on stderr), 130
-interrupted, otherwise what the command returns.
+interrupted, 141 where the reader of the output closed the pipe, otherwise what the command returns.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 from metagenrl.analysis.explain.config import ExplainConfig
 from metagenrl.base.checks import UsageError
 from metagenrl.base.ending import SIGNAL_EXIT, EndedBySignal, forget_signals
-from metagenrl.commands import refusals, resolve
+from metagenrl.commands import refusals, resolve, terminal
 from metagenrl.commands.compare import (
     CompareConfig,
     check_compare,
@@ -81,12 +81,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     _import_from_here()
+    terminal.prepare()
     try:
         code = _dispatch(words)
+        terminal.flush()
     except UsageError as error:
         code = _refuse(error)
     except KeyboardInterrupt:
         code = INTERRUPTED_EXIT
+    except BrokenPipeError:
+        code = terminal.leave_quietly()
     if code >= SIGNAL_EXIT and argv is None:
         forget_signals()
     if code:
@@ -134,12 +138,18 @@ def _meta_learner(words: Sequence[str]) -> Command | None:
 
 def _carry_out(command: Command, words: Sequence[str]) -> int:
     try:
+        refusals.check_variables()
         config = command.resolve(words)
         if hasattr(config, "run_dir"):  # the command trains, which takes a while
             config = absolute(config)
         command.check(config)
+    except BrokenPipeError:
+        raise
     except ValueError as error:
         return _refuse(error)
+    except OSError as error:  # a folder that may not be read, a name that is too long
+        named = "" if error.filename is None else f"{error.filename}: "
+        return _refuse(ValueError(f"{named}{(error.strerror or str(error)).lower()}"))
     note = too_short(config)
     if note is not None:
         print(f"note: {note}", file=sys.stderr)

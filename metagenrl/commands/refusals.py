@@ -6,6 +6,7 @@ the configurations themselves. Errors are `ValueError`s of one line.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from metagenrl.base.checks import UsageError
@@ -25,6 +26,17 @@ from metagenrl.runs.resume import (
     check_writable,
     training_config,
 )
+
+KERNELS_VARIABLE = "METAGENRL_KERNELS"
+KERNELS = ("c", "blas", "torch")
+"""What the variable may say; `learner.native.library` reads it where torch is imported."""
+
+
+def check_variables() -> None:
+    """Refuse environment variables with a value that the program would stumble over later."""
+    choice = os.environ.get(KERNELS_VARIABLE)
+    if choice is not None and choice not in KERNELS:
+        raise UsageError(f"{KERNELS_VARIABLE}: got {choice!r}, allowed: {', '.join(KERNELS)}")
 
 
 def check_train(config: TrainConfig) -> None:

@@ -13,8 +13,9 @@ from metagenrl.base.paths import ROOM, is_too_long, too_long
 from metagenrl.runs.config.paths import absolute
 from metagenrl.runs.config.stored import stored_config
 from metagenrl.runs.config.train import TrainConfig
-from metagenrl.runs.config.yaml import load_mapping, to_dict
+from metagenrl.runs.config.yaml import to_dict
 from metagenrl.runs.folder import check_is_run
+from metagenrl.runs.kinds import require_meta_training
 from metagenrl.runs.metrics_file import rows_of_kind
 from metagenrl.runs.names import CHECKPOINTS, CONFIG_FILE, IDENTITY_FILE, METRICS_FILE
 from metagenrl.runs.rows import EventRow
@@ -65,9 +66,7 @@ _ENVIRONMENTS = frozenset({"env", "envs", "held_out.eval_envs"})
 def training_config(run: Path) -> TrainConfig:
     """The configuration of a meta-training run. Raises `UsageError` for anything else."""
     check_is_run("run", run)
-    values = load_mapping(run / CONFIG_FILE, "run")
-    if "envs" not in values or "algo" in values:  # a baseline of a meta-learner has both
-        raise UsageError(f"run: got {str(run)!r} (no meta-training), allowed: a run of `train`")
+    require_meta_training("run", run)
     return stored_config(TrainConfig, run / CONFIG_FILE, "run")
 
 

@@ -16,7 +16,8 @@ from typing import Any, Literal
 from metagenrl.analysis.protocol.scores import ONE
 from metagenrl.base.checks import UsageError, integer_at_least, require
 from metagenrl.runs.config.baselines import BASELINES
-from metagenrl.runs.config.yaml import build, load_mapping, merge
+from metagenrl.runs.config.yaml import build, merge
+from metagenrl.runs.config.yaml_file import load_mapping
 
 Options = Mapping[str, Any]
 """Options of a command by the names of its flags, without the dashes."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from metagenrl.analysis.compare.same import labels, learning_starts, require_distinct
 from metagenrl.analysis.compare.scores import Scores
-from metagenrl.analysis.learning_curves import group_curves
+from metagenrl.analysis.learning_curves import Curves, group_curves
 from metagenrl.analysis.report.discover import TestRun, find_runs
 from metagenrl.base.checks import UsageError
 from metagenrl.runs.rows import EvaluationRow
@@ -115,8 +115,14 @@ def _scores(rows: Sequence[TestedRow]) -> list[Scores]:
         end = _last_common_step(of_env)
         kept = [t for t in of_env if t.row.steps <= end]
         curves = group_curves((t.row.label, t.run.path, t.row) for t in kept)
-        scores += [Scores(curve, end) for curve in curves]
+        scores += [Scores(replace(c, absent=_absent(c, of_env)), end) for c in curves]
     return scores
+
+
+def _absent(curve: Curves, rows: Sequence[TestedRow]) -> int:
+    """Agents of the rule that failed before their first evaluation."""
+    runs = {t.run.path: t.run.agents for t in rows if t.row.label == curve.label}
+    return max(0, sum(runs.values()) - len(curve.returns))
 
 
 def _last_common_step(rows: Sequence[TestedRow]) -> int:

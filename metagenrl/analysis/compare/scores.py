@@ -121,7 +121,7 @@ def _line(score: Scores) -> Line:
         mean_with_interval(score.final),
         iqm_with_interval(score.final),
         len(score.final),
-        len(score.curve.returns) - len(score.final),
+        len(score.curve.returns) + score.curve.absent - len(score.final),
     )
 
 
@@ -161,6 +161,6 @@ def _overall(
     if count < max(map(len, normalised.values())):
         note = f"Aggregate of {label}: the first {count} agents of each environment."
     taken = {env: values[:count] for env, values in normalised.items()}
-    unfinished = sum(len(s.curve.returns) - len(s.final) for s in scores)
+    unfinished = sum(len(s.curve.returns) + s.curve.absent - len(s.final) for s in scores)
     mean, iqm = mean_with_interval(taken), iqm_with_interval(taken)
     return Line(ALL, label, None, mean, iqm, count, unfinished), note

@@ -8,7 +8,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from metagenrl.base.checks import require
+from metagenrl.base.checks import require, seed_range
 from metagenrl.runs.config.presets import DEFAULT_PRESET, PresetName
 from metagenrl.runs.folder import run_of
 
@@ -52,9 +52,8 @@ class ExplainConfig:
         for name in ("agents", "minibatches"):
             value = getattr(self, name)
             require(value >= 1, name, value, "a whole number >= 1")
-        for name in ("versions", "seed"):
-            value = getattr(self, name)
-            require(value >= 0, name, value, "a whole number >= 0")
+        require(self.versions >= 0, "versions", self.versions, "a whole number >= 0")
+        seed_range("seed", self.seed)
         for name in ("steps", "preset"):
             value = getattr(self, name)
             require(value is None or self.env is not None, name, value, "only with --env")

@@ -13,7 +13,7 @@ from typing import Any
 from metagenrl.runs.agent_files import evaluations
 from metagenrl.runs.config.stored import stored_config
 from metagenrl.runs.config.train import TrainConfig
-from metagenrl.runs.config.yaml import load_mapping
+from metagenrl.runs.config.yaml_file import load_mapping
 from metagenrl.runs.folder import RunIdentity
 from metagenrl.runs.metrics_file import iter_rows
 from metagenrl.runs.names import (
@@ -72,6 +72,11 @@ class TestRun:
     def steps(self) -> int:
         """Environment steps of each agent."""
         return int(self.config["steps"])
+
+    @property
+    def agents(self) -> int:
+        """Those that were to be trained, whether or not they have come to anything."""
+        return int(self.config.get("seeds", 0))
 
     @property
     def version(self) -> int | None:

@@ -70,6 +70,7 @@ def _health(run: TrainRun, history: RunHistory) -> list[Fact]:
         _agents(run, history),
         *(_trend(env, returns.result()) for env, returns in history.returns.items()),
         *_gradients(history),
+        *_tests(history),
         _best(run),
     ]
 
@@ -90,11 +91,12 @@ def _agents(run: TrainRun, history: RunHistory) -> Fact:
 
 def _trend(env: str, curves: PopulationReturns) -> Fact:
     """Mean return over the agents in the first and in the last fifth of the run."""
-    fifth = max(1, len(curves.steps) // 5)
-    first = _means(curves.returns[:, :fifth])
-    last = _means(curves.returns[:, len(curves.steps) - fifth :])
-    if not first.size or not last.size:
+    # In a short run some points lie before the first episode's end.
+    known = curves.returns[:, np.isfinite(curves.returns).any(axis=0)]  # [N, P]
+    if not known.size:
         return Fact(f"{env}: no finished episode yet")
+    fifth = max(1, known.shape[1] // 5)
+    first, last = _means(known[:, :fifth]), _means(known[:, -fifth:])
     error = math.sqrt(sum(v.var() / len(v) for v in (first, last)))
     change = last.mean() - first.mean()
     word = "no clear change" if abs(change) <= _ERRORS * error else "up" if change > 0 else "down"
@@ -124,6 +126,11 @@ def _gradients(history: RunHistory) -> list[Fact]:
         text = f"cosine between agents' meta-gradients {value} in the last fifth: {word}"
         facts.append(Fact(text, "warning" if recent < WEAK else "good"))
     return facts
+
+
+def _tests(history: RunHistory) -> list[Fact]:
+    failed = history.failed_tests
+    return [Fact(f"{failed} held-out tests failed or diverged", "warning")] if failed else []
 
 
 def _best(run: TrainRun) -> Fact:

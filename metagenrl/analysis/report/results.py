@@ -50,10 +50,10 @@ def _cell(rule: Rule, env: str) -> Cell:
     if curve is None:
         return Cell("-")
     if not len(curve.final):
-        return Cell("-", f"{curve.unfinished} unfinished")
+        return Cell("-", f"{curve.unfinished} failed or unfinished")
     mark = SEEN if env in (rule.trained_in or ()) else ""
     count = f"{len(curve.final)} agent{'s' if len(curve.final) > 1 else ''}"
-    unfinished = f", {curve.unfinished} unfinished" if curve.unfinished else ""
+    unfinished = f", {curve.unfinished} failed or unfinished" if curve.unfinished else ""
     middle = short(float(trim_mean(curve.final, 0.25)))
     return Cell(interval_text(final_mean(curve)) + mark, f"IQM {middle}, {count}{unfinished}")
 
@@ -63,7 +63,7 @@ def _curves(rules: Rules) -> Picture:
         drawable(rule.curves[env])
         for env in rules.environments
         for rule in rules.rules
-        if env in rule.curves
+        if env in rule.curves and rule.curves[env].steps.size
     ]
     title = "Return of new agents (interquartile mean, 95 % interval, each agent)"
     titled = functools.partial(_titled, rules=rules)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from metagenrl.analysis.confidence import Interval, mean_with_interval
 from metagenrl.analysis.learning_curves import Curves, group_curves
@@ -76,7 +78,7 @@ class Rules:
 
     def _grouped(self) -> list[Rule]:
         rows = [(self.name_of(test), test.path, row) for test in self.tests for row in test.rows()]
-        curves = [curve for curve in group_curves(rows) if curve.steps.size]
+        curves = self._complete([curve for curve in group_curves(rows) if curve.steps.size])
         origins = {self.name_of(test): test.trained_in for test in self.tests}
         names = sorted(
             dict.fromkeys(curve.label for curve in curves),
@@ -86,6 +88,19 @@ class Rules:
             Rule(name, origins[name], {c.env: c for c in curves if c.label == name})
             for name in names
         ]
+
+    def _complete(self, curves: Sequence[Curves]) -> list[Curves]:
+        """The curves with the agents and steps that there should be: what failed is counted."""
+        found = {(curve.label, curve.env): curve for curve in curves}
+        tests: dict[tuple[str, str], list[TestRun]] = {}
+        for test in self.tests:
+            tests.setdefault((self.name_of(test), test.env), []).append(test)
+        complete = []
+        for (name, env), of_rule in tests.items():
+            curve = found.get((name, env), Curves(env, name, np.zeros(0), np.zeros((0, 0))))
+            absent = sum(test.agents for test in of_rule) - len(curve.returns)
+            complete.append(replace(curve, end=of_rule[0].steps, absent=max(0, absent)))
+        return complete
 
     @property
     def environments(self) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from tyro.conf import OmitArgPrefixes
 
 from metagenrl.agents.environment.limits import EPISODE_LIMIT, START_TIMEOUT
-from metagenrl.base.checks import require, require_at_least, require_positive
+from metagenrl.base.checks import require, require_at_least, require_positive, seed_range
 from metagenrl.base.process import available_cores
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.runs.config.environments import EnvironmentText, fold
@@ -73,6 +73,8 @@ class EpgTrainConfig:
     """Seconds after which an inner loop is given up and its worker replaced."""
     max_restarts: int = 5
     """Replacements of one worker before the run ends."""
+    wandb: Literal["disabled"] = "disabled"
+    """An evolution is not logged at Weights & Biases; metrics.jsonl and epg.png show it."""
     evolution: OmitArgPrefixes[EvolutionConfig] = field(default_factory=EvolutionConfig)
     agent: OmitArgPrefixes[EpgConfig] = field(default_factory=EpgConfig)
 
@@ -82,7 +84,8 @@ class EpgTrainConfig:
         require_at_least(
             self, 1, "seeds", "workers", "updates", "fitness_episodes", "snapshot_every"
         )
-        require_at_least(self, 0, "seed", "max_restarts")
+        require_at_least(self, 0, "max_restarts")
+        seed_range("seed", self.seed, self.seeds)
         require_at_least(self, 1, "eval_max_steps")
         require_positive(self, "loop_timeout", "env_start_timeout")
         fold(self, "env", "envs")

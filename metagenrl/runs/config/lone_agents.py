@@ -12,7 +12,13 @@ from typing import Literal
 from tyro.conf import OmitArgPrefixes
 
 from metagenrl.agents.environment.limits import EPISODE_LIMIT, START_TIMEOUT
-from metagenrl.base.checks import UsageError, finite_positive, integer_at_least, require
+from metagenrl.base.checks import (
+    UsageError,
+    finite_positive,
+    integer_at_least,
+    require,
+    seed_range,
+)
 from metagenrl.base.process import available_cores
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 from metagenrl.objective_server.snapshots.pretrained import PRETRAINED
@@ -71,7 +77,7 @@ class EvaluationConfig:
         integer_at_least(1, eval_every=self.eval_every, eval_episodes=self.eval_episodes)
         integer_at_least(1, eval_max_steps=self.eval_max_steps)
         finite_positive("env_start_timeout", self.env_start_timeout)
-        integer_at_least(0, first_seed=self.first_seed)
+        seed_range("first_seed", self.first_seed, self.seeds)
         require_enough_data(self.agent, minibatches=1)
         fold(self, *(name for name in ("env", "envs") if hasattr(self, name)))
 

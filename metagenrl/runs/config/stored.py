@@ -13,7 +13,8 @@ from typing import Any, TypeVar, get_type_hints
 
 from metagenrl.base.checks import UsageError
 from metagenrl.base.release import RELEASE, is_newer
-from metagenrl.runs.config.yaml import HEADER, build, load_mapping
+from metagenrl.runs.config.yaml import HEADER, build
+from metagenrl.runs.config.yaml_file import load_mapping
 
 Config = TypeVar("Config")
 

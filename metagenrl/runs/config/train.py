@@ -16,7 +16,7 @@ from tyro.conf import OmitArgPrefixes
 from tyro.constructors import PrimitiveConstructorSpec
 
 from metagenrl.agents.environment.limits import ANSWER_TIMEOUT, START_TIMEOUT
-from metagenrl.base.checks import finite_positive, integer_at_least, require
+from metagenrl.base.checks import finite_positive, integer_at_least, require, seed_range
 from metagenrl.learner.hyperparams import (
     NATIVE_UNITS,
     AgentConfig,
@@ -149,7 +149,8 @@ class TrainConfig:
             f"no more environments than agents ({self.agents})",
         )
         self._check_environments()
-        integer_at_least(0, seed=self.seed, max_restarts=self.max_restarts)
+        seed_range("seed", self.seed)
+        integer_at_least(0, max_restarts=self.max_restarts)
         integer_at_least(1, checkpoint_every=self.checkpoint_every, log_every=self.log_every)
         integer_at_least(1, keep_checkpoints=self.keep_checkpoints)
         integer_at_least(1, snapshot_every=self.snapshot_every)

@@ -22,8 +22,13 @@ from metagenrl.base.release import RELEASE
 from metagenrl.objective_server.store.address import ALLOWED, StoreAddress
 from metagenrl.runs.config.environments import with_texts
 from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.config.yaml_file import load_mapping
 
 Config = TypeVar("Config")
+
+_NAME_BYTES, _PATH_BYTES = 255, 4000
+"""Of a file's name and of a whole path, files within a run's folder included."""
+_LARGEST = 2**63 - 1
 
 HEADER = "# metagenrl "
 """How the first line of a configuration that the program wrote begins; its release follows."""
@@ -50,21 +55,6 @@ def from_yaml(path: Path) -> TrainConfig:
     Raises `UsageError` as `load_mapping` and `build` do.
     """
     return build(TrainConfig, load_mapping(path))
-
-
-def load_mapping(path: Path, name: str = "config") -> dict[str, Any]:
-    """A YAML file's mapping. Raises `UsageError`, in the name of the field `name`, otherwise."""
-    try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a text file"
-        raise UsageError(f"{name}: got {str(path)!r} ({reason}), allowed: a YAML file") from error
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(f"{name}: got {str(path)!r} ({reason}), allowed: valid YAML") from error
-    if not isinstance(loaded, dict):
-        raise UsageError(f"{name}: got {str(path)!r}, allowed: a YAML mapping of fields to values")
-    return loaded
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,6 +128,8 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
         return dict(value) if isinstance(value, Mapping) else _wrong(name, value, describe(hint))
     if hint in (int, float):
         return _number(name, value, hint)
+    if isinstance(value, str | Path):
+        _check_text(name, str(value), hint is Path)
     if hint is Path and isinstance(value, str | Path) and value:
         return user_path(name, value)
     if hint is StoreAddress and isinstance(value, str | StoreAddress):
@@ -198,9 +190,27 @@ def _number(name: str, value: Any, kind: type[int] | type[float]) -> int | float
             value = kind(value)
         except ValueError:
             _wrong(name, value, describe(kind))
-    if isinstance(value, bool) or not isinstance(value, allowed) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, allowed):
+        _wrong(name, value, describe(kind))
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        _wrong(name, value, f"{describe(kind)} of at most 64 bits")
+    if not math.isfinite(value):
         _wrong(name, value, describe(kind))
     return kind(value)
+
+
+def _check_text(name: str, text: str, is_path: bool) -> None:
+    """Refuse what no file can hold or be called."""
+    try:
+        parts = text.encode().split(b"/")
+    except UnicodeEncodeError:
+        _wrong(name, text, "text in UTF-8")
+    if "\0" in text:
+        _wrong(name, text, "text without NUL")
+    longest = max(map(len, parts))
+    if is_path and (longest > _NAME_BYTES or len(text.encode()) > _PATH_BYTES):
+        allowed = f"names of at most {_NAME_BYTES} bytes, and {_PATH_BYTES} in all"
+        _wrong(name, f"{text[:20]}… ({longest} bytes)", allowed)
 
 
 def _wrong(name: str, value: Any, allowed: str) -> Any:

@@ -18,7 +18,7 @@ from pathlib import Path
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
 from metagenrl.runs.config.train import Wandb
-from metagenrl.runs.config.yaml import load_mapping
+from metagenrl.runs.config.yaml_file import load_mapping
 from metagenrl.runs.metrics_file import iter_rows
 from metagenrl.runs.names import CONFIG_FILE, COPY_FILE, EVALUATIONS_FILE, FACTS_FILE
 from metagenrl.runs.rows import EvaluationRow

@@ -1,0 +1,46 @@
+"""A YAML file as a mapping: one that says a thing twice is refused, as is what is no YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from metagenrl.base.checks import UsageError
+
+
+class _Twice(yaml.YAMLError):
+    """A key that stands twice in one mapping."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, which by itself takes the last of two equal keys."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """The mapping of a node. Raises `_Twice`."""
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                continue  # the loader refuses it
+            if key in seen and key_node.tag != "tag:yaml.org,2002:merge":
+                raise _Twice(f"{key} stands twice, again in line {key_node.start_mark.line + 1}")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def load_mapping(path: Path, name: str = "config") -> dict[str, Any]:
+    """A YAML file's mapping. Raises `UsageError`, in the name of the field `name`, otherwise."""
+    try:
+        loaded = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text file"
+        raise UsageError(f"{name}: got {str(path)!r} ({reason}), allowed: a YAML file") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a 13th month is a ValueError
+        reason = " ".join(str(error).split())
+        raise UsageError(f"{name}: got {str(path)!r} ({reason}), allowed: valid YAML") from error
+    if not isinstance(loaded, dict):
+        raise UsageError(f"{name}: got {str(path)!r}, allowed: a YAML mapping of fields to values")
+    return loaded

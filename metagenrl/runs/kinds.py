@@ -1,0 +1,46 @@
+"""What a folder holds, in words: for the command that was given one of another command's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from metagenrl.base.checks import UsageError
+from metagenrl.runs.config.yaml_file import load_mapping
+from metagenrl.runs.names import CONFIG_FILE
+
+
+def kind_of(folder: Path) -> str | None:
+    """`meta-training`, `epg`, `test`, `baseline` or `other`; None where there is no run.
+
+    Raises `UsageError` where the configuration cannot be read.
+    """
+    if not (folder / CONFIG_FILE).is_file():
+        return None
+    values = load_mapping(folder / CONFIG_FILE, "run")
+    if values.get("algo") == "epg":
+        return "epg"
+    if "algo" in values:
+        return "baseline"
+    if "objective" in values and "env" in values:
+        return "test"
+    return "meta-training" if "env" not in values else "other"
+
+
+_HINTS = {
+    "epg": "a run of `metagenrl baseline --algo epg`, which goes on with --resume --run-dir",
+    "baseline": "a run of `metagenrl baseline`, which goes on with --resume --run-dir",
+    "test": "a run of `metagenrl test`, which goes on with --resume --run-dir",
+    "other": "a run of another program",
+}
+
+
+def require_meta_training(field: str, folder: Path) -> None:
+    """Raise `UsageError`, which says what the folder is, for a run of another command.
+
+    A folder that holds no run is left to others.
+    """
+    hint = _HINTS.get(kind_of(folder) or "")
+    if hint is not None:
+        raise UsageError(
+            f"{field}: got {str(folder)!r} ({hint}), allowed: a run of `metagenrl train`"
+        )
