@@ -43,9 +43,9 @@ _LINES = (
     "scale {run} --agents 3",
 )
 _WORDS = (
-    "", "-", "--", "-1", "0", "1e400", "nan", "inf", "9" * 30, "9" * 5000, "none", "true", "x" * 300,
-    "a/" * 3000, "\udcff", "\0", "ü", "Pendulum-v9", "Pendulum-v1", "nowhere:E-v0", "..", "/", "{run}",
-    "/dev/null", "/proc/1/mem", "redis://", "redis://h:p", "redis://h:99999999/0", "[1, 2]", "=",
+    "", "-", "--", "-1", "0", "1e400", "nan", "inf", "9" * 30, "9" * 5000, "none", "x" * 300,
+    "true",     "a/" * 3000, "\udcff", "\0", "ü", "Pendulum-v9", "Pendulum-v1", "nowhere:E-v0", "..", "/",
+    "{run}",     "/dev/null", "/proc/1/mem", "redis://", "redis://h:p", "redis://h:99999999/0", "[1, 2]", "=",
     "--seed=", "--help", "-h", "--version", "²", "٣", "1_0", "0x10", "auto", "random", "best",
 )  # fmt: skip
 _TEXT = st.sampled_from(_WORDS) | st.text(max_size=12)
@@ -121,7 +121,7 @@ def mutated(words: list[str], flags: list[str], draw: Callable[[Any], Any]) -> l
 
 
 @settings(
-    max_examples=1_200, deadline=None,
+    max_examples=500, deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 @given(data=st.data())
@@ -149,7 +149,7 @@ _VALUES: st.SearchStrategy[Any] = st.recursive(
 
 
 @settings(
-    max_examples=800, deadline=None,
+    max_examples=500, deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 @given(data=st.data())

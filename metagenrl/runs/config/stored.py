@@ -6,6 +6,7 @@ before. A field that the program lacks came later still, and the message says wh
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -52,7 +53,7 @@ def unknown_fields(cls: Any, values: Mapping[str, Any], prefix: str = "") -> Ite
     for name, value in values.items():
         if name not in hints:
             yield f"{prefix}{name}"
-        elif isinstance(value, Mapping):
+        elif isinstance(value, Mapping) and dataclasses.is_dataclass(hints[name]):
             yield from unknown_fields(hints[name], value, f"{prefix}{name}.")
 
 
