@@ -44,8 +44,10 @@ _LINES = (
 )
 _WORDS = (
     "", "-", "--", "-1", "0", "1e400", "nan", "inf", "9" * 30, "9" * 5000, "none", "x" * 300,
-    "true",     "a/" * 3000, "\udcff", "\0", "ü", "Pendulum-v9", "Pendulum-v1", "nowhere:E-v0", "..", "/",
-    "{run}",     "/dev/null", "/proc/1/mem", "redis://", "redis://h:p", "redis://h:99999999/0", "[1, 2]", "=",
+    "true",     "a/" * 3000, "\udcff", "\0", "ü", "Pendulum-v9", "Pendulum-v1",
+    "nowhere:E-v0", "..",
+    "/",     "{run}",     "/dev/null", "/proc/1/mem", "redis://", "redis://h:p", "redis://h:99999999/0",
+    "[1, 2]", "=",
     "--seed=", "--help", "-h", "--version", "²", "٣", "1_0", "0x10", "auto", "random", "best",
 )  # fmt: skip
 _TEXT = st.sampled_from(_WORDS) | st.text(max_size=12)
