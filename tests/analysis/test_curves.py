@@ -49,6 +49,7 @@ def evaluations(folder: Path, label: str, curves: dict[int, dict[int, float]], e
         for seed, curve in curves.items()
         for steps, value in curve.items()
     ]
+    folder.mkdir(parents=True, exist_ok=True)
     MetricsWriter(folder / EVALUATIONS_FILE).write(rows)
     return folder
 
@@ -171,6 +172,7 @@ def test_a_repeated_evaluation_counts_once(tmp_path: Path) -> None:
 
 
 def training_run(folder: Path, lives: int = 1) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
     writer = MetricsWriter(folder / METRICS_FILE)
     for step in range(1, 21):
         rows = [

@@ -32,11 +32,12 @@ class EagerEngine(InProcessEngine):
         super().begin_round(agent, broadcast, ahead)
         self.begun.append((agent, ahead))
 
-    def _run(self, agents, broadcast):
-        results = super()._run(agents, broadcast)
-        for result in results:
-            if isinstance(result, Completed) and dict(self.begun)[result.agent]:
-                self._members[result.agent].prepare()
+    def _play(self, agents, b):
+        results = super()._play(agents, b)
+        done = [result.agent for result in results if isinstance(result, Completed)]
+        ahead = [agent for agent in done if dict(self.begun)[agent]]
+        if ahead:
+            self._cohorts[self._home[ahead[0]]].prepare(ahead)
         return results
 
 
