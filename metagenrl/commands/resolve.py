@@ -28,7 +28,7 @@ from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import build, merge, to_dict
 from metagenrl.runs.folder import check_is_run, training_file_of
 from metagenrl.runs.kinds import require_meta_training
-from metagenrl.runs.names import CONFIG_FILE, IDENTITY_FILE
+from metagenrl.runs.names import CONFIG_FILE
 from metagenrl.runs.resume import check_resume
 
 
@@ -43,11 +43,6 @@ def train_config(argv: Sequence[str]) -> TrainConfig:
     if resume is not None:
         check_is_run("resume", resume)
         require_meta_training("resume", resume)
-        if not (resume / IDENTITY_FILE).is_file():
-            raise UsageError(
-                f"resume: got {str(resume)!r} (no {IDENTITY_FILE} in it), allowed: the complete "
-                "folder of a run"
-            )
     if resume is None or source != Source():
         defaults = to_dict(PRESETS[source.preset or DEFAULT_PRESET].train)
     else:
