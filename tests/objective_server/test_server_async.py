@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from metagenrl.base.files.checkpoint_folder import read_state, write_state
 from metagenrl.objective_server.server import ObjectiveServer, ServerConfig
 from metagenrl.objective_server.store.in_folder import FileStore
+
+
+def _store(folder: Path) -> FileStore:
+    folder.mkdir(exist_ok=True)
+    return FileStore(folder)
 
 
 def test_quorum_of_the_active_agents(make_server, make_gradient) -> None:
@@ -89,7 +96,7 @@ def test_open_round_is_part_of_the_state(make_server, make_gradient, tmp_path) -
     server.submit(make_gradient(0))
     write_state(tmp_path, "half", server.state_dict())
     copy = ObjectiveServer.from_state(
-        read_state(tmp_path, "half"), 0.1, FileStore(tmp_path / "o"), ServerConfig(1)
+        read_state(tmp_path, "half"), 0.1, _store(tmp_path / "o"), ServerConfig(1)
     )
     copy.check_invariants()
     assert copy.submit(make_gradient(0)).reason == "duplicate"

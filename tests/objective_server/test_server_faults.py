@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,11 @@ import pytest
 from metagenrl.objective_server.server import ObjectiveServer, ServerConfig
 from metagenrl.objective_server.snapshots.errors import WrongArchitecture
 from metagenrl.objective_server.store.in_folder import FileStore
+
+
+def _store(folder: Path) -> FileStore:
+    folder.mkdir(exist_ok=True)
+    return FileStore(folder)
 
 
 class Flaky(FileStore):
@@ -49,7 +55,7 @@ def test_failed_commit_changes_nothing_and_can_be_retried(
 
 
 def test_killed_between_commit_and_answer(make_server, make_gradient, tmp_path) -> None:
-    reference = make_server(store=FileStore(tmp_path / "reference"))
+    reference = make_server(store=_store(tmp_path / "reference"))
     reference.submit(make_gradient(0))
     wanted = reference.close_round(0).alpha.tobytes()
 
@@ -60,7 +66,7 @@ def test_killed_between_commit_and_answer(make_server, make_gradient, tmp_path) 
     with pytest.raises(RuntimeError, match="killed"):
         server.close_round(0)
     del server
-    restarted = make_server(store=FileStore(tmp_path / "run"))
+    restarted = make_server(store=_store(tmp_path / "run"))
     assert (restarted.version, restarted.round) == (1, 1)
     # The driver got no answer, so it sends everything again.
     assert restarted.submit(make_gradient(0)).reason == "duplicate"
@@ -88,10 +94,10 @@ def test_restarts_do_not_change_the_result(make_server, make_gradient, tmp_path)
     values = np.random.default_rng(0).normal(size=(8, 2, 3))
 
     def play(folder: str, restart: bool) -> bytes:
-        server = make_server(store=FileStore(tmp_path / folder))
+        server = make_server(store=_store(tmp_path / folder))
         for round_, pair in enumerate(values):
             if restart:
-                server = make_server(store=FileStore(tmp_path / folder))
+                server = make_server(store=_store(tmp_path / folder))
             for agent, g in enumerate(pair):
                 server.submit(make_gradient(agent, g, round=round_, version=round_))
             server.close_round(round_)
@@ -160,7 +166,7 @@ def test_many_threads_submit_and_close(make_server, make_gradient, tmp_path) -> 
         assert (counters.sent, counters.accepted) == (3 * rounds, rounds), agent
         assert versions[agent] == sorted(versions[agent])
 
-    alone = make_server(store=FileStore(tmp_path / "alone"))
+    alone = make_server(store=_store(tmp_path / "alone"))
     for round_ in range(rounds):
         for agent in range(agents):
             alone.submit(make_gradient(agent, values[round_, agent], round=round_, version=round_))
