@@ -59,6 +59,7 @@ def test_killed_between_commit_and_answer(make_server, make_gradient, tmp_path) 
     reference.submit(make_gradient(0))
     wanted = reference.close_round(0).alpha.tobytes()
 
+    (tmp_path / "run").mkdir()
     store = Flaky(tmp_path / "run")
     server = make_server(store=store)
     server.submit(make_gradient(0))

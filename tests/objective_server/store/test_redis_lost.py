@@ -27,6 +27,7 @@ CLOCK = Clock()
 
 
 def store_at(url: str, folder: Path) -> RedisStore:
+    folder.mkdir(exist_ok=True)
     return RedisStore(RedisLink(StoreAddress.parse(url), "kept locally", CLOCK), "r", folder)
 
 
