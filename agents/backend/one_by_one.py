@@ -6,6 +6,7 @@ unit, layer by layer on the BLAS, or in bfloat16 (`metagenrl.learner.networks.ml
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -76,10 +77,19 @@ class OneByOne:
         self, alpha: Array, draws: Mapping[int, PolicyDraw]
     ) -> Mapping[int, PolicyStep]:
         self._set_alpha(alpha)
-        return {
-            slot: self._update_policy(self.agents[slot], self._batches(draw), draw.objective_weight)
-            for slot, draw in draws.items()
-        }
+        return {slot: self._isolated(slot, draw) for slot, draw in draws.items()}
+
+    def _isolated(self, slot: int, draw: PolicyDraw) -> PolicyStep:
+        """An agent's update. One whose policy's gradient is not finite keeps its policy.
+
+        Its step's norm says so, as on the other backends; the others go on.
+        """
+        batches = self._batches(draw)
+        try:
+            return self._update_policy(self.agents[slot], batches, draw.objective_weight)
+        except FloatingPointError:
+            nothing = np.empty(0, np.float32)
+            return PolicyStep(nothing, math.nan, math.nan, math.nan, math.nan)
 
     def _set_alpha(self, alpha: Array) -> None:
         if isinstance(self._objective, Learned):
