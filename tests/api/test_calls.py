@@ -26,7 +26,7 @@ def test_a_test_runs_and_its_rows_come_back(tmp_path: Path) -> None:
 
 def test_a_complete_configuration_is_checked_like_words(tmp_path: Path) -> None:
     config = TrainConfig(envs=("NoSuch-v0",), run_dir=tmp_path / "run")
-    with pytest.raises(metagenrl.UsageError, match="envs: got 'NoSuch-v0'"):
+    with pytest.raises(metagenrl.UsageError, match="got 'NoSuch-v0', allowed"):
         metagenrl.train(config)
     with pytest.raises(metagenrl.UsageError, match="steps: unexpected beside"):
         metagenrl.train(config, steps=3)
