@@ -114,11 +114,15 @@ def say(line: str) -> None:
 
 
 def end_descendants() -> None:
-    """Kill the processes that this one started, and those that they started."""
-    with contextlib.suppress(psutil.Error):
-        for process in psutil.Process().children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                process.kill()
+    """Kill the processes that this one started, and those that they started.
+
+    All are halted first: one that is still alive could start another, which nobody would find.
+    """
+    for act in (psutil.Process.suspend, psutil.Process.suspend, psutil.Process.kill):
+        with contextlib.suppress(psutil.Error):
+            for process in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    act(process)
 
 
 def forget_signals() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import os
 import time
 from collections.abc import Iterator
@@ -15,8 +14,6 @@ from metagenrl.base.files.folder_lock import FolderInUse, FolderLock
 
 LOOK_SECONDS = 1.0
 """Between two looks at the folder."""
-
-logger = logging.getLogger(__name__)
 
 
 class OwnFolder:
@@ -73,7 +70,7 @@ def own(folder: Path, take_over: bool = False, field: str = "run_dir") -> Iterat
             "written to"
         ) from error
     if lock.former is not None:
-        logger.info("taken over from %s, which is gone", lock.former)
+        print(f"taken over from {lock.former}, which is gone", flush=True)
     try:
         yield OwnFolder(folder, lock)
     finally:

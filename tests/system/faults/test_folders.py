@@ -15,7 +15,13 @@ from typing import Any
 import pytest
 
 from metagenrl.base.files import folder_lock
-from metagenrl.base.files.folder_lock import LOCK_FILE, FolderInUse, FolderLock, FolderLost
+from metagenrl.base.files.folder_lock import (
+    LOCK_FILE,
+    FolderInUse,
+    FolderLock,
+    FolderLost,
+    read_holder,
+)
 
 WORDS = ["--engine", "inprocess", "--wandb", "disabled"]
 LONG = [*WORDS, "--steps", "100000"]
@@ -44,10 +50,12 @@ def test_the_second_process_is_refused_and_told_who_is_first(run: Any, words: li
     run.process.kill()  # a crash: nothing is in the way of the next one
     run.process.wait()
     assert (run.folder / LOCK_FILE).exists()
+    former = run.process.pid
     run.resume("--steps", "100000")
-    run.wait_until(lambda: "taken over from process" in (run.folder / "run.log").read_text())
+    run.wait_until(lambda: read_holder(run.folder / LOCK_FILE).pid == run.process.pid)
+    run.wait_until(lambda: learning(run))
     run.process.terminate()
-    run.finish(143)
+    assert f"taken over from process {former} " in run.finish(143)
 
 
 def test_two_resumes_at_once_leave_one(run: Any) -> None:
