@@ -21,6 +21,7 @@ from metagenrl.agents.experience.rollout import Episode, Rollout
 from metagenrl.agents.seeding import agent_seeds
 from metagenrl.learner.critic import smoothing_noise
 from metagenrl.learner.hyperparams import AgentConfig
+from metagenrl.learner.networks.agent_networks import AgentNetworks
 from metagenrl.learner.policy_update import Learned, Objective
 from metagenrl.learner.types import Array
 
@@ -87,6 +88,12 @@ class Trainee:
     def close(self) -> None:
         """Free the environment."""
         self.rollout.environment.close()
+
+    def policy_arrays(self) -> dict[str, Array]:
+        """The policy's network by name: `w{i} [in, out]`, `b{i}`, `gamma{i}`, `beta{i}` ..."""
+        net = AgentNetworks.of(self.config.agent, *self.sizes).policy
+        views = net.layout.views(torch.tensor(self.backend.networks(0)["phi"]).reshape(-1))
+        return {name: view.numpy() for name, view in views.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but the objective, which does not change."""

@@ -13,7 +13,7 @@ import logging
 import math
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pkgutil import resolve_name
 from typing import Any, NoReturn
@@ -69,13 +69,18 @@ def check_environment(env_id: str, trial: Trial = lambda env, facts: None) -> En
     return facts[0]
 
 
-def make_environment(env_id: str) -> tuple[gymnasium.Env[Any, Any], EnvironmentFacts]:
-    """A new environment whose spaces are supported; raises as `check_environment`."""
+def make_environment(
+    env_id: str, render_mode: str | None = None
+) -> tuple[gymnasium.Env[Any, Any], EnvironmentFacts]:
+    """A new environment whose spaces are supported; raises as `check_environment`.
+
+    `render_mode`: Gymnasium's, for one whose steps are to be seen.
+    """
     with guarded(env_id):
-        return _made(env_id)
+        return _made(env_id, {} if render_mode is None else {"render_mode": render_mode})
 
 
-def _made(env_id: str) -> tuple[gymnasium.Env[Any, Any], EnvironmentFacts]:
+def _made(env_id: str, seen: Mapping[str, str]) -> tuple[gymnasium.Env[Any, Any], EnvironmentFacts]:
     spec = _parsed(env_id)
     try:
         _log_mujoco_warnings(spec.id)
@@ -83,7 +88,7 @@ def _made(env_id: str) -> tuple[gymnasium.Env[Any, Any], EnvironmentFacts]:
             # Gymnasium warns of an old version, in two lines, before the error that says so.
             warnings.simplefilter("ignore")
             env: gymnasium.Env[Any, Any] = gymnasium.make(
-                spec.id, disable_env_checker=True, **spec.arguments
+                spec.id, disable_env_checker=True, **spec.arguments, **seen
             )
     except FAILURES as error:
         raise ValueError(_explain(spec, error)) from error

@@ -10,6 +10,7 @@ from pkgutil import resolve_name
 from typing import Any, Protocol, runtime_checkable
 
 from metagenrl.agents.experience.rollout import Episode
+from metagenrl.base.messages import Array
 from metagenrl.runs.agent_job import TraineeJob
 from metagenrl.runs.config.baselines import BASELINES, Baseline
 
@@ -54,6 +55,15 @@ class LeavesPolicy(Protocol):
 
     def policy_state(self) -> dict[str, Any]:
         """The policy, by itself."""
+        ...
+
+
+@runtime_checkable
+class KeepsPolicy(Protocol):
+    """An agent whose policy is a network that can be run by itself (see `policies.kept`)."""
+
+    def policy_arrays(self) -> dict[str, Array]:
+        """The network, by name."""
         ...
 
 

@@ -153,6 +153,11 @@ class ReinforceAgent:
             env_id or self.config.env_id, self.config.seed, self.act, episodes, limit
         )
 
+    def policy_arrays(self) -> dict[str, Array]:
+        """The network of the policy's mean, by name."""
+        views = self.policy_layout.views(self.policy[0])
+        return {name: v.numpy().copy() for name, v in views.items() if name != "log_std"}
+
     @property
     def resumable(self) -> bool:
         """Whether `state_dict` is complete now: it always is."""

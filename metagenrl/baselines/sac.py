@@ -153,6 +153,12 @@ class SacAgent:
         """Undisturbed episodes of the distribution's mean; always the same initial states."""
         return evaluate_policy(env_id or self.job.env, self.job.seed, self.act, episodes, limit)
 
+    def policy_arrays(self) -> dict[str, Array]:
+        """The network of the distribution's mean, by name."""
+        views, a = self.policy_net.layout.views(self.policy[0]), self.policy_net.outputs // 2
+        mean = {"w_out": views["w_out"][:, :a], "b_out": views["b_out"][:a]}
+        return {name: view.numpy().copy() for name, view in (views | mean).items()}
+
     @property
     def resumable(self) -> bool:
         """Whether `state_dict` is complete now: it always is."""

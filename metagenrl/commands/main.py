@@ -38,6 +38,16 @@ from metagenrl.commands.objective.list import ListConfig, list_config, list_obje
 from metagenrl.commands.objective.show import ShowConfig
 from metagenrl.commands.parsing import show_help
 from metagenrl.commands.report import ReportConfig, check_report, report, report_config
+from metagenrl.commands.seeing import (
+    EnjoyConfig,
+    ExportConfig,
+    RecordConfig,
+    check_seeing,
+    enjoy,
+    export_policy,
+    record,
+    seeing_config,
+)
 from metagenrl.commands.studies.experiment import (
     check_experiment,
     experiment_config,
@@ -261,6 +271,9 @@ COMMANDS: dict[str, Command] = {
     "compare": Command(CompareConfig, compare_config, check_compare, run_compare),
     "report": Command(ReportConfig, report_config, check_report, report),
     "explain": Command(ExplainConfig, explain_config, check_explain, explain),
+    "enjoy": Command(EnjoyConfig, seeing_config(EnjoyConfig), check_seeing, enjoy),
+    "record": Command(RecordConfig, seeing_config(RecordConfig), check_seeing, record),
+    "export": Command(ExportConfig, seeing_config(ExportConfig), check_seeing, export_policy),
     "top": Command(TopConfig, top_config, check_top, top),
     "workspace": Command(
         WorkspaceConfig, resolve.workspace_config, refusals.check_workspace, _workspace

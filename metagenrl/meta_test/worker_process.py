@@ -16,14 +16,17 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from metagenrl.agents.environment.spec import drawn_environment
 from metagenrl.base.ending import SIGNAL_EXIT, SIGNALS
 from metagenrl.base.files.checkpoint_folder import newest_complete, prune, read_folder, write_folder
 from metagenrl.base.process import settle
 from metagenrl.baselines.policy_files import write_policy
-from metagenrl.baselines.registry import LeavesPolicy, make_agent
+from metagenrl.baselines.registry import KeepsPolicy, LeavesPolicy, make_agent
 from metagenrl.meta_test.watchdog import watched
+from metagenrl.policies.find import policy_path
+from metagenrl.policies.kept import KeptPolicy, facts_of
 from metagenrl.runs.agent_files import EpisodeRow, RowFile
 from metagenrl.runs.agent_job import TraineeJob
 from metagenrl.runs.rows import EvaluationRow
@@ -95,7 +98,19 @@ class TraineeRun:
         """A row for each environment; before the last ones, the policy is there for meta-tests."""
         if self.trainee.steps == self.job.steps and isinstance(self.trainee, LeavesPolicy):
             write_policy(self.job.policy, self.trainee.policy_state())
+        if self.trainee.steps == self.job.steps and isinstance(self.trainee, KeepsPolicy):
+            self._keep_policy(self.trainee)
         self.rows.write(*[self._evaluation(env) for env in self.job.environments])
+
+    def _keep_policy(self, trainee: KeepsPolicy) -> None:
+        """Write the policy for `enjoy`; on a full disk the run goes on without."""
+        job = self.job
+        try:
+            facts = facts_of(job.label, self._met[job.env], job.seed, job.steps)
+            path = policy_path(Path(job.folder), job.seed)
+            KeptPolicy(facts, trainee.policy_arrays()).save(path)
+        except OSError as error:
+            logger.error("the policy was not kept: %s", error.strerror or error)
 
     def _evaluation(self, env: str) -> EvaluationRow:
         job = self.job

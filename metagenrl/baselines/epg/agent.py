@@ -122,6 +122,18 @@ class EpgAgent:
         env_id = env_id or self.environment.environment.env_id
         return evaluate_policy(env_id, self.seed, self.act, episodes, limit)
 
+    def policy_arrays(self) -> dict[str, Array]:
+        """The network of the policy's mean and the scale of its observations, by name."""
+        scale = self.experience.observation_scale
+        names = {"w0": "w0", "b0": "b0", "w1": "w1", "b1": "b1", "w_out": "w2", "b_out": "b2"}
+        views = {name: self._constants[f"policy_{own}"] for name, own in names.items()}
+        return {
+            **{name: (v.T if v.dim() == 2 else v).numpy().copy() for name, v in views.items()},
+            "filter_mean": np.asarray(scale.mean, np.float64).copy(),
+            "filter_std": np.asarray(scale.deviation, np.float64).copy(),
+            "filter_bound": np.array(np.inf),
+        }
+
     @property
     def resumable(self) -> bool:
         """Whether `state_dict` is complete now: it always is."""

@@ -1,0 +1,75 @@
+"""A kept policy's episode as a film (mp4 or gif), or a strip of pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from metagenrl.agents.environment.limits import EPISODE_LIMIT
+from metagenrl.agents.experience.rollout import Episode
+from metagenrl.base.checks import UsageError
+from metagenrl.policies.kept import KeptPolicy
+from metagenrl.policies.play import Frame, episode
+
+FORMATS = (".mp4", ".gif")
+FRAMES_PER_SECOND = 30
+
+
+def film(policy: KeptPolicy, seed: int, out: Path, most: int = EPISODE_LIMIT) -> Episode:
+    """Write the film of one episode to `out`; the episode.
+
+    Raises `UsageError` where the format is none of ours or mp4's encoder is missing, and
+    `CannotDraw`. Then nothing is left at `out`.
+    """
+    import imageio.v2 as imageio
+
+    check_format(out)
+    frames: list[Frame] = []
+    lived = episode(policy, seed, "rgb_array", frames.append, most)
+    partial = out.with_name(f".{out.stem}.partial{out.suffix}")
+    options = {"fps": FRAMES_PER_SECOND, "macro_block_size": 2} if out.suffix == ".mp4" else {
+        "duration": 1000 / FRAMES_PER_SECOND, "loop": 0,
+    }  # fmt: skip
+    try:
+        imageio.mimwrite(partial, [even(f) for f in frames], **options)
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
+    return lived
+
+
+def check_format(out: Path) -> None:
+    """Refuse a file that is no film, a folder that is not there, and mp4 without its encoder."""
+    if out.suffix not in FORMATS:
+        raise UsageError(f"out: got {str(out)!r}, allowed: a file that ends in .mp4 or .gif")
+    if not out.absolute().parent.is_dir():
+        raise UsageError(f"out: got {str(out)!r}, allowed: a file in a folder that exists")
+    if out.suffix == ".mp4":
+        try:
+            import imageio_ffmpeg  # noqa: F401 - imageio finds it by itself
+        except ImportError:
+            raise UsageError(
+                f"out: got {str(out)!r}, allowed: a .gif, or .mp4 after: pip install imageio-ffmpeg"
+            ) from None
+
+
+def strip(policy: KeptPolicy, seed: int, pictures: int, every: int, height: int = 120) -> Frame:
+    """`pictures` side by side, `every` steps apart: `[height, W, 3]`. Raises `CannotDraw`."""
+    frames: list[Frame] = []
+    episode(policy, seed, "rgb_array", frames.append, (pictures - 1) * every + 1)
+    return np.concatenate([_small(f, height) for f in frames[::every]], 1)
+
+
+def even(frame: Frame) -> Frame:
+    """Without the last row or column where their number is odd, as encoders want it."""
+    h, w = frame.shape[0] // 2 * 2, frame.shape[1] // 2 * 2
+    return frame[:h, :w]
+
+
+def _small(frame: Frame, height: int) -> Frame:
+    """The nearest pixels at `height` rows."""
+    width = frame.shape[1] * height // frame.shape[0]
+    rows = np.arange(height) * frame.shape[0] // height
+    columns = np.arange(width) * frame.shape[1] // width
+    return frame[rows][:, columns]
