@@ -80,7 +80,7 @@ def make_environment(
         return _made(env_id, {} if render_mode is None else {"render_mode": render_mode})
 
 
-def _made(env_id: str, seen: Mapping[str, str]) -> tuple[gymnasium.Env[Any, Any], EnvironmentFacts]:
+def _made(env_id: str, seen: Mapping[str, Any]) -> tuple[gymnasium.Env[Any, Any], EnvironmentFacts]:
     spec = _parsed(env_id)
     try:
         _log_mujoco_warnings(spec.id)

@@ -25,8 +25,7 @@ from metagenrl.base.process import settle
 from metagenrl.baselines.policy_files import write_policy
 from metagenrl.baselines.registry import KeepsPolicy, LeavesPolicy, make_agent
 from metagenrl.meta_test.watchdog import watched
-from metagenrl.policies.find import policy_path
-from metagenrl.policies.kept import KeptPolicy, facts_of
+from metagenrl.policies.kept import KeptPolicy, facts_of, policy_path
 from metagenrl.runs.agent_files import EpisodeRow, RowFile
 from metagenrl.runs.agent_job import TraineeJob
 from metagenrl.runs.rows import EvaluationRow

@@ -42,7 +42,7 @@ def _onnx(network: PolicyNetwork, example: torch.Tensor, data: io.BytesIO) -> No
         torch.onnx.export(
             network,
             (example,),
-            data,
+            data,  # type: ignore[arg-type]  # a buffer is what it writes to
             dynamo=False,
             opset_version=_OPSET,
             input_names=["observation"],

@@ -9,17 +9,12 @@ import torch
 from metagenrl.base.checks import UsageError
 from metagenrl.base.files.checkpoint_folder import newest_complete, read_folder
 from metagenrl.learner.networks.agent_networks import AgentNetworks
-from metagenrl.policies.kept import SUFFIX, KeptPolicy, facts_of
+from metagenrl.policies.kept import SUFFIX, KeptPolicy, facts_of, policy_path
 from metagenrl.runs.checkpoints import agent_part
 from metagenrl.runs.config.stored import stored_config
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.folder import check_is_run
 from metagenrl.runs.names import CHECKPOINTS, CONFIG_FILE, SEEDS_FOLDER
-
-
-def policy_path(seeds: Path, seed: int) -> Path:
-    """Where the policy of an agent that trained alone lies."""
-    return seeds / f"seed-{seed}{SUFFIX}"
 
 
 def kept_seeds(run: Path) -> list[int]:

@@ -86,7 +86,7 @@ def facts_of(label: str, env_id: str, seed: int, steps: int) -> PolicyFacts:
     space: Any = env.action_space
     bounds = (tuple(map(float, np.reshape(x, -1))) for x in (space.low, space.high))
     low, high = bounds
-    env.close()  # type: ignore[no-untyped-call]
+    env.close()
     return PolicyFacts(
         label=label,
         env=env_id,
@@ -98,3 +98,8 @@ def facts_of(label: str, env_id: str, seed: int, steps: int) -> PolicyFacts:
         action_high=high,
         max_episode_steps=spec.max_episode_steps,
     )
+
+
+def policy_path(seeds: Path, seed: int) -> Path:
+    """Where the policy of an agent that trained alone lies."""
+    return seeds / f"seed-{seed}{SUFFIX}"

@@ -66,7 +66,7 @@ def episode(
             observation, reward, terminated, truncated, _ = taken
             total, steps, over = total + float(reward), steps + 1, terminated or truncated
     finally:
-        env.close()  # type: ignore[no-untyped-call]
+        env.close()
     return Episode(total, steps)
 
 

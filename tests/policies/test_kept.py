@@ -16,8 +16,8 @@ from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.policies import kept
 from metagenrl.policies.export import export
 from metagenrl.policies.film import strip
-from metagenrl.policies.find import kept_policy, policy_path
-from metagenrl.policies.kept import KeptPolicy, facts_of
+from metagenrl.policies.find import kept_policy
+from metagenrl.policies.kept import KeptPolicy, facts_of, policy_path
 from metagenrl.policies.network import PolicyNetwork, acting
 from metagenrl.policies.play import CannotDraw, drawn, prepare_drawing
 from metagenrl.runs.agent_job import ObjectiveChoice, Rule, TraineeJob
