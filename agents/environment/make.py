@@ -197,7 +197,8 @@ def _unknown_argument(spec: EnvironmentSpec, error: TypeError) -> str | None:
     match = re.search(r"unexpected keyword argument '(\w+)'", str(error))
     if match is None or match[1] not in spec.arguments:
         return None
-    maker: Any = gymnasium.spec(spec.id).entry_point
+    maker: Any = gymnasium.registry[EnvironmentSpec.of(resolved(spec.text)).id.rpartition(":")[2]]
+    maker = maker.entry_point
     maker = resolve_name(maker) if isinstance(maker, str) else maker
     every = inspect.signature(maker).parameters.values()
     names = [p.name for p in every if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]

@@ -165,7 +165,7 @@ def main() -> None:
             answer: dict[str, Any] | None
             try:
                 answer = dataclasses.asdict(try_here(text)) if _is_registered(text) else None
-            except ValueError as error:
+            except Exception as error:
                 answer = {"error": " ".join(str(error).split())}
             answers.write(json.dumps(answer).encode() + b"\n")
     os._exit(0)  # whatever threads the environments have left

@@ -1,0 +1,66 @@
+"""The text that names an environment, and what its ranges give to lives."""
+
+import pytest
+
+from metagenrl.agents.environment.make import check_environment, resolved, same_environment
+from metagenrl.agents.environment.spec import EnvironmentSpec, drawn_environment, folder_name
+
+
+def test_a_text_is_read_back_as_it_was_written():
+    mapping = {
+        "id": "E-v0",
+        "kwargs": {"b": [1, 2], "a": {"uniform": [6, 12]}},
+        "wrappers": ["m:W"],
+    }
+    spec = EnvironmentSpec.of_mapping(mapping)
+    assert spec.text == 'E-v0(a={"uniform": [6, 12]}, b=[1, 2])+m:W'
+    assert EnvironmentSpec.of(spec.text) == spec
+    assert list(spec.ranges) == ["a"]  # a list is a list
+    assert EnvironmentSpec.of("ns/E-v0") == EnvironmentSpec("ns/E-v0")
+
+
+@pytest.mark.parametrize(
+    "text", ["E(a=", "E(a=1", "E(a=1,)", "E(a=1)x", "E(a=1, a=2)", "E+W", "E(=1)"]
+)
+def test_a_text_that_is_none_is_refused(text):
+    with pytest.raises(ValueError, match=r"allowed: an environment's id"):
+        EnvironmentSpec.of(text)
+
+
+@pytest.mark.parametrize(
+    "value", [{"uniform": [3]}, {"uniform": [2, 1]}, {"integers": [0.5, 2]}, {"choice": []}]
+)
+def test_a_range_that_is_none_is_refused(value):
+    with pytest.raises(ValueError, match=r"allowed: \{uniform"):
+        EnvironmentSpec("E-v0").extended({"g": value})
+
+
+def test_each_life_draws_its_own_value_reproducibly():
+    text = 'E(g={"uniform": [6, 12]}, n={"integers": [1, 3]})'
+    lives = [drawn_environment(text, 0, 1, life) for life in range(20)]
+    assert lives == [drawn_environment(text, 0, 1, life) for life in range(20)]
+    drawn = [EnvironmentSpec.of(life).arguments for life in lives]
+    assert len({one["g"] for one in drawn}) == 20
+    assert all(6 <= one["g"] < 12 for one in drawn)
+    assert {one["n"] for one in drawn} == {1, 2, 3}
+    assert drawn_environment(text, 0, 2, 0) != lives[0] != drawn_environment(text, 1, 1, 0)
+    assert drawn_environment("E(g=1)", 0, 0, 0) == "E(g=1)"
+
+
+def test_names_are_what_gymnasium_takes_them_for():
+    assert resolved("Pendulum(g=9)") == "Pendulum-v1(g=9)"
+    assert same_environment("Pendulum", "Pendulum-v1")
+    assert same_environment("Pendulum(g=9)", "Pendulum-v1(g=9.0)")
+    assert not same_environment("Pendulum-v1(g=9)", "Pendulum-v1")
+
+
+def test_arguments_that_are_not_taken_are_refused():
+    with pytest.raises(ValueError, match=r"allowed: the arguments render_mode, g of Pendulum-v1"):
+        check_environment("Pendulum-v1(gravity=9)")
+    with pytest.raises(ValueError, match=r"whose wrapper no_such:W raises"):
+        check_environment("Pendulum-v1+no_such:W")
+
+
+def test_folders_of_two_environments_differ():
+    assert folder_name("ns/E-v0") == "ns-E-v0"
+    assert folder_name("E-v0(a=1)") != folder_name("E-v0(a=2)")

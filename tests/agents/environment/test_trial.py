@@ -1,0 +1,129 @@
+"""What is wrong with an environment is told before anything is started, in one line."""
+
+import os
+import sys
+
+import numpy as np
+import pytest
+
+from metagenrl.agents.environment.guard import guarded
+from metagenrl.agents.environment.trial_process import try_environments
+
+MODULE = """
+import os, sys, time, threading
+import gymnasium as gym, numpy as np
+
+class Env(gym.Env):
+    observation_space = gym.spaces.Box(-10, 10, (3,), np.float32)
+    action_space = gym.spaces.Box(-1, 1, (2,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.x = self.np_random.uniform(-1, 1, 3)
+        return self.x.astype(np.float32), {}
+
+    def step(self, action):
+        return self.x.astype(np.float32), 1.0, False, False, {}
+
+def variant(name, **methods):
+    gym.register(f"{name}-v0", type(name, (Env,), methods))
+
+def step(*values):
+    return lambda self, action: values
+
+X = np.zeros(3, np.float32)
+def reset(self): return X, {}
+def flaky(self, action):
+    if self.np_random.random() < 0.01: raise ValueError("exploded")
+    return X, 1.0, False, False, {}
+def leaves_a_thread(self, action):
+    threading.Thread(target=time.sleep, args=(600,)).start()
+    return X, 1.0, False, False, {}
+
+variant("Sound")
+variant("Element", step=step(X, np.array([1.0]), False, False, {}))
+variant("Pair", step=step(X, np.array([1.0, 2.0]), False, False, {}))
+variant("NaN", step=step(X, float("nan"), False, False, {}))
+variant("Size", step=step(np.zeros(4), 1.0, False, False, {}))
+variant("Huge", step=step(np.full(3, 1e300), 1.0, False, False, {}))
+variant("OldStep", step=step(X, 1.0, False, {}))
+variant("OldReset", reset=lambda self, *, seed=None, options=None: X)
+variant("NoSeed", reset=reset)
+variant("Exits", step=lambda self, action: sys.exit(3))
+variant("Leaves", step=lambda self, action: os._exit(0))
+variant("Crashes", step=lambda self, action: os.kill(os.getpid(), 11))
+variant("Hangs", step=lambda self, action: time.sleep(600))
+variant("Flaky", step=flaky)
+variant("Threads", step=leaves_a_thread)
+gym.register("Spaceless-v0", lambda: gym.Wrapper(gym.Env()))
+"""
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    (tmp_path / "tried_env.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    sys.modules.pop("tried_env", None)
+
+
+@pytest.mark.usefixtures("module")
+def test_sound_environments_stand_their_trial():
+    names = ("Sound", "Element", "Flaky", "Threads")
+    found = try_environments([f"tried_env:{name}" for name in names], 60)
+    assert [one.text for one in found.values()] == [f"tried_env:{name}-v0" for name in names]
+    assert {one.facts.observation_size for one in found.values()} == {3}
+    assert "leaves threads running" in found["tried_env:Threads"].note
+    assert found["tried_env:Sound"].note == ""
+    assert "tried_env" not in sys.modules, "it ran in this process"
+
+
+@pytest.mark.usefixtures("module")
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("Pair", "step() returned the reward array([1., 2.]), allowed: one finite number"),
+        ("NaN", "step() returned the reward nan, allowed: one finite number"),
+        ("Size", "step() returned an observation of 4 numbers, allowed: 3 finite numbers"),
+        ("Huge", "an observation with np.float64(1e+300) in it, allowed"),
+        ("OldStep", "step() returned 4 values (gym's old interface), allowed: step(action), which"),
+        (
+            "OldReset",
+            "reset() returned a single ndarray (gym's old interface), allowed: reset(self",
+        ),
+        ("NoSeed", "reset() raised TypeError: reset() got an unexpected keyword argument 'seed'"),
+        ("Exits", "step() called sys.exit(3)"),
+        ("Leaves", "ended its process with exit code 0 in its trial"),
+        ("Crashes", "ended its process by SIGSEGV in its trial"),
+        ("Hangs", "takes longer than 5 s to be made, reset and stepped"),
+        ("Sond", "for example tried_env:Sound-v0"),
+    ],
+)
+def test_an_unsound_one_is_refused_in_one_line(name, complaint):
+    with pytest.raises(ValueError, match=f"^environment: got 'tried_env:{name}-v0'") as refusal:
+        try_environments([f"tried_env:{name}-v0"], 5 if name == "Hangs" else 60)
+    assert complaint in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_what_is_done_to_the_process_is_undone(tmp_path, caplog):
+    import signal
+    import warnings
+
+    before = (
+        os.getcwd(), np.geterr(), signal.getsignal(signal.SIGTERM), list(warnings.filters),
+        sys.stdout, signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+    )  # fmt: skip
+    with guarded("Rude-v0"):
+        os.chdir(tmp_path)
+        np.seterr(all="raise")
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        warnings.simplefilter("error")
+        sys.stdout = None
+    after = (
+        os.getcwd(), np.geterr(), signal.getsignal(signal.SIGTERM), list(warnings.filters),
+        sys.stdout, signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+    )  # fmt: skip
+    assert after == before
+    assert len([line for line in caplog.messages if "which is undone" in line]) == 6
