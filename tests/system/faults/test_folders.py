@@ -169,6 +169,7 @@ def test_a_run_without_a_checkpoint_yet_begins_anew_and_says_so(run: Any) -> Non
     run.process.kill()
     run.process.wait()
     run.resume("--steps", "100000")
-    run.wait_until(lambda: "begins anew" in (run.folder / "run.log").read_text())
+    run.wait_until(lambda: read_holder(run.folder / LOCK_FILE).pid == run.process.pid)
+    run.wait_until(lambda: learning(run))
     run.process.terminate()
     assert "no checkpoint yet: the run begins anew" in run.finish(143)
