@@ -76,6 +76,7 @@ def _train(config: TrainConfig, ending: Ending, folder: OwnFolder) -> int:
     print(how_it_ends(config), flush=True)
     handler = log_to(config.run_dir)
     if config.resume is not None and states is None:
+        print("no checkpoint yet: the run begins anew", flush=True)
         logger.warning("no checkpoint yet: the run begins anew")
     try:
         finished = _meta_train(config, ending, folder, _Parts(identity, hosts, checkpoints, states))
