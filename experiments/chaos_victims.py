@@ -63,7 +63,7 @@ def _stop_one(population: Population, processes: Sequence[int], rng: random.Rand
 
 
 def _stopped_agent(population: Population, rng: random.Random) -> bool:
-    return _stop_one(population, population.actors("AgentActor"), rng)
+    return _stop_one(population, population.actors("CohortActor"), rng)
 
 
 def _stopped_server(population: Population, rng: random.Random) -> bool:

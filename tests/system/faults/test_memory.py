@@ -70,7 +70,7 @@ def test_the_kernel_kills_one_and_then_gives_it_up(run, find_actors, hungry, gro
     caught: set[int] = set()
 
     def confine() -> bool:
-        for pid in set(find_actors(run.process.pid, "AgentActor")) - caught:
+        for pid in set(find_actors(run.process.pid, "CohortActor")) - caught:
             caught.add(pid)
             (group / "cgroup.procs").write_text(str(pid))
         return len(run.messages("failed")) > 0

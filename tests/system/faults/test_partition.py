@@ -27,9 +27,9 @@ def test_agents_come_back_elsewhere_and_the_old_ones_change_nothing(
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     there = hosts.processes[1].pid
-    run.wait_until(lambda: len(find_actors(there, "AgentActor")) == 2)
+    run.wait_until(lambda: len(find_actors(there, "CohortActor")) == 2)
     run.wait_until(run.checkpoints)
-    old = find_actors(there, "AgentActor")
+    old = find_actors(there, "CohortActor")
     hosts.cable("down")
     run.wait_until(lambda: len(run.messages("restarted")) >= 2)
     run.wait_for("complete")
