@@ -62,7 +62,11 @@ class Faulty(PendulumEnv):
 
     def poisons(self, reward):
         from metagenrl.agents import member  # of the agent's own process
-        member.scale_to_norm = lambda gradient, limit: float(gradient.fill_(float("nan")).sum())
+        if not hasattr(member, "honest"):
+            member.honest = member.AlphaGradient
+            member.AlphaGradient = lambda *given: member.honest(
+                *given[:5], given[5] * float("nan"), float("nan"), *given[7:]
+            )
         return reward
 
 class Balks(PendulumEnv):

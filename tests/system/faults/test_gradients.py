@@ -13,7 +13,6 @@ K = 3  # bad gradients in a row, the default
 
 
 @pytest.mark.slow
-@pytest.mark.skip(reason="open: after the merge of the engines")
 def test_its_gradients_are_refused_and_it_is_quarantined(run, faulty) -> None:
     words = ["--agents", "3", "--envs", "Pendulum-v1", "faulty:Poisons-v0", "--engine", "ray"]
     out = run.start(*words, "--steps", "300").finish()

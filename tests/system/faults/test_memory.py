@@ -64,7 +64,6 @@ def reasons(run) -> list[str]:
     return [row.message for row in events if row.what in ("restarted", "failed")]
 
 
-@pytest.mark.skip(reason="open: it looks for an actor by a name of before")
 def test_the_kernel_kills_one_and_then_gives_it_up(run, find_actors, hungry, group) -> None:
     run.start(*FLAGS, "--envs", hungry, "Pendulum-v1")
     caught: set[int] = set()
