@@ -48,3 +48,8 @@ def too_long(field: str, text: str | Path) -> UsageError:
 
 def _refusal(field: str, shown: str | Path, why: str, allowed: str) -> UsageError:
     return UsageError(f"{field}: got {str(shown)!r} ({why}), allowed: {allowed}")
+
+
+def folder_gone(folder: Path) -> OSError:
+    """What is wrong where a run's folder is no longer at its place."""
+    return OSError(errno.ENOENT, f"the run's folder {folder} was moved, removed or unmounted")

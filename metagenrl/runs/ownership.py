@@ -11,6 +11,7 @@ from pathlib import Path
 
 from metagenrl.base.checks import UsageError
 from metagenrl.base.files.folder_lock import FolderInUse, FolderLock
+from metagenrl.base.paths import folder_gone
 
 LOOK_SECONDS = 1.0
 """Between two looks at the folder."""
@@ -36,9 +37,7 @@ class OwnFolder:
         try:
             found = os.stat(self.path)
         except FileNotFoundError:
-            raise OSError(
-                errno.ENOENT, f"the run's folder {self.path} was moved, removed or unmounted"
-            ) from None
+            raise folder_gone(self.path) from None
         if not os.path.samestat(found, self._stat) and not self._lock.path.exists():
             raise OSError(errno.ESTALE, f"another folder is in the place of the run's, {self.path}")
         if not os.access(self.path, os.W_OK | os.X_OK):

@@ -26,7 +26,7 @@ def write_comparison(folders: Mapping[str, Sequence[Path]], out: Path) -> str | 
             rows.append(TestedRow(tested.run, replace(tested.row, label=name)))
     if not rows:
         return None
-    comparison = compare(comparable(rows, mix_steps=True, mix_versions=False))
+    comparison = compare(comparable(rows, mix_steps=True, mix_versions=False, named=True))
     table = to_markdown(comparison)
     out.mkdir(parents=True, exist_ok=True)
     write_atomic(out / "comparison.md", [table.encode()])

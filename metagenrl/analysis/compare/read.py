@@ -54,17 +54,20 @@ def _refused(folder: Path, reason: str) -> UsageError:
     )
 
 
-def comparable(rows: Sequence[TestedRow], mix_steps: bool, mix_versions: bool) -> list[Scores]:
+def comparable(
+    rows: Sequence[TestedRow], mix_steps: bool, mix_versions: bool, named: bool = False
+) -> list[Scores]:
     """Each rule's curve in each environment, cut at the step where all are compared.
 
     Raises `UsageError` where runs in an environment have different numbers of steps, unless
     `mix_steps`: then they are compared at the last step that all runs have an evaluation of a
     trained policy at. The same for versions of an environment, which count as one with
     `mix_versions`. Rules that share a label and differ are told apart by what differs; an agent
-    that two folders hold is refused.
+    that two folders hold is refused. `named`: the rows' labels say already which rule it is.
     """
-    named = labels(list({tested.run.path: tested.run for tested in rows}.values()))
-    rows = [replace(t, row=replace(t.row, label=named[t.run.path])) for t in rows]
+    if not named:
+        own = labels(list({tested.run.path: tested.run for tested in rows}.values()))
+        rows = [replace(t, row=replace(t.row, label=own[t.run.path])) for t in rows]
     versions = _versions(rows)
     mixed = {name: ids for name, ids in versions.items() if len(ids) > 1}
     if mixed and not mix_versions:
