@@ -20,7 +20,7 @@ from metagenrl.runs.config.reference import (
     ScaleConfig,
     StopConfig,
 )
-from metagenrl.runs.hints import resume_command
+from metagenrl.runs.folder import resume_command
 from metagenrl.runs.names import CONFIG_FILE
 
 _ACTIONS: dict[type[RunReference], Any] = {

@@ -63,7 +63,7 @@ from metagenrl.runs.config.reference import CONTROL_CONFIGS, RunReference, Works
 from metagenrl.runs.config.too_short import too_short
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import unknown
-from metagenrl.runs.hints import resume_command
+from metagenrl.runs.folder import resume_command
 from metagenrl.runs.names import CONFIG_FILE
 from metagenrl.studies.options import ExperimentConfig, SweepConfig
 

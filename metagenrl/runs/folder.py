@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import logging
 import platform
+import shlex
 import time
 import uuid
 from dataclasses import asdict, dataclass
@@ -165,3 +166,8 @@ def training_file_of(objective: Path) -> Path | None:
     file = pretrained_file(objective) if is_pretrained(objective) else objective
     beside = file.with_suffix(".yaml")
     return beside if file.suffix == ".safetensors" and beside.is_file() else None
+
+
+def resume_command(run_dir: Path | str) -> str:
+    """To go on with a run that has ended."""
+    return f"metagenrl train --resume {shlex.quote(str(run_dir))}"

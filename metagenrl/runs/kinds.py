@@ -27,6 +27,7 @@ def kind_of(folder: Path) -> str | None:
 
 
 _HINTS = {
+    "meta-training": "a run of `metagenrl train`, which goes on with --resume DIR",
     "epg": "a run of `metagenrl baseline --algo epg`, which goes on with --resume --run-dir",
     "baseline": "a run of `metagenrl baseline`, which goes on with --resume --run-dir",
     "test": "a run of `metagenrl test`, which goes on with --resume --run-dir",
@@ -34,13 +35,19 @@ _HINTS = {
 }
 
 
+def described(folder: Path) -> str:
+    """What the run in a folder is, and which command goes on with it."""
+    return _HINTS[kind_of(folder) or "other"]
+
+
 def require_meta_training(field: str, folder: Path) -> None:
     """Raise `UsageError`, which says what the folder is, for a run of another command.
 
     A folder that holds no run is left to others.
     """
-    hint = _HINTS.get(kind_of(folder) or "")
-    if hint is not None:
+    kind = kind_of(folder) or "meta-training"
+    if kind != "meta-training":
+        hint = _HINTS[kind]
         raise UsageError(
             f"{field}: got {str(folder)!r} ({hint}), allowed: a run of `metagenrl train`"
         )

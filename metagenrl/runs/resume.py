@@ -15,7 +15,7 @@ from metagenrl.runs.config.stored import stored_config
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import to_dict
 from metagenrl.runs.folder import check_is_run
-from metagenrl.runs.kinds import require_meta_training
+from metagenrl.runs.kinds import described, require_meta_training
 from metagenrl.runs.metrics_file import rows_of_kind
 from metagenrl.runs.names import CHECKPOINTS, CONFIG_FILE, IDENTITY_FILE, METRICS_FILE
 from metagenrl.runs.rows import EventRow
@@ -129,8 +129,8 @@ def check_run_folder(
         stored = absolute(stored_config(type(config), config.run_dir / CONFIG_FILE, "run_dir"))
     except ValueError as error:
         raise UsageError(
-            f"run_dir: got {str(config.run_dir)!r} (of another command: {error}), allowed: the "
-            "folder of the command that is resumed"
+            f"run_dir: got {str(config.run_dir)!r} ({described(config.run_dir)}; {error}), "
+            "allowed: the folder of the command that is resumed"
         ) from error
     _check_unchanged(config, stored, may_change)
 

@@ -123,7 +123,7 @@ def mutated(words: list[str], flags: list[str], draw: Callable[[Any], Any]) -> l
 
 
 @settings(
-    max_examples=60, deadline=None,
+    max_examples=1500, deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 @given(data=st.data())
@@ -151,7 +151,7 @@ _VALUES: st.SearchStrategy[Any] = st.recursive(
 
 
 @settings(
-    max_examples=60, deadline=None,
+    max_examples=1500, deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 @given(data=st.data())

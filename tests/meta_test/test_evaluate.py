@@ -238,8 +238,14 @@ def stored_baseline(tmp_path: Path) -> Path:
         ),
         ("baseline --algo ddpg --resume", "algo: got 'ddpg', allowed: 'td3', as in the run being"),
         ("baseline --algo td3 --gamma 0.5 --resume", "agent.gamma: got 0.5, allowed: 0.99, as in"),
-        ("test --objective random --resume", "run_dir: got '{run}' (of another command: "),
-        ("baseline --algo td3 --resume --run-dir none", "run_dir: got '"),
+        (
+            "test --objective random --resume",
+            "run_dir: got '{run}' (a run of `metagenrl baseline`, which ",
+        ),
+        (
+            "baseline --algo td3 --resume --run-dir none",
+            "run_dir: got '{here}/none' (no config.yaml in it), allowed: the folder of",
+        ),
     ],
 )
 def test_a_folder_of_something_else_is_refused(
@@ -250,6 +256,6 @@ def test_a_folder_of_something_else_is_refused(
     before = sorted(stored_baseline.iterdir())
     assert run(line.split()[0], *given, *sizes, *line.split()[1:]) == 2
     error = capsys.readouterr().err.removeprefix("error: ")
-    assert error.startswith(complaint.format(run=stored_baseline))
+    assert error.startswith(complaint.format(run=stored_baseline, here=Path.cwd()))
     assert error.count("\n") == 1
     assert sorted(stored_baseline.iterdir()) == before

@@ -11,8 +11,7 @@ import psutil
 import pytest
 
 from metagenrl.runs import follow_file
-from metagenrl.runs.config.tracking_config import TrackingOptions
-from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.config.train import TrackingOptions, TrainConfig
 from metagenrl.runs.follow_file import LineReader
 from metagenrl.runs.metrics_file import MetricsWriter
 from metagenrl.runs.names import METRICS_FILE

@@ -28,7 +28,6 @@ from metagenrl.learner.hyperparams import (
 from metagenrl.objective_server.store.address import StoreAddress
 from metagenrl.runs.config.environments import EnvironmentText, fold, seating
 from metagenrl.runs.config.held_out import HeldOutOptions
-from metagenrl.runs.config.tracking_config import TrackingOptions
 
 Engine = Literal["ray", "inprocess"]
 Wandb = Literal["online", "offline", "disabled"]
@@ -61,6 +60,16 @@ class ServerOptions:
         integer_at_least(0, staleness_bound=self.staleness_bound)
         integer_at_least(1, quarantine_after=self.quarantine_after)
         require(0.0 < self.quorum <= 1.0, "quorum", self.quorum, "a number in (0, 1]")
+
+
+@dataclass(frozen=True)
+class TrackingOptions:
+    """Trackers; none of them changes what a run computes."""
+
+    wandb_per_agent: bool = False
+    """Also a run of its own at Weights & Biases for each agent, in one group."""
+    tensorboard: bool = False
+    """Write TensorBoard's event files to tensorboard/ in the run's folder."""
 
 
 @dataclass(frozen=True)
