@@ -85,7 +85,9 @@ def test_every_baseline_leaves_the_same_folder(
         for steps in (0, 100, 200, 250)
     ]
     assert {path.name for path in run_dir.iterdir()} == FILES
-    assert {p.name for p in (run_dir / "seeds").iterdir()} == {"seed-0.jsonl", "seed-1.jsonl"}
+    assert {p.name for p in (run_dir / "seeds").iterdir()} == {
+        f"seed-{seed}.{kind}" for seed in (0, 1) for kind in ("jsonl", "actor.safetensors")
+    }
     text = (run_dir / "seeds" / "seed-1.jsonl").read_text().splitlines()
     episodes = [json.loads(line) for line in text if json.loads(line)["kind"] == "episode"]
     assert [(e["steps"], e["length"]) for e in episodes] == [(200, 200)]

@@ -79,6 +79,7 @@ def test_an_actor_with_a_core_of_its_own_goes_on_ahead(
     ray_here, tmp_path, per_actor, plan, share, ahead
 ) -> None:
     config = _config(tmp_path / "run", per_actor)
+    config.run_dir.mkdir()
     prepare_store(config, "r", None)
     engine = engine_of(config, "r", Hosts(plan, share))
     try:
@@ -88,6 +89,7 @@ def test_an_actor_with_a_core_of_its_own_goes_on_ahead(
     assert (state["prepared"] is not None) == ahead
     assert state["steps"] == ROUNDS * config.agent.policy_delay
     plain = dataclasses.replace(config, engine="inprocess", run_dir=tmp_path / "plain")
+    plain.run_dir.mkdir()
     prepare_store(plain, "r", None)
     wanted, other = _play(engine_of(plain, "r", Hosts(plan, 0.0)), plain)
     np.testing.assert_array_equal(alpha, wanted)
