@@ -28,13 +28,12 @@ import tyro
 from benchmarks.bare import BareOptions, BareProcesses, BareResult
 from benchmarks.problem import ENVIRONMENT, SizeName
 from metagenrl.base.process import available_cores
-from metagenrl.cluster.engines.interface import Engine
+from metagenrl.cluster.engines.interface import START_TIMEOUT, Engine
 from metagenrl.cluster.population.roster import Roster
 from metagenrl.objective_server.answers import Broadcast
 from metagenrl.runs.config.presets import PRESETS
 from metagenrl.runs.config.train import TrainConfig
 
-START_TIMEOUT = 300.0
 ROUND_TIMEOUT = 300.0
 WARM_UP_ROUNDS = 3
 

@@ -13,11 +13,11 @@ from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.learner.networks import mlp
 from metagenrl.learner.networks.agent_networks import AgentNetworks
 from metagenrl.learner.networks.mlp import Tape, Views
+from metagenrl.learner.objective.features import input_features
 from metagenrl.learner.objective.inputs import (
     ObjectiveInputs,
     critic_direction,
     critic_values,
-    input_features,
     reflections,
 )
 from metagenrl.learner.policy_value import ATANH_BOUND, FREE_RANGE

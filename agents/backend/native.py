@@ -15,7 +15,7 @@ from metagenrl.agents.backend.interface import CriticDraw, CriticStep, PolicyDra
 from metagenrl.agents.backend.one_by_one import OneByOne
 from metagenrl.learner.hyperparams import NATIVE_UNITS, AgentConfig, MetaConfig, ObjectiveConfig
 from metagenrl.learner.native import library, policy_updates, updates
-from metagenrl.learner.objective.inputs import native_features
+from metagenrl.learner.native.features import native_features
 from metagenrl.learner.policy_update import Learned, Objective
 from metagenrl.learner.types import Array, Batch
 

@@ -1,4 +1,4 @@
-"""Where agents and the objective server run: the interface, and the engine in this process.
+"""Where agents and the objective server run: what every engine offers.
 
 The population's loop is the same for both engines. Every call is bounded in time, and a failure
 of an agent comes back as `Lost`, never as an exception out of the loop.
@@ -14,6 +14,9 @@ from metagenrl.agents.reports import MemberConfig, MemberReport
 from metagenrl.base.messages import CohortGradient
 from metagenrl.cluster.engines.exchange import Exchange, Gradient
 from metagenrl.objective_server.answers import Broadcast
+
+START_TIMEOUT = 300.0
+"""Seconds until an actor or an agent must have come up: 40 take over a minute."""
 
 
 @dataclass(frozen=True)

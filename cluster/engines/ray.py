@@ -30,7 +30,7 @@ from metagenrl.agents.backend.choice import Computing
 from metagenrl.agents.reports import MemberConfig
 from metagenrl.cluster.engines.actors import CohortActor, RoundOrder
 from metagenrl.cluster.engines.exchange import Exchange, Gradient
-from metagenrl.cluster.engines.interface import AgentLost, Lost, Result, Started
+from metagenrl.cluster.engines.interface import START_TIMEOUT, AgentLost, Lost, Result, Started
 from metagenrl.cluster.engines.losses import Losses
 from metagenrl.cluster.engines.plan import COHORTS_STAY, Plan, Share, cohort_of, results_of
 from metagenrl.cluster.engines.ray_cluster import actor_share, first_line, has_a_core, remote
@@ -42,7 +42,6 @@ logger = logging.getLogger(__name__)
 
 SERVER_LOST = (RayActorError, GetTimeoutError, OutOfMemoryError)  # what ends a call of a dead one
 SERVER_TRIES = 20  # in a row, before the objective server is given up
-START_TIMEOUT = 300.0  # seconds until an actor must have come up: 40 take over a minute
 
 
 class ServerUnreachable(RuntimeError):  # noqa: N818 - reads as the event it is

@@ -9,7 +9,6 @@ without a bound: an agent that misses two deadlines counts as hung and is restar
 from __future__ import annotations
 
 import functools
-import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -18,14 +17,15 @@ from metagenrl.base.ending import Ending
 from metagenrl.base.retry import PATIENCE, patiently
 from metagenrl.cluster.engines.exchange import Gradient
 from metagenrl.cluster.engines.interface import (
+    START_TIMEOUT,
     AgentLost,
     Averaged,
     Engine,
     Lost,
     Result,
-    Started,
 )
 from metagenrl.cluster.held_out.tests import HeldOut
+from metagenrl.cluster.population.attendance import Attendance
 from metagenrl.cluster.population.roster import Roster, Seat
 from metagenrl.cluster.population.strength import Strength
 from metagenrl.cluster.recording.recorder import Recorder
@@ -34,10 +34,6 @@ from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.runs.checkpoints import Checkpoints, agent_part
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.ownership import OwnFolder
-
-logger = logging.getLogger(__name__)
-
-START_TIMEOUT = 300.0  # seconds until agents must have come up: 40 take over a minute
 
 States = Mapping[str, Mapping[str, Any]]
 Value = TypeVar("Value")
@@ -61,17 +57,14 @@ class Population:
         self.config, self.engine, self.roster = config, engine, roster
         self.recorder, self.held_out, self.checkpoints = recorder, held_out, checkpoints
         self._synchronous = config.server.staleness_bound == 0
+        self.attendance = Attendance(config, engine, roster, recorder, checkpoints)
         self._strength = Strength(roster, recorder)
         self._broadcast: Broadcast = engine.exchange([], [], close=False).broadcast
         self._checkpoint_due = config.checkpoint_every
         if states is not None:
             roster.load_state_dict(states["population"]["roster"])
             self._checkpoint_due = int(states["population"]["checkpoint_due"])
-        for seat in roster.present:
-            part = agent_part(seat.index)
-            state = dict(states[part]) if states is not None and part in states else None
-            engine.start_agent(seat.config, seat.incarnation, state)
-        self.welcome(START_TIMEOUT)
+        self.attendance.begin(states or {})
 
     def run(self, steer: Callable[[], bool] = lambda: True) -> bool:
         """Train until every agent has taken its steps; False where all of them failed.
@@ -126,7 +119,7 @@ class Population:
 
     def _advance(self) -> None:
         """One round, or in asynchronous mode what has come in."""
-        self.welcome(0.0 if self.roster.in_condition("idle", "busy") else START_TIMEOUT)
+        self.attendance.welcome(0.0 if self.roster.in_condition("idle", "busy") else START_TIMEOUT)
         self._strength.note()
         if self._synchronous:
             self._synchronous_round()
@@ -141,22 +134,6 @@ class Population:
         """Write and show what there is; once a round, and while paused."""
         remaining = sum(self.config.steps - progress for progress in self._progress())
         self.recorder.tick(remaining, self.held_out.waiting)
-
-    def welcome(self, timeout: float) -> None:
-        """Let agents that came up take part; the others go on without those that have not."""
-        waiting = {seat.index for seat in self.roster.in_condition("starting")}
-        if not waiting:
-            return
-        for result in self.engine.started(timeout):
-            waiting.discard(result.agent)
-            seat = self.roster[result.agent]
-            if isinstance(result, Started):
-                seat.condition = "done" if seat.progress >= self.config.steps else "idle"
-            else:
-                self._lost(seat, result)
-        if timeout:  # those that it was given for, not who is brought back since
-            for agent in sorted(waiting):
-                self._lost(self.roster[agent], Lost(agent, f"not up after {timeout:.0f} s"))
 
     def _progress(self) -> list[int]:
         return [self.roster[agent].progress for agent in self.roster.active]
@@ -190,7 +167,7 @@ class Population:
             if not results:
                 break
             gradients += self._take(results)
-        self._watch_late()
+        self.attendance.watch_late()
         return gradients
 
     def _asynchronous_step(self) -> None:
@@ -198,7 +175,7 @@ class Population:
             self._begin(seat)
         results = self.engine.poll(self.config.round_timeout, everyone=False)
         if not results:
-            self._watch_late()
+            self.attendance.watch_late()
         gradients = self._take(results)
         self._exchange(gradients, self.roster.active, close=not results)
 
@@ -210,7 +187,7 @@ class Population:
                 continue
             seat = self.roster[result.agent]
             if isinstance(result, Lost):
-                self._lost(seat, result)
+                self.attendance.lost(seat, result)
                 continue
             seat.condition, seat.steps = "idle", result.report.steps
             self.recorder.report(result.report, self._broadcast.version)
@@ -230,43 +207,6 @@ class Population:
             self.recorder.snapshot(self._broadcast)
         if self.held_out.due(before, self._broadcast.version):
             self.held_out.request(self.recorder.snapshot(self._broadcast))
-
-    def _watch_late(self) -> None:
-        """Busy agents past a deadline are late; past two, hung: the same as a crash."""
-        for seat in self.roster.in_condition("busy"):
-            if seat.late:
-                waited = time.monotonic() - seat.begun
-                self._lost(seat, Lost(seat.index, f"no answer for {waited:.0f} s"))
-            else:
-                seat.late = True
-                self.recorder.event("late", seat.index, "the round closed without it")
-
-    def _lost(self, seat: Seat, lost: Lost) -> None:
-        """Bring an agent back from its last checkpoint, `max_restarts` times."""
-        if lost.detail:
-            logger.error("agent %d (%s): %s", seat.index, seat.config.env_id, lost.detail)
-        self.engine.stop_agent(seat.index)
-        if seat.restarts >= self.config.max_restarts:
-            seat.condition = "failed"
-            message = f"failed after {seat.restarts} restarts: {lost.reason}"
-            self.recorder.event("failed", seat.index, message)
-            return
-        seat.restarts += 1
-        seat.incarnation += 1
-        state = self._last_state(seat.index)
-        self.engine.start_agent(seat.config, seat.incarnation, state)
-        seat.condition = "starting"
-        seat.steps = int(state["steps"]) if state else 0
-        limit = self.config.max_restarts
-        message = f"restarted ({seat.restarts}/{limit}) at step {seat.steps}: {lost.reason}"
-        self.recorder.event("restarted", seat.index, message, seat.restarts)
-
-    def _last_state(self, agent: int) -> dict[str, Any] | None:
-        try:
-            states = self.checkpoints.load([agent_part(agent)])
-        except ValueError:  # it was not there yet, or it had failed, when that was written
-            return None
-        return None if states is None else states[agent_part(agent)]
 
     def settle(self) -> None:
         """Let every agent finish its round, and deliver all gradients; stragglers stay busy."""
@@ -292,7 +232,7 @@ class Population:
         }
         # Who is being brought back may be waiting for a place: what it goes on from is its state.
         for seat in self.roster.in_condition("starting"):
-            state = self._last_state(seat.index)
+            state = self.attendance.last_state(seat.index)
             if state is not None:
                 fetch[agent_part(seat.index)] = functools.partial(dict, state)
         self.recorder.flush()  # a run resumed from here does not write these rows again

@@ -163,7 +163,7 @@ class Steering:
         if request is None:
             return
         assert request.agents is not None
-        population.welcome(0.0)
+        population.attendance.welcome(0.0)
         leaving = population.roster.present[request.agents :]
         for seat in leaving:
             if seat.condition not in ("busy", "starting"):

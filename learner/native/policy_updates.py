@@ -18,9 +18,10 @@ from metagenrl.learner.adam import Adam
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig
 from metagenrl.learner.native import library, updates
 from metagenrl.learner.native import objective as objective_fused
+from metagenrl.learner.native.features import feature_sizes, native_features
 from metagenrl.learner.networks.agent_networks import AgentNetworks
 from metagenrl.learner.networks.mlp import Views
-from metagenrl.learner.objective.inputs import feature_sizes, native_features, reflections
+from metagenrl.learner.objective.inputs import reflections
 from metagenrl.learner.objective.net import ObjectiveNet
 from metagenrl.learner.policy_value import ATANH_BOUND, FREE_RANGE
 from metagenrl.learner.types import Batch

@@ -19,7 +19,8 @@ from metagenrl.learner.networks.mlp import MLP, Views
 from metagenrl.learner.networks.parameters import Layout
 from metagenrl.learner.objective import feature_net
 from metagenrl.learner.objective.feature_net import FeatureNet
-from metagenrl.learner.objective.inputs import ObjectiveInputs, feature_count
+from metagenrl.learner.objective.features import feature_count
+from metagenrl.learner.objective.inputs import ObjectiveInputs
 
 ALPHA_STREAM = 0x6D657461
 """Mixed into the run's seed for alpha's initial value, so that no agent shares its stream."""

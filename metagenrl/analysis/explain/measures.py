@@ -24,7 +24,8 @@ from metagenrl.analysis.explain.trajectories import AgentSamples
 from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.learner.objective import net
 from metagenrl.learner.objective.derivatives import LearnedObjective
-from metagenrl.learner.objective.inputs import ObjectiveInputs, feature_names, inputs_on
+from metagenrl.learner.objective.features import feature_names
+from metagenrl.learner.objective.inputs import ObjectiveInputs, inputs_on
 from metagenrl.learner.policy_update import Objective
 from metagenrl.learner.policy_value import PolicyEvaluation
 

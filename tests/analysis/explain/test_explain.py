@@ -25,7 +25,7 @@ from metagenrl.commands.explain import explain_config
 from metagenrl.commands.main import main
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 from metagenrl.learner.objective.derivatives import LearnedObjective
-from metagenrl.learner.objective.inputs import feature_names
+from metagenrl.learner.objective.features import feature_names
 from metagenrl.learner.objective.net import ObjectiveNet, first_alpha
 from metagenrl.learner.policy_update import CriticObjective, Reinforce
 from metagenrl.objective_server.snapshots.find import snapshot_path, snapshot_versions

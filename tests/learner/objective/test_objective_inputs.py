@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from metagenrl.learner.hyperparams import ObjectiveConfig
-from metagenrl.learner.objective.inputs import (
+from metagenrl.learner.objective.features import (
     feature_count,
     feature_names,
     normalize_advantage,
@@ -15,9 +15,8 @@ from metagenrl.learner.objective.inputs import (
     normalize_rewards,
     normalize_together,
     normalize_values,
-    objective_inputs,
-    reflections,
 )
+from metagenrl.learner.objective.inputs import objective_inputs, reflections
 from metagenrl.learner.types import Batch
 
 ZSCORE, JOINT = ObjectiveConfig(), ObjectiveConfig(normalization="joint")

@@ -130,9 +130,9 @@ def test_a_folder_that_is_moved_is_waited_for(run: Any) -> None:
     run.finish(143)
     run.folder.rename(away)
     run.folder = away
-    before = read_metrics(away).agents[-1].round
+    before = read_metrics(away).objective[-1].round
     run.resume("--steps", "100000")
-    run.wait_until(lambda: read_metrics(away).agents[-1].round > before + 100)
+    run.wait_until(lambda: read_metrics(away).objective[-1].round > before + 100)
     run.process.terminate()
     assert "begins anew" not in run.finish(143)
 

@@ -1,0 +1,59 @@
+"""The inputs of L_alpha in one C call: `features` of `objective.h`.
+
+Same values as `objective/features.py`, to rounding; a variant with an input that C does not have is
+computed there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+from torch import Tensor, empty_like
+
+from metagenrl.learner.hyperparams import ObjectiveConfig
+from metagenrl.learner.native import library
+from metagenrl.learner.objective.features import feature_count, feature_names
+from metagenrl.learner.types import Batch
+
+_NATIVE = {"reward", "time", "TD error", "V(t+1)", "V(t)"}
+
+
+def native_features(config: ObjectiveConfig) -> bool:
+    """Whether `objective.h` has all of the variant's features; another one needs no C."""
+    return _NATIVE.issuperset(feature_names(config))
+
+
+_SCHEMES = ("zscore", "joint", "td")  # their numbers in objective.h
+
+
+class FeatureSizes(ctypes.Structure):
+    """`features` of `objective.h`."""
+
+    _fields_ = [
+        *((name, ctypes.c_long) for name in ("B", "T", "time", "value", "next", "scheme")),
+        ("discount", ctypes.c_double),
+    ]
+
+
+def feature_sizes(config: ObjectiveConfig, segments: int, steps: int) -> FeatureSizes:
+    """A minibatch's sizes and which inputs the variant has."""
+    value = config.use_value
+    return FeatureSizes(
+        segments, steps, config.use_time, value, value and config.use_next_value,
+        _SCHEMES.index(config.normalization), config.td_discount,
+    )  # fmt: skip
+
+
+def fused_features(
+    config: ObjectiveConfig, batch: Batch, v: Tensor | None, v_next: Tensor | None
+) -> Tensor:
+    """`input_features` in one C call."""
+    mask, how = batch.mask, feature_sizes(config, *batch.mask.shape)
+    features = mask.new_empty(*mask.shape, feature_count(config))
+    used = config.use_value
+    values = (x.contiguous() if used and x is not None else None for x in (v, v_next))
+    library.call(
+        "objective_features", mask.dtype, how, batch.rewards.contiguous(), *values,
+        batch.terminated.contiguous(), mask.contiguous(), features, empty_like(mask),
+    )  # fmt: skip
+    return features
