@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,6 +23,23 @@ pytest_plugins = (
     "fixtures.servers",
     "fixtures.two_hosts",
 )
+
+
+def pytest_configure() -> None:
+    """What is ignored here, as under nohup, would be ignored by every process of the tests."""
+    for signum in (signal.SIGHUP, signal.SIGINT):
+        if signal.getsignal(signum) is signal.SIG_IGN:
+            signal.signal(signum, lambda *_: None)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_ray_is_left_on() -> Iterator[None]:
+    """A module that leaves this process joined to a Ray spoils those that come after it."""
+    yield
+    ray = sys.modules.get("ray")
+    if ray is not None and ray.is_initialized():
+        ray.shutdown()
+        pytest.fail("this module left Ray initialised in the process of the tests")
 
 
 def _executable() -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from metagenrl.base.paths import naming_lost_folder
 from metagenrl.base.retry import PATIENCE, patiently
 from metagenrl.baselines.epg.inner_loop import InnerLoop
 from metagenrl.baselines.epg.loss_net import LossNet, initial_loss_parameters
@@ -109,8 +110,9 @@ class EpgRun:
             patiently(lambda: self._last_checkpoint(parts), self.say)
 
     def _last_checkpoint(self, parts: dict[str, Any]) -> None:
-        if not self._checkpoints.save(self.evolution.generation, parts):
-            raise self._checkpoints.error or OSError("last checkpoint not written")
+        with naming_lost_folder(self._config.run_dir):
+            if not self._checkpoints.save(self.evolution.generation, parts):
+                raise self._checkpoints.error or OSError("last checkpoint not written")
 
     def say(self, line: str) -> None:
         """One line for the user and for the log."""
@@ -130,8 +132,9 @@ class EpgRun:
         )
 
         def write() -> None:
-            path.parent.mkdir(exist_ok=True)
-            snapshot.save(path)
+            with naming_lost_folder(self._config.run_dir):
+                path.parent.mkdir(exist_ok=True)
+                snapshot.save(path)
 
         try:
             patiently(write, self.say, PATIENCE if self.finished else 0.0)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from metagenrl.base.ending import Ending
+from metagenrl.base.paths import naming_lost_folder
 from metagenrl.base.retry import PATIENCE, patiently
 from metagenrl.cluster.engines.exchange import Gradient
 from metagenrl.cluster.engines.interface import (
@@ -106,8 +107,13 @@ class Population:
 
     def _patiently(self, call: Callable[[], Value], what: str, patience: float = PATIENCE) -> Value:
         """`patiently`, until the run is told to end."""
+
+        def named() -> Value:
+            with naming_lost_folder(self.config.run_dir):
+                return call()
+
         return patiently(
-            call,
+            named,
             lambda why: self.recorder.event("waiting", None, f"{what}: {why}"),
             patience,
             give_up=lambda: self._ending.requested,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from metagenrl.base.checks import UsageError
@@ -53,3 +55,14 @@ def _refusal(field: str, shown: str | Path, why: str, allowed: str) -> UsageErro
 def folder_gone(folder: Path) -> OSError:
     """What is wrong where a run's folder is no longer at its place."""
     return OSError(errno.ENOENT, f"the run's folder {folder} was moved, removed or unmounted")
+
+
+@contextlib.contextmanager
+def naming_lost_folder(folder: Path) -> Iterator[None]:
+    """What is not found because `folder` itself is not there any more is said in its name."""
+    try:
+        yield
+    except FileNotFoundError:
+        if folder.exists():
+            raise
+        raise folder_gone(folder) from None

@@ -12,7 +12,6 @@ from metagenrl.base.files.atomic import remove_temporary
 from metagenrl.base.files.checkpoint_folder import read_state, write_state
 from metagenrl.base.files.errors import CorruptFile
 from metagenrl.base.files.state_file import document_name
-from metagenrl.base.paths import folder_gone
 from metagenrl.objective_server.snapshots.find import (
     Version,
     find_snapshot,
@@ -48,10 +47,7 @@ class FileStore:
                 self.load()
             remove_temporary(self._folder)
         sequence = (self._sequence or 0) + 1
-        try:
-            self._folder.mkdir(exist_ok=True)
-        except FileNotFoundError:
-            raise folder_gone(self._run_dir) from None
+        self._folder.mkdir(exist_ok=True)
         content = {"sequence": sequence, "state": dict(state)}
         slot = SLOTS[sequence % 2]
         in_place = not self._durable and (self._folder / document_name(slot)).exists()

@@ -50,7 +50,8 @@ def test_the_best_version_is_what_a_test_takes(tracked: Path, tmp_path: Path) ->
     assert noted is not None
     words = f"--objective {tracked} --version best --env Pendulum-v1 --run-dir {tmp_path / 't'}"
     tested = objective_of_test(resolve_test(words.split()))
-    assert tested.label == f"learned objective v{noted['version']}"
+    kind = "learned" if noted["version"] else "untrained"
+    assert tested.label == f"{kind} objective v{noted['version']}"
     assert tested.seen
     assert tested.environments == ("Pendulum-v1", "InvertedDoublePendulum-v5")
 
