@@ -57,7 +57,7 @@ bench: setup
 
 # Goes on wherever it was cut; the table is in $(STUDY)/report.md.
 experiment: setup
-	$(BIN)/metagenrl experiment --recipe experiments/recipes/$(NAME).yaml --scale $(SCALE) \
+	PYTHONPATH=experiments $(BIN)/metagenrl experiment --recipe experiments/recipes/$(NAME).yaml --scale $(SCALE) \
 		--out $(STUDY) $(EXPERIMENT_FLAGS)
 
 # Processes killed and stopped, a full Redis, networks cut (as root): EVENTS of them at random, and what must hold

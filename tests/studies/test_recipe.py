@@ -170,6 +170,9 @@ def test_a_mistake_in_any_command_is_told_before_the_first_runs(
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_recipes_of_the_repository_are_valid(path: Path, tmp_path: Path) -> None:
+def test_the_recipes_of_the_repository_are_valid(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(RECIPES.parent)  # as `make experiment` does: own environments
     for scale in yaml.safe_load(path.read_text())["scales"]:
         check_experiment(ExperimentConfig(recipe=path, scale=scale, out=tmp_path / "out"))
