@@ -25,6 +25,7 @@ from metagenrl.agents.reports import MemberConfig, MemberReport, Preparation
 from metagenrl.agents.seeding import agent_seeds
 from metagenrl.base.messages import AlphaGradient
 from metagenrl.learner.critic import smoothing_noise
+from metagenrl.learner.measures import MEASURE_EVERY
 from metagenrl.learner.policy_update import annealing
 
 _NAN = float("nan")
@@ -150,7 +151,8 @@ class Member:
         """Minibatches of the inner steps and one that is held out, and the objective's weight."""
         count = self.config.meta.inner_steps + 1
         minibatch = self.rollout.minibatch(self.config.agent.batch_size * count)
-        return PolicyDraw(minibatch, self.objective_weight)
+        rounds = self.rollout.life_steps // self.config.agent.policy_delay
+        return PolicyDraw(minibatch, self.objective_weight, rounds % MEASURE_EVERY == 0)
 
     @property
     def objective_weight(self) -> float:

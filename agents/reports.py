@@ -46,7 +46,7 @@ class MemberReport:
     value_after: float  # J, the critic's value of the updated policy
     origin: int | None = None  # step of the policy that this life began with; None: a new one
     backend: str = ""  # what computed it, see `Backend.name`
-    values: Mapping[str, float] = field(default_factory=dict)  # further measurements, by name
+    values: Mapping[str, float] = field(default_factory=dict)  # by `Measure.name`
     drawn: str | None = None  # the environment with what its ranges gave this life; None: none
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig
+from metagenrl.learner.measures import measure
 from metagenrl.learner.meta_gradient import meta_gradient_by_autograd, regression_residual
 from metagenrl.learner.networks import mlp
 from metagenrl.learner.networks.agent_networks import AgentNetworks
@@ -41,6 +42,7 @@ class PolicyStep:
     loss: Tensor  # mean l_t
     policy_norm: Tensor  # of the policy's gradient before its clip; not finite: it was not taken
     value_after: Tensor  # J
+    values: dict[str, Tensor]  # by `Measure.name`
 
 
 def batch_of(batch: Batch, agent: int) -> Batch:
@@ -119,7 +121,8 @@ class StackedAgents:
         scale = normalize_each if self.meta.gradient_scaling == "normalize" else clip_each
         g, norm = scale(g, self.meta.gradient_clip)
         policy_norm = self._step(evaluation, action_gradient, p, active)
-        return PolicyStep(g, norm, tape.loss.sum((1, 2)) / valid, policy_norm, j)
+        values = measure(evaluation.pi, inner)
+        return PolicyStep(g, norm, tape.loss.sum((1, 2)) / valid, policy_norm, j, values)
 
     def _by_autograd(self, batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
         """Each agent's gradient through several inner steps, `[K, P_alpha]`, and J `[K]`."""

@@ -32,6 +32,7 @@ class PolicyDraw(NamedTuple):
 
     minibatch: Minibatch  # (k + 1) B segments: k inner steps and one minibatch that is held out
     objective_weight: float = 1.0  # p: the objective's share of the policy's loss (B.2)
+    measured: bool = False  # whether the policy is measured on the way (`learner.measures`)
 
 
 class CriticStep(Protocol):
@@ -57,7 +58,7 @@ class PolicyStep:
     loss: float  # mean l_t
     policy_norm: float  # of the policy's gradient before its clip; not finite: no step was taken
     value_after: float  # J
-    values: Mapping[str, float] = field(default_factory=dict)  # further measurements, by name
+    values: Mapping[str, float] = field(default_factory=dict)  # by `Measure.name`, where asked for
 
 
 class Backend(Protocol):

@@ -6,6 +6,7 @@ What of the method has no form in C is computed one agent after the other.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -86,8 +87,10 @@ class Native(OneByOne):
         if not whole:
             return steps
         agents = [self.agents[slot] for slot in whole]
+        values = [self._measured(slot, draw) for slot, draw in whole.items()]
         found = self._update_whole(agents, [self._batches(draw) for draw in whole.values()])
-        return {**steps, **dict(zip(whole, found, strict=True))}
+        measured = (replace(s, values=own) for s, own in zip(found, values, strict=True))
+        return {**steps, **dict(zip(whole, measured, strict=True))}
 
     def _update_whole(
         self, agents: Sequence[ActorCritic], batches: Sequence[Sequence[Batch]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from metagenrl.agents.backend.interface import (
 )
 from metagenrl.learner.adam import clip_by_norm, scale_to_norm
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig
+from metagenrl.learner.measures import measure
 from metagenrl.learner.meta_gradient import meta_gradient, meta_gradient_by_autograd
 from metagenrl.learner.native import library
 from metagenrl.learner.policy_update import Learned, Objective, ObjectiveValue, anneal
@@ -77,7 +79,19 @@ class OneByOne:
         self, alpha: Array, draws: Mapping[int, PolicyDraw]
     ) -> Mapping[int, PolicyStep]:
         self._set_alpha(alpha)
-        return {slot: self._isolated(slot, draw) for slot, draw in draws.items()}
+        return {
+            slot: replace(self._isolated(slot, draw), values=values)
+            for slot, draw in draws.items()
+            for values in [self._measured(slot, draw)]  # of the policy before its step
+        }
+
+    def _measured(self, slot: int, draw: PolicyDraw) -> dict[str, float]:
+        """The measures of a slot's policy, where they are asked for."""
+        if not draw.measured:
+            return {}
+        batch = self._batches(draw)[0]
+        pi = self.agents[slot].evaluate(batch).pi
+        return {name: float(value) for name, value in measure(pi, batch).items()}
 
     def _isolated(self, slot: int, draw: PolicyDraw) -> PolicyStep:
         """An agent's update. One whose policy's gradient is not finite keeps its policy.

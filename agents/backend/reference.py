@@ -24,6 +24,7 @@ from metagenrl.agents.backend.interface import (
 )
 from metagenrl.agents.experience.replay import Minibatch
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
+from metagenrl.learner.measures import MEASURES
 from metagenrl.learner.native import library
 from metagenrl.learner.networks.agent_networks import AgentNetworks
 from metagenrl.learner.objective.net import ObjectiveNet
@@ -31,7 +32,7 @@ from metagenrl.learner.objective.stacked_objective import StackedObjective
 from metagenrl.learner.stacked_agents import StackedAgents
 from metagenrl.learner.types import Array, Batch
 
-_COLUMNS = 6  # of `Reference._found` before the gradient: td_loss, q, norm, loss, norm, J
+_COLUMNS = 6  # of `Reference._found` before measures and gradient: td_loss, q, norm, loss, norm, J
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ class Reference:
         self._critic_batch = self._empty_batch(agent.batch_size)
         self._policy_batch = self._empty_batch((meta.inner_steps + 1) * agent.batch_size)
         self._noise = torch.zeros_like(self._critic_batch.actions)
-        self._found = torch.zeros(slots, _COLUMNS + net.layout.size, device=device)
+        self._before = _COLUMNS + len(MEASURES)  # columns before the gradient
+        self._found = torch.zeros(slots, self._before + net.layout.size, device=device)
         self._rows: Array | None = None  # `_found` as it came from the device
         graphs = meta.inner_steps == 1  # several are differentiated by autograd
         self._critic_update = Replayed(self._update_critics, self._active)
@@ -133,10 +135,17 @@ class Reference:
         self._rows = None
         rows = self.results()
         return {
-            slot: PolicyStep(rows[slot, _COLUMNS:].copy(), norm, loss, policy_norm, value_after)
-            for slot in draws
+            slot: PolicyStep(
+                rows[slot, self._before :].copy(), norm, loss, policy_norm, value_after,
+                self._measured(rows[slot]) if draw.measured else {},
+            )
+            for slot, draw in draws.items()
             for norm, loss, policy_norm, value_after in [map(float, rows[slot, 2:_COLUMNS])]
-        }
+        }  # fmt: skip
+
+    def _measured(self, row: Array) -> dict[str, float]:
+        values = map(float, row[_COLUMNS : self._before])
+        return {each.name: value for each, value in zip(MEASURES, values, strict=True)}
 
     def _set_batch(self, batch: Batch, draws: Mapping[int, Minibatch]) -> None:
         self._replay.follow({slot: draw.buffer for slot, draw in draws.items()})
@@ -159,10 +168,10 @@ class Reference:
     def _update_policies(self, p: Tensor | None) -> None:
         batches = chunks(self._policy_batch, self._meta.inner_steps + 1)
         step = self._agents.update_policies(batches, p, self._active)
-        values = (step.norm, step.loss, step.policy_norm, step.value_after)
+        values = (step.norm, step.loss, step.policy_norm, step.value_after, *step.values.values())
         for column, value in enumerate(values, 2):
             self._keep(column, value)
-        self._found[:, _COLUMNS:] = step.gradient
+        self._found[:, self._before :] = step.gradient
 
     def _keep(self, column: int, value: Tensor) -> None:
         """A slot that does not learn now keeps what its last update found."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _LEFT, _QUARANTINED = "left", "quarantined"
 _AVERAGED = ("q", "td_loss", "objective_loss", "policy_gradient_norm", "value_after")
+_NAMED = {*_AVERAGED, "gradient_norm"}  # means with a field of their own in the row
 
 
 @dataclass
@@ -60,7 +61,8 @@ class _Interval:
             self.return_last = float(episode.undiscounted_return)
             self.return_sum += self.return_last
             self.length_sum += episode.length
-        values = {name: float(getattr(report, name)) for name in _AVERAGED}
+        values = dict(report.values)
+        values |= {name: float(getattr(report, name)) for name in _AVERAGED}
         if report.gradient is not None:
             self.lag = version - report.gradient.version
             values["gradient_norm"] = float(report.gradient.norm)
@@ -72,6 +74,10 @@ class _Interval:
     def mean(self, name: str) -> float | None:
         """Mean of a value over the rounds in which it was finite."""
         return self.sums[name] / self.counts[name] if name in self.sums else None
+
+    def measured(self) -> dict[str, float]:
+        """Means of the policy's measures, by name."""
+        return {n: self.sums[n] / self.counts[n] for n in self.sums if n not in _NAMED}
 
 
 class IntervalAccumulator:
@@ -178,4 +184,5 @@ class IntervalAccumulator:
             value_after=interval.mean("value_after"),
             origin=interval.origin,
             drawn=interval.drawn,
+            values=interval.measured(),
         )

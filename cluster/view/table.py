@@ -13,6 +13,7 @@ from rich.text import Text
 
 from metagenrl.analysis.number_text import number
 from metagenrl.cluster.view.status import RunStatus, by_environment, mean_return, states
+from metagenrl.learner.measures import MEASURES
 from metagenrl.runs.rate import duration
 from metagenrl.runs.rows import AgentRow
 
@@ -121,6 +122,7 @@ def _agent_columns(rows: Sequence[AgentRow]) -> list[_Column]:
         _Column("Q", [number(row.q) for row in rows], optional=1),
         _Column("|g|", [number(row.gradient_norm) for row in rows], optional=4),
         _Column("lag", [str(row.lag) for row in rows], optional=5),
+        *_measures([[row] for row in rows], optional=6),
         _Column("state", [_state(row) for row in rows], numeric=False),
     ]
 
@@ -146,6 +148,7 @@ def _environment_columns(rows: Sequence[AgentRow]) -> list[_Column]:
         _Column(
             "|g|", [number(_mean([row.gradient_norm for row in m])) for m in members], optional=5
         ),
+        *_measures(members, optional=6),
         _Column(
             "state",
             [
@@ -154,6 +157,18 @@ def _environment_columns(rows: Sequence[AgentRow]) -> list[_Column]:
             ],
             numeric=False,
         ),
+    ]
+
+
+def _measures(groups: Sequence[Sequence[AgentRow]], optional: int) -> list[_Column]:
+    """What is measured of the policies, a group of agents in each line."""
+    return [
+        _Column(
+            each.heading,
+            [number(_mean([row.values.get(each.name) for row in group])) for group in groups],
+            optional=optional + index,
+        )
+        for index, each in enumerate(MEASURES)
     ]
 
 

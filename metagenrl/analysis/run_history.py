@@ -36,6 +36,8 @@ class RunHistory:
     )
     """By `ObjectiveRow`'s field, over the steps of the whole population."""
     cosines: dict[str, MeanSeries] = field(default_factory=dict)  # the same, by environment
+    measures: dict[str, dict[str, MeanSeries]] = field(default_factory=dict)
+    """Means of the agents by `Measure.name` and environment, over the steps of an agent."""
     last_version: ObjectiveRow | None = None
     held_out: dict[str, dict[int, list[float]]] = field(default_factory=dict)
     """Environment -> version -> returns of new agents in held-out evaluations."""
@@ -45,6 +47,7 @@ class RunHistory:
     events: Counter[str] = field(default_factory=Counter)
     faults: deque[EventRow] = field(default_factory=lambda: deque(maxlen=LAST_FAULTS))
     seconds: float = 0.0  # of the last row, since the run started
+    _steps: float = 0.0  # of the agent that is furthest
 
     @property
     def agents(self) -> int:
@@ -64,6 +67,9 @@ class RunHistory:
             self.returns.setdefault(row.env, ReturnsOverSteps()).add(row)
             self.lives.setdefault(row.env, ReturnsOverLives()).add(row)
             self.latest[row.agent] = row
+            for name, value in row.values.items():
+                by_env = self.measures.setdefault(name, {})
+                by_env.setdefault(row.env, MeanSeries()).add(self._abscissa(row), value)
         elif isinstance(row, ObjectiveRow):
             self._add_version(row)
         elif isinstance(row, EventRow):
@@ -75,6 +81,11 @@ class RunHistory:
             self._add_test(row)
         elif isinstance(row, SystemRow):
             self.memory = max(self.memory, row.rss)
+
+    def _abscissa(self, row: AgentRow) -> float:
+        """The most steps of an agent so far: a curve of several agents never goes back."""
+        self._steps = max(self._steps, row.steps)
+        return self._steps
 
     def _add_test(self, row: HeldOutRow) -> None:
         if row.return_mean is None:

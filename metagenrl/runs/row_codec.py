@@ -20,18 +20,23 @@ _CLASSES: dict[str, type[Any]] = {
 }  # fmt: skip
 
 
+def _is_required(field: dataclasses.Field[Any]) -> bool:
+    missing = dataclasses.MISSING
+    return field.default is missing and field.default_factory is missing
+
+
 _REQUIRED = {
-    kind: tuple(f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING)
+    kind: tuple(f.name for f in dataclasses.fields(cls) if _is_required(f))
     for kind, cls in _CLASSES.items()
 }
 
 _OPTIONAL = {
-    kind: tuple(f.name for f in dataclasses.fields(cls) if f.default is not dataclasses.MISSING)
+    kind: tuple(f.name for f in dataclasses.fields(cls) if not _is_required(f))
     for kind, cls in _CLASSES.items()
 }
 
 
-_UNSAID = {"cut": 0, "drawn": None}
+_UNSAID: dict[str, Any] = {"cut": 0, "drawn": None, "values": {}}
 """Fields of few runs, which are left out where they have this value."""
 
 

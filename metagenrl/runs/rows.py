@@ -8,13 +8,10 @@ here, so that every reader of JSON can read the file.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 from metagenrl.runs.run_records import HeldOutRow, ScoreRow, SnapshotRow, SystemRow
-
-if TYPE_CHECKING:  # the logs are read without numpy and torch
-    pass
 
 
 @dataclass(frozen=True)
@@ -47,6 +44,8 @@ class AgentRow:
     restarts: int
     origin: int | None = None  # agent's step of the policy that its life began with; None: new
     drawn: str | None = None  # the environment with what its ranges gave this life; None: none
+    values: dict[str, float] = field(default_factory=dict)
+    """By `Measure.name`: means over the interval's measurements."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from metagenrl.learner.measures import MEASURES
+
 AGENT_AXIS, AXIS = "agent/<agent>/steps", "steps"
 HELD_OUT_AXIS, TEST_AXIS = "heldout/steps", "test/steps"
 WAITING = "heldout/waiting"
@@ -64,6 +66,7 @@ KEYS = (
     Key("agent/<agent>/policy_gradient_norm", "of the policy's gradient, before it is clipped"),
     Key("agent/<agent>/gradient_norm", "of the meta-gradient (Eq. 6), before it is scaled"),
     Key("agent/<agent>/value_after", "Q of the policy after its inner step: what Eq. 6 raises"),
+    *(Key(f"agent/<agent>/{each.name}", each.meaning) for each in MEASURES),
     Key("agent/<agent>/lag", "versions that its last gradient was behind the objective"),
     Key("agent/<agent>/life", "times that it has begun anew"),
     Key("agent/<agent>/restarts", "times that its process was replaced"),

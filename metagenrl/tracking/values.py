@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from metagenrl.learner.measures import MEASURES
 from metagenrl.runs.rows import AgentRow, EventRow, MetricsRow, ObjectiveRow
 from metagenrl.runs.run_records import GIVEN_UP, HeldOutRow, ScoreRow, SystemRow
 from metagenrl.tracking.keys import AXIS, WAITING
@@ -112,7 +113,8 @@ def label(env: str) -> str:
 def agent_values(row: AgentRow) -> dict[str, float | None]:
     """`agent/07/...`: what is shown of one agent's row."""
     prefix = f"agent/{row.agent:02d}"
-    return {f"{prefix}/{key}": getattr(row, field) for key, field in _AGENT_KEYS.items()}
+    known = {f"{prefix}/{key}": getattr(row, field) for key, field in _AGENT_KEYS.items()}
+    return known | {f"{prefix}/{each.name}": row.values.get(each.name) for each in MEASURES}
 
 
 def by_agent(values: Values) -> dict[str, Values]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -26,7 +27,10 @@ EVENT = EventRow(2.0, 11, "restart", 7, "agent 7 restarted (1/5) at step 20")
 EVALUATION = EvaluationRow("td3", "Pendulum-v1", 0, 1000, -200.0, (-150.0, -250.0))
 
 
-@pytest.mark.parametrize("row", [AGENT, OBJECTIVE, EVENT, EVALUATION])
+MEASURED = replace(AGENT, values={"spread": 0.25})
+
+
+@pytest.mark.parametrize("row", [AGENT, MEASURED, OBJECTIVE, EVENT, EVALUATION])
 def test_a_row_survives_its_line(row) -> None:
     line = to_line(row)
     assert line.endswith("\n")
@@ -46,6 +50,11 @@ def test_what_is_not_finite_is_null() -> None:
 
 def test_fields_of_a_later_version_are_ignored() -> None:
     assert from_line(to_line(EVENT)[:-2] + ', "later": 1}') == EVENT
+
+
+def test_a_row_of_a_release_without_measures_has_none() -> None:
+    assert "values" not in json.loads(to_line(AGENT))
+    assert from_line(to_line(AGENT)).values == {}
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from metagenrl.analysis.pictures.panels import (
 )
 from metagenrl.analysis.population_curves import PopulationReturns
 from metagenrl.analysis.run_history import RunHistory, read_history
+from metagenrl.learner.measures import MEASURES
 from metagenrl.runs.names import CURVES_FILE
 
 _MEAN, _BAND, _AGENT = 2.2, 0.18, 0.35  # line width, opacity, opacity
@@ -95,6 +96,28 @@ def meta_block(history: RunHistory) -> Block:
     )  # fmt: skip
     cosine = functools.partial(_cosines, history=history, colors=colors, scale=scale)
     return Block("Objective", [norm, cosine, alpha], [*colors, _ALL_AGENTS])
+
+
+def policies_block(history: RunHistory) -> Block:
+    """What was measured of the policies, the mean of the agents of each environment."""
+    colors = _colors(history)
+    panels: list[Panel] = [
+        functools.partial(
+            _by_environment, title=each.meaning, series=history.measures[each.name], colors=colors
+        )
+        for each in MEASURES
+        if each.name in history.measures
+    ]
+    return Block("Policies at their updates", panels, [*colors])
+
+
+def _by_environment(
+    axis: Axes, title: str, series: dict[str, MeanSeries], colors: dict[str, str]
+) -> None:
+    for env, curve in series.items():
+        axis.plot(*curve.arrays(), color=colors[env], linewidth=1.4, label=env)
+    axis.set_title(title)
+    steps_axis(axis, "steps of an agent")
 
 
 def _colors(history: RunHistory) -> dict[str, str]:

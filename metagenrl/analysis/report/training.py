@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import functools
 
-from metagenrl.analysis.pictures.meta_training import meta_block, population_blocks, series_panel
+from metagenrl.analysis.pictures.meta_training import (
+    meta_block,
+    policies_block,
+    population_blocks,
+    series_panel,
+)
 from metagenrl.analysis.pictures.panels import Block
 from metagenrl.analysis.report.contents import Fact, Facts, Picture, Section, Table, texts
 from metagenrl.analysis.report.discover import TrainRun
@@ -19,6 +24,7 @@ def training_section(run: TrainRun, history: RunHistory, index: int) -> Section:
         Picture(f"population-{index}", returns),
         Picture(f"generations-{index}", lives),
         Picture(f"objective-{index}", meta_block(history)),
+        Picture(f"policies-{index}", policies_block(history)),
         Picture(f"throughput-{index}", _throughput(history)),
     ]
     text = (

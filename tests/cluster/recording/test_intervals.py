@@ -120,3 +120,12 @@ def test_bad_input() -> None:
         IntervalAccumulator(1, ["E", "E"]).load_state_dict(
             IntervalAccumulator(1, ["E"]).state_dict()
         )
+
+
+def test_measures_go_by_name_into_the_row() -> None:
+    intervals = IntervalAccumulator(6, ["E"])
+    intervals.add(report(2, values={"spread": 1.0}), moment(1))
+    intervals.add(report(4), moment(2))  # not every update is measured
+    (row,) = intervals.add(report(6, values={"spread": 4.0, "odd": NAN}), moment(3))
+    assert row.values == {"spread": 2.5}
+    assert intervals.add(report(12), moment(4))[0].values == {}
