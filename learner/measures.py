@@ -32,7 +32,36 @@ class Measure:
     """pi `[..., B, T, A]` and the minibatch `[..., B, T]` that it was evaluated on to `[...]`."""
 
 
-MEASURES: tuple[Measure, ...] = ()
+SATURATED = 0.98
+"""Beyond it tanh passes less than 4 % of a gradient."""
+
+
+def saturated(pi: Tensor, batch: Batch) -> Tensor:
+    """Share of the policy's actions, each dimension for itself, beyond `SATURATED`."""
+    return _mean((pi.abs() > SATURATED).to(pi.dtype), batch)
+
+
+def action_size(pi: Tensor, batch: Batch) -> Tensor:
+    """Mean |a_t| of the actions that were taken, exploration included."""
+    return _mean(batch.actions.abs(), batch)
+
+
+def _mean(x: Tensor, batch: Batch) -> Tensor:
+    """Mean over valid steps and action dimensions: `[..., B, T, A] -> [...]`."""
+    steps = batch.mask.sum((-2, -1)).clamp(min=1)
+    return (x.mean(-1) * batch.mask).sum((-2, -1)) / steps
+
+
+MEASURES = (
+    Measure("saturated", "share of its actions (each dimension) beyond +-0.98", "sat", saturated),
+    Measure(
+        "action_size",
+        "mean absolute action (each dimension) in its minibatches",
+        "|a|",
+        action_size,
+    ),
+)
+"""Every number, in the order of columns and panels."""
 
 
 def measure(pi: Tensor, batch: Batch) -> dict[str, Tensor]:

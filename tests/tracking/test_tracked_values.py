@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from metagenrl.learner.measures import MEASURES
 from metagenrl.runs.rows import AgentRow, EventRow, ObjectiveRow
 from metagenrl.runs.run_records import GIVEN_UP, HeldOutRow, ScoreRow, SystemRow
 from metagenrl.tracking.keys import KEYS, find_key, markdown, prometheus_metric
@@ -15,6 +16,7 @@ AGENT = AgentRow(
     life_steps=20, state="learning", episodes=1, return_mean=-3.0, return_last=-3.0,
     episode_length=9.0, q=0.5, td_loss=0.1, objective_loss=2.0, policy_gradient_norm=0.7,
     gradient_norm=80.0, value_after=0.6, lag=3, restarts=2,
+    values={each.name: 0.5 for each in MEASURES},
 )  # fmt: skip
 OBJECTIVE = ObjectiveRow(
     time=1.0, round=10, version=10, contributors=2, gradient_norm=0.5, update_norm=0.1,
