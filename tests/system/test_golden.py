@@ -58,8 +58,13 @@ def test_meta_training_goes_on(name: str, golden: Callable[[str], Path], run: Ru
 
 @pytest.mark.slow
 def test_meta_training_goes_on_in_actors(golden: Callable[[str], Path], run: Run) -> None:
+    import ray
+
     folder = golden("ray")
-    assert run("train", "--resume", folder, "--steps", 300, "--agent-cpus", 0.5) == 0
+    try:
+        assert run("train", "--resume", folder, "--steps", 300, "--agent-cpus", 0.5) == 0
+    finally:
+        ray.shutdown()
     assert ObjectiveSnapshot.load(find_snapshot(folder, "last")).version == TRAINED["ray"][2]
 
 
