@@ -41,19 +41,20 @@ def plan(recipe: Recipe, out: Path, kept: Sequence[str] | None = None) -> Plan:
     meta-trainings, tested on the selection environments. With `kept`, those are tested on the test
     environments as well.
     """
-    choosing = recipe.keep > 0 and kept is None
+    choosing = recipe.chooses and kept is None
+    selection = () if recipe.keep and not recipe.chooses else recipe.environments.selection
     test = () if choosing else recipe.environments.test
     finalists = tuple(recipe.variants) if kept is None else tuple(kept)
     jobs = [job for name in recipe.variants for job in _training(recipe, out, name)]
     conditions: list[Condition] = []
-    for env in (*recipe.environments.selection, *test):
+    for env in (*selection, *test):
         for rule in _rules(recipe, env in test):
             folder = out / "tests" / file_name(env) / file_name(rule)
             jobs.append(Job(folder, _rule_words(recipe, rule, env)))
             label = ZERO if rule == RANDOM else rule
             conditions.append(Condition(label, env, recipe.set_of(env, ""), (folder,)))
     for name in recipe.variants:
-        envs = (*recipe.environments.selection, *(test if name in finalists else ()))
+        envs = (*selection, *(test if name in finalists else ()))
         for env in envs:
             for stage in recipe.variants[name].stages or (None,):
                 tests = _tests(recipe, out, name, env, stage)

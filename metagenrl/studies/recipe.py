@@ -8,6 +8,7 @@ choice is tested on. The set stands beside every number.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -123,9 +124,18 @@ class Recipe:
     train: Options = field(default_factory=dict)
     test: Options = field(default_factory=dict)
     keep: int = 0
-    """Variants of each group that are tested after the selection, 0: all."""
+    """Variants of each group that are tested after the selection, 0: all.
+
+    Where no group has more of them, nothing is run in the selection environments.
+    """
     compare: Sequence[tuple[str, str]] = ()
     """Pairs whose intervals are compared; none: every variant with every rule."""
+
+    @property
+    def chooses(self) -> bool:
+        """Whether some group has more variants than `keep` leaves of it."""
+        groups = Counter(variant.group for variant in self.variants.values())
+        return self.keep > 0 and max(groups.values(), default=0) > self.keep
 
     def meta_training(self, variant: str) -> tuple[str, ...]:
         """The environments of a variant's meta-training."""

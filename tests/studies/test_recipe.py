@@ -68,6 +68,13 @@ def test_a_choice_comes_before_the_test_environments(tmp_path: Path) -> None:
     assert tmp_path / "tests" / "Hopper-v5" / "a" / "seed-7" not in after
 
 
+def test_where_there_is_nothing_to_choose_the_selection_is_not_run(tmp_path: Path) -> None:
+    recipe = read_recipe(written(tmp_path, keep=2), "small")
+    whole = plan(recipe, tmp_path)
+    assert {condition.env for condition in whole.conditions} == {"Hopper-v5"}
+    assert {condition.variant for condition in whole.conditions} == {"", "a", "b"}
+
+
 def test_every_number_has_its_set(tmp_path: Path) -> None:
     sets = {"test": ["Hopper-v5", "Pendulum-v1"], "selection": ["Reacher-v5"], "seen": True}
     variants = {"a": {"meta_training": ["Pendulum-v1"]}, "b": {"meta_training": ["Hopper-v5"]}}

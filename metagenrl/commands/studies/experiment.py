@@ -74,7 +74,7 @@ def _choose(recipe: Recipe, first: Plan) -> list[str] | None:
     """The variants that the selection keeps; None: nothing to choose, or not all is there yet."""
     from metagenrl.studies.results import best_variants, read_results
 
-    if not recipe.keep or not all(job.done for job in first.jobs):
+    if not recipe.chooses or not all(job.done for job in first.jobs):
         return None
     groups = {name: variant.group for name, variant in recipe.variants.items()}
     chosen = best_variants(read_results(first.conditions), groups, recipe.keep)
