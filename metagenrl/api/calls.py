@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -52,7 +54,8 @@ def command(name: str, **options: Any) -> int:
     metagenrl.base.checks.UsageError: file: got 'no/such/file', allowed: ...
     """
     chosen, config = _resolved(name, options)
-    return chosen.run(config)
+    with _ray_as_before():
+        return chosen.run(config)
 
 
 def _trained(name: str, config: Any, options: Mapping[str, Any]) -> Run:
@@ -63,10 +66,29 @@ def _trained(name: str, config: Any, options: Mapping[str, Any]) -> Run:
         _checked(chosen, config)
     else:
         chosen, config = _resolved(name, options)
-    code = chosen.run(config)
+    with _ray_as_before():
+        code = chosen.run(config)
     if code:
         raise CommandFailed(f"metagenrl {name}: exit code {code}, see {config.run_dir}/run.log")
     return read_run(config.run_dir)
+
+
+@contextlib.contextmanager
+def _ray_as_before() -> Iterator[None]:
+    """A Ray that a run joins or starts is left again; the caller's own stays."""
+    if _ray_is_on():
+        yield
+        return
+    try:
+        yield
+    finally:
+        if _ray_is_on():
+            sys.modules["ray"].shutdown()
+
+
+def _ray_is_on() -> bool:
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
 
 
 def _resolved(name: str, options: Mapping[str, Any]) -> tuple[Command, Any]:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 import safetensors.numpy
 
+import metagenrl
 from metagenrl.base.files.checkpoint_folder import newest_complete, read_folder
 from metagenrl.objective_server.snapshots.find import find_snapshot
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
@@ -57,14 +59,10 @@ def test_meta_training_goes_on(name: str, golden: Callable[[str], Path], run: Ru
 
 
 @pytest.mark.slow
-def test_meta_training_goes_on_in_actors(golden: Callable[[str], Path], run: Run) -> None:
-    import ray
-
+def test_meta_training_goes_on_in_actors(golden: Callable[[str], Path]) -> None:
     folder = golden("ray")
-    try:
-        assert run("train", "--resume", folder, "--steps", 300, "--agent-cpus", 0.5) == 0
-    finally:
-        ray.shutdown()
+    metagenrl.train(resume=folder, steps=300, agent_cpus=0.5)
+    assert not ray.is_initialized()  # a call leaves no Ray of its own behind
     assert ObjectiveSnapshot.load(find_snapshot(folder, "last")).version == TRAINED["ray"][2]
 
 
