@@ -48,6 +48,11 @@ from metagenrl.commands.seeing import (
     record,
     seeing_config,
 )
+from metagenrl.commands.shell.completion import (
+    CompletionConfig,
+    completion_config,
+    completion_script,
+)
 from metagenrl.commands.studies.experiment import (
     check_experiment,
     experiment_config,
@@ -257,31 +262,45 @@ def _control(config: RunReference) -> int:
     return control(config)
 
 
-COMMANDS: dict[str, Command] = {
-    "train": Command(TrainConfig, resolve.train_config, refusals.check_train, _train),
-    "test": Command(MetaTestConfig, resolve.test_config, refusals.check_test, _test),
-    "baseline": Command(
-        BaselineConfig, resolve.baseline_config, refusals.check_baseline, _baseline
-    ),
-    "objective show": Command(ShowConfig, resolve.show_config, refusals.check_show, _show),
-    "objective list": Command(ListConfig, list_config, lambda config: None, list_objectives),
-    "objective card": Command(CardConfig, card_config, check_card, write_card),
-    "experiment": Command(ExperimentConfig, experiment_config, check_experiment, run_experiment),
-    "sweep": Command(SweepConfig, sweep_config, check_sweep, run_sweep),
-    "compare": Command(CompareConfig, compare_config, check_compare, run_compare),
-    "report": Command(ReportConfig, report_config, check_report, report),
-    "explain": Command(ExplainConfig, explain_config, check_explain, explain),
-    "enjoy": Command(EnjoyConfig, seeing_config(EnjoyConfig), check_seeing, enjoy),
-    "record": Command(RecordConfig, seeing_config(RecordConfig), check_seeing, record),
-    "export": Command(ExportConfig, seeing_config(ExportConfig), check_seeing, export_policy),
-    "top": Command(TopConfig, top_config, check_top, top),
-    "workspace": Command(
-        WorkspaceConfig, resolve.workspace_config, refusals.check_workspace, _workspace
-    ),
-} | {
-    name: Command(cls, resolve.control_config(cls), lambda config: None, _control)
-    for name, cls in CONTROL_CONFIGS.items()
-}
+def _complete(config: CompletionConfig) -> int:
+    classes = {name: command.config_class for name, command in COMMANDS.items()}
+    print(completion_script(config.shell, classes, _SOURCED))
+    return 0
+
+
+COMMANDS: dict[str, Command] = (
+    {
+        "train": Command(TrainConfig, resolve.train_config, refusals.check_train, _train),
+        "test": Command(MetaTestConfig, resolve.test_config, refusals.check_test, _test),
+        "baseline": Command(
+            BaselineConfig, resolve.baseline_config, refusals.check_baseline, _baseline
+        ),
+        "objective show": Command(ShowConfig, resolve.show_config, refusals.check_show, _show),
+        "objective list": Command(ListConfig, list_config, lambda config: None, list_objectives),
+        "objective card": Command(CardConfig, card_config, check_card, write_card),
+        "experiment": Command(
+            ExperimentConfig, experiment_config, check_experiment, run_experiment
+        ),
+        "sweep": Command(SweepConfig, sweep_config, check_sweep, run_sweep),
+        "compare": Command(CompareConfig, compare_config, check_compare, run_compare),
+        "report": Command(ReportConfig, report_config, check_report, report),
+        "explain": Command(ExplainConfig, explain_config, check_explain, explain),
+        "enjoy": Command(EnjoyConfig, seeing_config(EnjoyConfig), check_seeing, enjoy),
+        "record": Command(RecordConfig, seeing_config(RecordConfig), check_seeing, record),
+        "export": Command(ExportConfig, seeing_config(ExportConfig), check_seeing, export_policy),
+        "top": Command(TopConfig, top_config, check_top, top),
+        "workspace": Command(
+            WorkspaceConfig, resolve.workspace_config, refusals.check_workspace, _workspace
+        ),
+    }
+    | {
+        name: Command(cls, resolve.control_config(cls), lambda config: None, _control)
+        for name, cls in CONTROL_CONFIGS.items()
+    }
+    | {
+        "completion": Command(CompletionConfig, completion_config, lambda config: None, _complete),
+    }
+)
 
 META_LEARNERS: dict[str, Command] = {
     "epg": Command(EpgTrainConfig, epg_train_config, check_epg_train, _train_epg),

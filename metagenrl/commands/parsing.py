@@ -61,7 +61,7 @@ def parse(cls: type, argv: Sequence[str]) -> dict[str, Any]:
 
 def parse_with_source(cls: type, argv: Sequence[str]) -> tuple[Source, dict[str, Any]]:
     """As `parse`, with --preset and --config among the flags."""
-    values = parse(_with_source(cls), argv)
+    values = parse(with_source(cls), argv)
     return build(Source, values.get("source", {})), values.get("settings", {})
 
 
@@ -92,7 +92,7 @@ def show_help(cls: type, command: str, defaults: Mapping[str, Any], sourced: boo
             value = field.default_factory()
         value = tyro.MISSING if value is dataclasses.MISSING else value
         object.__setattr__(settings, field.name, value)
-    arguments: Any = _with_source(cls) if sourced else cls
+    arguments: Any = with_source(cls) if sourced else cls
     tyro.cli(
         arguments,
         prog=f"metagenrl {command}",
@@ -102,7 +102,7 @@ def show_help(cls: type, command: str, defaults: Mapping[str, Any], sourced: boo
     )
 
 
-def _with_source(cls: type) -> type:
+def with_source(cls: type) -> type:
     """A dataclass of `cls` and `Source` side by side, neither adding a prefix to its flags."""
     return dataclasses.make_dataclass(
         "Arguments",
