@@ -17,7 +17,7 @@ SCALE ?= small
 STUDY ?= runs/experiments/$(NAME)-$(SCALE)
 EXPERIMENT_FLAGS ?=
 
-.PHONY: setup train test check bench experiment chaos soak format clean
+.PHONY: setup train test check docs dist-check bench experiment chaos soak format clean
 
 setup: $(STAMP)
 
@@ -25,7 +25,7 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet torch==2.13.0 -c constraints.txt
-	$(BIN)/python -m pip install --quiet --editable '.[dev]' -c constraints.txt
+	$(BIN)/python -m pip install --quiet --editable '.[dev,docs]' -c constraints.txt
 	touch $@
 
 # Meta-train; train new agents with what came out, in an environment that was not part of it; the
@@ -51,6 +51,18 @@ check: setup
 	$(BIN)/python -m pip install --quiet --no-deps --target build/types .
 	cd build/types && $(abspath $(BIN))/lint-imports --no-cache --config $(abspath pyproject.toml)
 	MYPYPATH=build/types $(BIN)/mypy -p metagenrl
+	$(SITE)
+
+# The site, in build/site; a warning fails it. `$(BIN)/python -m http.server -d build/site` shows it with its search.
+# The variable turns off an advertisement of the theme's.
+SITE = NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+docs: setup
+	$(SITE)
+
+# Source distribution and wheel, installed and used in clean environments; half an hour.
+PYTHONS ?= python3.11 python3.12 python3.13
+dist-check: setup
+	.ci/dist-check $(PYTHONS)
 
 bench: setup
 	$(BIN)/python -m benchmarks.bench

@@ -93,15 +93,18 @@ def check_seeing(config: SeenPolicy) -> None:
 
 
 def enjoy(config: EnjoyConfig) -> int:
-    """Print a line for each episode; 0."""
+    """Print a line for each episode and one about the actions; 0."""
+    from metagenrl.policies.actions import action_facts
     from metagenrl.policies.play import episode, has_display
 
     policy = _policy(config)
+    actions: list[Any] = []
     mode = "human" if config.window and has_display() else None
     for index in range(config.episodes):
-        lived = episode(policy, config.first_state + index, mode)
+        lived = episode(policy, config.first_state + index, mode, acted=actions.append)
         value, length = lived.undiscounted_return, lived.length
         print(f"episode {index}: return {value:,.1f}, {length:,} steps", flush=True)
+    print(action_facts(actions))
     return 0
 
 

@@ -54,11 +54,16 @@ def check_format(out: Path) -> None:
             ) from None
 
 
-def strip(policy: KeptPolicy, seed: int, pictures: int, every: int, height: int = 120) -> Frame:
-    """`pictures` side by side, `every` steps apart: `[height, W, 3]`. Raises `CannotDraw`."""
+def strip(policy: KeptPolicy, seed: int, pictures: int, every: int = 0, height: int = 120) -> Frame:
+    """`pictures` side by side, `every` steps apart (0: over the whole episode): `[height, W, 3]`.
+
+    Fewer where the episode is shorter. Raises `CannotDraw`.
+    """
     frames: list[Frame] = []
-    episode(policy, seed, "rgb_array", frames.append, (pictures - 1) * every + 1)
-    return np.concatenate([_small(f, height) for f in frames[::every]], 1)
+    apart = every or max(1, episode(policy, seed, "rgb_array").length // pictures)
+    last = (pictures - 1) * apart + 1
+    episode(policy, seed, "rgb_array", frames.append, last, every=apart)
+    return np.concatenate([_small(frame, height) for frame in frames], 1)
 
 
 def even(frame: Frame) -> Frame:

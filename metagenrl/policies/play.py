@@ -13,6 +13,7 @@ from metagenrl.agents.environment.limits import EPISODE_LIMIT
 from metagenrl.agents.environment.make import make_environment
 from metagenrl.agents.experience.rollout import Episode
 from metagenrl.base.checks import UsageError
+from metagenrl.base.messages import Array
 from metagenrl.policies.kept import KeptPolicy
 from metagenrl.policies.network import acting
 
@@ -44,11 +45,14 @@ def episode(
     mode: str | None = None,
     show: Callable[[Frame], None] | None = None,
     most: int = EPISODE_LIMIT,
+    acted: Callable[[Array], None] | None = None,
+    every: int = 1,
 ) -> Episode:
     """One episode from the initial state of `seed`, at most `most` steps.
 
-    `mode`: None, "human" (a window) or "rgb_array", whose frames `show` gets. Raises `CannotDraw`
-    and whatever the environment raises.
+    `mode`: None, "human" (a window) or "rgb_array", whose frames `show` gets: those of the states
+    before every `every`-th step. `acted` gets each action `[A]` in [-1, 1]. Raises `CannotDraw` and
+    whatever the environment raises.
     """
     facts, act = policy.facts, acting(policy)
     low, high = np.array(facts.action_low), np.array(facts.action_high)
@@ -58,9 +62,11 @@ def episode(
         observation, _ = env.reset(seed=seed)
         total, steps, over = 0.0, 0, False
         while not over and steps != most:
-            if show is not None:
+            if show is not None and steps % every == 0:
                 show(drawn(env, facts.env))
             action = act(np.asarray(observation, np.float32).reshape(-1)).astype(np.float64)
+            if acted is not None:
+                acted(action)
             scaled = np.clip(low + (action + 1) / 2 * (high - low), low, high)
             taken = env.step(scaled.astype(space.dtype).reshape(space.shape))
             observation, reward, terminated, truncated, _ = taken

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from metagenrl.analysis.report.configuration import configuration_section
 from metagenrl.analysis.report.discover import Runs, find_runs
+from metagenrl.analysis.report.films import films_section
 from metagenrl.analysis.report.glance import glance_section
 from metagenrl.analysis.report.page import write_report
 from metagenrl.analysis.report.results import results_section, versions_section
@@ -30,6 +31,7 @@ def make_report(folders: Sequence[Path], out: Path) -> Path:
     sections = [
         glance_section(runs, rules, histories),
         results_section(rules),
+        films_section(runs.tests),
         versions_section(runs, rules, histories),
         comparison_section(runs, rules, variants, histories),
         *(training_section(run, histories[run.path], i) for i, run in enumerate(runs.training)),

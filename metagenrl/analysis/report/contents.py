@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -55,6 +56,20 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Strip:
+    """Drawn pictures of an episode side by side, on the page and as `name`.png."""
+
+    name: str
+    png: bytes
+    caption: str
+
+    @property
+    def address(self) -> str:
+        """The picture as an address that needs no file."""
+        return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
+
+
+@dataclass(frozen=True)
 class Section:
     """A chapter of the page; empty ones are left out."""
 
@@ -64,13 +79,14 @@ class Section:
     facts: Sequence[Facts] = ()
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()
+    strips: Sequence[Strip] = ()
     listings: Sequence[tuple[str, str]] = ()  # (title, text), folded away
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to show."""
         drawn = any(picture.block.panels for picture in self.pictures)
-        return not (self.facts or self.tables or self.listings or drawn)
+        return not (self.facts or self.tables or self.listings or self.strips or drawn)
 
 
 def texts(*words: str) -> list[Cell]:

@@ -48,6 +48,8 @@ def write_report(title: str, subtitle: str, sections: Sequence[Section], out: Pa
         for picture in section.pictures:
             if picture.block.panels:
                 draw(title, [picture.block], out / f"{picture.name}.png")
+        for strip in section.strips:
+            write_atomic(out / f"{strip.name}.png", [strip.png])
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

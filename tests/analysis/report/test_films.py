@@ -1,0 +1,69 @@
+"""Film strips of the report: of the median agent, embedded and as a file, or why there are none."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from metagenrl.analysis.report import films
+from metagenrl.analysis.report.assemble import make_report
+from metagenrl.analysis.report.discover import find_runs
+from metagenrl.policies.find import kept_policy
+from metagenrl.policies.kept import KeptPolicy, facts_of, policy_path
+from metagenrl.runs.names import EVALUATIONS_FILE, FACTS_FILE
+
+GOLDEN = Path(__file__).parents[2] / "golden/v0.1"
+ENV = "Pendulum-v1"
+
+
+@pytest.fixture
+def test_run(tmp_path: Path) -> Path:
+    """A finished test of three agents, of which two have kept a policy."""
+    run = tmp_path / "test"
+    (run / "seeds").mkdir(parents=True)
+    (run / "config.yaml").write_text(f"env: {ENV}\nsteps: 100\nseeds: 3\n")
+    (run / FACTS_FILE).write_text(json.dumps({"rule": "random", "label": "random objective"}))
+    rows = [
+        {"kind": "evaluation", "label": "random objective", "env": ENV, "seed": seed,
+         "steps": 100, "return_mean": value, "returns": [value]}
+        for seed, value in ((0, -900.0), (1, -1200.0), (2, -100.0))
+    ]  # fmt: skip
+    (run / EVALUATIONS_FILE).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for seed in (0, 1):
+        arrays = kept_policy(GOLDEN / "cohort").arrays
+        KeptPolicy(facts_of("random", ENV, seed, 100), arrays).save(
+            policy_path(run / "seeds", seed)
+        )
+    return run
+
+
+def test_the_report_shows_the_median_agent_that_kept_its_policy(test_run: Path) -> None:
+    page = make_report([test_run], test_run / "report")
+    text = page.read_text()
+    assert "seed 1, the median of 2 agents" in text
+    assert 'src="data:image/png;base64,' in text
+    assert (page.parent / "film-0.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_where_nothing_can_be_drawn_the_report_says_why_and_stands(
+    test_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrays = {"w_out": np.zeros((4, 1), np.float32), "b_out": np.zeros(1, np.float32)}
+    for seed in (0, 1):
+        facts = facts_of("random", "InvertedPendulum-v5", seed, 100)
+        KeptPolicy(facts, arrays).save(policy_path(test_run / "seeds", seed))
+    monkeypatch.setenv("MUJOCO_GL", "nothing")
+    text = make_report([test_run], test_run / "report").read_text()
+    assert "data:image" not in text
+    assert f"No pictures of {ENV}: environment: got" in text
+    assert "MuJoCo needs libegl1" in text
+
+
+def test_a_crash_while_drawing_is_told(test_run: Path) -> None:
+    scenes = films.films_section(find_runs([test_run]).tests)
+    assert len(scenes.strips) == 1
+    scene = films.Scene(find_runs([test_run]).tests[0], 0, -1.0, 1)
+    strips, reasons = films.drawn([scene], process="no.such.module")
+    assert strips == []
+    assert reasons == [f"No pictures of {ENV}: the process that draws ended with exit code 1"]
