@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from metagenrl.base.messages import Array
-
-BOUND = 0.99
-"""Of actions in [-1, 1]: beyond it, tanh lets less than 2 % of a gradient through."""
+from metagenrl.learner.measures import SATURATED
 
 
 @dataclass(frozen=True)
@@ -18,7 +16,7 @@ class ActionFacts:
     """Of the actions in some episodes."""
 
     at_bounds: float
-    """Share of all numbers in all actions beyond BOUND, 0 … 1."""
+    """Share of all numbers in all actions beyond `SATURATED`, 0 … 1."""
     spread: float
     """Standard deviation over the steps, the mean over dimensions; 0: the same in every state."""
 
@@ -26,7 +24,7 @@ class ActionFacts:
         return f"actions: {self.at_bounds:.0%} at a bound, spread over states {self.spread:.2f}"
 
 
-def action_facts(actions: Sequence[Array]) -> ActionFacts:
+def action_facts(actions: Sequence[NDArray[np.float64]]) -> ActionFacts:
     """The facts of at least one action `[A]` in [-1, 1]."""
     taken = np.stack(actions)  # [N, A]
-    return ActionFacts(float((np.abs(taken) > BOUND).mean()), float(taken.std(0).mean()))
+    return ActionFacts(float((np.abs(taken) > SATURATED).mean()), float(taken.std(0).mean()))

@@ -13,7 +13,6 @@ from metagenrl.agents.environment.limits import EPISODE_LIMIT
 from metagenrl.agents.environment.make import make_environment
 from metagenrl.agents.experience.rollout import Episode
 from metagenrl.base.checks import UsageError
-from metagenrl.base.messages import Array
 from metagenrl.policies.kept import KeptPolicy
 from metagenrl.policies.network import acting
 
@@ -45,7 +44,7 @@ def episode(
     mode: str | None = None,
     show: Callable[[Frame], None] | None = None,
     most: int = EPISODE_LIMIT,
-    acted: Callable[[Array], None] | None = None,
+    acted: Callable[[NDArray[np.float64]], None] | None = None,
     every: int = 1,
 ) -> Episode:
     """One episode from the initial state of `seed`, at most `most` steps.
