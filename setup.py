@@ -10,7 +10,7 @@ SOURCES = Path("learner/native/src")
 
 KERNELS = Extension(
     "metagenrl.learner.native._native",
-    sources=[str(SOURCES / "native.c")],
+    sources=sorted(map(str, SOURCES.glob("*.c"))),
     depends=sorted(map(str, SOURCES.glob("*.h"))),
     extra_compile_args=[
         "-O3",

@@ -1,8 +1,8 @@
 """The fused kernels: C on the CPU where it was built, plain torch elsewhere.
 
 Same functions, arguments and results as `kernels_torch` (see there for shapes). The library is
-built at installation from `native.c`; `METAGENRL_KERNELS=torch` opts out, `blas` of those for a
-matrix unit only. C kernels overwrite the first argument where `kernels_torch` says "may be
+built at installation from `src`; `METAGENRL_KERNELS=torch` opts out, `blas` of those for wide
+networks only. C kernels overwrite the first argument where `kernels_torch` says "may be
 overwritten".
 """
 
@@ -12,6 +12,7 @@ import ctypes
 import importlib.machinery
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,34 +48,40 @@ def _load() -> ctypes.CDLL | None:
 _LIBRARY = _load()
 _LEVEL = _LEVELS[_LIBRARY.metagenrl_kernel_level()] if _LIBRARY is not None else "torch"
 _FUNCTIONS: dict[tuple[str, torch.dtype], Any] = {}
-_MATRIX_UNIT = (
-    _LIBRARY is not None
-    and _LEVEL == "avx512"
-    and os.environ.get("METAGENRL_KERNELS") != "blas"
-    and bool(_LIBRARY.metagenrl_amx_usable())
-)
+_WIDE: dict[int, str] = {}  # by terms, see `wide_form`
+if _LIBRARY is not None and _LEVEL == "avx512" and os.environ.get("METAGENRL_KERNELS") != "blas":
+    if _LIBRARY.metagenrl_amx_usable():
+        _WIDE = dict.fromkeys((1, 2, 3), "amx")
+    else:
+        _WIDE = dict.fromkeys((1, 2, 3), "avx512")
+        if _LIBRARY.metagenrl_bf16_usable():
+            _WIDE[1] = "bf16"
 
 
 def backend() -> str:
     """What runs on the CPU in float32: `avx512+amx`, `avx512`, `avx2`, `base` or `torch`."""
     if _LIBRARY is None:
         return "torch"
-    return f"{_LEVEL}+amx" if _MATRIX_UNIT else _LEVEL
+    return f"{_LEVEL}+amx" if wide_form(3) == "amx" else _LEVEL
 
 
-def matrix_unit() -> bool:
-    """Whether wide networks run on the processor's matrix unit in float32 (see `mlp_amx.py`)."""
-    return _MATRIX_UNIT
+def wide_form(terms: int) -> str | None:
+    """How this processor multiplies for a wide network in one call (see `mlp_wide.py`).
+
+    `amx`, its matrix unit; `avx512`, multiply-adds in float32; `bf16`, such that take bfloat16, for
+    one term where there are any; None where wide networks run layer by layer on the BLAS.
+    """
+    return _WIDE.get(terms)
 
 
-def matrix_unit_scratch(terms: int, shape: ctypes.Structure) -> tuple[Tensor, Tensor]:
+def wide_scratch(form: str, terms: int, shape: ctypes.Structure) -> tuple[Tensor, Tensor]:
     """Room for float32 and for packed factors, each from a multiple of 64 bytes on."""
-    assert _LIBRARY is not None
-    floats = _LIBRARY.metagenrl_amx_work(ctypes.byref(shape))
-    packed = _LIBRARY.metagenrl_amx_room(ctypes.c_long(terms), ctypes.byref(shape))
-    return _aligned(torch.empty(floats + 16)), _aligned(
-        torch.empty(packed + 32, dtype=torch.bfloat16)
-    )
+    size = ctypes.byref(shape)
+    room: Callable[..., int] = getattr(_LIBRARY, f"metagenrl_{form}_room")
+    packed = room(ctypes.c_long(terms), size) if form == "amx" else room(size)
+    dtype = torch.bfloat16 if form == "amx" else torch.float32
+    floats: int = getattr(_LIBRARY, f"metagenrl_{form}_work")(size)
+    return _aligned(torch.empty(floats + 16)), _aligned(torch.empty(packed + 32, dtype=dtype))
 
 
 def _aligned(x: Tensor) -> Tensor:

@@ -8,9 +8,9 @@ leading dimension (one policy, two critics): `x [E, N, inputs] -> [E, N, outputs
 `apply` is the definition, differentiable by torch. `forward`, `backward`, `parameter_tangent`,
 `input_tangent` and `dual_backward` are the same function and its hand-written derivatives; they
 need `torch.no_grad()`. Small networks run as one C call each (`mlp_small.py`), where Python and
-memory traffic would cost more than the arithmetic; wide ones do so where the processor has a
-matrix unit (`mlp_amx.py`), and elsewhere run layer by layer on the BLAS (`mlp_reference.py`), where
-`bf16` allows it in bfloat16 (`mlp_bfloat16.py`).
+memory traffic would cost more than the arithmetic; wide ones do so where the processor has AVX-512
+(`mlp_wide.py`), and elsewhere run layer by layer on the BLAS (`mlp_reference.py`), where `bf16`
+allows it in bfloat16 (`mlp_bfloat16.py`).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from metagenrl.learner.hyperparams import NATIVE_UNITS
-from metagenrl.learner.native import library, mlp_amx, mlp_small
-from metagenrl.learner.native.mlp_amx import AmxTape
+from metagenrl.learner.native import library, mlp_small, mlp_wide
 from metagenrl.learner.native.mlp_small import FusedTangentTape, FusedTape
+from metagenrl.learner.native.mlp_wide import WideTape
 from metagenrl.learner.networks import layers, mlp_bfloat16, mlp_reference
 from metagenrl.learner.networks.mlp_bfloat16 import MixedTape
 from metagenrl.learner.networks.mlp_reference import LayerTangentTape, LayerTape
@@ -29,7 +29,7 @@ from metagenrl.learner.networks.spec import MLP, Views
 
 __all__ = ["MLP", "TangentTape", "Tape", "Views", "apply", "backward", "dual_backward", "forward"]
 
-Tape = AmxTape | FusedTape | LayerTape | MixedTape
+Tape = FusedTape | LayerTape | MixedTape | WideTape
 TangentTape = FusedTangentTape | LayerTangentTape
 
 
@@ -50,8 +50,8 @@ def forward(net: MLP, p: Views, x: Tensor) -> tuple[Tensor, Tape]:
     """`apply` by hand, and its tape. `x [1 or E, N, inputs]`: one input for all, or one each."""
     if fused(net, p):
         return mlp_small.forward(net, p, x)
-    if mlp_amx.takes(net, x):
-        return mlp_amx.forward(net, p, x)
+    if mlp_wide.takes(net, x):
+        return mlp_wide.forward(net, p, x)
     if net.bf16 and x.dtype == torch.float32:
         return mlp_bfloat16.forward(net, p, x)
     return mlp_reference.forward(net, p, x)
@@ -59,8 +59,8 @@ def forward(net: MLP, p: Views, x: Tensor) -> tuple[Tensor, Tape]:
 
 def evaluate(net: MLP, p: Views, x: Tensor) -> Tensor:
     """`forward` for its value only, which need not be kept for derivatives."""
-    if net.outputs and not fused(net, p) and mlp_amx.takes(net, x):
-        return mlp_amx.evaluate(net, p, x)
+    if net.outputs and not fused(net, p) and mlp_wide.takes(net, x):
+        return mlp_wide.evaluate(net, p, x)
     return forward(net, p, x)[0]
 
 
@@ -74,8 +74,8 @@ def backward(
         grads: views of a flat vector that the parameters' gradients are written to, or None.
         want_input: return the adjoint of the input, `[E, N, inputs]`.
     """
-    if isinstance(tape, AmxTape):
-        return mlp_amx.backward(net, p, tape, dy, grads, want_input)
+    if isinstance(tape, WideTape):
+        return mlp_wide.backward(net, p, tape, dy, grads, want_input)
     if isinstance(tape, FusedTape):
         return mlp_small.backward(net, p, tape, dy, grads, want_input)
     if isinstance(tape, MixedTape):
@@ -85,8 +85,8 @@ def backward(
 
 def parameter_tangent(net: MLP, p: Views, v: Views, tape: Tape) -> Tensor:
     """Forward mode: the output's derivative along the direction `v` of the parameters."""
-    if isinstance(tape, AmxTape):
-        return mlp_amx.parameter_tangent(net, p, v, tape)
+    if isinstance(tape, WideTape):
+        return mlp_wide.parameter_tangent(net, p, v, tape)
     if isinstance(tape, FusedTape):
         return mlp_small.parameter_tangent(net, p, v, tape)
     assert isinstance(tape, LayerTape)

@@ -1,14 +1,7 @@
 /* Fused layers and the LSTM with its derivatives, for float and double and, on x86-64 with GCC,
  * for three instruction sets chosen when the library is loaded. Called through ctypes by
  * learner/native/library.py; learner/networks/layers.py is the same in plain torch. */
-#include <math.h>
-#include <stddef.h>
-#include <string.h>
-
-#define LAYER_NORM_EPS 1e-5
-#define JOIN_(a, b) a##_##b
-#define JOIN(a, b) JOIN_(a, b)
-#define NAME(x) JOIN(x, SUFFIX)
+#include "names.h"
 
 #define REAL float
 #define REAL_IS_FLOAT 1
@@ -29,8 +22,8 @@
 #pragma GCC push_options
 #pragma GCC target("arch=sapphirerapids,prefer-vector-width=512")
 #include <immintrin.h>
+#include "wide_rows.h"
 #include "amx_pack.h"
-#include "amx_rows.h"
 #include "amx.h"
 #pragma GCC pop_options
 #endif
@@ -86,6 +79,17 @@ int metagenrl_amx_usable(void)
     __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
     int bf16_and_tiles = (d >> 22) & (d >> 24) & 1;
     return bf16_and_tiles && syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+#else
+    return 0;
+#endif
+}
+
+/* Whether this processor multiplies bfloat16 and sums in float32, 16 pairs at a time. */
+int metagenrl_bf16_usable(void)
+{
+#if HAVE_LEVELS
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx512bf16") != 0;
 #else
     return 0;
 #endif

@@ -1,8 +1,10 @@
-"""Wide ReLU networks in float32 on a processor's matrix unit, as one C call each.
+"""Wide ReLU networks as one C call each, on a matrix unit or by AVX-512.
 
+Rows stay in the cache from a network's input to its output, and weights are packed once a call.
 Intel's AMX multiplies bfloat16 and sums in float32. With every float32 cut into three bfloat16
 terms, products are as exact as the BLAS's and almost twice as fast; with two (16 bits) three times
-(`amx.h`). Rows stay in the cache from a network's input to its output.
+(`amx.h`). Elsewhere products are float32's own, or bfloat16's where one term is enough and the
+processor multiplies it (`avx512.h`).
 """
 
 from __future__ import annotations
@@ -17,12 +19,12 @@ from metagenrl.learner.native.mlp_small import Shape, flat, shape_of
 from metagenrl.learner.networks.spec import MLP, Views
 
 _ROWS = 64  # fewer do not pay for packing the weights
-_WIDEST = 384  # AMX_WIDEST of amx.h
-_BLOCK = 32  # its BLOCK
+_WIDEST = {"amx": 384, "avx512": 1 << 14, "bf16": 1 << 14}  # the first is AMX_WIDEST of amx.h
+_BLOCK = 32  # `round_up` of wide_rows.h
 
 
 @dataclass(frozen=True)
-class AmxTape:
+class WideTape:
     """What `forward` leaves for the derivatives."""
 
     x: Tensor  # [1 or E, N, inputs]
@@ -32,25 +34,26 @@ class AmxTape:
 
 
 def takes(net: MLP, x: Tensor) -> bool:
-    """Whether these rows of this network run on the matrix unit."""
+    """Whether these rows of this network run as one call."""
+    form = library.wide_form(net.terms)
     return (
-        library.matrix_unit()
+        form is not None
         and library.usable(x)
         and x.dtype == torch.float32
         and x.shape[1] >= _ROWS
         and net.hidden_layers > 0
         and net.outputs > 0
         and net.relu_units == net.hidden_units
-        and max(net.inputs, net.hidden_units) <= _WIDEST
+        and max(net.inputs, net.hidden_units) <= _WIDEST[form]
     )
 
 
-def forward(net: MLP, p: Views, x: Tensor) -> tuple[Tensor, AmxTape]:
+def forward(net: MLP, p: Views, x: Tensor) -> tuple[Tensor, WideTape]:
     """See `mlp.forward`."""
     x = x.contiguous()
     shape, layers = _shape(net, p, x), net.hidden_layers
     z = x.new_empty(layers, shape.E, _round_up(shape.N), _round_up(net.hidden_units))
-    tape = AmxTape(x, z, x.new_empty(layers, shape.E, shape.N, 2), shape)
+    tape = WideTape(x, z, x.new_empty(layers, shape.E, shape.N, 2), shape)
     return _forward(net, p, x, shape, z, tape.stats), tape
 
 
@@ -64,35 +67,40 @@ def _forward(
     net: MLP, p: Views, x: Tensor, shape: Shape, z: Tensor | None, stats: Tensor | None
 ) -> Tensor:
     y = x.new_empty(shape.E, shape.N, net.outputs)
-    scratch = library.matrix_unit_scratch(net.terms, shape)
-    library.call("amx_forward", x.dtype, net.terms, shape, x, p["w0"], z, stats, y, *scratch)
+    _call("forward", net, shape, x, p["w0"], z, stats, y)
     return y
 
 
 def backward(
-    net: MLP, p: Views, tape: AmxTape, dy: Tensor, grads: Views | None, want_input: bool
+    net: MLP, p: Views, tape: WideTape, dy: Tensor, grads: Views | None, want_input: bool
 ) -> Tensor | None:
     """See `mlp.backward`."""
     target, stride = (None, 0) if grads is None else flat(net, grads)
     dx = dy.new_empty(tape.shape.E, tape.shape.N, net.inputs) if want_input else None
-    library.call(
-        "amx_backward", dy.dtype, net.terms, tape.shape, tape.x, flat(net, p)[0], tape.z,
-        tape.stats, dy.contiguous(), target, stride, dx,
-        *library.matrix_unit_scratch(net.terms, tape.shape),
+    _call(
+        "backward", net, tape.shape, tape.x, flat(net, p)[0], tape.z, tape.stats, dy.contiguous(),
+        target, stride, dx,
     )  # fmt: skip
     return dx
 
 
-def parameter_tangent(net: MLP, p: Views, v: Views, tape: AmxTape) -> Tensor:
+def parameter_tangent(net: MLP, p: Views, v: Views, tape: WideTape) -> Tensor:
     """See `mlp.parameter_tangent`."""
     direction, stride = flat(net, v)
     yd = tape.x.new_empty(tape.shape.E, tape.shape.N, net.outputs)
-    library.call(
-        "amx_parameter_tangent", yd.dtype, net.terms, tape.shape, tape.x, flat(net, p)[0],
-        direction, stride, tape.z, tape.stats, yd,
-        *library.matrix_unit_scratch(net.terms, tape.shape),
+    _call(
+        "parameter_tangent", net, tape.shape, tape.x, flat(net, p)[0], direction, stride, tape.z,
+        tape.stats, yd,
     )  # fmt: skip
     return yd
+
+
+def _call(name: str, net: MLP, shape: Shape, *arguments: library.Argument) -> None:
+    form = library.wide_form(net.terms)
+    assert form is not None
+    terms = (net.terms,) if form == "amx" else ()
+    scratch = library.wide_scratch(form, net.terms, shape)
+    library.call(f"{form}_{name}", torch.float32, *terms, shape, *arguments, *scratch)
 
 
 def _shape(net: MLP, p: Views, x: Tensor) -> Shape:
