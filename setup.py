@@ -1,5 +1,6 @@
 """Finds the packages, and builds the optional C kernels (without a compiler plain torch runs)."""
 
+import runpy
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
@@ -7,11 +8,13 @@ from setuptools import Extension, find_packages, setup
 # These folders lie beside `metagenrl/` in the checkout and are installed inside of it.
 FOLDERS = ("agents", "cluster", "learner", "objective_server")
 SOURCES = Path("learner/native/src")
+DIGEST = runpy.run_path("learner/native/built.py")["digest"](SOURCES)
 
 KERNELS = Extension(
     "metagenrl.learner.native._native",
     sources=sorted(map(str, SOURCES.glob("*.c"))),
     depends=sorted(map(str, SOURCES.glob("*.h"))),
+    define_macros=[("SOURCES", f'"{DIGEST}"')],
     extra_compile_args=[
         "-O3",
         "-std=gnu11",

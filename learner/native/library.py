@@ -9,16 +9,15 @@ overwritten".
 from __future__ import annotations
 
 import ctypes
-import importlib.machinery
 import os
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from metagenrl.learner.native.built import open_library
 from metagenrl.learner.networks import layers
 
 _CHOICES = ("c", "blas", "torch")
@@ -32,11 +31,9 @@ def _load() -> ctypes.CDLL | None:
         raise ValueError(f"METAGENRL_KERNELS: got {choice!r}, allowed: {', '.join(_CHOICES)}")
     if choice == "torch":
         return None
-    folder = Path(__file__).parent
-    for suffix in importlib.machinery.EXTENSION_SUFFIXES:
-        path = folder / f"_native{suffix}"
-        if path.exists():
-            return ctypes.CDLL(str(path))
+    library = open_library()
+    if library is not None:
+        return library
     warnings.warn(
         "the C kernels were not built (no C compiler at installation?): updates run in plain "
         "torch, several times slower at small sizes",

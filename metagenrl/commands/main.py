@@ -153,7 +153,7 @@ def _meta_learner(words: Sequence[str]) -> Command | None:
 
 def _carry_out(command: Command, words: Sequence[str]) -> int:
     try:
-        refusals.check_variables()
+        refusals.check_kernels()
         config = command.resolve(words)
         if hasattr(config, "run_dir"):  # the command trains, which takes a while
             config = absolute(config)

@@ -12,6 +12,7 @@ from pathlib import Path
 from metagenrl.base.checks import UsageError
 from metagenrl.commands.objective.show import ShowConfig
 from metagenrl.learner.hyperparams import ObjectiveConfig
+from metagenrl.learner.native.built import StaleLibraryError, open_library
 from metagenrl.objective_server.snapshots.pretrained import PRETRAINED, is_pretrained
 from metagenrl.objective_server.store.open import check_store
 from metagenrl.runs.config.baselines import BASELINES
@@ -32,11 +33,19 @@ KERNELS = ("c", "blas", "torch")
 """What the variable may say; `learner.native.library` reads it where torch is imported."""
 
 
-def check_variables() -> None:
-    """Refuse environment variables with a value that the program would stumble over later."""
+def check_kernels() -> None:
+    """Refuse what the program would stumble over where torch is imported.
+
+    That is an unknown choice of kernels, and a library that is older than its sources.
+    """
     choice = os.environ.get(KERNELS_VARIABLE)
     if choice is not None and choice not in KERNELS:
         raise UsageError(f"{KERNELS_VARIABLE}: got {choice!r}, allowed: {', '.join(KERNELS)}")
+    if choice != "torch":
+        try:
+            open_library()
+        except StaleLibraryError as error:
+            raise UsageError(str(error)) from error
 
 
 def check_train(config: TrainConfig) -> None:

@@ -94,3 +94,9 @@ int metagenrl_bf16_usable(void)
     return 0;
 #endif
 }
+
+/* The sources that this was built from (learner/native/built.py); setup.py defines it. */
+#ifndef SOURCES
+#define SOURCES ""
+#endif
+const char *metagenrl_sources(void) { return SOURCES; }
