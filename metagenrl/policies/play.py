@@ -28,6 +28,7 @@ def prepare_drawing() -> None:
 
     Before MuJoCo is imported; what the user has set stays.
     """
+    os.environ.setdefault("SDL_AUDIODRIVER", "dummy")  # else pygame complains without a sound card
     if not has_display():
         os.environ.setdefault("MUJOCO_GL", "egl")
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
@@ -87,10 +88,15 @@ def _made(name: str, mode: str | None) -> Any:
 
 def _cannot_draw(name: str, error: BaseException) -> CannotDraw:
     reason = " ".join(str(error).split())[:200] or type(error).__name__
+    cannot = isinstance(error, NotImplementedError) or "argument 'render_mode'" in reason
+    allowed = (
+        "one that takes `render_mode` and has a `render` that gives a picture"
+        if cannot
+        else "one whose libraries are there; MuJoCo needs libegl1 (or libosmesa6 with "
+        "MUJOCO_GL=osmesa), Box2D and the classic ones need pygame"
+    )
     return CannotDraw(
-        f"environment: got {name!r}, which cannot be drawn here ({reason}), allowed: one whose "
-        "libraries are there; MuJoCo needs libegl1 (or libosmesa6 with MUJOCO_GL=osmesa), "
-        "Box2D and the classic ones need pygame"
+        f"environment: got {name!r}, which cannot be drawn here ({reason}), allowed: {allowed}"
     )
 
 

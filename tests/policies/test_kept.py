@@ -150,3 +150,12 @@ def test_what_cannot_be_drawn_says_what_to_install() -> None:
     with pytest.raises(CannotDraw, match=r"no libEGL.*libegl1.*pygame") as error:
         drawn(Blind(), ENV)
     assert "\n" not in str(error.value)
+
+
+def test_an_environment_without_pictures_is_told_from_a_missing_library() -> None:
+    class Plain:
+        def render(self) -> None:
+            raise NotImplementedError
+
+    with pytest.raises(CannotDraw, match=r"one that takes `render_mode` and has a `render`"):
+        drawn(Plain(), ENV)
