@@ -17,7 +17,7 @@ from benchmarks.problem import Problem, synthetic_batch
 from benchmarks.project import ProjectAgent
 from benchmarks.reference import PlainAgent
 from benchmarks.rounds import project_rounds, reference_rounds
-from benchmarks.timing import Timing, interleave
+from benchmarks.timing import Clock, Timing, interleave
 from metagenrl.learner.hyperparams import NATIVE_UNITS
 from metagenrl.learner.types import Batch
 
@@ -123,7 +123,7 @@ def tasks(problem: Problem) -> list[Task]:
     ]  # fmt: skip
 
 
-def measure(problem: Problem, repetitions: int) -> SizeResult:
+def measure(problem: Problem, repetitions: int, clock: Clock = "wall") -> SizeResult:
     """Measure everything at one size; one thread is the caller's business."""
     with float64():
         differences = relative_differences(problem)
@@ -136,7 +136,7 @@ def measure(problem: Problem, repetitions: int) -> SizeResult:
         if task.mixed is not None:
             contestants[f"{task.name}/mixed"] = task.mixed
     begin, cpu = time.perf_counter(), time.process_time()
-    timings = interleave(contestants, repetitions)
+    timings = interleave(contestants, repetitions, clock=clock)
     share = (time.process_time() - cpu) / (time.perf_counter() - begin)
     rows = [
         task.row(

@@ -7,8 +7,11 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 WARM_UP_CALLS = 3
+Clock = Literal["wall", "cpu"]
+"""`cpu` is the calling thread's time: what a call costs where other work is running."""
 BLOCK_SECONDS = 0.03
 """What takes less is called several times in a row, and their mean is one sample."""
 
@@ -35,24 +38,26 @@ def interleave(
     contestants: Mapping[str, Callable[[], object]],
     repetitions: int,
     block_seconds: float = BLOCK_SECONDS,
+    clock: Clock = "wall",
 ) -> dict[str, Timing]:
     """Time each contestant `repetitions` times, in turns, after a warm-up."""
-    calls = {name: _calls(call, block_seconds) for name, call in contestants.items()}
+    now = time.thread_time if clock == "cpu" else time.perf_counter
+    calls = {name: _calls(call, block_seconds, now) for name, call in contestants.items()}
     samples: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(repetitions):
         for name, call in contestants.items():
-            samples[name].append(_seconds(call, calls[name]) * 1e3)
+            samples[name].append(_seconds(call, calls[name], now) * 1e3)
     return {name: Timing.of(values) for name, values in samples.items()}
 
 
-def _calls(call: Callable[[], object], block_seconds: float) -> int:
+def _calls(call: Callable[[], object], block_seconds: float, now: Callable[[], float]) -> int:
     """Warm up, and how many calls fill a block."""
-    duration = min(_seconds(call, 1) for _ in range(WARM_UP_CALLS))
+    duration = min(_seconds(call, 1, now) for _ in range(WARM_UP_CALLS))
     return max(1, math.ceil(block_seconds / max(duration, 1e-9)))
 
 
-def _seconds(call: Callable[[], object], calls: int) -> float:
-    begin = time.perf_counter()
+def _seconds(call: Callable[[], object], calls: int, now: Callable[[], float]) -> float:
+    begin = now()
     for _ in range(calls):
         call()
-    return (time.perf_counter() - begin) / calls
+    return (now() - begin) / calls

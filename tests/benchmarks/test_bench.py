@@ -25,7 +25,10 @@ def test_contestants_take_turns() -> None:
     assert [len(t.samples) for t in timings.values()] == [3, 3]
 
 
-def test_short_calls_are_repeated_to_fill_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("clock", "reads"), [("wall", "perf_counter"), ("cpu", "thread_time")])
+def test_short_calls_are_repeated_to_fill_a_block(
+    monkeypatch: pytest.MonkeyPatch, clock: timing.Clock, reads: str
+) -> None:
     """A clock that moves 2 ms a call: 5 calls fill 10 ms, and each still counts as 2 ms."""
     now, calls = [0.0], []
 
@@ -33,8 +36,8 @@ def test_short_calls_are_repeated_to_fill_a_block(monkeypatch: pytest.MonkeyPatc
         calls.append(1)
         now[0] += 0.002
 
-    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
-    result = timing.interleave({"a": call}, 2, block_seconds=0.0099)["a"]
+    monkeypatch.setattr(timing.time, reads, lambda: now[0])
+    result = timing.interleave({"a": call}, 2, 0.0099, clock)["a"]
     assert len(calls) == timing.WARM_UP_CALLS + 2 * 5
     assert result.samples == pytest.approx((2.0, 2.0))
 
