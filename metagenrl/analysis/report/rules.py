@@ -16,6 +16,9 @@ from metagenrl.analysis.report.variants import Variants
 from metagenrl.base.files.errors import CorruptFile
 from metagenrl.objective_server.snapshots.find import read_best
 
+MOST_NAMES = 4
+"""Environments whose names make a rule's name; the paper's tables have up to four."""
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -52,9 +55,11 @@ class Rules:
         name = test.label
         if test.trained_in is not None:
             method = "EPG" if test.rule == "epg" else "MetaGenRL"
-            name = f"{method} {' & '.join(map(brief, test.trained_in))}"
+            name = f"{method} {_environments(test)}"
             run = self.run_of(test)
-            if run is not None:
+            if run is None and len(test.trained_in) > MOST_NAMES:  # of two such, which?
+                name += f", v{test.version}"
+            elif run is not None:
                 name += "".join(f", {word}" for word in self._variants.words(run))
         # Returns after different numbers of steps are never averaged.
         return f"{name}, {test.steps:,} steps" if len(self._steps[test.env]) > 1 else name
@@ -131,3 +136,11 @@ def final_mean(curve: Curves) -> Interval:
 @functools.cache  # a bootstrap takes half a second, and several parts of the page want the same
 def _mean(scores: tuple[float, ...]) -> Interval:
     return mean_with_interval(scores)
+
+
+def _environments(test: TestRun) -> str:
+    """Where an objective was meta-trained; of many, their number."""
+    names = list(map(brief, test.trained_in or ()))
+    if len(names) <= MOST_NAMES:
+        return " & ".join(names)
+    return f"of {len(names)} environments"

@@ -41,6 +41,17 @@ def test_other_configurations_are_other_rules(train_run, new_agents, tmp_path) -
     ]
 
 
+def test_many_environments_are_counted_and_such_objectives_told_apart(new_agents, tmp_path) -> None:
+    many = [f"E{index}-v0" for index in range(12)]
+    for run, version in (("pure", 4703), ("critic", 2802)):
+        new_agents(run, "E", [{100: 1.0}], "learned", run=run, version=version, environments=many)
+    names = [rule.name for rule in rules_of(tmp_path).rules]
+    assert sorted(names) == [
+        "MetaGenRL of 12 environments, v2802",
+        "MetaGenRL of 12 environments, v4703",
+    ]
+
+
 def test_of_several_versions_the_last_counts_unless_one_is_best(
     train_run, new_agents, tmp_path
 ) -> None:
