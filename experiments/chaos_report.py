@@ -10,6 +10,8 @@ from pathlib import Path
 
 from chaos_audit import Check
 
+from metagenrl.runs.machine.changes import processor
+
 
 @dataclass(frozen=True)
 class Report:
@@ -36,7 +38,7 @@ class Report:
 
 def write_report(out: Path, report: Report) -> str:
     """Write OUT.json and OUT.md; the latter's text."""
-    machine = {"cores": os.cpu_count(), "platform": platform.platform()}
+    machine = {"processor": processor(), "cores": os.cpu_count(), "platform": platform.platform()}
     body = asdict(report) | {"passed": report.passed, "machine": machine}
     text = _markdown(report)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +54,7 @@ def _markdown(report: Report) -> str:
         f"# Chaos: {report.count} events, {verdict}",
         "",
         f"{kinds}; driver resumed {report.resumed} times; seed {report.seed}, "
-        f"{report.seconds:.0f} s, {os.cpu_count()} cores.",
+        f"{report.seconds:.0f} s, {os.cpu_count()} cores, {processor()}.",
         "",
         "| promise | kept | found |",
         "|---|---|---|",

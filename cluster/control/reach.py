@@ -16,6 +16,7 @@ from metagenrl.objective_server.store.open import check_store
 from metagenrl.runs.config.reference import RunReference
 from metagenrl.runs.config.stored import stored_config
 from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.kinds import require_meta_training
 from metagenrl.runs.names import CONFIG_FILE, CONTROL_FILE, IDENTITY_FILE
 
 _AUTHENTICATION = "RAY_AUTH_MODE"
@@ -69,6 +70,7 @@ def reach(reference: RunReference) -> Remote:
 
 
 def _config(folder: Path) -> TrainConfig:
+    require_meta_training("run", folder)
     return stored_config(TrainConfig, folder / CONFIG_FILE, "run")
 
 
@@ -76,7 +78,11 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_bytes()))
     except (OSError, ValueError) as error:
-        raise UsageError(f"run: got {str(path.parent)!r} ({path.name}: {error})") from error
+        what = "missing" if isinstance(error, FileNotFoundError) else "damaged"
+        raise UsageError(
+            f"run: got {str(path.parent)!r} ({path.name} is {what}), allowed: a complete folder of "
+            "a run"
+        ) from error
 
 
 def _by_redis(address: StoreAddress, run: str) -> Remote:

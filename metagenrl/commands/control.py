@@ -11,8 +11,10 @@ from rich.console import Console
 from rich.text import Text
 
 from metagenrl.base.checks import UsageError
+from metagenrl.base.files.folder_lock import is_held
 from metagenrl.cluster.control.desk import PopulationStatus, Remote, Request
 from metagenrl.cluster.control.reach import reach
+from metagenrl.cluster.view.from_folder import PublishedStatus
 from metagenrl.runs.config.reference import (
     PauseConfig,
     ResumeConfig,
@@ -22,6 +24,7 @@ from metagenrl.runs.config.reference import (
 )
 from metagenrl.runs.folder import resume_command
 from metagenrl.runs.names import CONFIG_FILE
+from metagenrl.runs.resume import training_config
 
 _ACTIONS: dict[type[RunReference], Any] = {
     PauseConfig: "pause",
@@ -39,6 +42,10 @@ def control(config: RunReference) -> int:
 
     Raises `UsageError` where it refused.
     """
+    if _finished(Path(config.run)):
+        longer = f"{resume_command(config.run)} --steps N"
+        print(f"{config.run}: this run has finished; to train longer: {longer}", file=sys.stderr)
+        return 1
     try:
         remote = reach(config)
         status = remote.status()
@@ -52,6 +59,13 @@ def control(config: RunReference) -> int:
     except ConnectionError as error:
         print(f"{config.run}: not going on ({error}){_hint(config)}", file=sys.stderr)
         return 1
+
+
+def _finished(run: Path) -> bool:
+    """Whether it has taken all its steps, and nobody trains it for longer."""
+    if not (run / CONFIG_FILE).is_file() or is_held(run):
+        return False
+    return PublishedStatus(run, training_config(run)).look().finished
 
 
 def _request(config: RunReference) -> Request | None:

@@ -18,6 +18,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import tyro
 
 from metagenrl.base.checks import UsageError
+from metagenrl.base.paths import user_path
 from metagenrl.runs.config.presets import PresetName
 from metagenrl.runs.config.yaml import build, coerce, describe, merge, unknown
 
@@ -57,6 +58,12 @@ def parse(cls: type, argv: Sequence[str]) -> dict[str, Any]:
         value = option.value if option.value is not None else _value(flag, words, option.hint)
         values = merge(values, _nested(option.path, value))
     return values
+
+
+def with_home(values: dict[str, Any]) -> dict[str, Any]:
+    """`values` with the home filled in where `run` is a folder below `~`, and no run's id."""
+    run = values.get("run")
+    return values if run is None else values | {"run": str(user_path("run", run))}
 
 
 def parse_with_source(cls: type, argv: Sequence[str]) -> tuple[Source, dict[str, Any]]:
@@ -171,7 +178,7 @@ def _grouped(
                 groups.append((positional.pop(0), (word,)))
         elif flag not in options or not flag.startswith("--"):
             if not word.startswith("-"):
-                raise UsageError(f"{word}: unexpected argument")
+                raise UsageError(f"{word}: unexpected argument{_hint(groups, options)}")
             raise UsageError(unknown(flag, "option", [f for f in options if f.startswith("--")]))
         elif equals:
             groups.append((flag, (inline,)))
@@ -180,6 +187,15 @@ def _grouped(
             groups.append((flag, tuple(words[:taken])))
             del words[:taken]
     return [*groups, (positional[0], tuple(listed))] if listed else groups
+
+
+def _hint(groups: Sequence[tuple[str, Any]], options: Mapping[str, Option]) -> str:
+    """After which flag the word stands, and where a folder after the switch `--resume` belongs."""
+    flag = groups[-1][0] if groups else ""
+    if not flag.startswith("--"):
+        return ""
+    switch = flag == "--resume" and options[flag].value is not None
+    return f" after {flag}" + (", which is a switch; the folder is --run-dir" if switch else "")
 
 
 def _arity(words: Sequence[str], option: Option) -> int:

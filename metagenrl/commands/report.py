@@ -46,9 +46,8 @@ def check_report(config: ReportConfig) -> None:
 
     for folder in config.runs:
         if not folder.is_dir():
-            raise _refused(folder, "no such folder")
-        runs = find_runs([folder])
-        if not runs.training and not runs.tests:
+            raise _refused(folder, "a file" if folder.exists() else "no such folder")
+        if find_runs([folder]).none:
             raise _refused(folder, "holds no run")
     if config.folder.exists() and not config.folder.is_dir():
         raise UsageError(f"out: got {str(config.folder)!r} (a file), allowed: a folder")

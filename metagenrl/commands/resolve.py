@@ -17,7 +17,7 @@ from metagenrl.baselines.meta_learned import meta_learned
 from metagenrl.commands.environments import with_tried
 from metagenrl.commands.epg import epg_test_config
 from metagenrl.commands.objective.show import ShowConfig
-from metagenrl.commands.parsing import Source, parse, parse_with_source
+from metagenrl.commands.parsing import Source, parse, parse_with_source, with_home
 from metagenrl.commands.refusals import snapshot_architecture
 from metagenrl.runs.config.environments import with_texts
 from metagenrl.runs.config.lone_agents import RANDOM_OBJECTIVE, BaselineConfig, MetaTestConfig
@@ -127,7 +127,7 @@ def workspace_config(argv: Sequence[str]) -> WorkspaceConfig:
 
 def control_config(cls: type[RunReference]) -> Callable[[Sequence[str]], RunReference]:
     """What gives the configuration of a command to a running population; raises `UsageError`."""
-    return lambda argv: build(cls, parse(cls, argv))
+    return lambda argv: build(cls, with_home(parse(cls, argv)))
 
 
 def _test_defaults(source: Source, trained_by: Path | None) -> dict[str, Any]:

@@ -17,15 +17,17 @@ from typing import Protocol, TextIO
 from tyro.conf import Positional
 
 from metagenrl.base.checks import require
+from metagenrl.base.files.folder_lock import is_held
 from metagenrl.cluster.control.desk import Remote
 from metagenrl.cluster.control.reach import reach
 from metagenrl.cluster.view.from_folder import PublishedStatus, Sighting
 from metagenrl.cluster.view.status import status_line
-from metagenrl.commands.parsing import parse
+from metagenrl.commands.parsing import parse, with_home
 from metagenrl.objective_server.store.address import StoreAddress
 from metagenrl.runs.config.reference import RunReference
 from metagenrl.runs.config.train import StoreOption
 from metagenrl.runs.config.yaml import build
+from metagenrl.runs.names import METRICS_FILE
 from metagenrl.runs.rate import duration
 from metagenrl.runs.resume import training_config
 
@@ -67,7 +69,7 @@ class TopConfig:
 
 def top_config(argv: Sequence[str]) -> TopConfig:
     """The configuration of `metagenrl top`. Raises `UsageError`."""
-    return build(TopConfig, parse(TopConfig, argv))
+    return build(TopConfig, with_home(parse(TopConfig, argv)))
 
 
 def check_top(config: TopConfig) -> None:
@@ -80,11 +82,17 @@ def top(config: TopConfig, stream: TextIO | None = None) -> int:
     """Show the run until all its steps are taken or the user interrupts; 0."""
     stream = sys.stdout if stream is None else stream
     try:
+        if not config.asks and _is_dead(Path(config.run)):
+            raise ConnectionError("nothing is published, and no process works in it")
         _watch(open_source(config), config, stream)
     except ConnectionError as error:
         print(f"{config.run}: not going on ({error})", file=sys.stderr)
         return 1
     return 0
+
+
+def _is_dead(run: Path) -> bool:
+    return not (run / METRICS_FILE).exists() and not is_held(run)
 
 
 def _watch(source: StatusSource, config: TopConfig, stream: TextIO) -> None:

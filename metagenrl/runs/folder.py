@@ -137,12 +137,23 @@ def log_to(folder: Path) -> logging.Handler:
     return handler
 
 
+_LISTED = 5  # runs that a message names
+
+
 def check_is_run(field: str, folder: Path) -> None:
-    """Refuse a folder that holds no run."""
+    """Refuse a folder that holds no run, saying what is there."""
     if not (folder / CONFIG_FILE).is_file():
         raise UsageError(
-            f"{field}: got {str(folder)!r} (no {CONFIG_FILE} in it), allowed: the folder of a run"
+            f"{field}: got {str(folder)!r} ({_no_run(folder)}), allowed: the folder of a run"
         )
+
+
+def _no_run(folder: Path) -> str:
+    if not folder.is_dir():
+        return "a file" if folder.exists() else "no such folder"
+    runs = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG_FILE}"))
+    listed = f"{', '.join(runs[:_LISTED])}{', …' if len(runs) > _LISTED else ''}"
+    return f"no {CONFIG_FILE} in it" + (f", but in {listed}" if runs else "")
 
 
 def run_of(objective: Path) -> Path | None:

@@ -40,6 +40,15 @@ def described(folder: Path) -> str:
     return _HINTS[kind_of(folder) or "other"]
 
 
+def what_is_there(folder: Path) -> str | None:
+    """What the run in a folder is, None where there is no run that can be read."""
+    try:
+        kind = kind_of(folder)
+    except UsageError:
+        return None
+    return None if kind is None else _HINTS[kind]
+
+
 def require_meta_training(field: str, folder: Path) -> None:
     """Raise `UsageError`, which says what the folder is, for a run of another command.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import re
@@ -108,8 +109,14 @@ def _resolve(run_dir: Path, word: str, last: int) -> int:
     if best is not None:
         return int(best["version"])
     if word == "best":
-        logger.warning("%s: no best version is recorded, taking the last, %d", run_dir, last)
+        _note_last(run_dir, last)
     return last
+
+
+@functools.cache
+def _note_last(run_dir: Path, last: int) -> None:
+    """Say it once: a command looks the objective up to check it, and again to use it."""
+    logger.warning("%s: no best version is recorded, taking the last, %d", run_dir, last)
 
 
 def _listed(there: list[int]) -> str:

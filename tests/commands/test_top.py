@@ -171,7 +171,7 @@ def test_in_a_terminal_there_is_the_table_of_train(
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ("top none", "run: got 'none' (no config.yaml in it), allowed: the folder of a run"),
+        ("top none", "run: got 'none' (no such folder), allowed: the folder of a run"),
         ("top", "run: missing, allowed: text"),
         ("top . --interval 0", "interval: got 0.0, allowed: a number >= 0.1"),
     ],

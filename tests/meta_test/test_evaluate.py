@@ -244,7 +244,7 @@ def stored_baseline(tmp_path: Path) -> Path:
         ),
         (
             "baseline --algo td3 --resume --run-dir none",
-            "run_dir: got '{here}/none' (no config.yaml in it), allowed: the folder of",
+            "run_dir: got '{here}/none' (no such folder), allowed: the folder of",
         ),
     ],
 )

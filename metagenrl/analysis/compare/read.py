@@ -12,6 +12,7 @@ from metagenrl.analysis.compare.scores import Scores
 from metagenrl.analysis.learning_curves import Curves, group_curves
 from metagenrl.analysis.report.discover import TestRun, find_runs
 from metagenrl.base.checks import UsageError
+from metagenrl.runs.kinds import what_is_there
 from metagenrl.runs.rows import EvaluationRow
 
 _VERSION = re.compile(r"-v(\d+)$")
@@ -34,12 +35,12 @@ def read_rows(folders: Sequence[Path]) -> list[TestedRow]:
     """
     for folder in folders:
         if not folder.is_dir():
-            raise _refused(folder, "no such folder")
+            raise _refused(folder, "a file" if folder.exists() else "no such folder")
     rows: dict[Path, list[TestedRow]] = {}
     for folder in folders:
         runs = find_runs([folder])
         if not runs.tests:
-            raise _refused(folder, "holds no run of these commands")
+            raise _refused(folder, what_is_there(folder) or "holds no run of these commands")
         for run in runs.tests:
             rows[run.path.resolve()] = [TestedRow(run, row) for row in run.rows()]
             if not rows[run.path.resolve()]:

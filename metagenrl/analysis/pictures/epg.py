@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from metagenrl.analysis.pictures.panels import COLORS, NEUTRAL, Block, Panel, draw
-from metagenrl.runs.metrics_file import read_metrics
+from metagenrl.runs.metrics_file import Metrics, read_metrics
 from metagenrl.runs.rows import AgentRow
 
 
@@ -20,7 +20,12 @@ def draw_epg(run_dir: Path, out: Path) -> Path:
 
     Raises `ValueError` where the run has no rows yet and `OSError` where it cannot be written.
     """
-    metrics = read_metrics(run_dir)
+    blocks = epg_blocks(read_metrics(run_dir))
+    return draw(f"Evolved policy gradients: {run_dir.name}", blocks, out)
+
+
+def epg_blocks(metrics: Metrics) -> tuple[Block, Block]:
+    """The agents' returns, a panel for each environment, and the loss's own curves."""
     panels: list[Panel] = []
     for index, env in enumerate(dict.fromkeys(row.env for row in metrics.agents)):
         rows = [row for row in metrics.agents if row.env == env]
@@ -35,11 +40,8 @@ def draw_epg(run_dir: Path, out: Path) -> Path:
             ("norm of the loss's parameters", [row.alpha_norm for row in objectives]),
         )
     ]
-    blocks = [
-        Block("Return of the agents that the perturbed losses trained (mean, each agent)", panels),
-        Block("Loss", loss),
-    ]
-    return draw(f"Evolved policy gradients: {run_dir.name}", blocks, out)
+    title = "Return of the agents that the perturbed losses trained (mean, each agent)"
+    return Block(title, panels), Block("Loss", loss if objectives else [])
 
 
 def _fitness(axis: Axes, env: str, rows: Sequence[AgentRow], color: str) -> None:

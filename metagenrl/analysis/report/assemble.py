@@ -8,6 +8,7 @@ from pathlib import Path
 
 from metagenrl.analysis.report.configuration import configuration_section
 from metagenrl.analysis.report.discover import Runs, find_runs
+from metagenrl.analysis.report.evolution import evolution_section
 from metagenrl.analysis.report.films import films_section
 from metagenrl.analysis.report.glance import glance_section
 from metagenrl.analysis.report.page import write_report
@@ -35,13 +36,14 @@ def make_report(folders: Sequence[Path], out: Path) -> Path:
         versions_section(runs, rules, histories),
         comparison_section(runs, rules, variants, histories),
         *(training_section(run, histories[run.path], i) for i, run in enumerate(runs.training)),
+        *(evolution_section(run, i) for i, run in enumerate(runs.evolved)),
         configuration_section(runs, histories),
     ]
     return write_report(_title(runs, folders), _subtitle(runs), sections, out)
 
 
 def _title(runs: Runs, folders: Sequence[Path]) -> str:
-    if len(runs.training) == 1:
+    if len(runs.training) == 1 and not runs.evolved:
         return f"Meta-training: {runs.training[0].name}"
     return f"Report: {', '.join(folder.resolve().name for folder in folders)}"
 
@@ -49,7 +51,8 @@ def _title(runs: Runs, folders: Sequence[Path]) -> str:
 def _subtitle(runs: Runs) -> str:
     written = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     trained, tested = len(runs.training), len(runs.tests)
+    evolved = f", {len(runs.evolved)} of evolved losses" if runs.evolved else ""
     return (
-        f"{trained} meta-training run{'' if trained == 1 else 's'}, {tested} "
+        f"{trained} meta-training run{'' if trained == 1 else 's'}{evolved}, {tested} "
         f"meta-test{'' if tested == 1 else 's'} and baselines. Written {written}."
     )

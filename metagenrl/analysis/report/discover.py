@@ -101,22 +101,38 @@ class TestRun:
 
 
 @dataclass(frozen=True)
+class EvolvedRun:
+    """A loss that is evolved (EPG)."""
+
+    path: Path
+    name: str  # tells it from the others
+
+
+@dataclass(frozen=True)
 class Runs:
     """Everything that a report shows."""
 
     training: Sequence[TrainRun]
     tests: Sequence[TestRun]
+    evolved: Sequence[EvolvedRun] = ()
+
+    @property
+    def none(self) -> bool:
+        """Whether there is nothing to show."""
+        return not (self.training or self.tests or self.evolved)
 
 
 def find_runs(folders: Iterable[Path]) -> Runs:
     """The runs that `folders` are or hold, each once; what is no run is passed over."""
-    training, tests = [], []
+    training, tests, evolved = [], [], []
     found = {path.resolve(): path for folder in folders for path in _run_folders(folder)}
     names = _names(list(found.values()))
     for path in found.values():
         values = load_mapping(path / CONFIG_FILE)
         if (path / EVALUATIONS_FILE).exists() or (path / SEEDS_FOLDER).is_dir():
             tests.append(TestRun(path, values, _json(path / FACTS_FILE) or {}))
+        elif values.get("algo") == "epg":
+            evolved.append(EvolvedRun(path, names[path]))
         elif "envs" in values and "algo" not in values:  # a population, not a meta-learner
             try:
                 config = stored_config(TrainConfig, path / CONFIG_FILE)
@@ -124,7 +140,7 @@ def find_runs(folders: Iterable[Path]) -> Runs:
                 logger.warning("%s is left out: %s", path, error)
                 continue
             training.append(TrainRun(path, names[path], config, _identity(path)))
-    return Runs(training, [test for test in tests if "env" in test.config])
+    return Runs(training, [test for test in tests if "env" in test.config], evolved)
 
 
 def _run_folders(folder: Path, depth: int = DEPTH) -> Iterator[Path]:

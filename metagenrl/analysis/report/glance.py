@@ -27,7 +27,8 @@ _ERRORS = 2.0  # standard errors that a change must exceed
 def glance_section(runs: Runs, rules: Rules, histories: Mapping[Path, RunHistory]) -> Section:
     """Facts about the evidence first, then about every run."""
     health = [Facts(run.name, _health(run, histories[run.path])) for run in runs.training]
-    return Section("glance", "At a glance", facts=[Facts("New agents", _evidence(rules)), *health])
+    facts = [Facts("New agents", _evidence(rules)), *health] if runs.training or runs.tests else []
+    return Section("glance", "At a glance", facts=facts)
 
 
 def _evidence(rules: Rules) -> list[Fact]:

@@ -184,6 +184,14 @@ def read_holder(path: Path) -> Holder | None:
         return None
 
 
+def is_held(folder: Path) -> bool:
+    """Whether somebody works in the folder, as far as its file and this machine can tell."""
+    holder = read_holder(folder / LOCK_FILE)
+    if holder is None or holder.restarted:
+        return False
+    return holder.alive if holder.here else True
+
+
 def _in_use(holder: Holder) -> str:
     return f"in use by {holder}; to end that one: kill {holder.pid}"
 

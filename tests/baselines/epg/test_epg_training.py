@@ -12,6 +12,7 @@ import gymnasium
 import numpy as np
 import pytest
 
+from metagenrl.analysis.number_text import short
 from metagenrl.base.files.checkpoint_folder import newest_complete, read_folder
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
@@ -226,3 +227,15 @@ def test_where_all_inner_loops_fail_the_run_ends(
     events = [row for row in metrics(folder) if row["kind"] == "event"]
     assert [row["agent"] for row in events] == [0, 1, 2, 3]
     assert "out of order" in (folder / "run.log").read_text()
+
+
+def test_the_report_shows_the_evolution(run: Run, run_dir: Path, tmp_path: Path) -> None:
+    assert run("report", run_dir, "--out", tmp_path) == 0
+    page = (tmp_path / "report.html").read_text()
+    assert f"Evolution: {run_dir.name}" in page
+    assert f"Inner loops: {GENERATIONS * 4} done, 0 failed." in page
+    rows = [row for row in metrics(run_dir) if row["kind"] == "agent"]
+    for env in ("Pendulum-v1", "InvertedPendulum-v5"):
+        last = [row for row in rows if row["env"] == env and row["life"] == GENERATIONS - 1]
+        assert short(sum(row["return_mean"] for row in last) / len(last)) in page
+    assert (tmp_path / "evolution-0.png").is_file()
