@@ -10,13 +10,16 @@ import importlib
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
 SECONDS = 15.0
-"""Until an answer must have come; importing Ray takes one or two of them."""
+"""Until an answer must have come, once the process that asks has begun."""
+START_SECONDS = 120.0
+"""Until that process has begun: on a machine that is busy, importing Ray takes long."""
 _CALL_SECONDS = 5.0
 _AUTHENTICATION = "RAY_AUTH_MODE"
 
@@ -31,17 +34,20 @@ class Answer:
 
 
 def probe(address: str) -> Answer:
-    """The answer of what listens at `address` (HOST:PORT), within `SECONDS`."""
+    """The answer of what listens at `address` (HOST:PORT), within `SECONDS` of asking."""
+    silence = Answer(failure=f"no answer as a Ray's after {SECONDS:.0f} s")
     try:
         done = subprocess.run(
-            [sys.executable, "-m", __name__, address],
+            [sys.executable, "-m", __name__, address, str(SECONDS)],
             capture_output=True,
             text=True,
-            timeout=SECONDS,
+            timeout=START_SECONDS + SECONDS,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)},
         )
     except subprocess.TimeoutExpired:
-        return Answer(failure=f"no answer as a Ray's after {SECONDS:.0f} s")
+        return silence
+    if done.returncode == -signal.SIGALRM:
+        return silence
     try:
         values = json.loads(done.stdout)
     except ValueError:
@@ -50,11 +56,17 @@ def probe(address: str) -> Answer:
     return Answer(values["mode"], tuple(values["nodes"]), values["failure"])
 
 
-def ask(address: str) -> Answer:
-    """In the process of its own: `address` is asked with each kind of authentication."""
+def ask(address: str, seconds: float) -> Answer:
+    """In the process of its own: `address` is asked with each kind of authentication.
+
+    SIGALRM ends the process where that takes longer than `seconds`.
+    """
     raylet: Any = importlib.import_module("ray._raylet")  # compiled, without types
     from ray.exceptions import AuthenticationError
 
+    # Python's own handlers would not run while Ray's client waits; this ends the process.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     modes = _modes()
     has_token = raylet.AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True)
     for mode in modes:
@@ -104,4 +116,4 @@ def _mismatch(client: Any) -> str | None:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(ask(sys.argv[1]))))
+    print(json.dumps(asdict(ask(sys.argv[1], float(sys.argv[2])))))

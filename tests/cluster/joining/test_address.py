@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -86,6 +87,19 @@ def test_what_is_no_ray_is_refused(alone) -> None:
     finally:
         server.kill()
         server.wait()
+
+
+def test_a_slow_start_of_the_process_that_asks_is_not_taken_for_silence(
+    alone, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import time; time.sleep(2.5)")
+    alone.syspath_prepend(tmp_path)
+    alone.setattr("metagenrl.cluster.joining.probe.SECONDS", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        failure = probe(f"127.0.0.1:{silent.getsockname()[1]}").failure
+        silent.settimeout(0.0)
+        silent.accept()[0].close()  # it was asked
+    assert failure == "no answer as a Ray's after 1 s"
 
 
 @pytest.mark.parametrize("named", ["", "local"])
