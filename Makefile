@@ -22,7 +22,7 @@ EXPERIMENT_FLAGS ?=
 setup: $(STAMP)
 
 # torch comes first: Ray and the rest then settle on the version that is already there.
-$(STAMP): pyproject.toml setup.py constraints.txt
+$(STAMP): pyproject.toml setup.py constraints.txt $(wildcard learner/native/src/*)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet torch==2.13.0 -c constraints.txt
 	$(BIN)/python -m pip install --quiet --editable '.[dev,docs]' -c constraints.txt
