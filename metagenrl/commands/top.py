@@ -82,7 +82,7 @@ def top(config: TopConfig, stream: TextIO | None = None) -> int:
     """Show the run until all its steps are taken or the user interrupts; 0."""
     stream = sys.stdout if stream is None else stream
     try:
-        if not config.asks and _is_dead(Path(config.run)):
+        if not config.asks and not config.once and _is_dead(Path(config.run)):
             raise ConnectionError("nothing is published, and no process works in it")
         _watch(open_source(config), config, stream)
     except ConnectionError as error:
