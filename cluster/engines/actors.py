@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import ray
 
 from metagenrl.agents.backend.choice import Computing
 from metagenrl.agents.cohort import Cohort
-from metagenrl.agents.reports import CohortReport, MemberConfig
+from metagenrl.agents.reports import MemberConfig
 from metagenrl.base.process import settle
+from metagenrl.cluster.engines.channel import Invitation, Raised, requests
 from metagenrl.learner.types import Array
 
 
+class AddOrder(NamedTuple):
+    """Take in a member; answered with None once it is there."""
+
+    config: MemberConfig
+    incarnation: int
+    state: dict[str, Any] | None
+
+
+class RemoveOrder(NamedTuple):
+    """Let a member go; not answered."""
+
+    agent: int
+
+
+class StateOrder(NamedTuple):
+    """Answered with the member's complete state."""
+
+    agent: int
+
+
 class RoundOrder(NamedTuple):
-    """What a cohort is asked for. One argument, because Ray takes time for each of a call's."""
+    """One round of Algorithm 1 for each of the agents; answered with a `CohortReport`."""
 
     agents: tuple[int, ...]
     alpha: Array  # [P_alpha]
@@ -27,35 +47,37 @@ class RoundOrder(NamedTuple):
     ahead: tuple[int, ...]  # agents that then go on with what the next round can do without alpha
 
 
+Order = AddOrder | RemoveOrder | StateOrder | RoundOrder
+
+
 @ray.remote(max_restarts=0, max_task_retries=0)
 class CohortActor:
-    """Owns a cohort. It is never restarted by Ray: only the driver knows its agents' last states.
-
-    The cohort works in a thread of its own, in the order of the calls, so that it can go on when
-    a call has been answered. A call to Ray for that would cost more than it gains.
-    """
+    """Owns a cohort. Ray never restarts it: only the driver knows its agents' last states."""
 
     def __init__(self, computing: Computing) -> None:
-        self._thread = ThreadPoolExecutor(1, initializer=settle)
-        self._cohort = self._thread.submit(Cohort, computing).result()
+        settle()
+        self._cohort = Cohort(computing)
 
-    def add(self, config: MemberConfig, incarnation: int, state: dict[str, Any] | None) -> int:
-        """Take in a member; the process's id once it is there."""
-        self._thread.submit(self._cohort.add, config, incarnation, state).result()
-        return os.getpid()
+    def serve(self, invitation: Invitation) -> None:
+        """Carry out the driver's orders, one after the other, until it hangs up."""
+        channel = invitation.accept()
+        for order in requests(channel):
+            if isinstance(order, RemoveOrder):
+                with contextlib.suppress(Exception):  # of an environment that cannot even close
+                    self._cohort.remove(order.agent)
+                continue
+            channel.send(self._answer(order))
+            if isinstance(order, RoundOrder) and order.ahead:
+                self._cohort.prepare(order.ahead)
 
-    def remove(self, agent: int) -> None:
-        """Let a member go."""
-        self._thread.submit(self._cohort.remove, agent).result()
-
-    def round(self, order: RoundOrder) -> CohortReport:
-        """One round of Algorithm 1 for each of the agents; then those `ahead` go on."""
-        job = self._thread.submit(self._cohort.round, *order[:-1])
-        report = job.result()
-        if order.ahead:
-            self._thread.submit(self._cohort.prepare, order.ahead)
-        return report
-
-    def state(self, agent: int) -> dict[str, Any]:
-        """A member's complete state."""
-        return self._thread.submit(self._cohort.state, agent).result()
+    def _answer(self, order: AddOrder | StateOrder | RoundOrder) -> Any:
+        try:
+            match order:
+                case RoundOrder():
+                    return self._cohort.round(*order[:-1])
+                case AddOrder():
+                    return self._cohort.add(*order)
+                case StateOrder():
+                    return self._cohort.state(order.agent)
+        except Exception as error:
+            return Raised.of(error)

@@ -24,6 +24,8 @@ _LONGEST_SOCKET = 107  # bytes of a Unix socket's path
 _SOCKET_BELOW = "/ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
 _LEAST_FREE = 100 << 20  # bytes for a session's logs and sockets
 
+_OWN: set[str] = set()  # addresses of the Rays that this process has started
+
 logger = logging.getLogger(__name__)
 
 
@@ -53,7 +55,15 @@ def connect(check: Callable[[float], object]) -> float:
             said = " ".join(str(error).split()) or repr(error)
             what = "could not be started" if address is None else f"at {address} was not joined"
             raise UsageError(f"ray: a Ray {what} ({said}), allowed: see {_session()}") from error
+        if address is None:
+            _OWN.add(ray.get_runtime_context().gcs_address)
     return float(ray.cluster_resources().get("CPU", 0.0))
+
+
+def address_for_actors() -> str:
+    """Where this process listens to its actors: nobody else can where the Ray is its own."""
+    own = ray.get_runtime_context().gcs_address in _OWN
+    return "127.0.0.1" if own else str(ray.util.get_node_ip_address())
 
 
 def _local() -> dict[str, Any]:
