@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from metagenrl.base.messages import AlphaGradient, CohortGradient, GradientShare
 from metagenrl.objective_server.answers import AgentRecord, Reason
 from metagenrl.objective_server.config import ServerConfig
 from metagenrl.objective_server.open_round import Key, Pending
+from metagenrl.objective_server.seen import SeenGradients
 from metagenrl.objective_server.snapshots.errors import WrongGradientSize
 from metagenrl.objective_server.state import ServerState
 
@@ -20,54 +22,74 @@ logger = logging.getLogger(__name__)
 Message = AlphaGradient | CohortGradient
 
 
-def admit(
-    state: ServerState, message: Message, config: ServerConfig
-) -> tuple[ServerState, Reason | None]:
-    """The state with `message` counted and, unless a reason is returned, in the open round.
+@dataclass
+class _Draft:
+    """The parts of a state that messages change, copied once for all of them."""
 
-    Every agent in it is counted on its own. A cohort's mean enters whole or not at all: the first
-    reason against one of the agents in it holds for all of them. Agents whose gradients it leaves
-    out are refused for their own reasons.
+    agents: dict[int, AgentRecord]
+    pending: dict[int, Pending]
+    in_round: dict[int, Key]
+    remembered: SeenGradients
+
+    @classmethod
+    def of(cls, state: ServerState) -> _Draft:
+        parts = dict(state.agents), dict(state.pending), dict(state.in_round)
+        return cls(*parts, state.remembered)
+
+
+def admit(
+    state: ServerState, messages: Sequence[Message], config: ServerConfig
+) -> tuple[ServerState, list[Reason | None]]:
+    """The state with `messages` counted and, unless a reason is returned, in the open round.
+
+    Every agent in a message is counted on its own. A cohort's mean enters whole or not at all: the
+    first reason against one of the agents in it holds for all of them. Agents whose gradients it
+    leaves out are refused for their own reasons.
 
     Raises `WrongGradientSize` for another length or dtype and `ValueError` for another run's
-    gradient: these are programming errors, so they are not counted.
+    gradient: these are programming errors, so nothing is counted then.
     """
+    draft = _Draft.of(state)
+    reasons = [_admit_one(state, draft, message, config) for message in messages]
+    return replace(state, **vars(draft)), reasons
+
+
+def _admit_one(
+    state: ServerState, draft: _Draft, message: Message, config: ServerConfig
+) -> Reason | None:
     _require_fits(state, message)
     shares = message.shares
-    records = {share.agent: _arrival(state, share) for share in shares}
-    reasons = {s.agent: _reason(state, message.round, s, records[s.agent], config) for s in shares}
+    records = {share.agent: _arrival(draft, share) for share in shares}
+    reasons = {
+        s.agent: _reason(state, draft, message.round, s, records[s.agent], config) for s in shares
+    }
     taken = [share for share in shares if share.defect is None]
     refusal = next((reasons[s.agent] for s in taken if reasons[s.agent] is not None), None)
-    pending, in_round, remembered = state.pending, state.in_round, state.remembered
     if taken and refusal is None:
         entry = Pending.of(message)
-        pending = {**pending, entry.agent: entry}
-        in_round = {**in_round, **{key[0]: key for key in entry.members}}
+        draft.pending[entry.agent] = entry
+        draft.in_round.update((key[0], key) for key in entry.members)
     for share in shares:
-        agent = share.agent
-        reason = refusal if share.defect is None else reasons[agent]
+        reason = refusal if share.defect is None else reasons[share.agent]
+        record = records[share.agent]
         if reason is None:
-            if records[agent].bad_in_a_row:
-                records[agent] = records[agent]._replace(bad_in_a_row=0)
+            records[share.agent] = (
+                record._replace(bad_in_a_row=0) if record.bad_in_a_row else record
+            )
             continue
-        records[agent] = records[agent].reject(reason)
+        record = record.reject(reason)
         if reason == "non_finite":
             # Remembered, so that a retry does not count towards the quarantine.
-            remembered = remembered.including([_key(share, message.round)])
-            records[agent] = _after_bad(records[agent], share, message, reason, config)
-    after = replace(
-        state,
-        agents={**state.agents, **records},
-        pending=pending,
-        in_round=in_round,
-        remembered=remembered,
-    )
-    return after, refusal if taken else reasons[shares[0].agent]
+            draft.remembered = draft.remembered.including([_key(share, message.round)])
+            record = _after_bad(record, share, message, reason, config)
+        records[share.agent] = record
+    draft.agents.update(records)
+    return refusal if taken else reasons[shares[0].agent]
 
 
-def _arrival(state: ServerState, share: GradientShare) -> AgentRecord:
+def _arrival(draft: _Draft, share: GradientShare) -> AgentRecord:
     """The agent's record with one more gradient; a new incarnation ends a quarantine."""
-    record = state.agents.get(share.agent, AgentRecord())
+    record = draft.agents.get(share.agent, AgentRecord())
     record = record._replace(sent=record.sent + 1)
     if record.quarantine is not None and share.incarnation > record.quarantine:
         record = record._replace(quarantine=None, bad_in_a_row=0)
@@ -88,11 +110,16 @@ def _require_fits(state: ServerState, message: Message) -> None:
 
 
 def _reason(
-    state: ServerState, round: int, share: GradientShare, record: AgentRecord, config: ServerConfig
+    state: ServerState,
+    draft: _Draft,
+    round: int,
+    share: GradientShare,
+    record: AgentRecord,
+    config: ServerConfig,
 ) -> Reason | None:
     """Why a gradient is refused; None: it is taken."""
-    present = state.in_round.get(share.agent)
-    if _key(share, round) in state.remembered or present == _key(share, round):
+    present = draft.in_round.get(share.agent)
+    if _key(share, round) in draft.remembered or present == _key(share, round):
         return "duplicate"
     if share.version > state.version or round > state.round:
         return "future"

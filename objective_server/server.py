@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -116,9 +116,13 @@ class ObjectiveServer:
         Raises `WrongGradientSize` for another length or dtype and `ValueError` for another run's
         gradient: these are programming errors, so they are not counted.
         """
+        return self.submit_all([gradient])[0]
+
+    def submit_all(self, gradients: Sequence[Message]) -> tuple[Receipt, ...]:
+        """`submit` for each; what they cost does not grow with the agents that there are."""
         with self._lock:
-            self._state, reason = admit(self._state, gradient, self._config)
-            return self._receipt(gradient, reason)
+            self._state, reasons = admit(self._state, gradients, self._config)
+            return tuple(self._receipt(g, why) for g, why in zip(gradients, reasons, strict=True))
 
     def _receipt(self, gradient: Message, reason: Reason | None) -> Receipt:
         state = self._state

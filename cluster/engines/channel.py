@@ -20,6 +20,7 @@ from typing import Any
 _COUNT = struct.Struct("<Q")
 _SECRET_BYTES = 32
 _TO_CONNECT = 30.0  # seconds
+_AT_ONCE = 256 << 10  # bytes that are on their way before the other end reads: a round's message
 _TO_SAY_HELLO = 1.0  # seconds: it is sent with the connection
 
 
@@ -34,6 +35,7 @@ class Channel:
         """`timeout`: seconds within which a message must go on; None: for ever."""
         end.settimeout(timeout)
         end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _AT_ONCE)
         self._end = end
 
     def fileno(self) -> int:

@@ -30,7 +30,7 @@ def exchange(
     close: bool,
 ) -> Exchange:
     """`Engine.exchange` on the server itself; safe to repeat when the answer was lost."""
-    receipts = tuple(server.submit(gradient) for gradient in gradients)
+    receipts = server.submit_all(gradients)
     if close or (server.round == round_index and server.ready(expected)):
         broadcast = server.close_round(round_index, expected)
     else:

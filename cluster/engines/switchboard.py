@@ -123,8 +123,9 @@ class Switchboard:
 
     def _unplug(self, host: ActorHost) -> None:
         """Before it is closed: the next channel may get the number of its file."""
-        if host.channel is not None and host.channel.fileno() in self._selector.get_map():
-            self._selector.unregister(host.channel)
+        file = -1 if host.channel is None else host.channel.fileno()  # -1: closed
+        if file >= 0 and file in self._selector.get_map():
+            self._selector.unregister(file)
 
     def close(self) -> None:
         """Hear nobody any more."""
