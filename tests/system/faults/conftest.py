@@ -101,6 +101,7 @@ class Run:
 
     folder: Path
     process: subprocess.Popen[str] | None = None
+    printed: str = ""  # as far as `wait_for_line` has read
 
     def start(self, *words: str) -> Run:
         """Start it with these flags behind the common ones (of two, the later counts)."""
@@ -115,9 +116,24 @@ class Run:
     def finish(self, code: int = 0, seconds: float = 900.0) -> str:
         """Wait for its end; what it printed. Raises unless it exits with `code`."""
         assert self.process is not None
-        out, _ = self.process.communicate(timeout=seconds)
+        if self.printed:  # `communicate` would pass over what is in the stream's buffer
+            assert self.process.stdout is not None
+            out, self.printed = self.printed + self.process.stdout.read(), ""
+            self.process.wait(seconds)
+        else:
+            out, _ = self.process.communicate(timeout=seconds)
         assert self.process.returncode == code, out[-6000:]
         return out
+
+    def wait_for_line(self, text: str) -> None:
+        """Until it prints a line with this in it; raises where it ends before."""
+        assert self.process is not None
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.printed += line
+            if text in line:
+                return
+        raise AssertionError(self.printed[-6000:])
 
     def messages(self, what: str) -> list[str]:
         """Of its events of one kind."""

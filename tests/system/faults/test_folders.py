@@ -119,7 +119,7 @@ def test_a_folder_that_is_moved_is_waited_for(run: Any) -> None:
     run.wait_until(lambda: learning(run))
     away = run.folder.with_name("äway with spaces")
     run.folder.rename(away)
-    time.sleep(4)
+    run.wait_for_line("was moved, removed or unmounted")
     assert not run.folder.exists()  # nothing of it is made again
     assert run.process.poll() is None
     away.rename(run.folder)
@@ -143,7 +143,7 @@ def test_a_folder_that_is_removed_ends_in_one_line_when_told_to(run: Any) -> Non
     run.process.send_signal(signal.SIGSTOP)
     shutil.rmtree(run.folder)
     run.process.send_signal(signal.SIGCONT)
-    time.sleep(3)
+    run.wait_for_line("was moved, removed or unmounted")
     assert run.process.poll() is None
     run.process.terminate()
     out = run.finish(143)
