@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from metagenrl.learner.objective.derivatives import LearnedObjective, ObjectiveTape
-from metagenrl.learner.objective.inputs import inputs_on
+from metagenrl.learner.objective.inputs import Evaluated, inputs_on
 from metagenrl.learner.objective.net import ObjectiveNet
-from metagenrl.learner.policy_value import PolicyEvaluation
 from metagenrl.learner.returns import generalized_advantage
 
 
@@ -28,10 +27,16 @@ class ObjectiveValue:
     tape: ObjectiveTape | None = None  # the learned objective's, for the meta-gradient
 
 
+class Evaluation(Evaluated, Protocol):
+    """An evaluated policy, of one agent or of K along a leading axis."""
+
+    pi: Tensor  # [..., B, T, A]
+
+
 class Objective(Protocol):
     """What trains a policy."""
 
-    def __call__(self, evaluation: PolicyEvaluation) -> ObjectiveValue:
+    def __call__(self, evaluation: Evaluation) -> ObjectiveValue:
         """Loss and its derivative with respect to the actions of the evaluated policy."""
         ...
 
@@ -42,7 +47,7 @@ class Learned:
     def __init__(self, net: ObjectiveNet, alpha: Tensor) -> None:
         self.learned = LearnedObjective(net, alpha)
 
-    def __call__(self, evaluation: PolicyEvaluation) -> ObjectiveValue:
+    def __call__(self, evaluation: Evaluation) -> ObjectiveValue:
         """L_alpha with r, V_t, V_{t+1}, t, a_t as constants."""
         inputs = inputs_on(self.learned.net.config, evaluation)
         tape = self.learned.forward(evaluation.pi, inputs)
@@ -53,7 +58,7 @@ class Learned:
 class CriticObjective:
     """l_t = -Q_theta1(s_t, pi_phi(s_t)): DDPG and TD3 (section 9)."""
 
-    def __call__(self, evaluation: PolicyEvaluation) -> ObjectiveValue:
+    def __call__(self, evaluation: Evaluation) -> ObjectiveValue:
         """The deterministic policy gradient's loss."""
         mask = evaluation.batch.mask
         gradient = -evaluation.action_value_gradient * mask.unsqueeze(-1)
@@ -67,7 +72,7 @@ class Reinforce:
     gamma: float
     gae_lambda: float
 
-    def __call__(self, evaluation: PolicyEvaluation) -> ObjectiveValue:
+    def __call__(self, evaluation: Evaluation) -> ObjectiveValue:
         """Off-policy REINFORCE on segments of the replay buffer."""
         batch = evaluation.batch
         advantage = generalized_advantage(
@@ -84,7 +89,7 @@ def reinforce(pi: Tensor, actions: Tensor, advantage: Tensor) -> ObjectiveValue:
     return ObjectiveValue(loss, difference * advantage.unsqueeze(-1) * (2 / pi.shape[-1]))
 
 
-def anneal(p: float, learned: ObjectiveValue, evaluation: PolicyEvaluation) -> ObjectiveValue:
+def anneal(p: float, learned: ObjectiveValue, evaluation: Evaluation) -> ObjectiveValue:
     """p l_t - (1 - p) Q_theta1(s_t, pi_phi(s_t)), the start of meta-training (B.2).
 
     With `p = 1` the critic's term is not computed at all.

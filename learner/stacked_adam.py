@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -41,6 +42,13 @@ class StackedAdam:
         keep(self.parameters, self.parameters + step, chosen)
         keep(self.m, m, chosen)
         keep(self.v, v, chosen)
+
+    def advance(self, agent: int) -> tuple[float, float, float, float, float]:
+        """Count a step of one agent; see `Adam.advance`."""
+        self.t[agent] += 1
+        (b1, b2), t = self.betas, int(self.t[agent])
+        correction = math.sqrt(1 - b2**t)
+        return b1, b2, self.epsilon, self.learning_rate / (1 - b1**t), correction
 
     def _each(self, x: Tensor) -> Tensor:
         return expand(x.to(self.parameters.dtype), self.parameters)

@@ -1,12 +1,12 @@
 """Parameters, targets and optimisers of K agents along a leading axis, and their two updates.
 
-The equations of `agents/backend/one_by_one.py` for all agents in one go and
-on any device. No function here waits for the device: what an agent may not do is decided by flags,
+On any device, and no function here waits for it: what an agent may not do is decided by flags,
 `active [K]`, under which a tensor keeps what it had.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,12 +19,13 @@ from metagenrl.learner.measures import measure
 from metagenrl.learner.meta_gradient import meta_gradient_by_autograd, regression_residual
 from metagenrl.learner.networks import mlp
 from metagenrl.learner.networks.agent_networks import AgentNetworks
-from metagenrl.learner.objective.stacked_objective import StackedObjective
-from metagenrl.learner.stacked_adam import StackedAdam, clip_each, expand, keep, normalize_each
+from metagenrl.learner.ops import PLAIN, ObjectiveOfAll, ObjectiveTape, Ops
+from metagenrl.learner.policy_update import Learned, Objective, ObjectiveValue
+from metagenrl.learner.stacked_adam import StackedAdam, clip_each, expand, normalize_each
 from metagenrl.learner.stacked_critic import td_gradient, td_target
 from metagenrl.learner.stacked_evaluation import (
     StackedEvaluation,
-    stacked_inputs,
+    batch_of,
     valid_steps,
     value_gradient,
 )
@@ -45,23 +46,33 @@ class PolicyStep:
     values: dict[str, Tensor]  # by `Measure.name`
 
 
-def batch_of(batch: Batch, agent: int) -> Batch:
-    """One agent's minibatch out of those of all."""
-    return Batch(
-        batch.observations[agent], batch.actions[agent], batch.rewards[agent],
-        batch.terminated[agent], batch.mask[agent],
-    )  # fmt: skip
+def stacked(objective: Objective, like: Tensor, ops: Ops) -> ObjectiveOfAll | None:
+    """The learned objective for as many agents as `like [K]` has; None for a hand-made one."""
+    if not isinstance(objective, Learned):
+        return None
+    alpha = objective.learned.alpha.to(like.device, like.dtype).clone()
+    return ops.objective(objective.learned.net, alpha, len(like))
 
 
 class StackedAgents:
     """phi `[K, 1, P]`, theta `[K, C, P]`, their targets and Adam states."""
 
     def __init__(
-        self, nets: AgentNetworks, agent: AgentConfig, meta: MetaConfig, objective: StackedObjective
+        self,
+        nets: AgentNetworks,
+        agent: AgentConfig,
+        meta: MetaConfig | None,
+        objective: Objective,
+        like: Tensor,
+        ops: Ops = PLAIN,
     ) -> None:
-        """As many agents as `objective` has, on its device and in its type. All are 0 at first."""
-        self.nets, self.agent, self.meta, self.objective = nets, agent, meta, objective
-        k, new = objective.agents, objective.alpha.new_zeros
+        """As many agents as `like [K]` has, on its device and in its type. All are 0 at first.
+
+        Where `meta` is None the objective stays as it is: there is no meta-gradient.
+        """
+        self.nets, self.agent, self.meta, self.ops = nets, agent, meta, ops
+        self.objective, self.learned = objective, stacked(objective, like, ops)
+        k, new = len(like), like.new_zeros
         policy, critic = nets.policy.layout, nets.critic.layout
         self.phi, self.phi_target, self._phi_gradient = (new(k, 1, policy.size) for _ in range(3))
         self.theta, self.theta_target, self._theta_gradient = (
@@ -93,7 +104,7 @@ class StackedAgents:
             self.agent.gamma,
         )  # fmt: skip
         found = td_gradient(self.nets, self._theta, batch, y, self._theta_gradients)
-        self._theta_adam.step(self._theta_gradient, active)
+        self.ops.adam(self._theta_adam, self._theta_gradient, active)
         return found
 
     def update_policies(
@@ -105,31 +116,51 @@ class StackedAgents:
         `p [K]` is each agent's weight of the objective while it is annealed (B.2), None where
         all are 1. An agent whose policy's gradient is not finite keeps its policy and targets.
         """
-        inner = batches[0]
-        evaluation = StackedEvaluation(self.nets, self._phi, self._theta1, inner)
-        tape = self.objective.forward(
-            evaluation.pi, stacked_inputs(self.objective.net.config, evaluation)
-        )
-        action_gradient = self.objective.action_gradient(tape)
-        evaluation.policy_gradient(action_gradient, self._phi_gradients)
-        valid = valid_steps(inner)
-        if len(batches) > 2:
-            g, j = self._by_autograd(batches)
-        else:
-            u, j = self._direction(evaluation, action_gradient, batches[1])
-            g = self.objective.alpha_gradient(tape, u)
-        scale = normalize_each if self.meta.gradient_scaling == "normalize" else clip_each
-        g, norm = scale(g, self.meta.gradient_clip)
-        policy_norm = self._step(evaluation, action_gradient, p, active)
-        values = measure(evaluation.pi, inner)
-        return PolicyStep(g, norm, tape.loss.sum((1, 2)) / valid, policy_norm, j, values)
+        evaluation = StackedEvaluation(self.nets, self._phi, self._theta1, batches[0])
+        value, tape = self._value(evaluation)
+        evaluation.policy_gradient(value.action_gradient, self._phi_gradients)
+        g, norm, j = self._meta_gradients(evaluation, value, tape, batches)
+        policy_norm = self._step(evaluation, value.action_gradient, p, active)
+        loss = value.loss.sum((1, 2)) / valid_steps(batches[0])
+        return PolicyStep(g, norm, loss, policy_norm, j, measure(evaluation.pi, batches[0]))
 
-    def _by_autograd(self, batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
+    def _value(self, evaluation: StackedEvaluation) -> tuple[ObjectiveValue, ObjectiveTape | None]:
+        """The objective of every agent, and the learned one's tape."""
+        if self.learned is None:
+            return self.objective(evaluation), None
+        inputs = self.ops.inputs(self.learned.net.config, evaluation)
+        tape = self.learned.forward(evaluation.pi, inputs)
+        return ObjectiveValue(tape.loss, self.learned.action_gradient(tape)), tape
+
+    def _meta_gradients(
+        self,
+        evaluation: StackedEvaluation,
+        value: ObjectiveValue,
+        tape: ObjectiveTape | None,
+        batches: Sequence[Batch],
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Each agent's gradient of alpha `[K, P_alpha]`, its norm before the clip, and J `[K]`."""
+        meta, objective, nothing = self.meta, self.learned, value.loss.new_zeros(len(value.loss))
+        if meta is None:
+            return nothing.unsqueeze(-1)[:, :0], nothing, nothing * math.nan
+        assert objective is not None, "hand-made objectives do not learn"
+        assert tape is not None, "the learned one leaves one"
+        if len(batches) > 2:
+            g, j = self._by_autograd(meta, objective, batches)
+        else:
+            u, j = self._direction(meta, evaluation, value.action_gradient, batches[1])
+            g = objective.alpha_gradient(tape, u)
+        scale = normalize_each if meta.gradient_scaling == "normalize" else clip_each
+        return *scale(g, meta.gradient_clip), j
+
+    def _by_autograd(
+        self, meta: MetaConfig, objective: ObjectiveOfAll, batches: Sequence[Batch]
+    ) -> tuple[Tensor, Tensor]:
         """Each agent's gradient through several inner steps, `[K, P_alpha]`, and J `[K]`."""
-        critic, objective = self.nets.critic.layout, self.objective
+        critic = self.nets.critic.layout
         found = [
             meta_gradient_by_autograd(
-                self.meta, objective.net, self.nets, objective.alpha, self.phi[k],
+                meta, objective.net, self.nets, objective.alpha, self.phi[k],
                 critic.views(self.theta[k]), [batch_of(batch, k) for batch in batches],
             )
             for k in range(objective.agents)
@@ -137,16 +168,20 @@ class StackedAgents:
         return torch.stack([g for g, _ in found]), torch.stack([j for _, j in found])
 
     def _direction(
-        self, evaluation: StackedEvaluation, action_gradient: Tensor, held_out: Batch
+        self,
+        meta: MetaConfig,
+        evaluation: StackedEvaluation,
+        action_gradient: Tensor,
+        held_out: Batch,
     ) -> tuple[Tensor, Tensor]:
         """u of <dL/d pi, u>, whose gradient by alpha is the meta-gradient, and J `[K]`."""
         inner, valid = evaluation.batch, valid_steps(evaluation.batch)
-        if self.meta.outer_loss == "action_regression":
+        if meta.outer_loss == "action_regression":
             gradient = evaluation.action_value_gradient
             u = regression_residual(action_gradient, gradient, inner.mask)
             return u, (evaluation.v * inner.mask).sum((1, 2)) / valid
-        rate = torch.full_like(valid, self.meta.inner_step_size)
-        rate = rate / valid if self.meta.inner_reduction == "mean" else rate
+        rate = torch.full_like(valid, meta.inner_step_size)
+        rate = rate / valid if meta.inner_reduction == "mean" else rate
         phi_prime = (self.phi - expand(rate, self.phi) * self._phi_gradient).squeeze(1)
         j, v = value_gradient(self.nets, phi_prime, self._theta1, (inner, held_out))
         tangent = evaluation.policy_tangent(self.nets.policy.layout.views(v))
@@ -170,9 +205,9 @@ class StackedAgents:
         mean = self._phi_gradient.squeeze(1) / valid_steps(evaluation.batch).unsqueeze(-1)
         clipped, norm = clip_each(mean, self.agent.policy_gradient_clip)
         taken = active & torch.isfinite(norm)
-        self._phi_adam.step(clipped.unsqueeze(1), taken)
+        self.ops.adam(self._phi_adam, clipped.unsqueeze(1), taken)
         for target, own in ((self.phi_target, self.phi), (self.theta_target, self.theta)):
-            keep(target, torch.lerp(target, own, self.agent.polyak), expand(taken, own))
+            self.ops.follow(target, own, self.agent.polyak, taken)
         return norm
 
     def networks_state(self, agent: int) -> dict[str, Any]:

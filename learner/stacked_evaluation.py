@@ -6,6 +6,8 @@ shape depend on a value, so that a CUDA graph can hold all of it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -100,20 +102,41 @@ class StackedEvaluation:
         return tangent.view(self.pi.shape) * slope
 
 
-def stacked_inputs(config: ObjectiveConfig, evaluation: StackedEvaluation) -> ObjectiveInputs:
-    """The table of section 3 for every agent: statistics are those of its own minibatch."""
-    batch, values = evaluation.batch, critic_values(config, evaluation)
+def batch_of(batch: Batch, agent: int) -> Batch:
+    """One agent's minibatch out of those of all."""
+    return Batch(
+        batch.observations[agent], batch.actions[agent], batch.rewards[agent],
+        batch.terminated[agent], batch.mask[agent],
+    )  # fmt: skip
 
+
+def stacked_inputs(
+    config: ObjectiveConfig,
+    evaluation: StackedEvaluation,
+    features: Callable[[dict[str, Tensor]], Tensor] | None = None,
+) -> ObjectiveInputs:
+    """The table of section 3 for every agent: statistics are those of its own minibatch.
+
+    `features` makes `[K, B, T, F]` of `critic_values`; None: plain torch does.
+    """
+    batch, values = evaluation.batch, critic_values(config, evaluation)
+    rows = _features(config, batch, values) if features is None else features(values)
+    observations = batch.observations[:, :, :-1] if config.use_observation else None
+    sign = reflections(batch.mask[0]).unsqueeze(0) if config.reflect_actions else None
+    direction = critic_direction(config, evaluation)
+    return ObjectiveInputs(rows, batch.actions, observations, batch.mask, sign, direction)
+
+
+def _features(config: ObjectiveConfig, batch: Batch, values: dict[str, Tensor]) -> Tensor:
     def features(*columns: Tensor) -> Tensor:
         own, asked = columns[:3], dict(zip(values, columns[3:], strict=True))
         one = Batch(batch.observations[0], batch.actions[0], *own)
         return input_features(config, one, **asked)
 
-    stacked = torch.vmap(features)(batch.rewards, batch.terminated, batch.mask, *values.values())
-    observations = batch.observations[:, :, :-1] if config.use_observation else None
-    sign = reflections(batch.mask[0]).unsqueeze(0) if config.reflect_actions else None
-    direction = critic_direction(config, evaluation)
-    return ObjectiveInputs(stacked, batch.actions, observations, batch.mask, sign, direction)
+    found: Tensor = torch.vmap(features)(
+        batch.rewards, batch.terminated, batch.mask, *values.values()
+    )
+    return found
 
 
 def value_gradient(

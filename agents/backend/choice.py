@@ -10,7 +10,6 @@ from metagenrl.agents.backend import native
 from metagenrl.agents.backend.graph import prepare_device
 from metagenrl.agents.backend.interface import Backend
 from metagenrl.agents.backend.native import Native
-from metagenrl.agents.backend.one_by_one import OneByOne
 from metagenrl.agents.backend.reference import Reference
 from metagenrl.agents.environment.environment import Environment
 from metagenrl.agents.environment.remote import EnvWorkers, Timeouts
@@ -23,7 +22,9 @@ from metagenrl.learner.hyperparams import (
     MetaConfig,
     ObjectiveConfig,
 )
+from metagenrl.learner.native import library
 from metagenrl.learner.objective.net import ObjectiveNet
+from metagenrl.learner.ops import NATIVE, PLAIN, Ops
 from metagenrl.learner.policy_update import Learned, Objective
 
 
@@ -53,21 +54,31 @@ def choose(
 ) -> Backend:
     """What computes `slots` agents whose observations and actions have these `sizes`.
 
-    `auto` is the fastest that there is for the networks' width and this processor; on a GPU it is
-    the reference. Raises `ValueError` where there is no such device, or the choice is `native` and
-    the networks are too wide or the library was not built.
+    `auto` is the fastest that there is for the networks' width and this processor: `native` for
+    small networks, else the reference with each agent for itself; `reference`, or a GPU, has all of
+    them compute at once. Raises `ValueError` where there is no such device, or the choice is
+    `native` and the networks are too wide or the library was not built.
     """
-    if computing.backend == "reference" or computing.device == "cuda":
-        device = prepare_device(computing.device)
-        return Reference(agent, meta, objective, sizes, slots, device)
     net = ObjectiveNet(objective)
     learned = Learned(net, torch.zeros(net.layout.size))
+    if computing.backend == "reference" or computing.device == "cuda":
+        device = prepare_device(computing.device)
+        return Reference(agent, sizes, learned, meta, slots, device, at_once=slots)
     whole = native.supports(agent)
     allowed = "auto, reference: the networks are too wide for it, or it was not built here"
     require(whole or computing.backend != "native", "backend", computing.backend, allowed)
-    return (Native if whole else OneByOne)(agent, sizes, learned, meta)
+    if whole:
+        return Native(agent, sizes, learned, meta)
+    return Reference(agent, sizes, learned, meta, slots, ops=forms())
 
 
 def choose_alone(agent: AgentConfig, objective: Objective, sizes: tuple[int, int]) -> Backend:
     """What computes an agent that any fixed objective trains, on the CPU."""
-    return (Native if native.supports(agent) else OneByOne)(agent, sizes, objective, None)
+    if native.supports(agent):
+        return Native(agent, sizes, objective, None)
+    return Reference(agent, sizes, objective, None, ops=forms())
+
+
+def forms() -> Ops:
+    """How the reference computes on this CPU: in C where the library was built."""
+    return PLAIN if library.backend() == "torch" else NATIVE

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metagenrl.agents.backend.graph import to_device
-from metagenrl.agents.experience.replay import ReplayBuffer
+from metagenrl.agents.experience.replay import Minibatch, ReplayBuffer
 from metagenrl.agents.experience.segments import Draw
 from metagenrl.learner.types import Batch
 
@@ -74,6 +74,11 @@ class DeviceReplay:
         larger[:, : self._rows.shape[1]] = self._rows
         self._rows = larger
 
+    def minibatches(self, draws: Mapping[int, Minibatch], segments: int, length: int) -> Batch:
+        """What was drawn, `[K, B, ...]`; all is padding where none drew."""
+        self.follow({slot: draw.buffer for slot, draw in draws.items()})
+        return self.gather({slot: d.places() for slot, d in draws.items()}, segments, length)
+
     def gather(self, draws: Mapping[int, Draw], segments: int, length: int) -> Batch:
         """`ReplayBuffer.gather` of every slot: `[K, B, ...]`; all is padding where none drew."""
         places = np.zeros((2, self._slots, segments), np.int64)
@@ -94,6 +99,37 @@ class DeviceReplay:
             terminated.squeeze(-1),
             valid.to(found.dtype),
         )
+
+
+class OwnReplay:
+    """The agents' own buffers, where these are in reach: nothing is kept twice."""
+
+    def __init__(self, slots: int, sizes: tuple[int, int]) -> None:
+        self._slots, self._sizes = slots, sizes
+
+    def minibatches(self, draws: Mapping[int, Minibatch], segments: int, length: int) -> Batch:
+        """See `DeviceReplay.minibatches`."""
+        if self._slots == 1 and 0 in draws:
+            return Batch(*(x.unsqueeze(0) for x in fields(draws[0].segments().batch())))
+        (observation, action), shape = self._sizes, (self._slots, segments, length)
+        batch = Batch(
+            torch.zeros(self._slots, segments, length + 1, observation),
+            torch.zeros(*shape, action), *(torch.zeros(shape) for _ in range(3)),
+        )  # fmt: skip
+        for slot, draw in draws.items():
+            own = draw.segments().batch()
+            for all_of_it, part in zip(fields(batch), fields(own), strict=True):
+                all_of_it[slot] = part
+        return batch
+
+
+def replay_on(
+    device: torch.device, slots: int, capacity: int, sizes: tuple[int, int]
+) -> DeviceReplay | OwnReplay:
+    """Where minibatches of K agents come from on this device."""
+    if device.type == "cpu":
+        return OwnReplay(slots, sizes)
+    return DeviceReplay(slots, capacity, sizes, device)
 
 
 def chunks(batch: Batch, count: int) -> tuple[Batch, ...]:

@@ -1,6 +1,6 @@
 """Small networks, for all agents at once in C: acting, critics' updates, policies' updates.
 
-What of the method has no form in C is computed one agent after the other.
+What of the method is no single C call is put together in steps (`native_steps.py`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 
 from metagenrl.agents.backend.actor_critic import ActorCritic, CriticSeen
 from metagenrl.agents.backend.interface import CriticDraw, CriticStep, PolicyDraw, PolicyStep
-from metagenrl.agents.backend.one_by_one import OneByOne
+from metagenrl.agents.backend.native_steps import NativeSteps
 from metagenrl.learner.hyperparams import NATIVE_UNITS, AgentConfig, MetaConfig, ObjectiveConfig
 from metagenrl.learner.native import library, policy_updates, updates
 from metagenrl.learner.native.features import native_features
@@ -33,7 +33,7 @@ def supports_policies(meta: MetaConfig | None, objective: ObjectiveConfig) -> bo
     return meta is None or (meta.inner_steps == 1 and meta.outer_loss == "value")
 
 
-class Native(OneByOne):
+class Native(NativeSteps):
     """See `Backend`; an agent gets to the bit what it would get alone."""
 
     def __init__(
@@ -51,6 +51,11 @@ class Native(OneByOne):
     @property
     def name(self) -> str:
         return f"native {library.backend()}"
+
+    @property
+    def slots(self) -> int:
+        """As many agents as come."""
+        return 1 << 30
 
     @torch.no_grad()
     def act(self, observations: Mapping[int, Array]) -> Mapping[int, Array]:
@@ -75,20 +80,19 @@ class Native(OneByOne):
     def update_policies(
         self, alpha: Array, draws: Mapping[int, PolicyDraw]
     ) -> Mapping[int, PolicyStep]:
-        """See `Backend`; a policy that is still annealed (B.2) is updated by `OneByOne`."""
+        """See `Backend`; a policy that is still annealed (B.2) is updated in steps."""
+        self.set_alpha(alpha)
         whole = {
             slot: draw
             for slot, draw in draws.items()
             if self._policies and draw.objective_weight >= 1
         }
-        steps = super().update_policies(
-            alpha, {slot: draw for slot, draw in draws.items() if slot not in whole}
-        )
+        steps = self.in_steps({slot: draw for slot, draw in draws.items() if slot not in whole})
         if not whole:
             return steps
         agents = [self.agents[slot] for slot in whole]
-        values = [self._measured(slot, draw) for slot, draw in whole.items()]
-        found = self._update_whole(agents, [self._batches(draw) for draw in whole.values()])
+        values = [self.measured(slot, draw) for slot, draw in whole.items()]
+        found = self._update_whole(agents, [self.batches_of(draw) for draw in whole.values()])
         measured = (replace(s, values=own) for s, own in zip(found, values, strict=True))
         return {**steps, **dict(zip(whole, measured, strict=True))}
 

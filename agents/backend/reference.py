@@ -1,20 +1,19 @@
-"""The reference: plain equations for all agents at once, along a leading axis, on any device.
+"""The reference: the equations of `metagenrl.learner` with agents along a leading axis.
 
-Agents sit in slots `0 .. K - 1`; a slot without an agent, or whose agent does not learn now, is
-computed along and left untouched. Whoever asks for critics' updates does not wait for the device.
+It has every variant of the method, any fixed objective, and any device. On a GPU all agents compute
+at once. On a CPU each computes for itself: at the paper's sizes four agents at once take a third
+longer than one after the other (docs/performance.md), since what they pass on no longer fits into
+the cache; and an agent gets to the bit what it would get alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from metagenrl.agents.backend.device_replay import DeviceReplay, chunks, fields
-from metagenrl.agents.backend.graph import Replayed, to_device
+from metagenrl.agents.backend.at_once import AtOnce
 from metagenrl.agents.backend.interface import (
     CriticDraw,
     CriticStep,
@@ -22,165 +21,79 @@ from metagenrl.agents.backend.interface import (
     PolicyDraw,
     PolicyStep,
 )
-from metagenrl.agents.experience.replay import Minibatch
-from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
-from metagenrl.learner.measures import MEASURES
+from metagenrl.learner.hyperparams import AgentConfig, MetaConfig
 from metagenrl.learner.native import library
-from metagenrl.learner.networks.agent_networks import AgentNetworks
-from metagenrl.learner.objective.net import ObjectiveNet
-from metagenrl.learner.objective.stacked_objective import StackedObjective
-from metagenrl.learner.stacked_agents import StackedAgents
-from metagenrl.learner.types import Array, Batch
+from metagenrl.learner.ops import PLAIN, Ops
+from metagenrl.learner.policy_update import Objective
+from metagenrl.learner.types import Array
 
-_COLUMNS = 6  # of `Reference._found` before measures and gradient: td_loss, q, norm, loss, norm, J
-
-
-@dataclass(frozen=True)
-class _LateCriticStep:
-    """See `CriticStep`; the first one that is read waits for the device."""
-
-    backend: Reference
-    slot: int
-
-    @property
-    def td_loss(self) -> float:
-        return float(self.backend.results()[self.slot, 0])
-
-    @property
-    def q(self) -> float:
-        return float(self.backend.results()[self.slot, 1])
+T = TypeVar("T")
 
 
 class Reference:
-    """See `Backend`; every variant of the method that has the learned objective."""
+    """See `Backend`: blocks of agents that compute at once, one block after the other."""
 
     def __init__(
         self,
         agent: AgentConfig,
-        meta: MetaConfig,
-        objective: ObjectiveConfig,
         sizes: tuple[int, int],
-        slots: int,
-        device: torch.device,
+        objective: Objective,
+        meta: MetaConfig | None,
+        slots: int = 1,
+        device: torch.device | None = None,
+        at_once: int = 1,
+        ops: Ops = PLAIN,
     ) -> None:
-        self._config, self._meta, self._sizes = agent, meta, sizes
-        self._slots, self._device = slots, device
-        nets, net = AgentNetworks.of(agent, *sizes), ObjectiveNet(objective)
-        learned = StackedObjective(net, torch.zeros(net.layout.size, device=device), slots)
-        self._alpha = learned.alpha
-        self._agents = StackedAgents(nets, agent, meta, learned)
-        self._replay = DeviceReplay(slots, agent.replay_capacity, sizes, device)
-        self._active = torch.zeros(slots, dtype=torch.bool, device=device)
-        self._p = torch.ones(slots, device=device)
-        self._critic_batch = self._empty_batch(agent.batch_size)
-        self._policy_batch = self._empty_batch((meta.inner_steps + 1) * agent.batch_size)
-        self._noise = torch.zeros_like(self._critic_batch.actions)
-        self._before = _COLUMNS + len(MEASURES)  # columns before the gradient
-        self._found = torch.zeros(slots, self._before + net.layout.size, device=device)
-        self._rows: Array | None = None  # `_found` as it came from the device
-        graphs = meta.inner_steps == 1  # several are differentiated by autograd
-        self._critic_update = Replayed(self._update_critics, self._active)
-        self._policy_update = Replayed(lambda: self._update_policies(None), self._active, graphs)
-        self._annealed_update = Replayed(
-            lambda: self._update_policies(self._p), self._active, graphs
-        )
+        """`sizes` are those of an observation and an action.
+
+        Where `meta` is None the objective stays as it is: there is no meta-gradient.
+        """
+        self._at_once, self.slots = at_once, slots
+        self._device = device or torch.device("cpu")
+        count = -(-slots // at_once)
+        given = agent, sizes, objective, meta, at_once, self._device, ops
+        self._blocks = [AtOnce(*given) for _ in range(count)]
 
     @property
     def name(self) -> str:
-        kind = self._device.type
-        return f"reference {kind}" + (f" {library.backend()}" if kind == "cpu" else "")
-
-    @property
-    def slots(self) -> int:
-        return self._slots
-
-    def _empty_batch(self, segments: int) -> Batch:
-        return self._replay.gather({}, segments, self._config.segment_length)
+        if self._device.type != "cpu":
+            return f"reference {self._device.type}"
+        together = f", {self._at_once} at once" if self._at_once > 1 else ""
+        return f"reference cpu {library.backend()}{together}"
 
     def load(self, slot: int, networks: NetworksState) -> None:
-        self._agents.load_networks_state(slot, networks)
+        self._blocks[slot // self._at_once].load(slot % self._at_once, networks)
 
     def networks(self, slot: int) -> NetworksState:
-        return self._agents.networks_state(slot)
+        return self._blocks[slot // self._at_once].networks(slot % self._at_once)
 
-    @torch.no_grad()
     def act(self, observations: Mapping[int, Array]) -> Mapping[int, Array]:
-        s = np.zeros((self._slots, self._sizes[0]), np.float32)
-        for slot, observation in observations.items():
-            s[slot] = observation
-        actions = self._agents.act(to_device(torch.from_numpy(s), self._device)).cpu().numpy()
-        return {slot: actions[slot] for slot in observations}
+        return {
+            first + slot: action
+            for first, block, own in self._by_block(observations)
+            for slot, action in block.act(own).items()
+        }
 
     def update_critics(self, draws: Mapping[int, CriticDraw]) -> Mapping[int, CriticStep]:
-        self._set_batch(self._critic_batch, {slot: d.minibatch for slot, d in draws.items()})
-        noise = torch.zeros(self._noise.shape)
-        for slot, draw in draws.items():
-            noise[slot] = draw.noise
-        self._noise.copy_(to_device(noise, self._device))
-        self._critic_update()
-        self._rows = None
-        return {slot: _LateCriticStep(self, slot) for slot in draws}
+        return {
+            first + slot: step
+            for first, block, own in self._by_block(draws)
+            for slot, step in block.update_critics(own).items()
+        }
 
     def update_policies(
         self, alpha: Array, draws: Mapping[int, PolicyDraw]
     ) -> Mapping[int, PolicyStep]:
-        self._alpha.copy_(to_device(torch.from_numpy(np.array(alpha, np.float32)), self._device))
-        self._set_batch(self._policy_batch, {slot: d.minibatch for slot, d in draws.items()})
-        p = torch.ones(self._slots)
-        for slot, draw in draws.items():
-            p[slot] = draw.objective_weight
-        self._p.copy_(to_device(p, self._device))
-        annealed = min(draw.objective_weight for draw in draws.values()) < 1
-        (self._annealed_update if annealed else self._policy_update)()
-        self._rows = None
-        rows = self.results()
         return {
-            slot: PolicyStep(
-                rows[slot, self._before :].copy(), norm, loss, policy_norm, value_after,
-                self._measured(rows[slot]) if draw.measured else {},
-            )
-            for slot, draw in draws.items()
-            for norm, loss, policy_norm, value_after in [map(float, rows[slot, 2:_COLUMNS])]
-        }  # fmt: skip
+            first + slot: step
+            for first, block, own in self._by_block(draws)
+            for slot, step in block.update_policies(alpha, own).items()
+        }
 
-    def _measured(self, row: Array) -> dict[str, float]:
-        values = map(float, row[_COLUMNS : self._before])
-        return {each.name: value for each, value in zip(MEASURES, values, strict=True)}
-
-    def _set_batch(self, batch: Batch, draws: Mapping[int, Minibatch]) -> None:
-        self._replay.follow({slot: draw.buffer for slot, draw in draws.items()})
-        segments = batch.mask.shape[1]
-        places = {slot: draw.places() for slot, draw in draws.items()}
-        new = self._replay.gather(places, segments, self._config.segment_length)
-        for tensor, value in zip(fields(batch), fields(new), strict=True):
-            tensor.copy_(value)
-        flags = torch.zeros(self._slots, dtype=torch.bool)
-        flags[list(draws)] = True
-        self._active.copy_(to_device(flags, self._device))
-
-    @torch.no_grad()
-    def _update_critics(self) -> None:
-        found = self._agents.update_critics(self._critic_batch, self._noise, self._active)
-        for column, value in enumerate(found):
-            self._keep(column, value)
-
-    @torch.no_grad()
-    def _update_policies(self, p: Tensor | None) -> None:
-        batches = chunks(self._policy_batch, self._meta.inner_steps + 1)
-        step = self._agents.update_policies(batches, p, self._active)
-        values = (step.norm, step.loss, step.policy_norm, step.value_after, *step.values.values())
-        for column, value in enumerate(values, 2):
-            self._keep(column, value)
-        self._found[:, self._before :] = step.gradient
-
-    def _keep(self, column: int, value: Tensor) -> None:
-        """A slot that does not learn now keeps what its last update found."""
-        self._found[:, column] = torch.where(self._active, value, self._found[:, column])
-
-    def results(self) -> Array:
-        """What every slot's last updates found. Waits for the device."""
-        if self._rows is None:
-            self._rows = self._found.cpu().numpy()
-            if self._device.type == "cpu":
-                self._rows = self._rows.copy()
-        return self._rows
+    def _by_block(self, given: Mapping[int, T]) -> Iterator[tuple[int, AtOnce, dict[int, T]]]:
+        """Each block that something is for: its first slot, itself, and that by its own slots."""
+        parts: dict[int, dict[int, T]] = {}
+        for slot, value in given.items():
+            parts.setdefault(slot // self._at_once, {})[slot % self._at_once] = value
+        for index, own in parts.items():
+            yield index * self._at_once, self._blocks[index], own

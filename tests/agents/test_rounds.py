@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from metagenrl.agents.backend.native import Native
-from metagenrl.agents.backend.one_by_one import OneByOne
+from metagenrl.agents.backend.reference import Reference
 from metagenrl.agents.experience.rollout import EnvironmentFailed
 from metagenrl.agents.member import Member
 from metagenrl.agents.round import play, prepare
@@ -33,7 +33,8 @@ class Table:
         self.members = [Member(replace(config, index=i)) for i in range(agents)]
         net = ObjectiveNet(config.objective)
         objective = Learned(net, torch.zeros(net.layout.size))
-        self.backend = kind(config.agent, self.members[0].sizes, objective, config.meta)
+        given = config.agent, self.members[0].sizes, objective, config.meta
+        self.backend = kind(*given) if kind is Native else kind(*given, agents)
         for slot, member in enumerate(self.members):
             member.slot = slot
             member.take_seat(self.backend)
@@ -48,7 +49,8 @@ class Table:
 @pytest.mark.parametrize("method", METHODS, ids=str)
 def test_whole_updates_do_what_the_steps_do(member_config, alphas, method):
     config = member_config(anneal_steps=0, **method)
-    table, twin = Table(config), Table(config, kind=OneByOne)
+    table, twin = Table(config), Table(config)
+    twin.backend._policies = False  # nothing but steps
     learned = 0
     for version in range(20):
         for member, state in zip(twin.members, table.states(), strict=True):
@@ -89,7 +91,7 @@ def _flaky(member, breaks):
 def test_each_does_what_it_does_alone(member_config, alphas, units):
     """Also where an episode breaks off in the middle of a step, or an agent gives up."""
     config = member_config(hidden_units=units, random_steps=5)
-    kind = Native if units < WIDE else OneByOne
+    kind = Native if units < WIDE else Reference
     breaks = [lambda _: False, lambda call: call in (3, 14, 21, 22), lambda call: call > 30]
     together, apart = (Table(config, 3, kind) for _ in range(2))
     for table in (together, apart):

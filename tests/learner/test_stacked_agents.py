@@ -13,7 +13,7 @@ from metagenrl.learner.hyperparams import AgentConfig, MetaConfig
 from metagenrl.learner.meta_gradient import meta_gradient
 from metagenrl.learner.native import library
 from metagenrl.learner.networks.agent_networks import AgentNetworks
-from metagenrl.learner.objective.stacked_objective import StackedObjective
+from metagenrl.learner.ops import NATIVE, PLAIN
 from metagenrl.learner.policy_update import Learned, anneal
 from metagenrl.learner.policy_value import PolicyEvaluation
 from metagenrl.learner.stacked_agents import StackedAgents
@@ -69,15 +69,17 @@ class Twins:
 
 @pytest.fixture
 def make_twins(make_problem):
-    def make(action_size=2, agent=None, meta=None, seed=0, dtype=torch.float64, **variant):
+    def make(
+        action_size=2, agent=None, meta=None, seed=0, dtype=torch.float64, ops=PLAIN, **variant
+    ):
         problems = [make_problem(action_size, seed=seed + i, **variant) for i in range(K)]
         first = problems[0]
         agent = replace(agent or AgentConfig(), hidden_units=7)
         meta = meta or MetaConfig()
         nets = AgentNetworks.of(agent, first.nets.policy.inputs, action_size)
         alpha = first.alpha.to(dtype)
-        objective = StackedObjective(first.net, alpha, K)
-        stacked = StackedAgents(nets, agent, meta, objective)
+        learned = Learned(first.net, alpha)
+        stacked = StackedAgents(nets, agent, meta, learned, alpha.new_zeros(K), ops)
         phi = [p.phi.to(dtype) for p in problems]
         theta = [p.theta[: nets.critics].to(dtype).contiguous() for p in problems]
         batches = [
@@ -161,6 +163,13 @@ def _agree(twins, p, tolerance=1e-10):
 @pytest.mark.parametrize("action_size", [1, 3])
 def test_policy_updates_and_meta_gradients(make_twins, variant, action_size):
     _agree(make_twins(action_size, **variant), None)
+
+
+@pytest.mark.skipif(library.backend() == "torch", reason="the library was not built")
+@pytest.mark.parametrize("p", [None, (1.0, 0.3, 0.0)])
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_the_forms_in_c_give_what_plain_torch_gives(make_twins, variant, p):
+    _agree(make_twins(2, AgentConfig(action_penalty=0.05), ops=NATIVE, **variant), p)
 
 
 @pytest.mark.parametrize("action_size", [1, 2])

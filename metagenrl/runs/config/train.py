@@ -126,7 +126,8 @@ class TrainConfig:
     backend: BackendName = "auto"
     """How updates are computed on a CPU: `native`, whole in C, for networks of at most 128 units;
     `reference`, in torch with the agents of an actor along a leading axis; `auto`, the fastest for
-    the networks and the processor. With device cuda it is the reference."""
+    the networks and the processor: native, else the reference with each agent for itself. With
+    device cuda it is the reference."""
     device: Device = "cpu"
     """Where agents learn; for all of them on one GPU take --agents-per-actor auto."""
     env_workers: int | Literal["auto"] = "auto"

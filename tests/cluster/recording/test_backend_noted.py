@@ -20,7 +20,7 @@ TINY = (
     [
         ("", "native {}"),
         ("--backend reference", "reference cpu {}"),
-        ("--hidden-units 136", "one by one {}"),
+        ("--hidden-units 136", "reference cpu {}"),
     ],
 )
 def test_log_and_identity_name_what_computed(

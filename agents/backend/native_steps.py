@@ -1,7 +1,7 @@
-"""One agent after the other on the CPU, each by the equations of `metagenrl.learner`.
+"""What of the policies' updates of small networks is no single C call: put together in steps.
 
-Every variant of the method is here. Networks run as the processor does them fastest: on its matrix
-unit, layer by layer on the BLAS, or in bfloat16 (`metagenrl.learner.networks.mlp`).
+Annealed policies (B.2), several inner steps, and variants of the objective that the library does
+not have whole, one agent after the other; the steps themselves run in C where there is a form.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from torch import Tensor
 
 from metagenrl.agents.backend.actor_critic import ActorCritic
 from metagenrl.agents.backend.interface import (
-    CriticDraw,
-    CriticStep,
     NetworksState,
     PolicyDraw,
     PolicyStep,
@@ -26,14 +24,13 @@ from metagenrl.learner.adam import clip_by_norm, scale_to_norm
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig
 from metagenrl.learner.measures import measure
 from metagenrl.learner.meta_gradient import meta_gradient, meta_gradient_by_autograd
-from metagenrl.learner.native import library
 from metagenrl.learner.policy_update import Learned, Objective, ObjectiveValue, anneal
 from metagenrl.learner.policy_value import PolicyEvaluation
 from metagenrl.learner.types import Array, Batch
 
 
-class OneByOne:
-    """See `Backend`. Takes in as many agents as come."""
+class NativeSteps:
+    """The networks of small agents by slot, and their policies' updates step by step."""
 
     def __init__(
         self,
@@ -49,14 +46,6 @@ class OneByOne:
         self._agent, self._sizes, self._objective, self._meta = agent, sizes, objective, meta
         self.agents: dict[int, ActorCritic] = {}  # by slot
 
-    @property
-    def name(self) -> str:
-        return f"one by one {library.backend()}"
-
-    @property
-    def slots(self) -> int:
-        return 1 << 30
-
     def load(self, slot: int, networks: NetworksState) -> None:
         if slot not in self.agents:
             self.agents[slot] = ActorCritic(self._agent, *self._sizes, torch.Generator())
@@ -65,31 +54,19 @@ class OneByOne:
     def networks(self, slot: int) -> NetworksState:
         return self.agents[slot].networks_state()
 
-    def act(self, observations: Mapping[int, Array]) -> Mapping[int, Array]:
-        return {slot: self.agents[slot].act(s) for slot, s in observations.items()}
-
-    def update_critics(self, draws: Mapping[int, CriticDraw]) -> Mapping[int, CriticStep]:
-        return {
-            slot: self.agents[slot].update_critic(draw.minibatch.segments().batch(), draw.noise)
-            for slot, draw in draws.items()
-        }
-
-    @torch.no_grad()
-    def update_policies(
-        self, alpha: Array, draws: Mapping[int, PolicyDraw]
-    ) -> Mapping[int, PolicyStep]:
-        self._set_alpha(alpha)
+    def in_steps(self, draws: Mapping[int, PolicyDraw]) -> dict[int, PolicyStep]:
+        """Policy updates, targets and gradients of the objective as it is."""
         return {
             slot: replace(self._isolated(slot, draw), values=values)
             for slot, draw in draws.items()
-            for values in [self._measured(slot, draw)]  # of the policy before its step
+            for values in [self.measured(slot, draw)]  # of the policy before its step
         }
 
-    def _measured(self, slot: int, draw: PolicyDraw) -> dict[str, float]:
+    def measured(self, slot: int, draw: PolicyDraw) -> dict[str, float]:
         """The measures of a slot's policy, where they are asked for."""
         if not draw.measured:
             return {}
-        batch = self._batches(draw)[0]
+        batch = self.batches_of(draw)[0]
         pi = self.agents[slot].evaluate(batch).pi
         return {name: float(value) for name, value in measure(pi, batch).items()}
 
@@ -98,19 +75,19 @@ class OneByOne:
 
         Its step's norm says so, as on the other backends; the others go on.
         """
-        batches = self._batches(draw)
+        batches = self.batches_of(draw)
         try:
             return self._update_policy(self.agents[slot], batches, draw.objective_weight)
         except FloatingPointError:
             nothing = np.empty(0, np.float32)
             return PolicyStep(nothing, math.nan, math.nan, math.nan, math.nan)
 
-    def _set_alpha(self, alpha: Array) -> None:
+    def set_alpha(self, alpha: Array) -> None:
         if isinstance(self._objective, Learned):
             given = torch.from_numpy(np.array(alpha, np.float32))
             self._objective.learned.alpha.copy_(given)
 
-    def _batches(self, draw: PolicyDraw) -> tuple[Batch, ...]:
+    def batches_of(self, draw: PolicyDraw) -> tuple[Batch, ...]:
         """Minibatches of the inner steps, and one that is held out."""
         return draw.minibatch.segments().split(1 + self._meta.inner_steps if self._meta else 1)
 
