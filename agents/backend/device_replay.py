@@ -102,33 +102,28 @@ class DeviceReplay:
 
 
 class OwnReplay:
-    """The agents' own buffers, where these are in reach: nothing is kept twice."""
+    """One agent's own buffer, where it is in reach: nothing is kept twice."""
 
-    def __init__(self, slots: int, sizes: tuple[int, int]) -> None:
-        self._slots, self._sizes = slots, sizes
+    def __init__(self, sizes: tuple[int, int]) -> None:
+        self._sizes = sizes
 
     def minibatches(self, draws: Mapping[int, Minibatch], segments: int, length: int) -> Batch:
         """See `DeviceReplay.minibatches`."""
-        if self._slots == 1 and 0 in draws:
+        if draws:
             return Batch(*(x.unsqueeze(0) for x in fields(draws[0].segments().batch())))
-        (observation, action), shape = self._sizes, (self._slots, segments, length)
-        batch = Batch(
-            torch.zeros(self._slots, segments, length + 1, observation),
-            torch.zeros(*shape, action), *(torch.zeros(shape) for _ in range(3)),
+        (observation, action), rows = self._sizes, (1, segments, length)
+        return Batch(
+            torch.zeros(1, segments, length + 1, observation), torch.zeros(*rows, action),
+            *(torch.zeros(rows) for _ in range(3)),
         )  # fmt: skip
-        for slot, draw in draws.items():
-            own = draw.segments().batch()
-            for all_of_it, part in zip(fields(batch), fields(own), strict=True):
-                all_of_it[slot] = part
-        return batch
 
 
 def replay_on(
     device: torch.device, slots: int, capacity: int, sizes: tuple[int, int]
 ) -> DeviceReplay | OwnReplay:
     """Where minibatches of K agents come from on this device."""
-    if device.type == "cpu":
-        return OwnReplay(slots, sizes)
+    if device.type == "cpu" and slots == 1:
+        return OwnReplay(sizes)
     return DeviceReplay(slots, capacity, sizes, device)
 
 
