@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,53 @@ def test_a_folder_that_is_removed_ends_in_one_line_when_told_to(run: Any) -> Non
     assert "was moved, removed or unmounted" in out
     assert "Traceback" not in out
     assert not run.folder.exists()
+
+
+@pytest.fixture
+def immutable(run: Any) -> Iterator[Callable[[bool], None]]:
+    """Nothing can be written to the run's folder any more, or again; also by root."""
+
+    def change(flag: bool) -> None:
+        words = ["chattr", "+i" if flag else "-i", str(run.folder)]
+        try:
+            subprocess.run(words, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("needs root and a file system with immutable folders")
+
+    yield change
+    change(False)
+
+
+def test_a_folder_that_is_made_read_only_is_waited_for(
+    run: Any, immutable: Callable[[bool], None]
+) -> None:
+    run.start(*LONG)
+    run.wait_until(lambda: learning(run))
+    immutable(True)
+    run.wait_for_line("cannot be written to")
+    there = read_metrics(run.folder).objective[-1].round
+    assert run.process.poll() is None
+    immutable(False)
+    run.wait_until(lambda: read_metrics(run.folder).objective[-1].round > there + 50)
+    (said,) = run.messages("waiting")
+    assert f"the run's folder {run.folder} cannot be written to" in said
+    run.process.terminate()
+    run.finish(143)
+
+
+def test_a_run_that_cannot_write_its_last_checkpoint_says_so_when_it_is_told_to_end(
+    run: Any, immutable: Callable[[bool], None]
+) -> None:
+    run.start(*LONG)
+    run.wait_until(lambda: run.checkpoints())
+    immutable(True)
+    subprocess.run(["chattr", "+i", str(run.folder / "checkpoints")], check=True)
+    try:
+        run.wait_for_line("cannot be written to")
+        run.process.terminate()
+        assert "SIGTERM: ended without what could not be written" in run.finish(143)
+    finally:
+        subprocess.run(["chattr", "-i", str(run.folder / "checkpoints")], check=True)
 
 
 @pytest.mark.parametrize("part", ["checkpoints", "run.json", "config.yaml", "metrics.jsonl"])
