@@ -16,14 +16,19 @@ OUTSIDE = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 PACKAGES = ("agents", "cluster", "learner", "objective_server")
 _NO_MODULE = shutil.ignore_patterns("__pycache__", "src", "*.so", "*.safetensors", "*.yaml")
 REFERENCE = "<!-- commands -->"
+_SOURCE = ROOT / "build" / "api-source"
+
+
+def on_startup(**_: object) -> None:
+    """Make the folder of the sources: mkdocstrings forgets a path that is not there at first."""
+    _SOURCE.mkdir(parents=True, exist_ok=True)
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Lay the packages out as they are installed, for who reads them without importing them."""
-    source = ROOT / "build" / "api-source"
-    shutil.rmtree(source, ignore_errors=True)
+    shutil.rmtree(_SOURCE, ignore_errors=True)
     for name in ("metagenrl", *PACKAGES):
-        inside = source / "metagenrl" / ("" if name == "metagenrl" else name)
+        inside = _SOURCE / "metagenrl" / ("" if name == "metagenrl" else name)
         shutil.copytree(ROOT / name, inside, ignore=_NO_MODULE)
     return config
 
