@@ -56,7 +56,7 @@ def read_run(path: str | Path) -> Run:
     >>> read_run("no/such/run")
     Traceback (most recent call last):
         ...
-    metagenrl.base.checks.UsageError: path: got 'no/such/run' (no config.yaml in it), allowed: \
+    metagenrl.base.checks.UsageError: path: got 'no/such/run' (no such folder), allowed: \
 the folder of a run
     """
     check_is_run("path", Path(path))

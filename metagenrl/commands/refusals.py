@@ -20,7 +20,7 @@ from metagenrl.runs.config.lone_agents import RANDOM_OBJECTIVE, BaselineConfig, 
 from metagenrl.runs.config.reference import WorkspaceConfig
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import build
-from metagenrl.runs.kinds import require_meta_training
+from metagenrl.runs.kinds import kind_of, require_meta_training
 from metagenrl.runs.resume import (
     check_new_folder,
     check_parts,
@@ -110,7 +110,8 @@ def snapshot_architecture(config: MetaTestConfig) -> ObjectiveConfig:
         path = find_snapshot(Path(config.objective), config.requested_version)
         return build(ObjectiveConfig, ObjectiveSnapshot.load(path).config)
     except ValueError as error:
-        require_meta_training("objective", Path(config.objective))
+        if kind_of(Path(config.objective)) != "epg":  # such runs hold objectives, too
+            require_meta_training("objective", Path(config.objective))
         raise UsageError(
             f"objective: got {config.objective!r} ({error}), allowed: a run folder, a snapshot "
             f"file, {PRETRAINED}, {RANDOM_OBJECTIVE}"
