@@ -38,7 +38,7 @@ TAKES = {
     "workspace {} --out w.json": {"trained"},
     "explain {} --out page": {"trained"},
     "compare {} --out page": {"tested", "alone"},
-    "test --objective {} --env Pendulum-v1 --run-dir new": {"trained"},
+    "test --objective {} --env Pendulum-v1 --run-dir new": {"trained", "evolved"},
     "test --objective random --env Pendulum-v1 --resume --run-dir {}": {"tested"},
     "baseline --algo td3 --env Pendulum-v1 --resume --run-dir {}": {"alone"},
     "baseline --algo epg --env Pendulum-v1 --resume --run-dir {}": {"evolved"},
