@@ -23,6 +23,7 @@ AGENT = {
     "policy_gradient_norm": "policy_gradient_norm", "value_after": "value_after", "lag": "lag",
     "life": "life", "restarts": "restarts",
 }  # fmt: skip
+MEASURED = ("saturated", "action_size")  # in a row's `values`, by name
 OBJECTIVE = {
     "meta/gradient_norm": "gradient_norm", "meta/update_norm": "update_norm",
     "meta/cosine": "cosine", "meta/contributors": "contributors", "meta/accepted": "accepted",
@@ -95,8 +96,9 @@ class Expected:
             if row["return_mean"] is not None:
                 self._returns[agent] = row["return_mean"]
             self._latest[agent] = row
-            values = _fields(row, AGENT).items()
-            self._note(row, {f"agent/{agent:02d}/{key}": v for key, v in values}, row["steps"])
+            values = _fields(row, AGENT) | {k: row.get("values", {}).get(k) for k in MEASURED}
+            shown = {f"agent/{agent:02d}/{key}": v for key, v in values.items()}
+            self._note(row, shown, row["steps"])
         latest = self._latest.values()
         values = {
             "population/restarts": sum(row["restarts"] for row in latest),
