@@ -36,6 +36,7 @@ AGENT_ROW = AgentRow(
     life_steps=20, state="learning", episodes=1, return_mean=-3.5, return_last=-3.5,
     episode_length=9.0, q=0.5, td_loss=0.1, objective_loss=2.0, policy_gradient_norm=0.7,
     gradient_norm=80.0, value_after=0.6, lag=3, restarts=2,
+    values={"saturated": 0.25, "action_size": 0.5},
 )  # fmt: skip
 ROWS: list[MetricsRow] = [
     AGENT_ROW,
