@@ -90,8 +90,8 @@ def test_a_row_per_agent_where_they_fit() -> None:
     assert len(lines) <= 46
     assert lines[4].split()[0] == "0"
     assert lines[-1].split() == [
-        "39", "InvertedDoublePendulum-v5", "123,456", "3", "777", "-1234", "-17.25", "0.0125", "0", "-", "-",
-        "learning",
+        "39", "InvertedDoublePendulum-v5", "123,456", "3", "777", "-1234", "-17.25", "0.0125", "0",
+        "-", "-", "learning",
     ]  # fmt: skip
 
 
