@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import (
+    GetTimeoutError,
+    NodeDiedError,
+    RayError,
+    TaskUnschedulableError,
+    WorkerCrashedError,
+)
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from metagenrl.base.checks import UsageError
@@ -15,6 +22,7 @@ from metagenrl.base.memory import Memory
 
 ANSWER_SECONDS = 120.0
 """Until a node must have answered: it starts a process and imports an environment."""
+_GONE = (GetTimeoutError, NodeDiedError, TaskUnschedulableError, WorkerCrashedError)
 _REMEDY = (
     "an environment that every node can import: start in the folder of its module or with that "
     "folder in PYTHONPATH, where all nodes have it; else `ray job submit --working-dir .`, a "
@@ -52,10 +60,14 @@ def ask_nodes(environments: Sequence[str]) -> list[NodeReport]:
     Raises `UsageError` where an environment that the driver can make cannot be made on a node.
     """
     nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-    tasks = {_ask(node, environments): node["NodeManagerAddress"] for node in nodes}
-    done, _ = ray.wait(list(tasks), num_returns=len(tasks), timeout=ANSWER_SECONDS)
-    reports = [_answer(ref, tasks[ref]) if ref in done else NodeReport(tasks[ref], None)
-               for ref in tasks]  # fmt: skip
+    tasks = {_ask(node, environments): node for node in nodes}
+    done = _await({ref: node["NodeID"] for ref, node in tasks.items()})
+    reports = [
+        _answer(ref, node["NodeManagerAddress"])
+        if ref in done
+        else NodeReport(node["NodeManagerAddress"], None)
+        for ref, node in tasks.items()
+    ]
     for report in reports:
         for name, reason in report.trouble:
             said = reason.rpartition("(")[2].rstrip(")")
@@ -73,10 +85,31 @@ def _ask(node: dict[str, Any], environments: Sequence[str]) -> Any:
     )
 
 
+def _await(tasks: Mapping[Any, str]) -> set[Any]:
+    """Those of the tasks (by the node that each was sent to) that have an answer, when all have
+    one whose node is alive, or after `ANSWER_SECONDS`.
+
+    Ray itself goes on waiting for a node that it has given up.
+    """
+    deadline = time.monotonic() + ANSWER_SECONDS
+    waiting, done = dict(tasks), set[Any]()
+    while waiting and time.monotonic() < deadline:
+        answered, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=1.0)
+        done |= set(answered)
+        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+        waiting = {ref: node for ref, node in waiting.items() if ref not in done and node in alive}
+    return done
+
+
 def _answer(reference: Any, address: str) -> NodeReport:
-    """A node's report; one that died or cannot import this program says nothing of memory."""
+    """A node's report: nothing of one that was lost since, which agents are not sent to either.
+
+    Raises `UsageError` where the node is there and this program is not.
+    """
     try:
         report: NodeReport = ray.get(reference, timeout=ANSWER_SECONDS)
+    except _GONE:
+        return NodeReport(address, None)
     except RayError as error:
         said = str(error).strip().splitlines()[-1]
         raise UsageError(

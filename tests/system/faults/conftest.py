@@ -139,6 +139,16 @@ class Run:
         """Of its events of one kind."""
         return [row.message for row in read_metrics(self.folder).events if row.what == what]
 
+    def contributors(self, after: int) -> set[int]:
+        """The agents of which a gradient was applied after this round: one may send zeros now
+        and then, which are rejected, so that a single round's number says little."""
+        rows = (row for row in read_metrics(self.folder).objective if row.round > after)
+        return {int(key.partition(".")[0]) for row in rows for key in row.applied}
+
+    def round(self) -> int:
+        """The newest that its metrics know."""
+        return read_metrics(self.folder).objective[-1].round
+
     def wait_for(self, what: str, seconds: float = 600.0) -> None:
         """Until there is an event of this kind."""
         self.wait_until(lambda: bool(self.messages(what)), seconds)

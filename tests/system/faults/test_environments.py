@@ -31,7 +31,8 @@ def test_one_that_always_raises_costs_its_agent_and_nobody_else(run, faulty) -> 
     assert 'faulty.py", line' in log, "the original traceback is not in the log"
     assert "its episode is dropped: OSError" in log
     assert finished(run, 200) == {0, 2}
-    assert read_metrics(run.folder).objective[-1].contributors == 2
+    (row,) = [row for row in read_metrics(run.folder).events if row.what == "failed"]
+    assert run.contributors(row.round) == {0, 2}
 
 
 def test_one_that_cannot_be_made_at_first_is_one_restart(run, faulty) -> None:
