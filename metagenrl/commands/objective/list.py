@@ -39,8 +39,8 @@ def list_objectives(config: ListConfig) -> int:
     for name in names:
         snapshot = ObjectiveSnapshot.load(pretrained_file(f"{WORD}:{name}"))
         word = f"{WORD}:{name}" + (f" (or {WORD})" if name == DEFAULT else "")
-        trained = ", ".join(snapshot.environments)
-        print(f"{word}: version {snapshot.version:,}, {snapshot.steps:,} steps in {trained}")
+        trained = f"{snapshot.steps:,} steps in {len(snapshot.environments)} environments"
+        print(f"{word}: version {snapshot.version:,}, {trained}")
         print(f"  card: {card_of(name)}")
         if config.cards:
             print(f"\n{card_of(name).read_text(encoding='utf-8')}")
