@@ -17,6 +17,7 @@ from metagenrl.agents.backend.native_steps import NativeSteps
 from metagenrl.learner.hyperparams import NATIVE_UNITS, AgentConfig, MetaConfig, ObjectiveConfig
 from metagenrl.learner.native import library, policy_updates, updates
 from metagenrl.learner.native.features import native_features
+from metagenrl.learner.native.objectives import has_form
 from metagenrl.learner.policy_update import Learned, Objective
 from metagenrl.learner.types import Array, Batch
 
@@ -28,7 +29,9 @@ def supports(agent: AgentConfig) -> bool:
 
 def supports_policies(meta: MetaConfig | None, objective: ObjectiveConfig) -> bool:
     """Whether the library has this variant of the policy's update and of L_alpha."""
-    if objective.bidirectional or objective.use_observation or not native_features(objective):
+    if not (has_form(objective) and native_features(objective)):
+        return False
+    if objective.use_critic_direction:
         return False
     return meta is None or (meta.inner_steps == 1 and meta.outer_loss == "value")
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from fixtures.problems import VARIANTS
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -20,19 +21,6 @@ from metagenrl.learner.stacked_agents import StackedAgents
 from metagenrl.learner.types import Batch
 
 K = 3
-VARIANTS = [
-    {},
-    {"use_time": False},
-    {"use_value": False},
-    {"use_next_value": False},
-    {"use_observation": True},
-    {"bidirectional": True},
-    {"normalization": "joint"},
-    {"use_critic_direction": True, "reflect_actions": True},
-    {"use_advantage": True, "use_next_value": False},
-    {"normalization": "td", "reflect_actions": True},
-    {"use_value": False, "use_observation": True, "bidirectional": True, "eta": 0.7},
-]
 FIELDS = ("observations", "actions", "rewards", "terminated", "mask")
 
 

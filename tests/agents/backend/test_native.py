@@ -1,0 +1,56 @@
+"""Small networks in C against the reference, for every variant of the method."""
+
+import numpy as np
+import pytest
+import torch
+from fixtures.problems import VARIANTS
+
+from metagenrl.agents.backend.actor_critic import ActorCritic
+from metagenrl.agents.backend.interface import PolicyDraw
+from metagenrl.agents.backend.native import Native, supports
+from metagenrl.agents.backend.reference import Reference
+from metagenrl.agents.experience.replay import ReplayBuffer
+from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
+from metagenrl.learner.objective.net import ObjectiveNet, first_alpha
+from metagenrl.learner.policy_update import Learned
+
+AGENT = AgentConfig(hidden_units=16, batch_size=6, segment_length=5, action_penalty=0.05)
+SIZES = (4, 2)
+
+pytestmark = pytest.mark.skipif(not supports(AGENT), reason="the library was not built")
+
+
+@pytest.fixture(scope="module")
+def buffer() -> ReplayBuffer:
+    rng, buffer = np.random.default_rng(0), ReplayBuffer(100, *SIZES)
+    for step in range(60):
+        s = rng.standard_normal(4)
+        buffer.add(s, np.tanh(rng.standard_normal(2)), rng.standard_normal(), s + 0.1,
+                   step % 9 == 8, False)  # fmt: skip
+    return buffer
+
+
+@pytest.mark.parametrize("p", [1.0, 0.4])
+@pytest.mark.parametrize(
+    "meta",
+    [MetaConfig(), MetaConfig(inner_steps=2), MetaConfig(outer_loss="action_regression"), None],
+    ids=["value", "two inner steps", "regression", "fixed"],
+)
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_policy_updates_are_the_references(buffer, variant, meta, p):
+    config = ObjectiveConfig(lstm_units=5, hidden_units=6, input_features=3, **variant)
+    net, alpha = ObjectiveNet(config), first_alpha(config, 0).numpy()
+    networks = ActorCritic(AGENT, *SIZES, torch.Generator().manual_seed(1)).networks_state()
+    minibatches = 1 + (meta.inner_steps if meta else 0)
+    rng = np.random.default_rng(2)
+    drawn = buffer.minibatch(rng, minibatches * AGENT.batch_size, AGENT.segment_length)
+    found = []
+    for backend in (Native, Reference):
+        computes = backend(AGENT, SIZES, Learned(net, torch.zeros(net.layout.size)), meta)
+        computes.load(0, networks)
+        step = computes.update_policies(alpha, {0: PolicyDraw(drawn, p)})[0]
+        moments = computes.networks(0)["phi_adam"]["m"]
+        found.append([step.gradient, step.loss, step.policy_norm, step.value_after, moments])
+    for got, want in zip(*found, strict=True):
+        apart = np.linalg.norm(np.subtract(got, want)) / (np.linalg.norm(want) + 1e-6)
+        assert apart < 1e-3 or np.isnan(want).all()
