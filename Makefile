@@ -53,7 +53,7 @@ check: setup
 	MYPYPATH=build/types $(BIN)/mypy -p metagenrl
 	$(SITE)
 
-# The site, in build/site; a warning fails it. `$(BIN)/python -m http.server -d build/site` shows it with its search.
+# The site, in build/site; a warning fails it. A browser reads it from there, with its search.
 # The variable turns off an advertisement of the theme's.
 SITE = NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 docs: setup
