@@ -25,7 +25,8 @@ def test_the_site_builds_without_a_warning_and_needs_no_network(tmp_path: Path) 
     expected = {"index.html", "commands.html", "api.html", "not_learning.html"}
     assert {*expected, "results/generalisation.html", "CHANGELOG.html"} <= pages.keys()
     assert [name for name, text in pages.items() if FETCHED.search(text)] == []
-    assert [name for name, text in pages.items() if "search_from_disk" not in text] == []
+    theirs = {name: text for name, text in pages.items() if name != "report/report.html"}
+    assert [name for name, text in theirs.items() if "search_from_disk" not in text] == []
     assert (site / "search" / "search_index.js").is_file(), "no search without a server"
     styles = "".join(sheet.read_text() for sheet in site.rglob("*.css"))
     assert re.search(r"@import\s+url\(['\"]?(https?:)?//|src:\s*url\(['\"]?https?:", styles) is None
