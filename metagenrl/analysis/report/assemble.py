@@ -32,7 +32,7 @@ def make_report(folders: Sequence[Path], out: Path) -> Path:
     sections = [
         glance_section(runs, rules, histories),
         results_section(rules),
-        films_section(runs.tests),
+        films_section(runs, histories),
         versions_section(runs, rules, histories),
         comparison_section(runs, rules, variants, histories),
         *(training_section(run, histories[run.path], i) for i, run in enumerate(runs.training)),

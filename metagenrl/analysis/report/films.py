@@ -1,17 +1,19 @@
-"""What trained agents do: a strip of pictures of one agent for each rule and environment."""
+"""What trained agents do: a strip of pictures of one agent for each rule, or population, and
+environment."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from metagenrl.analysis.number_text import short
 from metagenrl.analysis.report.contents import Fact, Facts, Section, Strip
-from metagenrl.analysis.report.discover import TestRun
+from metagenrl.analysis.report.discover import Runs, TestRun, TrainRun
+from metagenrl.analysis.run_history import RunHistory
 from metagenrl.base.job_process import start_process
 from metagenrl.policies.find import kept_seeds
 
@@ -26,25 +28,20 @@ TIMEOUT = 60.0
 class Scene:
     """The agent whose last return is the median one's (of two, the lower)."""
 
-    test: TestRun
-    seed: int
-    last: float
-    agents: int
-
-    @property
-    def title(self) -> str:
-        """Who it is, in one line."""
-        test, of = self.test, f"the median of {self.agents} agents"
-        return f"{test.label} in {test.env}: seed {self.seed}, {of}, return {short(self.last)}"
+    run: Path
+    env: str
+    seed: int  # or the agent of a population
+    title: str
 
 
-def films_section(tests: Sequence[TestRun]) -> Section:
-    """A strip for each rule and environment with a kept policy, or why it cannot be drawn."""
-    scenes = {(t.label, t.env): s for t in tests if (s := _scene(t)) is not None}
-    strips, reasons = drawn(list(scenes.values())[:MOST])
+def films_section(runs: Runs, histories: Mapping[Path, RunHistory]) -> Section:
+    """A strip for each rule or population and environment with a kept policy, or why not."""
+    scenes = {(t.label, t.env): s for t in runs.tests if (s := _tested(t)) is not None}
+    trained = [s for run in runs.training for s in _trained(run, histories[run.path])]
+    strips, reasons = drawn([*scenes.values(), *trained][:MOST])
     text = (
         "Pictures at even steps of one episode, the deterministic policy from the left. "
-        "`metagenrl record` makes a film of it."
+        "metagenrl record makes a film of it."
     )
     facts = [Facts("", [Fact(reason) for reason in reasons])] if reasons else []
     return Section("films", "What agents do", text, facts=facts, strips=strips)
@@ -56,7 +53,7 @@ def drawn(scenes: Sequence[Scene], process: str = PROCESS) -> tuple[list[Strip],
         return [], []
     with tempfile.TemporaryDirectory() as folder:
         stems = [Path(folder, f"film-{index}") for index in range(len(scenes))]
-        jobs = [[str(s.test.path), s.seed, str(t)] for s, t in zip(scenes, stems, strict=True)]
+        jobs = [[str(s.run), s.seed, str(t)] for s, t in zip(scenes, stems, strict=True)]
         ended = _run(process, json.dumps(jobs), Path(folder, "log"), TIMEOUT * len(scenes))
         strips: list[Strip] = []
         reasons: dict[str, None] = {}
@@ -66,7 +63,7 @@ def drawn(scenes: Sequence[Scene], process: str = PROCESS) -> tuple[list[Strip],
                 strips.append(Strip(stem.name, picture.read_bytes(), scene.title))
             else:
                 told = reason.read_text(encoding="utf-8") if reason.is_file() else ended
-                reasons[f"No pictures of {scene.test.env}: {told}"] = None
+                reasons[f"No pictures of {scene.env}: {told}"] = None
     return strips, list(reasons)
 
 
@@ -88,11 +85,31 @@ def _run(process: str, job: str, log: Path, seconds: float) -> str:
     return f"the process that draws ended with exit code {code}"
 
 
-def _scene(test: TestRun) -> Scene | None:
-    kept = set(kept_seeds(test.path))
-    last = {row.seed: row.return_mean for row in test.rows()}
-    known = sorted((v, seed) for seed, v in last.items() if v is not None and seed in kept)
+def _tested(test: TestRun) -> Scene | None:
+    returns = {row.seed: row.return_mean for row in test.rows()}
+    found = _median(test.path, returns)
+    if found is None:
+        return None
+    seed, value, agents = found
+    title = f"{test.label} in {test.env}: seed {seed}, the median of {agents} agents"
+    return Scene(test.path, test.env, seed, f"{title}, return {short(value)}")
+
+
+def _trained(run: TrainRun, history: RunHistory) -> Iterator[Scene]:
+    for env in history.environments:
+        rows = (row for row in history.latest.values() if row.env == env)
+        found = _median(run.path, {row.agent: row.return_mean for row in rows})
+        if found is not None:
+            agent, value, agents = found
+            title = f"population {run.name} in {env}: agent {agent}, the median of {agents}"
+            yield Scene(run.path, env, agent, f"{title}, return {short(value)} while it explores")
+
+
+def _median(run: Path, returns: Mapping[int, float | None]) -> tuple[int, float, int] | None:
+    """Of those with a kept policy: who, the return, and how many there are."""
+    kept = set(kept_seeds(run))
+    known = sorted((v, seed) for seed, v in returns.items() if v is not None and seed in kept)
     if not known:
         return None
     value, seed = known[(len(known) - 1) // 2]
-    return Scene(test, seed, value, len(known))
+    return seed, value, len(known)

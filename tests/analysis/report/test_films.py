@@ -1,6 +1,7 @@
 """Film strips of the report: of the median agent, embedded and as a file, or why there are none."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from metagenrl.analysis.report.assemble import make_report
 from metagenrl.analysis.report.discover import find_runs
 from metagenrl.policies.find import kept_policy
 from metagenrl.policies.kept import KeptPolicy, facts_of, policy_path
-from metagenrl.runs.names import EVALUATIONS_FILE, FACTS_FILE
+from metagenrl.runs.names import EVALUATIONS_FILE, FACTS_FILE, METRICS_FILE
 
 GOLDEN = Path(__file__).parents[2] / "golden/v0.1"
 ENV = "Pendulum-v1"
@@ -46,6 +47,18 @@ def test_the_report_shows_the_median_agent_that_kept_its_policy(test_run: Path) 
     assert (page.parent / "film-0.png").read_bytes()[1:4] == b"PNG"
 
 
+def test_a_population_is_shown_as_well(tmp_path: Path) -> None:
+    run = shutil.copytree(GOLDEN / "cohort", tmp_path / "cohort")
+    rows = [json.loads(line) for line in (run / METRICS_FILE).read_text().splitlines()]
+    for row in rows:
+        if row["kind"] == "agent":
+            row |= {"episodes": 1, "return_mean": -100.0 * row["agent"]}
+    (run / METRICS_FILE).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = make_report([run], tmp_path / "report").read_text()
+    assert f"population cohort in {ENV}: agent " in text
+    assert 'src="data:image/png;base64,' in text
+
+
 def test_where_nothing_can_be_drawn_the_report_says_why_and_stands(
     test_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -61,9 +74,9 @@ def test_where_nothing_can_be_drawn_the_report_says_why_and_stands(
 
 
 def test_a_crash_while_drawing_is_told(test_run: Path) -> None:
-    scenes = films.films_section(find_runs([test_run]).tests)
-    assert len(scenes.strips) == 1
-    scene = films.Scene(find_runs([test_run]).tests[0], 0, -1.0, 1)
+    section = films.films_section(find_runs([test_run]), {})
+    assert len(section.strips) == 1
+    scene = films.Scene(test_run, ENV, 0, "")
     strips, reasons = films.drawn([scene], process="no.such.module")
     assert strips == []
     assert reasons == [f"No pictures of {ENV}: the process that draws ended with exit code 1"]
