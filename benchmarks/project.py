@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.problem import Problem
-from metagenrl.agents.backend import native
 from metagenrl.agents.backend.actor_critic import ActorCritic
 from metagenrl.learner.adam import clip_by_norm
 from metagenrl.learner.meta_gradient import meta_gradient
-from metagenrl.learner.native import policy_updates, updates
+from metagenrl.learner.native import forms, policy_updates, updates
 from metagenrl.learner.objective.net import ObjectiveNet, initial_alpha
 from metagenrl.learner.policy_update import Learned
 from metagenrl.learner.types import Batch
@@ -33,7 +32,7 @@ class ProjectAgent:
     def update_critic(self, batch: Batch) -> None:
         """Section 4; the gradient stays in `actor_critic.theta_gradient`."""
         ac = self.actor_critic
-        if not native.supports(self.problem.agent):
+        if not forms.agents(self.problem.agent):
             ac.update_critic(batch)
             return
         noise = ac.draw_noise(tuple(batch.actions.shape))
@@ -59,7 +58,7 @@ class ProjectAgent:
         evaluation.policy_gradient(value.action_gradient, ac.phi_gradient_views)
         gradient, _ = meta_gradient(
             self.problem.meta, self.objective.learned, value, evaluation,
-            ac.phi, ac.phi_gradient, ac.theta_views, held_out,
+            ac.phi, ac.phi_gradient, held_out,
         )  # fmt: skip
         return gradient
 
@@ -73,8 +72,8 @@ class ProjectAgent:
     def update_policy_and_objective(self, inner: Batch, held_out: Batch) -> Tensor:
         """Both from one evaluation of the policy on `inner`; the objective's gradient."""
         p, ac, net = self.problem, self.actor_critic, self.objective.learned.net
-        whole = native.supports_policies(p.meta, p.objective)
-        if whole and native.supports(p.agent):
+        whole = forms.policy_updates(p.meta, p.objective)
+        if whole and forms.agents(p.agent):
             given = ac.nets, net, self.alpha, p.agent, p.meta, [ac.policy_state]
             return policy_updates.update_policies(*given, [(inner, held_out)])[0].gradient
         gradient = self.objective_gradient(inner, held_out)

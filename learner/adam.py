@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 from typing import Any
 
 import torch
 from torch import Tensor
-
-from metagenrl.learner.native import library
 
 
 class Adam:
@@ -35,14 +32,10 @@ class Adam:
 
     def step(self, gradient: Tensor) -> None:
         """Update the parameters in place along `gradient` (same shape)."""
-        rates = b1, b2, _, rate, scale = self.advance()
-        if library.usable(self.parameters):
-            n, tensors = gradient.numel(), (gradient, self.m, self.v, self.parameters)
-            library.call("adam", gradient.dtype, n, *tensors, (ctypes.c_double * 5)(*rates))
-            return
+        b1, b2, epsilon, rate, scale = self.advance()
         self.m.lerp_(gradient, 1 - b1)
         self.v.mul_(b2).addcmul_(gradient, gradient, value=1 - b2)
-        denominator = self.v.sqrt().div_(scale).add_(self.epsilon)
+        denominator = self.v.sqrt().div_(scale).add_(epsilon)
         self.parameters.addcdiv_(self.m, denominator, value=-rate)
 
     def state_dict(self) -> dict[str, Any]:

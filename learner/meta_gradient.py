@@ -18,8 +18,6 @@ import torch
 from torch import Tensor
 
 from metagenrl.learner.hyperparams import MetaConfig
-from metagenrl.learner.native import updates
-from metagenrl.learner.networks import mlp
 from metagenrl.learner.networks.agent_networks import AgentNetworks, apply_critic, apply_policy
 from metagenrl.learner.networks.mlp import Views
 from metagenrl.learner.objective.derivatives import LearnedObjective
@@ -37,28 +35,6 @@ def inner_rate(config: MetaConfig, batch: Batch) -> float:
     if config.inner_reduction == "sum":
         return config.inner_step_size
     return config.inner_step_size / max(float(batch.mask.sum()), 1.0)
-
-
-def value_gradient(
-    nets: AgentNetworks, phi: Tensor, theta: Views, batches: Sequence[Batch]
-) -> tuple[Tensor, Tensor]:
-    """J `[]` and d(-J)/d phi `[1, P]`: the mean of Q_theta1(s, pi_phi(s)) over valid steps."""
-    if len(batches) == 2 and updates.takes(nets, theta):
-        return updates.value_gradient(nets, phi, member(theta, 0), *batches)
-    nets = nets.outer
-    views, theta1 = nets.policy.layout.views(phi), member(theta, 0)
-    s = torch.cat([x.observations[:, :-1].reshape(1, -1, nets.policy.inputs) for x in batches], 1)
-    mask = torch.cat([x.mask.reshape(1, -1, 1) for x in batches], 1)
-    weight = mask / mask.sum().clamp(min=1)
-    pre, policy_tape = mlp.forward(nets.policy, views, s)
-    a = pre.tanh_()
-    q, critic_tape = mlp.forward(nets.critic, theta1, torch.cat([s, a], -1))
-    dx = mlp.backward(nets.critic, theta1, critic_tape, -weight, None, True)
-    assert dx is not None
-    gradient = torch.empty_like(phi)
-    dy = dx[..., -nets.policy.outputs :] * (1 - a.square())
-    mlp.backward(nets.policy, views, policy_tape, dy, nets.policy.layout.views(gradient))
-    return (q * weight).sum(), gradient
 
 
 def regression_residual(
@@ -82,7 +58,6 @@ def meta_gradient(
     evaluation: PolicyEvaluation,
     phi: Tensor,
     summed_gradient: Tensor,
-    theta: Views,
     held_out: Batch,
 ) -> tuple[Tensor, Tensor]:
     """g_i `[P_alpha]` before clipping, and J `[]`; one inner step on `evaluation`'s minibatch.
@@ -92,7 +67,6 @@ def meta_gradient(
         value: the objective on that evaluation.
         phi: `[1, P]`, the policy before the update.
         summed_gradient: grad_phi of the *summed* objective on tau_1, `[1, P]`.
-        theta: the critics.
         held_out: tau_2.
     """
     assert value.tape is not None, "the learned objective leaves one"
@@ -103,9 +77,8 @@ def meta_gradient(
         return learned.alpha_gradient(value.tape, u), j
     rate = inner_rate(config, evaluation.batch)
     phi_prime = torch.add(phi, summed_gradient, alpha=-rate)
-    nets = evaluation.nets
-    j, v = value_gradient(nets, phi_prime, theta, (evaluation.batch, held_out))
-    u = evaluation.policy_tangent(nets.policy.layout.views(v)).mul_(-rate)
+    j, v = evaluation.value_gradient(phi_prime, held_out)
+    u = evaluation.policy_tangent(evaluation.nets.policy.layout.views(v)).mul_(-rate)
     return learned.alpha_gradient(value.tape, u), j
 
 

@@ -1,13 +1,14 @@
-"""What an update of K agents calls in one of two forms: plain torch, or C on a processor.
+"""The functions that an update calls, in one of two forms: plain torch, or C on a processor.
 
-The reference takes one of them once, when it is made, and asks no more. Plain torch runs on any
-device, and all agents at once; the C forms run on the CPU, one agent after the other, to rounding
-with the same results.
+Chosen when an agent's networks and objective are made; the equations ask no more. Of K agents,
+`Ops` is the whole choice: plain torch runs on any device, and all agents at once, the C forms on
+the CPU, one agent after the other. For an agent alone, `learned_objective`, `evaluate` and `adam`
+give the class whose methods are C calls where there are such (`native/forms.py`). Results are the
+same to rounding.
 """
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,24 +16,24 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from metagenrl.learner.adam import Adam
 from metagenrl.learner.hyperparams import ObjectiveConfig
-from metagenrl.learner.native import library
-from metagenrl.learner.native.features import fused_features, native_features
-from metagenrl.learner.native.objectives import NativeObjective, has_form
+from metagenrl.learner.native import forms, library
+from metagenrl.learner.native.adam import NativeAdam, follow_each, step_each
+from metagenrl.learner.native.evaluation import NativeEvaluation
+from metagenrl.learner.native.features import native_features
+from metagenrl.learner.native.objectives import NativeLearned, NativeObjective
+from metagenrl.learner.networks.agent_networks import AgentNetworks
+from metagenrl.learner.networks.mlp import Views
+from metagenrl.learner.objective.derivatives import LearnedObjective, ObjectiveTape
+from metagenrl.learner.objective.features import input_features
 from metagenrl.learner.objective.inputs import ObjectiveInputs
 from metagenrl.learner.objective.net import ObjectiveNet
 from metagenrl.learner.objective.stacked_objective import StackedObjective
-from metagenrl.learner.stacked_adam import StackedAdam, expand, keep
+from metagenrl.learner.policy_value import PolicyEvaluation
+from metagenrl.learner.stacked_adam import StackedAdam, follow
 from metagenrl.learner.stacked_evaluation import StackedEvaluation, batch_of, stacked_inputs
-
-
-class ObjectiveTape(Protocol):
-    """One evaluation of L_alpha for K agents."""
-
-    @property
-    def loss(self) -> Tensor:
-        """l_t `[K, B, T]`, 0 on padding."""
-        ...
+from metagenrl.learner.types import Batch
 
 
 class ObjectiveOfAll(Protocol):
@@ -67,41 +68,45 @@ class Ops:
     """Targets `[K, ...]` follow with the Polyak rate."""
 
 
-def _follow(target: Tensor, own: Tensor, rate: float, active: Tensor) -> None:
-    keep(target, torch.lerp(target, own, rate), expand(active, own))
-
-
 def _native_objective(net: ObjectiveNet, alpha: Tensor, agents: int) -> ObjectiveOfAll:
-    if has_form(net.config):
+    if forms.objective(net.config):
         return NativeObjective(net, alpha, agents)
     return StackedObjective(net, alpha, agents)
 
 
 def _native_inputs(config: ObjectiveConfig, evaluation: StackedEvaluation) -> ObjectiveInputs:
-    if not native_features(config):
+    if not forms.features(config):
         return stacked_inputs(config, evaluation)
 
     def features(values: dict[str, Tensor]) -> Tensor:
         own = []
         for agent in range(len(evaluation.pi)):
             of_agent = [values[name][agent] if name in values else None for name in ("v", "v_next")]
-            own.append(fused_features(config, batch_of(evaluation.batch, agent), *of_agent))
+            own.append(native_features(config, batch_of(evaluation.batch, agent), *of_agent))
         return torch.stack(own)
 
     return stacked_inputs(config, evaluation, features)
 
 
-def _native_adam(adam: StackedAdam, gradient: Tensor, active: Tensor) -> None:
-    for agent in active.nonzero().flatten().tolist():
-        own = gradient[agent].contiguous(), adam.m[agent], adam.v[agent], adam.parameters[agent]
-        rates = (ctypes.c_double * 5)(*adam.advance(agent))
-        library.call("adam", gradient.dtype, own[0].numel(), *own, rates)
+PLAIN = Ops(StackedObjective, stacked_inputs, StackedAdam.step, follow)
+NATIVE = Ops(_native_objective, _native_inputs, step_each, follow_each)
 
 
-def _native_follow(target: Tensor, own: Tensor, rate: float, active: Tensor) -> None:
-    for agent in active.nonzero().flatten().tolist():
-        target[agent].lerp_(own[agent], rate)
+def learned_objective(net: ObjectiveNet, alpha: Tensor) -> LearnedObjective:
+    """L_alpha for an agent alone, to be called under `torch.no_grad`."""
+    if not library.reads(alpha):
+        return LearnedObjective(net, alpha)
+    kind = NativeLearned if forms.objective(net.config) else LearnedObjective
+    return kind(net, alpha, native_features if forms.features(net.config) else input_features)
 
 
-PLAIN = Ops(StackedObjective, stacked_inputs, StackedAdam.step, _follow)
-NATIVE = Ops(_native_objective, _native_inputs, _native_adam, _native_follow)
+def evaluate(nets: AgentNetworks, phi: Views, theta: Views, batch: Batch) -> PolicyEvaluation:
+    """A policy `[1, P]` and its critics on a minibatch, for an agent alone."""
+    kind = NativeEvaluation if forms.both_networks(nets, phi) else PolicyEvaluation
+    return kind(nets, phi, theta, batch)
+
+
+def adam(parameters: Tensor, learning_rate: float) -> Adam:
+    """The optimiser of an agent alone."""
+    kind = NativeAdam if library.reads(parameters) else Adam
+    return kind(parameters, learning_rate)

@@ -12,8 +12,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from metagenrl.learner.objective.derivatives import LearnedObjective, ObjectiveTape
-from metagenrl.learner.objective.inputs import Evaluated, inputs_on
+from metagenrl.learner import ops
+from metagenrl.learner.objective.derivatives import ObjectiveTape
+from metagenrl.learner.objective.inputs import Evaluated
 from metagenrl.learner.objective.net import ObjectiveNet
 from metagenrl.learner.returns import generalized_advantage
 
@@ -45,12 +46,11 @@ class Learned:
     """The learned objective L_alpha (Eq. 7)."""
 
     def __init__(self, net: ObjectiveNet, alpha: Tensor) -> None:
-        self.learned = LearnedObjective(net, alpha)
+        self.learned = ops.learned_objective(net, alpha)
 
     def __call__(self, evaluation: Evaluation) -> ObjectiveValue:
         """L_alpha with r, V_t, V_{t+1}, t, a_t as constants."""
-        inputs = inputs_on(self.learned.net.config, evaluation)
-        tape = self.learned.forward(evaluation.pi, inputs)
+        tape = self.learned.forward(evaluation.pi, self.learned.inputs(evaluation))
         return ObjectiveValue(tape.loss, self.learned.action_gradient(tape), tape)
 
 

@@ -6,12 +6,12 @@ pi_phi(s)) and their derivatives at the same minibatch; this holds them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from metagenrl.learner.native import library, updates
 from metagenrl.learner.networks import mlp
 from metagenrl.learner.networks.agent_networks import AgentNetworks, apply_critic, apply_policy
 from metagenrl.learner.networks.mlp import Tape, Views
@@ -78,16 +78,13 @@ class PolicyEvaluation:
     def __init__(self, nets: AgentNetworks, phi: Views, theta: Views, batch: Batch) -> None:
         self.nets, self.phi, self.batch = nets, phi, batch
         self.theta1 = member(theta, 0)
-        self._values: tuple[Tensor, Tensor] | None = None  # V_t, V_{t+1} where known already
+        self._evaluate()
+
+    def _evaluate(self) -> None:
+        b, t, a = self.batch.actions.shape
+        self.states = self.batch.observations[:, :-1].reshape(1, b * t, -1)
         self.policy_tape: Tape
-        if updates.takes(nets, phi):
-            known = updates.evaluate(nets, phi, self.theta1, batch)
-            self.pi, self._values = known.pi, (known.v, known.v_next)
-            self.states, self.policy_tape = known.states, known.policy_tape
-            return
-        b, t, a = batch.actions.shape
-        self.states = batch.observations[:, :-1].reshape(1, b * t, -1)
-        pre, self.policy_tape = mlp.forward(nets.policy, phi, self.states)
+        pre, self.policy_tape = mlp.forward(self.nets.policy, self.phi, self.states)
         self.pi = pre.tanh_().view(b, t, a)
 
     @cached_property
@@ -98,8 +95,6 @@ class PolicyEvaluation:
     @property
     def v(self) -> Tensor:
         """V_t `[B, T]`."""
-        if self._values is not None:
-            return self._values[0]
         return self._critic[0].view(self.pi.shape[:2])
 
     @cached_property
@@ -109,8 +104,6 @@ class PolicyEvaluation:
         The row after a short segment's last valid step holds the state that step led to, so only
         full segments need the extra state.
         """
-        if self._values is not None:
-            return self._values[1]
         s = self.batch.observations[:, -1].unsqueeze(0)
         a = mlp.evaluate(self.nets.policy, self.phi, s).tanh_()
         boot = mlp.evaluate(self.nets.critic, self.theta1, torch.cat([s, a], -1))
@@ -139,12 +132,7 @@ class PolicyEvaluation:
         scale, since both Adam and the gradient's clip ignore it.
         """
         b, t, a = self.pi.shape
-        if library.usable(self.pi):
-            dy = updates.through_tanh(
-                action_gradient, self.pi, self.batch, penalty, FREE_RANGE, ATANH_BOUND
-            )
-        else:
-            dy = self._through_tanh(action_gradient, penalty)
+        dy = self._through_tanh(action_gradient, penalty)
         mlp.backward(self.nets.policy, self.phi, self.policy_tape, dy.view(1, b * t, a), grads)
 
     def _through_tanh(self, action_gradient: Tensor, penalty: float) -> Tensor:
@@ -162,8 +150,32 @@ class PolicyEvaluation:
     def policy_tangent(self, direction: Views) -> Tensor:
         """(d pi / d phi) direction: `[B, T, A]`, 0 on padding (forward mode)."""
         tangent = mlp.parameter_tangent(self.nets.policy, self.phi, direction, self.policy_tape)
-        tangent = tangent.view(self.pi.shape)
-        if library.usable(tangent):
-            updates.tanh_tangent(self.pi, self.batch, tangent)
-            return tangent
+        return self._tanh_tangent(tangent.view(self.pi.shape))
+
+    def _tanh_tangent(self, tangent: Tensor) -> Tensor:
+        """The tangent of the action from that of the policy's output: `[B, T, A]`."""
         return tangent * (1 - self.pi.square()) * self.batch.mask.unsqueeze(-1)
+
+    def value_gradient(self, phi: Tensor, held_out: Batch) -> tuple[Tensor, Tensor]:
+        """J `[]` and d(-J)/d phi `[1, P]` of another policy `phi [1, P]`; see `value_gradient`."""
+        return value_gradient(self.nets, phi, self.theta1, (self.batch, held_out))
+
+
+def value_gradient(
+    nets: AgentNetworks, phi: Tensor, theta1: Views, batches: Sequence[Batch]
+) -> tuple[Tensor, Tensor]:
+    """J `[]`, the mean of Q_theta1(s, pi_phi(s)) over valid steps, and d(-J)/d phi `[1, P]`."""
+    nets = nets.outer
+    views = nets.policy.layout.views(phi)
+    s = torch.cat([x.observations[:, :-1].reshape(1, -1, nets.policy.inputs) for x in batches], 1)
+    mask = torch.cat([x.mask.reshape(1, -1, 1) for x in batches], 1)
+    weight = mask / mask.sum().clamp(min=1)
+    pre, policy_tape = mlp.forward(nets.policy, views, s)
+    a = pre.tanh_()
+    q, critic_tape = mlp.forward(nets.critic, theta1, torch.cat([s, a], -1))
+    dx = mlp.backward(nets.critic, theta1, critic_tape, -weight, None, True)
+    assert dx is not None
+    gradient = torch.empty_like(phi)
+    dy = dx[..., -nets.policy.outputs :] * (1 - a.square())
+    mlp.backward(nets.policy, views, policy_tape, dy, nets.policy.layout.views(gradient))
+    return (q * weight).sum(), gradient

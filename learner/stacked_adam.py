@@ -73,6 +73,11 @@ def expand(per_agent: Tensor, like: Tensor) -> Tensor:
     return per_agent.view(-1, *[1] * (like.dim() - 1))
 
 
+def follow(target: Tensor, own: Tensor, rate: float, active: Tensor) -> None:
+    """Targets `[K, ...]` of the agents in `active [K]` follow with the Polyak rate."""
+    keep(target, torch.lerp(target, own, rate), expand(active, own))
+
+
 def keep(tensor: Tensor, new: Tensor, chosen: Tensor) -> None:
     """`tensor` becomes `new` where `chosen`, in place."""
     tensor.copy_(torch.where(chosen, new, tensor))

@@ -19,7 +19,8 @@ from metagenrl.learner.measures import measure
 from metagenrl.learner.meta_gradient import meta_gradient_by_autograd, regression_residual
 from metagenrl.learner.networks import mlp
 from metagenrl.learner.networks.agent_networks import AgentNetworks
-from metagenrl.learner.ops import PLAIN, ObjectiveOfAll, ObjectiveTape, Ops
+from metagenrl.learner.objective.derivatives import ObjectiveTape
+from metagenrl.learner.ops import PLAIN, ObjectiveOfAll, Ops
 from metagenrl.learner.policy_update import Learned, Objective, ObjectiveValue
 from metagenrl.learner.stacked_adam import StackedAdam, clip_each, expand, normalize_each
 from metagenrl.learner.stacked_critic import td_gradient, td_target

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metagenrl.learner.adam import Adam, clip_by_norm
+from metagenrl.learner import ops
+from metagenrl.learner.adam import clip_by_norm
 from metagenrl.learner.critic import smoothing_noise, td_gradient, td_target
 from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.learner.native.policy_updates import PolicyState
@@ -52,8 +53,8 @@ class ActorCritic:
         self.theta_target_views = critic.views(self.theta_target)
         self.phi_gradient_views = policy.views(self.phi_gradient)
         self.theta_gradient_views = critic.views(self.theta_gradient)
-        self.phi_adam = Adam(self.phi, config.policy_learning_rate)
-        self.theta_adam = Adam(self.theta, config.critic_learning_rate)
+        self.phi_adam = ops.adam(self.phi, config.policy_learning_rate)
+        self.theta_adam = ops.adam(self.theta, config.critic_learning_rate)
         self.critic_state = CriticState(
             self.phi_target, self.theta_target, self.theta_gradient, self.theta_adam
         )
@@ -89,7 +90,7 @@ class ActorCritic:
 
     def evaluate(self, batch: Batch) -> PolicyEvaluation:
         """The current policy and first critic on a minibatch (inside `torch.no_grad`)."""
-        return PolicyEvaluation(self.nets, self.phi_views, self.theta_views, batch)
+        return ops.evaluate(self.nets, self.phi_views, self.theta_views, batch)
 
     @torch.no_grad()
     def update_policy(self, evaluation: PolicyEvaluation, value: ObjectiveValue) -> float:

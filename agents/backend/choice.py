@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 
-from metagenrl.agents.backend import native
 from metagenrl.agents.backend.graph import prepare_device
 from metagenrl.agents.backend.interface import Backend
 from metagenrl.agents.backend.native import Native
@@ -22,7 +21,7 @@ from metagenrl.learner.hyperparams import (
     MetaConfig,
     ObjectiveConfig,
 )
-from metagenrl.learner.native import library
+from metagenrl.learner.native import forms, library
 from metagenrl.learner.objective.net import ObjectiveNet
 from metagenrl.learner.ops import NATIVE, PLAIN, Ops
 from metagenrl.learner.policy_update import Learned, Objective
@@ -64,21 +63,21 @@ def choose(
     if computing.backend == "reference" or computing.device == "cuda":
         device = prepare_device(computing.device)
         return Reference(agent, sizes, learned, meta, slots, device, at_once=slots)
-    whole = native.supports(agent)
+    whole = forms.agents(agent)
     allowed = "auto, reference: the networks are too wide for it, or it was not built here"
     require(whole or computing.backend != "native", "backend", computing.backend, allowed)
     if whole:
         return Native(agent, sizes, learned, meta)
-    return Reference(agent, sizes, learned, meta, slots, ops=forms())
+    return Reference(agent, sizes, learned, meta, slots, ops=_ops())
 
 
 def choose_alone(agent: AgentConfig, objective: Objective, sizes: tuple[int, int]) -> Backend:
     """What computes an agent that any fixed objective trains, on the CPU."""
-    if native.supports(agent):
+    if forms.agents(agent):
         return Native(agent, sizes, objective, None)
-    return Reference(agent, sizes, objective, None, ops=forms())
+    return Reference(agent, sizes, objective, None, ops=_ops())
 
 
-def forms() -> Ops:
+def _ops() -> Ops:
     """How the reference computes on this CPU: in C where the library was built."""
     return PLAIN if library.backend() == "torch" else NATIVE

@@ -14,26 +14,10 @@ import torch
 from metagenrl.agents.backend.actor_critic import ActorCritic, CriticSeen
 from metagenrl.agents.backend.interface import CriticDraw, CriticStep, PolicyDraw, PolicyStep
 from metagenrl.agents.backend.native_steps import NativeSteps
-from metagenrl.learner.hyperparams import NATIVE_UNITS, AgentConfig, MetaConfig, ObjectiveConfig
-from metagenrl.learner.native import library, policy_updates, updates
-from metagenrl.learner.native.features import native_features
-from metagenrl.learner.native.objectives import has_form
+from metagenrl.learner.hyperparams import AgentConfig, MetaConfig
+from metagenrl.learner.native import forms, library, policy_updates, updates
 from metagenrl.learner.policy_update import Learned, Objective
 from metagenrl.learner.types import Array, Batch
-
-
-def supports(agent: AgentConfig) -> bool:
-    """Whether the networks are small enough, and the library was built here."""
-    return agent.hidden_units <= NATIVE_UNITS and library.backend() != "torch"
-
-
-def supports_policies(meta: MetaConfig | None, objective: ObjectiveConfig) -> bool:
-    """Whether the library has this variant of the policy's update and of L_alpha."""
-    if not (has_form(objective) and native_features(objective)):
-        return False
-    if objective.use_critic_direction:
-        return False
-    return meta is None or (meta.inner_steps == 1 and meta.outer_loss == "value")
 
 
 class Native(NativeSteps):
@@ -47,7 +31,7 @@ class Native(NativeSteps):
         meta: MetaConfig | None,
     ) -> None:
         super().__init__(agent, sizes, objective, meta)
-        self._policies = isinstance(objective, Learned) and supports_policies(
+        self._policies = isinstance(objective, Learned) and forms.policy_updates(
             meta, objective.learned.net.config
         )
 

@@ -125,8 +125,7 @@ class NativeSteps:
         learned = self._objective.learned
         if meta.inner_steps == 1:
             return meta_gradient(
-                meta, learned, value, evaluation, ac.phi, ac.phi_gradient, ac.theta_views,
-                batches[1],
+                meta, learned, value, evaluation, ac.phi, ac.phi_gradient, batches[1]
             )  # fmt: skip
         return meta_gradient_by_autograd(
             meta, learned.net, ac.nets, learned.alpha, ac.phi, ac.theta_views, batches

@@ -1,7 +1,6 @@
 """The inputs of L_alpha in one C call: `features` of `objective.h`.
 
-Same values as `objective/features.py`, to rounding; a variant with an input that C does not have is
-computed there.
+Same values as `objective/features.py`, to rounding.
 """
 
 from __future__ import annotations
@@ -12,16 +11,8 @@ from torch import Tensor, empty_like
 
 from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.learner.native import library
-from metagenrl.learner.objective.features import feature_count, feature_names
+from metagenrl.learner.objective.features import feature_count
 from metagenrl.learner.types import Batch
-
-_NATIVE = {"reward", "time", "TD error", "V(t+1)", "V(t)"}
-
-
-def native_features(config: ObjectiveConfig) -> bool:
-    """Whether `objective.h` has all of the variant's features; another one needs no C."""
-    return _NATIVE.issuperset(feature_names(config))
-
 
 _SCHEMES = ("zscore", "joint", "td")  # their numbers in objective.h
 
@@ -44,10 +35,15 @@ def feature_sizes(config: ObjectiveConfig, segments: int, steps: int) -> Feature
     )  # fmt: skip
 
 
-def fused_features(
-    config: ObjectiveConfig, batch: Batch, v: Tensor | None, v_next: Tensor | None
+def native_features(
+    config: ObjectiveConfig,
+    batch: Batch,
+    v: Tensor | None,
+    v_next: Tensor | None,
+    q: Tensor | None = None,
 ) -> Tensor:
-    """`input_features` in one C call."""
+    """`input_features` in one C call, for variants that do not ask for `q`."""
+    assert q is None, "`forms.features` says so"
     mask, how = batch.mask, feature_sizes(config, *batch.mask.shape)
     features = mask.new_empty(*mask.shape, feature_count(config))
     used = config.use_value

@@ -1,9 +1,7 @@
-"""The fused kernels: C on the CPU where it was built, plain torch elsewhere.
+"""The library of C kernels: whether there is one here, how its functions are called.
 
-Same functions, arguments and results as `kernels_torch` (see there for shapes). The library is
-built at installation from `src`; `METAGENRL_KERNELS=torch` opts out, `blas` of those for wide
-networks only. C kernels overwrite the first argument where `kernels_torch` says "may be
-overwritten".
+It is built at installation from `src`. `METAGENRL_KERNELS=torch` opts out of it, `blas` of its
+wide networks only.
 """
 
 from __future__ import annotations
@@ -18,11 +16,9 @@ import torch
 from torch import Tensor
 
 from metagenrl.learner.native.built import open_library
-from metagenrl.learner.networks import layers
 
 _CHOICES = ("c", "blas", "torch")
 _LEVELS = ("base", "avx2", "avx512")
-_ROWS = 16  # ROWS of layers.h
 
 
 def _load() -> ctypes.CDLL | None:
@@ -92,9 +88,14 @@ def scratch(like: Tensor, room: str, *sizes: ctypes.Structure, parts: int = 1) -
     return [like.new_empty(count) for count in counts]
 
 
+def reads(x: Tensor) -> bool:
+    """Whether the library was built and `x` lies where C reads it."""
+    return _LIBRARY is not None and x.device.type == "cpu"
+
+
 def usable(x: Tensor) -> bool:
     """Whether the C kernels take `x`: on the CPU, and no graph is being recorded."""
-    return _LIBRARY is not None and x.device.type == "cpu" and not torch.is_grad_enabled()
+    return reads(x) and not torch.is_grad_enabled()
 
 
 Argument = int | Tensor | ctypes.Structure | ctypes.Array[Any] | None
@@ -153,138 +154,3 @@ def gather(ring: Ring, segments: int, length: int, *places: int) -> bool:
     sizes, pointers = map(ctypes.c_long, (segments, length)), map(ctypes.c_void_p, places)
     _LIBRARY.metagenrl_gather(ctypes.byref(ring), *sizes, *pointers)
     return True
-
-
-def act_ln(
-    z: Tensor, bias: Tensor, gamma: Tensor, beta: Tensor, relu_units: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """See `layers.act_ln`; overwrites `z`."""
-    if not usable(z):
-        return layers.act_ln(z, bias, gamma, beta, relu_units)
-    (e, n, h), y = z.shape, torch.empty_like(z)
-    stats = z.new_empty(e, n, 2)
-    p = (bias.contiguous(), gamma.contiguous(), beta.contiguous())
-    call("act_ln", z.dtype, e, n, h, relu_units, z, *p, y, stats)
-    return z, y, stats
-
-
-def act_ln_backward(
-    dy: Tensor, z: Tensor, stats: Tensor, gamma: Tensor, relu_units: int, grads: list[Tensor] | None
-) -> Tensor:
-    """See `layers.act_ln_backward`."""
-    if not usable(z):
-        return layers.act_ln_backward(dy, z, stats, gamma, relu_units, grads)
-    (e, n, h), dz = z.shape, torch.empty_like(z)
-    dbias, dgamma, dbeta = _accumulators(grads, z)
-    work = z.new_empty(2 * h)
-    tensors = (dy, z, stats, gamma.contiguous(), dz, dgamma, dbeta, dbias, work)
-    call("act_ln_backward", z.dtype, e, n, h, relu_units, *tensors)
-    _accumulate(grads, [dbias, dgamma, dbeta])
-    return dz
-
-
-def act_ln_tangent(zd: Tensor, z: Tensor, stats: Tensor, gamma: Tensor, relu_units: int) -> Tensor:
-    """See `layers.act_ln_tangent`."""
-    if not usable(z):
-        return layers.act_ln_tangent(zd, z, stats, gamma, relu_units)
-    (e, n, h), yd = z.shape, torch.empty_like(z)
-    work = z.new_empty(2 * h)
-    call("act_ln_tangent", z.dtype, e, n, h, relu_units, zd, z, stats, gamma.contiguous(), yd, work)
-    return yd
-
-
-def act_ln_dual_backward(
-    ay: Tensor,
-    ayd: Tensor,
-    z: Tensor,
-    zd: Tensor,
-    stats: Tensor,
-    gamma: Tensor,
-    relu_units: int,
-    grads: list[Tensor],
-) -> tuple[Tensor, Tensor]:
-    """See `layers.act_ln_dual_backward`."""
-    if not usable(z):
-        return layers.act_ln_dual_backward(ay, ayd, z, zd, stats, gamma, relu_units, grads)
-    e, n, h = z.shape
-    az, azd = torch.empty_like(z), torch.empty_like(z)
-    dbias, dgamma, dbeta = _accumulators(grads, z)
-    work = z.new_empty(4 * h)
-    tensors = (ay, ayd, z, zd, stats, gamma.contiguous(), az, azd, dgamma, dbeta, dbias, work)
-    call("act_ln_dual_backward", z.dtype, e, n, h, relu_units, *tensors)
-    _accumulate(grads, [dbias, dgamma, dbeta])
-    return az, azd
-
-
-def _accumulators(grads: list[Tensor] | None, z: Tensor) -> list[Tensor | None]:
-    """Contiguous places for the gradients of bias, gamma, beta: the given ones if they are."""
-    if grads is None:
-        return [None, None, None]
-    return [
-        g if g.is_contiguous() else torch.zeros_like(g, memory_format=torch.contiguous_format)
-        for g in grads
-    ]
-
-
-def _accumulate(grads: list[Tensor] | None, parts: list[Tensor | None]) -> None:
-    for total, part in zip(grads or [], parts, strict=False):
-        if part is not None and part is not total:
-            total.add_(part)
-
-
-def lstm(x: Tensor, w: Tensor, mask: Tensor, reverse: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """See `layers.lstm`; overwrites `x`."""
-    if not usable(x):
-        return layers.lstm(x, w, mask, reverse)
-    b, t, h = x.shape[0], x.shape[1], w.shape[0]
-    out, c = x.new_empty(b, t, h), x.new_empty(b, t, h)
-    call("lstm", x.dtype, b, t, h, int(reverse), w.contiguous(), mask, x, out, c)
-    return out, c, x
-
-
-def lstm_tangent(
-    xd: Tensor, w: Tensor, mask: Tensor, gates: Tensor, c: Tensor, reverse: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """See `layers.lstm_tangent`; overwrites `xd`."""
-    if not usable(xd):
-        return layers.lstm_tangent(xd, w, mask, gates, c, reverse)
-    b, t, h = c.shape
-    hd, cd = torch.empty_like(c), torch.empty_like(c)
-    tensors = (w.contiguous(), mask, gates, c, xd, hd, cd)
-    call("lstm_tangent", xd.dtype, b, t, h, int(reverse), *tensors)
-    return hd, cd, xd
-
-
-def lstm_backward(
-    ah: Tensor, w: Tensor, mask: Tensor, gates: Tensor, c: Tensor, reverse: bool
-) -> Tensor:
-    """See `layers.lstm_backward`."""
-    if not usable(ah):
-        return layers.lstm_backward(ah, w, mask, gates, c, reverse)
-    b, t, h = c.shape
-    ax, work = torch.empty_like(gates), ah.new_empty(2 * _ROWS * h)
-    tensors = (w.mT.contiguous(), mask, gates, c, ah, ax, work)
-    call("lstm_backward", ah.dtype, b, t, h, int(reverse), *tensors)
-    return ax
-
-
-def lstm_dual_backward(
-    ah: Tensor,
-    ahd: Tensor,
-    w: Tensor,
-    mask: Tensor,
-    gates: Tensor,
-    c: Tensor,
-    zd: Tensor,
-    cd: Tensor,
-    reverse: bool,
-) -> tuple[Tensor, Tensor]:
-    """See `layers.lstm_dual_backward`."""
-    if not usable(ah):
-        return layers.lstm_dual_backward(ah, ahd, w, mask, gates, c, zd, cd, reverse)
-    b, t, h = c.shape
-    ax, axd = torch.empty_like(gates), torch.empty_like(gates)
-    work = ah.new_empty(4 * _ROWS * h)
-    tensors = (w.mT.contiguous(), mask, gates, c, zd, cd, ah, ahd, ax, axd, work)
-    call("lstm_dual_backward", ah.dtype, b, t, h, int(reverse), *tensors)
-    return ax, axd

@@ -18,8 +18,6 @@ from metagenrl.learner.native import library
 from metagenrl.learner.native.mlp_small import Shape, flat, shape_of
 from metagenrl.learner.networks.spec import MLP, Views
 
-_ROWS = 64  # fewer do not pay for packing the weights
-_WIDEST = {"amx": 384, "avx512": 1 << 14, "bf16": 1 << 14}  # the first is AMX_WIDEST of amx.h
 _BLOCK = 32  # `round_up` of wide_rows.h
 
 
@@ -31,21 +29,6 @@ class WideTape:
     z: Tensor  # [L, E, rows, columns]: N and H rounded up, before the activation
     stats: Tensor  # [L, E, N, 2]
     shape: Shape
-
-
-def takes(net: MLP, x: Tensor) -> bool:
-    """Whether these rows of this network run as one call."""
-    form = library.wide_form(net.terms)
-    return (
-        form is not None
-        and library.usable(x)
-        and x.dtype == torch.float32
-        and x.shape[1] >= _ROWS
-        and net.hidden_layers > 0
-        and net.outputs > 0
-        and net.relu_units == net.hidden_units
-        and max(net.inputs, net.hidden_units) <= _WIDEST[form]
-    )
 
 
 def forward(net: MLP, p: Views, x: Tensor) -> tuple[Tensor, WideTape]:

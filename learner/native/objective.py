@@ -1,6 +1,6 @@
 """The learned objective in one C call for each derivative: `objective.h`.
 
-Same values as the parts put together in `learned_objective.py`, to rounding. Takes the paper's
+Same values as the parts put together in `derivatives.py`, to rounding. Takes the paper's
 shape of L_alpha, one LSTM and no observation among the inputs; on a CPU with the C kernels.
 """
 
@@ -30,12 +30,6 @@ class FusedObjectiveTape:
     sizes: Sizes
     numbers: Tensor  # laid out by objective.h
     scratch: Tensor
-
-
-def takes(net: ObjectiveNet, alpha: Tensor) -> bool:
-    """Whether the kernels have this variant."""
-    config = net.config
-    return not (config.bidirectional or config.use_observation) and library.usable(alpha)
 
 
 def sizes_of(net: ObjectiveNet, segments: int, steps: int, actions: int) -> Sizes:

@@ -1,22 +1,34 @@
-"""L_alpha of K agents, in C for one agent after the other (`objective.py`)."""
+"""L_alpha of one agent, and of K one after the other, in C (`objective.py`)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.learner.native import objective
 from metagenrl.learner.native.objective import FusedObjectiveTape
+from metagenrl.learner.objective.derivatives import LearnedObjective
 from metagenrl.learner.objective.inputs import ObjectiveInputs
 from metagenrl.learner.objective.net import ObjectiveNet
 
 
-def has_form(config: ObjectiveConfig) -> bool:
-    """Whether the kernels have this variant of L_alpha."""
-    return not (config.bidirectional or config.use_observation)
+class NativeLearned(LearnedObjective):
+    """`LearnedObjective` of one agent, a C call for each function."""
+
+    def forward(self, pi: Tensor, inputs: ObjectiveInputs) -> FusedObjectiveTape:
+        """See `LearnedObjective`."""
+        return objective.forward(self.net, self.alpha, pi, inputs)
+
+    def action_gradient(self, tape: Any) -> Tensor:
+        """See `LearnedObjective`."""
+        return objective.action_gradient(self.alpha, tape)
+
+    def alpha_gradient(self, tape: Any, u: Tensor) -> Tensor:
+        """See `LearnedObjective`."""
+        return objective.alpha_gradient(self.alpha, tape, u)
 
 
 @dataclass(frozen=True)

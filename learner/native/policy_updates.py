@@ -1,7 +1,7 @@
 """Policy update and meta-gradient of several agents in one C call: `policy_update.h`.
 
-Takes what `updates.py` and `objective_fused.py` take, for one inner step and a policy that is
-trained by the objective alone. The same in plain steps is `Member._update`.
+For one inner step and a policy that is trained by the objective alone. The same in steps is
+`metagenrl.agents.backend.native_steps`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from metagenrl.learner.adam import Adam
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig
 from metagenrl.learner.native import library, updates
 from metagenrl.learner.native import objective as objective_fused
-from metagenrl.learner.native.features import feature_sizes, native_features
+from metagenrl.learner.native.features import feature_sizes
 from metagenrl.learner.networks.agent_networks import AgentNetworks
-from metagenrl.learner.networks.mlp import Views
 from metagenrl.learner.objective.inputs import reflections
 from metagenrl.learner.objective.net import ObjectiveNet
 from metagenrl.learner.policy_value import ATANH_BOUND, FREE_RANGE
@@ -70,12 +69,6 @@ class PolicyStep(NamedTuple):
     loss: float  # mean l_t
     policy_norm: float  # of the policy's gradient, before it was clipped
     value_after: float  # J
-
-
-def takes(nets: AgentNetworks, net: ObjectiveNet, phi: Views, alpha: Tensor) -> bool:
-    """Whether there is such a call for these networks and this objective."""
-    known = native_features(net.config) and not net.config.use_critic_direction
-    return known and updates.takes(nets, phi) and objective_fused.takes(net, alpha)
 
 
 def _method(agent: AgentConfig, meta: MetaConfig | None) -> Method:

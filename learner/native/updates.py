@@ -1,7 +1,6 @@
-"""An agent's updates in one C call each, for networks that run fused: `critic_and_value.h`.
+"""An agent's updates in one C call each, for small networks: `critic_and_value.h`.
 
-The same functions in plain steps are in `critic_loss.py`, `evaluation.py` and `meta_gradient.py`;
-who computes hands over to these where `takes` says so.
+The same functions in plain steps are in `critic.py` and `policy_value.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from torch import Tensor
 from metagenrl.learner.adam import Adam
 from metagenrl.learner.native import library
 from metagenrl.learner.native.mlp_small import FusedTape, flat, shape_of
-from metagenrl.learner.networks import mlp
 from metagenrl.learner.networks.agent_networks import AgentNetworks
 from metagenrl.learner.networks.mlp import Views
 from metagenrl.learner.types import Batch
@@ -29,12 +27,6 @@ class Sizes(ctypes.Structure):
 def _rows(batch: Batch) -> Sizes:
     """What is known of a minibatch alone."""
     return Sizes(*batch.rewards.shape, batch.observations.shape[-1], batch.actions.shape[-1])
-
-
-def takes(nets: AgentNetworks, phi: Views) -> bool:
-    """Whether both networks run fused."""
-    alike = nets.policy.hidden_layers == nets.critic.hidden_layers
-    return alike and mlp.fused(nets.policy, phi) and mlp.fused(nets.critic, phi)
 
 
 def sizes_of(nets: AgentNetworks, segments: int, steps: int) -> Sizes:
@@ -151,7 +143,7 @@ def evaluate(nets: AgentNetworks, phi: Views, theta1: Views, batch: Batch) -> Ev
 def value_gradient(
     nets: AgentNetworks, phi: Tensor, theta1: Views, own: Batch, held_out: Batch
 ) -> tuple[Tensor, Tensor]:
-    """See `meta_gradient.value_gradient`; `theta1` is the first critic."""
+    """See `policy_value.value_gradient`; `theta1` is the first critic."""
     sizes, theta, scratch = _sizes(nets, own, theta1)
     value, gradient = phi.new_empty(1), torch.empty_like(phi)
     library.call(

@@ -7,19 +7,17 @@ leading dimension (one policy, two critics): `x [E, N, inputs] -> [E, N, outputs
 
 `apply` is the definition, differentiable by torch. `forward`, `backward`, `parameter_tangent`,
 `input_tangent` and `dual_backward` are the same function and its hand-written derivatives; they
-need `torch.no_grad()`. Small networks run as one C call each (`mlp_small.py`), where Python and
-memory traffic would cost more than the arithmetic; wide ones do so where the processor has AVX-512
-(`mlp_wide.py`), and elsewhere run layer by layer on the BLAS (`mlp_reference.py`), where `bf16`
-allows it in bfloat16 (`mlp_bfloat16.py`).
+need `torch.no_grad()`. In plain torch they stand in `mlp_reference.py`; which other form computes
+them is for `native/forms.py` to say.
 """
 
 from __future__ import annotations
 
-import torch
+from types import ModuleType
+
 from torch import Tensor
 
-from metagenrl.learner.hyperparams import NATIVE_UNITS
-from metagenrl.learner.native import library, mlp_small, mlp_wide
+from metagenrl.learner.native import forms, mlp_small, mlp_wide
 from metagenrl.learner.native.mlp_small import FusedTangentTape, FusedTape
 from metagenrl.learner.native.mlp_wide import WideTape
 from metagenrl.learner.networks import layers, mlp_bfloat16, mlp_reference
@@ -32,6 +30,14 @@ __all__ = ["MLP", "TangentTape", "Tape", "Views", "apply", "backward", "dual_bac
 Tape = FusedTape | LayerTape | MixedTape | WideTape
 TangentTape = FusedTangentTape | LayerTangentTape
 
+_OF_TAPE: dict[type[Tape], ModuleType] = {
+    FusedTape: mlp_small,
+    LayerTape: mlp_reference,
+    MixedTape: mlp_bfloat16,
+    WideTape: mlp_wide,
+}
+"""The file that left a tape has the derivatives, too."""
+
 
 def apply(net: MLP, p: Views, x: Tensor) -> Tensor:
     """The network in plain torch: `x [E, N, inputs] -> [E, N, outputs]`."""
@@ -41,27 +47,16 @@ def apply(net: MLP, p: Views, x: Tensor) -> Tensor:
     return x @ p["w_out"] + p["b_out"].unsqueeze(-2) if net.outputs else x
 
 
-def fused(net: MLP, p: Views) -> bool:
-    """Whether the network runs as one C call (`mlp_small.py`)."""
-    return net.hidden_layers > 0 and net.hidden_units <= NATIVE_UNITS and library.usable(p["w0"])
-
-
 def forward(net: MLP, p: Views, x: Tensor) -> tuple[Tensor, Tape]:
     """`apply` by hand, and its tape. `x [1 or E, N, inputs]`: one input for all, or one each."""
-    if fused(net, p):
-        return mlp_small.forward(net, p, x)
-    if mlp_wide.takes(net, x):
-        return mlp_wide.forward(net, p, x)
-    if net.bf16 and x.dtype == torch.float32:
-        return mlp_bfloat16.forward(net, p, x)
-    return mlp_reference.forward(net, p, x)
+    made: tuple[Tensor, Tape] = forms.of_network(net, p, x).forward(net, p, x)
+    return made
 
 
 def evaluate(net: MLP, p: Views, x: Tensor) -> Tensor:
     """`forward` for its value only, which need not be kept for derivatives."""
-    if net.outputs and not fused(net, p) and mlp_wide.takes(net, x):
-        return mlp_wide.evaluate(net, p, x)
-    return forward(net, p, x)[0]
+    form = forms.of_network(net, p, x)
+    return mlp_wide.evaluate(net, p, x) if form is mlp_wide else form.forward(net, p, x)[0]
 
 
 def backward(
@@ -74,31 +69,20 @@ def backward(
         grads: views of a flat vector that the parameters' gradients are written to, or None.
         want_input: return the adjoint of the input, `[E, N, inputs]`.
     """
-    if isinstance(tape, WideTape):
-        return mlp_wide.backward(net, p, tape, dy, grads, want_input)
-    if isinstance(tape, FusedTape):
-        return mlp_small.backward(net, p, tape, dy, grads, want_input)
-    if isinstance(tape, MixedTape):
-        return mlp_bfloat16.backward(net, p, tape, dy, grads, want_input)
-    return mlp_reference.backward(net, p, tape, dy, grads, want_input)
+    dx: Tensor | None = _OF_TAPE[type(tape)].backward(net, p, tape, dy, grads, want_input)
+    return dx
 
 
 def parameter_tangent(net: MLP, p: Views, v: Views, tape: Tape) -> Tensor:
     """Forward mode: the output's derivative along the direction `v` of the parameters."""
-    if isinstance(tape, WideTape):
-        return mlp_wide.parameter_tangent(net, p, v, tape)
-    if isinstance(tape, FusedTape):
-        return mlp_small.parameter_tangent(net, p, v, tape)
-    assert isinstance(tape, LayerTape)
-    return mlp_reference.parameter_tangent(net, p, v, tape)
+    yd: Tensor = _OF_TAPE[type(tape)].parameter_tangent(net, p, v, tape)
+    return yd
 
 
 def input_tangent(net: MLP, p: Views, tape: Tape, xd: Tensor) -> tuple[Tensor, TangentTape]:
     """Forward mode along the tangent `xd [E, N, inputs]` of the input."""
-    if isinstance(tape, FusedTape):
-        return mlp_small.input_tangent(net, p, tape, xd)
-    assert isinstance(tape, LayerTape)
-    return mlp_reference.input_tangent(net, p, tape, xd)
+    made: tuple[Tensor, TangentTape] = _OF_TAPE[type(tape)].input_tangent(net, p, tape, xd)
+    return made
 
 
 def dual_backward(
@@ -116,9 +100,8 @@ def dual_backward(
     `ay` and `ayd` are the adjoints of the output and of its tangent (`ay` None: zero). Returns
     the adjoints of the input and its tangent where `want_input`.
     """
-    if isinstance(tape, FusedTape):
-        assert isinstance(tangents, FusedTangentTape)
-        return mlp_small.dual_backward(net, p, tape, tangents, ay, ayd, grads, want_input)
-    assert isinstance(tape, LayerTape)
-    assert isinstance(tangents, LayerTangentTape)
-    return mlp_reference.dual_backward(net, p, tape, tangents, ay, ayd, grads, want_input)
+    form = _OF_TAPE[type(tape)]
+    dx: tuple[Tensor, Tensor] | None = form.dual_backward(
+        net, p, tape, tangents, ay, ayd, grads, want_input
+    )
+    return dx

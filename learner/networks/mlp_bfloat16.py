@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metagenrl.learner.native import library
-from metagenrl.learner.networks import layers
+from metagenrl.learner.networks import kernels
 from metagenrl.learner.networks.spec import MLP, Views
 
 
@@ -35,7 +34,7 @@ def forward(net: MLP, p: Views, x: Tensor) -> tuple[Tensor, MixedTape]:
     for i in range(net.hidden_layers):
         tape.inputs.append(x)
         z = torch.bmm(x, weights[f"w{i}"])
-        x, stats = act_ln(z, p[f"b{i}"], p[f"gamma{i}"], p[f"beta{i}"], net.relu_units)
+        x, stats = kernels.bf16_act_ln(z, p[f"b{i}"], p[f"gamma{i}"], p[f"beta{i}"], net.relu_units)
         tape.pre.append(z)
         tape.stats.append(stats)
     tape.inputs.append(x)
@@ -55,7 +54,7 @@ def backward(
         sums = None
         if grads is not None:
             sums = [grads[f"{name}{i}"].zero_() for name in ("b", "gamma", "beta")]
-        d = act_ln_backward(
+        d = kernels.bf16_act_ln_backward(
             d, tape.pre[i], tape.stats[i], p[f"b{i}"], p[f"gamma{i}"], net.relu_units, sums
         )
         if grads is not None:
@@ -63,44 +62,3 @@ def backward(
         if i or want_input:
             d = torch.bmm(d, tape.weights[f"w{i}"].mT)
     return d.float() if want_input else None
-
-
-def act_ln(
-    z: Tensor, bias: Tensor, gamma: Tensor, beta: Tensor, relu_units: int
-) -> tuple[Tensor, Tensor]:
-    """`layers.act_ln` for bfloat16 `z`: y in bfloat16 and its statistics."""
-    if not library.usable(z):
-        _, y, stats = layers.act_ln(z.float(), bias, gamma, beta, relu_units)
-        return y.bfloat16(), stats
-    (e, n, h), y = z.shape, torch.empty_like(z)
-    stats = bias.new_empty(e, n, 2)
-    p = (bias.contiguous(), gamma.contiguous(), beta.contiguous())
-    tensors = (z, *p, y, stats, bias.new_empty(2 * h))
-    library.call("bf16_act_ln", torch.float32, e, n, h, relu_units, *tensors)
-    return y, stats
-
-
-def act_ln_backward(
-    dy: Tensor,
-    z: Tensor,
-    stats: Tensor,
-    bias: Tensor,
-    gamma: Tensor,
-    relu_units: int,
-    grads: list[Tensor] | None,
-) -> Tensor:
-    """`layers.act_ln_backward` for bfloat16 `dy` and `z` (without its bias)."""
-    if not library.usable(z):
-        pre = z.float() + bias.unsqueeze(-2)
-        wide = layers.act_ln_backward(dy.float(), pre, stats, gamma, relu_units, grads)
-        return wide.bfloat16()
-    (e, n, h), dz = z.shape, torch.empty_like(z)
-    sums = None if grads is None else [torch.zeros(e, h) for _ in grads]
-    dbias, dgamma, dbeta = sums or (None, None, None)
-    tensors = (dy, z, stats, bias.contiguous(), gamma.contiguous(), dz, dgamma, dbeta, dbias)
-    library.call(
-        "bf16_act_ln_backward", torch.float32, e, n, h, relu_units, *tensors, bias.new_empty(4 * h)
-    )
-    for total, part in zip(grads or [], sums or [], strict=True):
-        total.add_(part)
-    return dz

@@ -1,6 +1,6 @@
-"""Multi-layer perceptrons layer by layer: BLAS products and fused activation kernels.
+"""Multi-layer perceptrons layer by layer, with hand-written derivatives: products and `kernels.py`.
 
-Gradients are copied into their places: torch.compile cannot trace `out=` with views.
+On any device, and of K agents at once, who are members of one ensemble.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metagenrl.learner.native import library
-from metagenrl.learner.networks import layers
+from metagenrl.learner.networks import kernels, layers
 from metagenrl.learner.networks.spec import MLP, Views
 
 
@@ -25,12 +24,12 @@ class LayerTape:
 
 
 def forward(net: MLP, p: Views, x: Tensor) -> tuple[Tensor, LayerTape]:
-    """`apply` on fused kernels, and its tape."""
+    """`mlp.apply`, and its tape."""
     tape = LayerTape([], [], [])
     x = x.expand(next(iter(p.values())).shape[0], -1, -1)
     for i in range(net.hidden_layers):
         tape.inputs.append(x)
-        z, x, stats = library.act_ln(
+        z, x, stats = kernels.act_ln(
             torch.bmm(x, p[f"w{i}"]), p[f"b{i}"], p[f"gamma{i}"], p[f"beta{i}"], net.relu_units
         )
         tape.pre.append(z)
@@ -61,7 +60,7 @@ def backward(
         if grads is not None:
             sums = [grads[f"{name}{i}"].zero_() for name in ("b", "gamma", "beta")]
         stats, gamma = tape.stats[i], p[f"gamma{i}"]
-        dz = library.act_ln_backward(dy, tape.pre[i], stats, gamma, net.relu_units, sums)
+        dz = kernels.act_ln_backward(dy, tape.pre[i], stats, gamma, net.relu_units, sums)
         if grads is not None:
             grads[f"w{i}"].copy_(torch.bmm(tape.inputs[i].mT, dz))
         if i or want_input:
@@ -77,7 +76,7 @@ def parameter_tangent(net: MLP, p: Views, v: Views, tape: LayerTape) -> Tensor:
         if xd is not None:
             zd.baddbmm_(xd, p[f"w{i}"])
         stats, gamma = tape.stats[i], p[f"gamma{i}"]
-        xd = library.act_ln_tangent(zd, tape.pre[i], stats, gamma, net.relu_units)
+        xd = kernels.act_ln_tangent(zd, tape.pre[i], stats, gamma, net.relu_units)
         # layer norm's own parameters move too: + gamma' xhat + beta', with y = gamma xhat + beta
         xhat = _xhat(net, tape, i)
         xd.addcmul_(xhat, v[f"gamma{i}"].unsqueeze(-2)).add_(v[f"beta{i}"].unsqueeze(-2))
@@ -108,7 +107,7 @@ def input_tangent(
         tangents.inputs.append(xd)
         zd = torch.bmm(xd, p[f"w{i}"])
         tangents.pre.append(zd)
-        xd = library.act_ln_tangent(zd, tape.pre[i], tape.stats[i], p[f"gamma{i}"], net.relu_units)
+        xd = kernels.act_ln_tangent(zd, tape.pre[i], tape.stats[i], p[f"gamma{i}"], net.relu_units)
     if net.outputs:
         tangents.inputs.append(xd)
         xd = torch.bmm(xd, p["w_out"])
@@ -145,7 +144,7 @@ def dual_backward(
     for i in reversed(range(net.hidden_layers)):
         sums = [grads[f"{name}{i}"].zero_() for name in ("b", "gamma", "beta")]
         gamma = p[f"gamma{i}"]
-        az, azd = library.act_ln_dual_backward(
+        az, azd = kernels.act_ln_dual_backward(
             ay, ayd, tape.pre[i], tangents.pre[i], tape.stats[i], gamma, net.relu_units, sums
         )
         grads[f"w{i}"].copy_(torch.bmm(tape.inputs[i].mT, az))

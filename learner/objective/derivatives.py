@@ -8,17 +8,17 @@ first-order adjoint (for dL/d pi), one tangent and one adjoint through value and
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from metagenrl.learner.native import library, objective
-from metagenrl.learner.native.objective import FusedObjectiveTape
-from metagenrl.learner.networks import mlp
+from metagenrl.learner.networks import kernels, mlp
 from metagenrl.learner.networks.layers import previous
 from metagenrl.learner.networks.mlp import Tape, Views
 from metagenrl.learner.objective import feature_net
-from metagenrl.learner.objective.inputs import ObjectiveInputs
+from metagenrl.learner.objective.features import input_features
+from metagenrl.learner.objective.inputs import Evaluated, Features, ObjectiveInputs, inputs_on
 from metagenrl.learner.objective.net import ObjectiveNet, action_rows
 
 
@@ -63,29 +63,38 @@ class PartsTape:
     states: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)  # h, c, gates
 
 
-ObjectiveTape = FusedObjectiveTape | PartsTape
+class ObjectiveTape(Protocol):
+    """One evaluation of L_alpha, in the form that the objective who made it reads."""
+
+    @property
+    def loss(self) -> Tensor:
+        """l_t, 0 on padding: `[B, T]`, or `[K, B, T]` of K agents."""
+        ...
 
 
 class LearnedObjective:
-    """L_alpha for one alpha; parameters are read through views, so in-place updates show.
+    """L_alpha for one alpha, part by part; in-place updates of alpha show.
 
-    One C call for each function where there is one (`objective.py`), else part by part.
+    Who needs it as fast as it gets on a processor takes `ops.learned_objective`.
     """
 
-    def __init__(self, net: ObjectiveNet, alpha: Tensor) -> None:
+    def __init__(
+        self, net: ObjectiveNet, alpha: Tensor, features: Features = input_features
+    ) -> None:
+        """`features` makes the inputs `[B, T, F]` of what the objective sees."""
         self.net = net
         self.alpha = alpha
+        self._features = features
         self.parts = Parts.of(net, alpha)
         self._gradient = torch.zeros_like(alpha)
         self._grads = Parts.of(net, self._gradient)
 
-    def forward(self, pi: Tensor, inputs: ObjectiveInputs) -> ObjectiveTape:
-        """Evaluate l_t for `pi [B, T, A]`; same values as `objective_net.apply`."""
-        if objective.takes(self.net, self.alpha):
-            return objective.forward(self.net, self.alpha, pi, inputs)
-        return self._forward(pi, inputs)
+    def inputs(self, evaluated: Evaluated) -> ObjectiveInputs:
+        """What the objective sees of an evaluated minibatch."""
+        return inputs_on(self.net.config, evaluated, self._features)
 
-    def _forward(self, pi: Tensor, inputs: ObjectiveInputs) -> PartsTape:
+    def forward(self, pi: Tensor, inputs: ObjectiveInputs) -> ObjectiveTape:
+        """Evaluate l_t for `pi [B, T, A]`; same values as `net.apply`."""
         net, parts = self.net, self.parts
         b, t, a = pi.shape
         pairs = action_rows(inputs, inputs.actions, pi, inputs.direction)
@@ -96,7 +105,7 @@ class LearnedObjective:
         for reverse, p in parts.lstms:
             x = torch.addmm(p["b"], constant.view(b * t, -1), p["w_constant"])
             x.addmm_(embedded.view(b * t, -1), p["w_action"])
-            states.append(library.lstm(x.view(b, t, -1), p["w_recurrent"], inputs.mask, reverse))
+            states.append(kernels.lstm(x.view(b, t, -1), p["w_recurrent"], inputs.mask, reverse))
         h = states[0][0] if len(states) == 1 else torch.cat([s[0] for s in states], -1)
         x, head_tape = mlp.forward(net.head, parts.head, h.view(1, b * t, -1))
         bounded = torch.tanh(x.view(b, t) / net.config.eta)
@@ -119,10 +128,12 @@ class LearnedObjective:
         constant = torch.cat([constant, encoded.view(b * t, size, -1).mean(1)], -1)
         return constant.view(b, t, -1), tape, observed
 
-    def action_gradient(self, tape: ObjectiveTape) -> Tensor:
-        """dL/d pi `[B, T, A]`, where L is the sum of l_t over valid steps."""
-        if isinstance(tape, FusedObjectiveTape):
-            return objective.action_gradient(self.alpha, tape)
+    def action_gradient(self, tape: Any) -> Tensor:
+        """dL/d pi `[B, T, A]`, where L is the sum of l_t over valid steps.
+
+        `tape` is what its own `forward` left.
+        """
+        assert isinstance(tape, PartsTape)
         b, t, a = tape.inputs.actions.shape
         rows = tape.slope.view(1, b * t, 1)
         ah = mlp.backward(self.net.head, self.parts.head, tape.head_tape, rows, None, True)
@@ -132,7 +143,7 @@ class LearnedObjective:
         for (reverse, p), (_, c, gates), part in zip(
             self.parts.lstms, tape.states, pieces, strict=True
         ):
-            ax = library.lstm_backward(
+            ax = kernels.lstm_backward(
                 part.contiguous(), p["w_recurrent"], tape.inputs.mask, gates, c, reverse
             )
             embedded.addmm_(ax.view(b * t, -1), p["w_action"].mT)
@@ -149,10 +160,9 @@ class LearnedObjective:
         n, h = rows.shape
         return (rows / actions).unsqueeze(1).expand(n, actions, h).reshape(1, n * actions, h)
 
-    def alpha_gradient(self, tape: ObjectiveTape, u: Tensor) -> Tensor:
+    def alpha_gradient(self, tape: Any, u: Tensor) -> Tensor:
         """d/d alpha <dL/d pi, u> for a fixed `u [B, T, A]`: flat `[P]` (section 6)."""
-        if isinstance(tape, FusedObjectiveTape):
-            return objective.alpha_gradient(self.alpha, tape, u)
+        assert isinstance(tape, PartsTape)
         net, parts, grads = self.net, self.parts, self._grads
         b, t, a = u.shape
         nothing = torch.zeros_like(u)
@@ -164,7 +174,7 @@ class LearnedObjective:
         for (reverse, p), (_, c, gates) in zip(parts.lstms, tape.states, strict=True):
             xd = torch.mm(embedded, p["w_action"]).view(b, t, -1)
             tangents.append(
-                library.lstm_tangent(xd, p["w_recurrent"], tape.inputs.mask, gates, c, reverse)
+                kernels.lstm_tangent(xd, p["w_recurrent"], tape.inputs.mask, gates, c, reverse)
             )
         hd = tangents[0][0] if len(tangents) == 1 else torch.cat([s[0] for s in tangents], -1)
         xd, head_tangent = mlp.input_tangent(
@@ -198,7 +208,7 @@ class LearnedObjective:
             (h, c, gates), (hd, cd, zd) = tape.states[i], tangents[i]
             ax, axd = (
                 x.view(n, -1)
-                for x in library.lstm_dual_backward(
+                for x in kernels.lstm_dual_backward(
                     ah[i].contiguous(), ahd[i].contiguous(), p["w_recurrent"],
                     tape.inputs.mask, gates, c, zd, cd, reverse,
                 )

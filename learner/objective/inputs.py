@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,10 +10,11 @@ import torch
 from torch import Tensor
 
 from metagenrl.learner.hyperparams import ObjectiveConfig
-from metagenrl.learner.native import library
-from metagenrl.learner.native.features import fused_features, native_features
 from metagenrl.learner.objective.features import input_features, normalize_direction
 from metagenrl.learner.types import Batch
+
+Features = Callable[[ObjectiveConfig, Batch, Tensor | None, Tensor | None, Tensor | None], Tensor]
+"""What `input_features` is, in any form: V_t, V_{t+1} and Q `[B, T]` to `[B, T, F]`."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,14 @@ def critic_values(config: ObjectiveConfig, evaluated: Evaluated) -> dict[str, Te
     return values
 
 
-def inputs_on(config: ObjectiveConfig, evaluated: Evaluated) -> ObjectiveInputs:
+def inputs_on(
+    config: ObjectiveConfig, evaluated: Evaluated, features: Features = input_features
+) -> ObjectiveInputs:
     """What the objective sees of an evaluated minibatch; only what it uses is computed."""
     values = critic_values(config, evaluated)
     direction = critic_direction(config, evaluated)
-    return objective_inputs(config, evaluated.batch, **values, direction=direction)
+    batch = evaluated.batch
+    return objective_inputs(config, batch, **values, direction=direction, features=features)
 
 
 def critic_direction(config: ObjectiveConfig, evaluated: Evaluated) -> Tensor | None:
@@ -85,6 +90,7 @@ def objective_inputs(
     v_next: Tensor | None = None,
     q: Tensor | None = None,
     direction: Tensor | None = None,
+    features: Features = input_features,
 ) -> ObjectiveInputs:
     """The table of section 3 for one minibatch; values `[B, T]`, None where not used.
 
@@ -96,13 +102,10 @@ def objective_inputs(
         raise ValueError("values: got None, allowed: tensors [B, T] (the objective uses V)")
     if config.use_advantage and q is None:
         raise ValueError("q: got None, allowed: a tensor [B, T] (the objective uses the advantage)")
-    if library.usable(mask) and native_features(config):
-        features = fused_features(config, batch, v, v_next)
-    else:
-        features = input_features(config, batch, v, v_next, q)
+    rows = features(config, batch, v, v_next, q)
     observations = batch.observations[:, :-1] if config.use_observation else None
     sign = reflections(mask) if config.reflect_actions else None
-    return ObjectiveInputs(features, batch.actions, observations, mask, sign, direction)
+    return ObjectiveInputs(rows, batch.actions, observations, mask, sign, direction)
 
 
 def reflections(mask: Tensor) -> Tensor:

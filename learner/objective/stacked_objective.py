@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metagenrl.learner.native import library
-from metagenrl.learner.networks import mlp
+from metagenrl.learner.networks import kernels, mlp
 from metagenrl.learner.networks.layers import previous
 from metagenrl.learner.networks.mlp import Tape
 from metagenrl.learner.objective import feature_net
@@ -74,7 +73,7 @@ class StackedObjective:
         for reverse, p in self._lstms:
             x = torch.addmm(p["b"], constant.flatten(0, 1), p["w_constant"])
             x = torch.addmm(x, embedded.flatten(0, 1), p["w_action"]).view(k * b, t, -1)
-            states.append(library.lstm(x, p["w_recurrent"], mask, reverse))
+            states.append(kernels.lstm(x, p["w_recurrent"], mask, reverse))
         h = states[0][0] if len(states) == 1 else torch.cat([s[0] for s in states], -1)
         x, head_tape = mlp.forward(net.head, self._head, h.view(k, b * t, -1))
         bounded = torch.tanh(x / net.config.eta)
@@ -114,7 +113,7 @@ class StackedObjective:
         for (reverse, p), (_, c, gates), part in zip(
             self._lstms, tape.states, self._pieces(ah, tape.inputs), strict=True
         ):
-            ax = library.lstm_backward(part, p["w_recurrent"], mask, gates, c, reverse)
+            ax = kernels.lstm_backward(part, p["w_recurrent"], mask, gates, c, reverse)
             embedded = torch.addmm(embedded, ax.flatten(0, 1), p["w_action"].mT)
         dy = _spread(embedded.view(k, b * t, -1), a)
         pair = mlp.backward(self.net.action, self._action, tape.action_tape, dy, None, True)
@@ -137,7 +136,7 @@ class StackedObjective:
         tangents = []
         for (reverse, p), (_, c, gates) in zip(self._lstms, tape.states, strict=True):
             xd = torch.mm(embedded.flatten(0, 1), p["w_action"]).view(k * b, t, -1)
-            tangents.append(library.lstm_tangent(xd, p["w_recurrent"], mask, gates, c, reverse))
+            tangents.append(kernels.lstm_tangent(xd, p["w_recurrent"], mask, gates, c, reverse))
         hd = tangents[0][0] if len(tangents) == 1 else torch.cat([s[0] for s in tangents], -1)
         hd = hd.view(k, b * t, -1)
         xd, head_tangent = mlp.input_tangent(net.head, self._head, tape.head_tape, hd)
@@ -169,7 +168,7 @@ class StackedObjective:
         below = [torch.zeros_like(x) for x in (tape.embedded, tape.embedded, tape.constant)]
         for i, (reverse, p) in enumerate(self._lstms):
             (h, c, gates), (hd, cd, zd) = tape.states[i], tangents[i]
-            adjoint = library.lstm_dual_backward(
+            adjoint = kernels.lstm_dual_backward(
                 ah[i], ahd[i], p["w_recurrent"], mask, gates, c, zd, cd, reverse
             )
             found = (*adjoint, previous(h, reverse), previous(hd, reverse))

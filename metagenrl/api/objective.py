@@ -11,9 +11,8 @@ from torch import Tensor
 from metagenrl.api.evaluation import Critic, OnBatch, Policy
 from metagenrl.base.checks import UsageError, require
 from metagenrl.learner.hyperparams import ObjectiveConfig
-from metagenrl.learner.objective.derivatives import LearnedObjective
-from metagenrl.learner.objective.inputs import inputs_on
 from metagenrl.learner.objective.net import ObjectiveNet, first_alpha
+from metagenrl.learner.ops import learned_objective
 from metagenrl.learner.types import Batch
 from metagenrl.objective_server.snapshots.find import Version, find_snapshot
 from metagenrl.objective_server.snapshots.pretrained import PRETRAINED
@@ -96,8 +95,8 @@ class Objective:
         """l_t `[B, T]` and its derivative by the actions `[B, T, A]`."""
         with torch.no_grad():
             pi = evaluated.pi.detach()
-            learned = LearnedObjective(ObjectiveNet(self.config), self.alpha.to(pi))
-            tape = learned.forward(pi, inputs_on(self.config, evaluated))
+            learned = learned_objective(ObjectiveNet(self.config), self.alpha.to(pi))
+            tape = learned.forward(pi, learned.inputs(evaluated))
             return tape.loss, learned.action_gradient(tape)
 
 

@@ -22,6 +22,7 @@ from metagenrl.baselines.reinforce_loss import gaussian_log_prob, reinforce_loss
 from metagenrl.baselines.reward_scale import RewardScale
 from metagenrl.baselines.rollout_buffer import EpisodeSegments, RolloutBuffer
 from metagenrl.baselines.steady_environment import SteadyEnvironment
+from metagenrl.learner import ops
 from metagenrl.learner.adam import Adam, clip_by_norm
 from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.learner.networks import mlp
@@ -68,8 +69,8 @@ class ReinforceAgent:
         log_std = torch.full((1, a), math.log(_INITIAL_STD))
         self.policy = torch.cat([policy, log_std], -1)
         self.value = initial_parameters(self.value_net, 1, generator)
-        self.policy_adam = Adam(self.policy, agent.policy_learning_rate)
-        self.value_adam = Adam(self.value, agent.critic_learning_rate)
+        self.policy_adam = ops.adam(self.policy, agent.policy_learning_rate)
+        self.value_adam = ops.adam(self.value, agent.critic_learning_rate)
         self.buffer = RolloutBuffer(config.on_policy.rollout_steps, o, a)
         self.steps = 0
 

@@ -24,6 +24,7 @@ from metagenrl.agents.environment.limits import EPISODE_LIMIT
 from metagenrl.agents.evaluation_episodes import evaluate_policy
 from metagenrl.agents.experience.rollout import Episode, Rollout
 from metagenrl.agents.seeding import agent_seeds
+from metagenrl.learner import ops
 from metagenrl.learner.adam import Adam
 from metagenrl.learner.networks import mlp
 from metagenrl.learner.networks.agent_networks import apply_critic, initial_parameters
@@ -54,9 +55,9 @@ class SacAgent:
         self.critics_target = self.critics.clone()
         self.log_temperature = torch.tensor([math.log(job.sac.initial_temperature)])
         self.entropy = -job.sac.target_entropy * a
-        self.policy_adam = Adam(self.policy, agent.policy_learning_rate)
-        self.critics_adam = Adam(self.critics, agent.critic_learning_rate)
-        self.temperature_adam = Adam(self.log_temperature, job.sac.temperature_learning_rate)
+        self.policy_adam = ops.adam(self.policy, agent.policy_learning_rate)
+        self.critics_adam = ops.adam(self.critics, agent.critic_learning_rate)
+        self.temperature_adam = ops.adam(self.log_temperature, job.sac.temperature_learning_rate)
         self.steps = 0
 
     def distribution(self, policy: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:

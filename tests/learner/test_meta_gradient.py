@@ -12,7 +12,6 @@ from metagenrl.learner.meta_gradient import (
     mean_value,
     meta_gradient,
     meta_gradient_by_autograd,
-    value_gradient,
 )
 from metagenrl.learner.networks.agent_networks import apply_critic, apply_policy
 from metagenrl.learner.objective.inputs import inputs_on
@@ -46,8 +45,7 @@ def _fast(problem, meta):
     views = problem.nets.policy.layout.views(summed)
     evaluation.policy_gradient(value.action_gradient, views)
     return meta_gradient(
-        meta, objective.learned, value, evaluation, problem.phi, summed,
-        problem.theta_views, second,
+        meta, objective.learned, value, evaluation, problem.phi, summed, second
     )  # fmt: skip
 
 
@@ -114,7 +112,7 @@ def test_value_gradient_equals_autograd(make_problem):
     j = mean_value(problem.nets, phi, problem.theta_views, problem.batches)
     (want,) = torch.autograd.grad(-j, phi)
     with torch.no_grad():
-        got_j, got = value_gradient(problem.nets, problem.phi, problem.theta_views, problem.batches)
+        got_j, got = problem.evaluation().value_gradient(problem.phi, problem.batches[1])
     torch.testing.assert_close(got_j, j.detach(), rtol=1e-12, atol=0)
     assert _error(got, want) < 1e-11
 

@@ -8,6 +8,7 @@ from fixtures.problems import VARIANTS
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from metagenrl.learner import ops
 from metagenrl.learner.adam import Adam, clip_by_norm, scale_to_norm
 from metagenrl.learner.critic import td_gradient, td_target
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig
@@ -16,7 +17,6 @@ from metagenrl.learner.native import library
 from metagenrl.learner.networks.agent_networks import AgentNetworks
 from metagenrl.learner.ops import NATIVE, PLAIN
 from metagenrl.learner.policy_update import Learned, anneal
-from metagenrl.learner.policy_value import PolicyEvaluation
 from metagenrl.learner.stacked_agents import StackedAgents
 from metagenrl.learner.types import Batch
 
@@ -95,14 +95,13 @@ def _alone(twins, i, p):
     """One agent's round on plain functions: what `Member` does. Steps its phi in place."""
     phi, policy, critic = twins.phi[i], twins.nets.policy.layout, twins.nets.critic.layout
     theta = critic.views(twins.theta[i])
-    evaluation = PolicyEvaluation(twins.nets, policy.views(phi), theta, twins.batches[i][0])
+    evaluation = ops.evaluate(twins.nets, policy.views(phi), theta, twins.batches[i][0])
     learned = Learned(twins.net, twins.alpha)
     value = learned(evaluation)
     gradient = torch.empty_like(phi)
     evaluation.policy_gradient(value.action_gradient, policy.views(gradient))
     g, j = meta_gradient(
-        twins.meta, learned.learned, value, evaluation, phi, gradient, theta,
-        twins.batches[i][1],
+        twins.meta, learned.learned, value, evaluation, phi, gradient, twins.batches[i][1],
     )  # fmt: skip
     raw = g.clone()
     scale = scale_to_norm if twins.meta.gradient_scaling == "normalize" else clip_by_norm

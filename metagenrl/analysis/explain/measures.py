@@ -25,7 +25,7 @@ from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.learner.objective import net
 from metagenrl.learner.objective.derivatives import LearnedObjective
 from metagenrl.learner.objective.features import feature_names
-from metagenrl.learner.objective.inputs import ObjectiveInputs, inputs_on
+from metagenrl.learner.objective.inputs import ObjectiveInputs
 from metagenrl.learner.policy_update import Objective
 from metagenrl.learner.policy_value import PolicyEvaluation
 
@@ -107,7 +107,7 @@ class Explained:
 @torch.no_grad()
 def inputs_of(learned: LearnedObjective, evaluation: PolicyEvaluation) -> ObjectiveInputs:
     """What the objective sees of a minibatch."""
-    return inputs_on(learned.net.config, evaluation)
+    return learned.inputs(evaluation)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -7,17 +7,18 @@ from fixtures.problems import VARIANTS
 
 from metagenrl.agents.backend.actor_critic import ActorCritic
 from metagenrl.agents.backend.interface import PolicyDraw
-from metagenrl.agents.backend.native import Native, supports
+from metagenrl.agents.backend.native import Native
 from metagenrl.agents.backend.reference import Reference
 from metagenrl.agents.experience.replay import ReplayBuffer
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
+from metagenrl.learner.native import forms
 from metagenrl.learner.objective.net import ObjectiveNet, first_alpha
 from metagenrl.learner.policy_update import Learned
 
 AGENT = AgentConfig(hidden_units=16, batch_size=6, segment_length=5, action_penalty=0.05)
 SIZES = (4, 2)
 
-pytestmark = pytest.mark.skipif(not supports(AGENT), reason="the library was not built")
+pytestmark = pytest.mark.skipif(not forms.agents(AGENT), reason="the library was not built")
 
 
 @pytest.fixture(scope="module")

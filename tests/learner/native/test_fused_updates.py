@@ -6,14 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from metagenrl.learner import meta_gradient
+from metagenrl.learner import meta_gradient, ops
 from metagenrl.learner.adam import Adam, clip_by_norm, scale_to_norm
 from metagenrl.learner.critic import td_gradient, td_target
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
-from metagenrl.learner.native import library
-from metagenrl.learner.native import objective as objective_fused
+from metagenrl.learner.native import forms, library
 from metagenrl.learner.native import updates as agent_fused
-from metagenrl.learner.native.policy_updates import PolicyState, PolicyStep, takes, update_policies
+from metagenrl.learner.native.policy_updates import PolicyState, PolicyStep, update_policies
 from metagenrl.learner.native.updates import CriticState
 from metagenrl.learner.networks import mlp
 from metagenrl.learner.networks.agent_networks import AgentNetworks, initial_parameters
@@ -131,13 +130,12 @@ class Updates:
             self.nets.policy.layout.views(self.phi),
             self.nets.critic.layout.views(self.theta),
         )
-        return PolicyEvaluation(self.nets, phi, theta, self.batches[0])
+        return ops.evaluate(self.nets, phi, theta, self.batches[0])
 
     @torch.no_grad()
     def policy(self) -> list[Tensor]:
         e = self.evaluation()
-        theta = self.nets.critic.layout.views(self.theta)
-        value = meta_gradient.value_gradient(self.nets, self.phi, theta, self.batches)
+        value = e.value_gradient(self.phi, self.batches[1])
         tangent = e.policy_tangent(self.nets.policy.layout.views(self.phi))
         known = [e.pi.clone(), e.v, e.v_next, e.action_value_gradient]
         plain, penalized = torch.zeros_like(self.phi), torch.zeros_like(self.phi)
@@ -192,12 +190,12 @@ class Updates:
             self.nets.critic.layout.views(state.theta),
         )
         phi, gradient = state.adam.parameters, policy(state.gradient)
-        evaluation = PolicyEvaluation(self.nets, policy(phi), theta, batches[0])
+        evaluation = ops.evaluate(self.nets, policy(phi), theta, batches[0])
         learned = Learned(self.net, self.alpha)
         value = learned(evaluation)
         evaluation.policy_gradient(value.action_gradient, gradient)
         g, j = meta_gradient.meta_gradient(
-            meta, learned.learned, value, evaluation, phi, state.gradient, theta, batches[1]
+            meta, learned.learned, value, evaluation, phi, state.gradient, batches[1]
         )
         scale = scale_to_norm if meta.gradient_scaling == "normalize" else clip_by_norm
         norm, valid = scale(g, meta.gradient_clip), batches[0].mask.sum().clamp(min=1)
@@ -227,7 +225,7 @@ def _compare(got: list[Tensor], want: list[Tensor], dtype: torch.dtype, slack: f
 def test_an_agents_updates(size, dtype, network, monkeypatch):
     updates = Updates(size, dtype, network)
     with torch.no_grad():
-        assert agent_fused.takes(updates.nets, updates.nets.policy.layout.views(updates.phi))
+        assert forms.both_networks(updates.nets, updates.nets.policy.layout.views(updates.phi))
     got = updates.critic() + updates.actions() + updates.policy()
     _step_by_step(monkeypatch)
     want = updates.critic(fused=False) + updates.actions(fused=False) + updates.policy()
@@ -240,7 +238,7 @@ def test_an_agents_updates(size, dtype, network, monkeypatch):
 def test_the_objectives_derivatives(size, dtype, objective, monkeypatch):
     updates = Updates(size, dtype, objective=objective)
     with torch.no_grad():
-        assert objective_fused.takes(updates.net, updates.alpha)
+        assert forms.objective(updates.net.config)
     got = updates.objective()
     _step_by_step(monkeypatch)
     _compare(got, updates.objective(), dtype)
@@ -267,7 +265,8 @@ def test_policy_update_and_meta_gradient(size, dtype, network, objective, agent,
     how = AgentConfig(**agent), MetaConfig(inner_step_size=0.01, **meta)
     with torch.no_grad():
         views = updates.nets.policy.layout.views(updates.phi)
-        assert takes(updates.nets, updates.net, views, updates.alpha)
+        assert forms.both_networks(updates.nets, views)
+    assert forms.policy_updates(how[1], updates.net.config)
     got = updates.whole(*how)
     _step_by_step(monkeypatch)
     _compare(got, updates.whole(*how, fused=False), dtype, slack=30)  # a chain of many steps
@@ -302,7 +301,7 @@ def test_a_policy_gradient_that_is_not_finite_changes_nothing():
 def test_variants_without_a_kernel_of_their_own(variant):
     updates = Updates((5, 7, 3, 2), torch.float64, objective=variant)
     with torch.no_grad():
-        assert not objective_fused.takes(updates.net, updates.alpha)
+        assert not forms.objective(updates.net.config)
 
 
 @pytest.mark.parametrize(
@@ -359,7 +358,7 @@ def test_adam(dtype, monkeypatch):
     gradients = [torch.randn(2, 37, generator=generator).to(dtype) for _ in range(5)]
 
     def steps() -> list[Tensor]:
-        adam = Adam(torch.ones(2, 37, dtype=dtype), 0.1)
+        adam = ops.adam(torch.ones(2, 37, dtype=dtype), 0.1)
         for gradient in gradients:
             adam.step(gradient)
         return [adam.parameters, adam.m, adam.v]

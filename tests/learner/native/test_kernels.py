@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from metagenrl.learner.native import layers as native
 from metagenrl.learner.native import library
 from metagenrl.learner.networks import layers
 
@@ -36,7 +37,7 @@ def test_activation_and_layer_norm(dtype, e, h, relu):
         _normal(*s, dtype=dtype, seed=i) for i, s in enumerate([(e, n, h), (e, h), (e, h), (e, h)])
     )
     want = layers.act_ln(z.clone(), bias, gamma, beta, relu)
-    got = library.act_ln(z.clone(), bias, gamma, beta, relu)
+    got = native.act_ln(z.clone(), bias, gamma, beta, relu)
     for a, b in zip(got, want, strict=True):
         _close(a, b, dtype)
     z, _, stats = want
@@ -46,13 +47,13 @@ def test_activation_and_layer_norm(dtype, e, h, relu):
         middle = (z, stats) if len(first) == 1 else (z, zd, stats)
         results = [
             getattr(m, function)(*(x.clone() for x in first), *middle, gamma, relu, s)
-            for m, s in zip((library, layers), sums, strict=True)
+            for m, s in zip((native, layers), sums, strict=True)
         ]
         pairs = zip(*(r if isinstance(r, tuple) else (r,) for r in results), strict=True)
         for a, b in [*pairs, *zip(*sums, strict=True)]:
             _close(a, b, dtype)
     _close(
-        library.act_ln_tangent(zd.clone(), z, stats, gamma, relu),
+        native.act_ln_tangent(zd.clone(), z, stats, gamma, relu),
         layers.act_ln_tangent(zd, z, stats, gamma, relu),
         dtype,
     )
@@ -68,25 +69,25 @@ def test_lstm(dtype, reverse, h):
     x, xd = _normal(b, t, 4 * h, dtype=dtype), _normal(b, t, 4 * h, dtype=dtype, seed=1)
     w = _normal(h, 4 * h, dtype=dtype, seed=2) * 0.3
     want = layers.lstm(x.clone(), w, mask, reverse)
-    got = library.lstm(x.clone(), w, mask, reverse)
+    got = native.lstm(x.clone(), w, mask, reverse)
     for a, c in zip(got, want, strict=True):
         _close(a, c, dtype)
     _, c, gates = want
     tangent = layers.lstm_tangent(xd.clone(), w, mask, gates, c, reverse)
     for a, o in zip(
-        library.lstm_tangent(xd.clone(), w, mask, gates, c, reverse), tangent, strict=True
+        native.lstm_tangent(xd.clone(), w, mask, gates, c, reverse), tangent, strict=True
     ):
         _close(a, o, dtype)
     ah, ahd = _normal(b, t, h, dtype=dtype, seed=3), _normal(b, t, h, dtype=dtype, seed=4)
     arguments = (w, mask, gates, c)
     _close(
-        library.lstm_backward(ah, *arguments, reverse),
+        native.lstm_backward(ah, *arguments, reverse),
         layers.lstm_backward(ah, *arguments, reverse),
         dtype,
     )
     _, cd, zd = tangent
     for a, o in zip(
-        library.lstm_dual_backward(ah, ahd, *arguments, zd, cd, reverse),
+        native.lstm_dual_backward(ah, ahd, *arguments, zd, cd, reverse),
         layers.lstm_dual_backward(ah, ahd, *arguments, zd, cd, reverse),
         strict=True,
     ):

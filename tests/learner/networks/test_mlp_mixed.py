@@ -7,7 +7,7 @@ import torch
 
 from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.learner.native import library
-from metagenrl.learner.networks import mlp, mlp_bfloat16
+from metagenrl.learner.networks import kernels, mlp, mlp_bfloat16
 from metagenrl.learner.networks.agent_networks import AgentNetworks, initial_parameters
 from metagenrl.learner.networks.mlp import MLP
 
@@ -55,11 +55,11 @@ def test_kernels_equal_plain_torch(relu_units: int) -> None:
     bias, gamma, beta = torch.randn(3, 2, 37, generator=g)
     sums = [[torch.ones(2, 37) for _ in range(3)] for _ in range(2)]
     with torch.no_grad():
-        y, stats = mlp_bfloat16.act_ln(z, bias, gamma, beta, relu_units)
-        dz = mlp_bfloat16.act_ln_backward(dy, z, stats, bias, gamma, relu_units, sums[0])
+        y, stats = kernels.bf16_act_ln(z, bias, gamma, beta, relu_units)
+        dz = kernels.bf16_act_ln_backward(dy, z, stats, bias, gamma, relu_units, sums[0])
     # with a graph to record, the plain version runs
-    y_plain, stats_plain = mlp_bfloat16.act_ln(z, bias, gamma, beta, relu_units)
-    dz_plain = mlp_bfloat16.act_ln_backward(dy, z, stats, bias, gamma, relu_units, sums[1])
+    y_plain, stats_plain = kernels.bf16_act_ln(z, bias, gamma, beta, relu_units)
+    dz_plain = kernels.bf16_act_ln_backward(dy, z, stats, bias, gamma, relu_units, sums[1])
     assert torch.allclose(stats, stats_plain, rtol=1e-5, atol=1e-6)
     assert _close(y, y_plain, 1e-3)
     assert _close(dz, dz_plain, 1e-3)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from metagenrl.learner.native import library, mlp_wide
+from metagenrl.learner.native import forms, library, mlp_wide
 from metagenrl.learner.networks import mlp, mlp_reference
 from metagenrl.learner.networks.agent_networks import initial_parameters
 from metagenrl.learner.networks.mlp import MLP
@@ -202,15 +202,15 @@ def test_what_runs_in_one_call(form: str) -> None:
     wide = MLP(5, 350, 2, 1, 350, terms=1)
     rows = torch.ones(1, 64, 5)
     with torch.no_grad():
-        assert mlp_wide.takes(wide, rows)
-        assert not mlp_wide.takes(wide, rows.double())
-        assert not mlp_wide.takes(wide, rows[:, :63])
+        assert forms.wide_network(wide, rows)
+        assert not forms.wide_network(wide, rows.double())
+        assert not forms.wide_network(wide, rows[:, :63])
         for other in (
             {"relu_units": 175},
             {"outputs": 0},
             {"hidden_units": 1 << 15, "relu_units": 1 << 15},
         ):
-            assert not mlp_wide.takes(dataclasses.replace(wide, **other), rows)
+            assert not forms.wide_network(dataclasses.replace(wide, **other), rows)
         larger = dataclasses.replace(wide, hidden_units=400, relu_units=400)
-        assert mlp_wide.takes(larger, rows) == (form != "amx")
-    assert not mlp_wide.takes(wide, rows)  # a graph would be recorded
+        assert forms.wide_network(larger, rows) == (form != "amx")
+    assert not forms.wide_network(wide, rows)  # a graph would be recorded

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from metagenrl.learner import ops
 from metagenrl.learner.hyperparams import ObjectiveConfig
-from metagenrl.learner.objective.derivatives import LearnedObjective
-from metagenrl.learner.objective.inputs import ObjectiveInputs, inputs_on
+from metagenrl.learner.objective.inputs import ObjectiveInputs
 from metagenrl.learner.objective.net import ObjectiveNet, apply, initial_alpha
 
 VARIANTS = [
@@ -33,8 +33,8 @@ def make_inputs(make_problem):
         problem = make_problem(action_size, **variant)
         evaluation = problem.evaluation()
         with torch.no_grad():
-            inputs = inputs_on(problem.net.config, evaluation)
-        return LearnedObjective(problem.net, problem.alpha), evaluation.pi, inputs
+            learned = ops.learned_objective(problem.net, problem.alpha)
+            return learned, evaluation.pi, learned.inputs(evaluation)
 
     return make
 
@@ -69,7 +69,7 @@ def test_equals_autograd(make_inputs, variant, action_size):
 def test_equals_autograd_at_the_papers_size_in_float32(make_problem):
     """15 497 parameters, T = 20, through the vectorised kernels."""
     net, generator = ObjectiveNet(ObjectiveConfig()), torch.Generator().manual_seed(0)
-    learned = LearnedObjective(net, initial_alpha(net.config, generator))
+    learned = ops.learned_objective(net, initial_alpha(net.config, generator))
     mask = (torch.arange(20) < torch.tensor([[20], [20], [1], [13], [7]])).float()
     actions, pi, u = (torch.rand(5, 20, 6, generator=generator) * 2 - 1 for _ in range(3))
     features = torch.randn(5, 20, 4, generator=generator)
@@ -85,7 +85,7 @@ def test_reads_alpha_in_place(make_inputs):
     u = torch.ones_like(pi)
     before = _by_hand(learned, pi, inputs, u)
     learned.alpha.mul_(0.5)
-    fresh = LearnedObjective(learned.net, learned.alpha.clone())
+    fresh = ops.learned_objective(learned.net, learned.alpha.clone())
     for a, b, old in zip(
         _by_hand(learned, pi, inputs, u), _by_hand(fresh, pi, inputs, u), before, strict=True
     ):
