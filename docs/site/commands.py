@@ -12,8 +12,8 @@ from typing import Any
 
 import tyro
 
-from metagenrl.commands.main import _SOURCED, COMMANDS, META_LEARNERS, Command, _help_defaults
 from metagenrl.commands.parsing import Source, _leaves, _markers, _unwrapped
+from metagenrl.commands.table import COMMANDS, META_LEARNERS, SOURCED, Command, help_defaults
 from metagenrl.runs.config.presets import PRESETS
 from metagenrl.runs.config.yaml import describe
 
@@ -37,13 +37,13 @@ def _section(name: str, command: Command) -> str:
         _text(cls.__doc__ or ""),
         f"```\nmetagenrl {name}{words} …\n```",
     ]
-    defaults = {preset: _help_defaults(command, ["--preset", preset]) for preset in PRESETS}
+    defaults = {preset: help_defaults(command, ["--preset", preset]) for preset in PRESETS}
     for group, members in groupby(leaves, lambda leaf: leaf[0][:-1]):
         owner = _class_of(cls, group)
         if group:
             parts += [f"### `{'.'.join(group)}` of {name}", _text(owner.__doc__ or "")]
         parts += [_entry(owner, leaf, defaults) for leaf in members]
-    if name in _SOURCED:
+    if name in SOURCED:
         parts.append("### Where the defaults come from")
         parts += [_entry(Source, leaf, {}) for leaf in _leaves(Source)]
     return "\n\n".join(part for part in parts if part)

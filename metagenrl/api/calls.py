@@ -13,7 +13,7 @@ from tyro.conf import Positional
 
 from metagenrl.api.runs import Run, read_run
 from metagenrl.base.checks import UsageError
-from metagenrl.commands.main import COMMANDS, META_LEARNERS, Command
+from metagenrl.commands.table import COMMANDS, META_LEARNERS, Command
 from metagenrl.runs.config.epg import EpgTrainConfig
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
 from metagenrl.runs.config.train import TrainConfig

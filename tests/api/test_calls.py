@@ -6,7 +6,7 @@ import pytest
 
 import metagenrl
 from metagenrl.api.calls import _words
-from metagenrl.commands.main import COMMANDS
+from metagenrl.commands.table import COMMANDS
 from metagenrl.runs.config.lone_agents import MetaTestConfig
 from metagenrl.runs.config.train import TrainConfig
 

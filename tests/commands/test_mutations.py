@@ -17,8 +17,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metagenrl.commands import main as commands
+from metagenrl.commands.main import main
 from metagenrl.commands.parsing import accepted_flags
+from metagenrl.commands.table import COMMANDS, META_LEARNERS
 from metagenrl.runs.config.presets import PRESETS
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import to_dict
@@ -61,7 +62,7 @@ def nothing_runs(started: list[Any], monkeypatch: pytest.MonkeyPatch) -> list[An
         started.append(config)
         return 0
 
-    for table in (commands.COMMANDS, commands.META_LEARNERS):
+    for table in (COMMANDS, META_LEARNERS):
         for name, command in table.items():
             stub = SimpleNamespace(**(vars(command) | {"run": record}))
             monkeypatch.setitem(table, name, stub)
@@ -73,7 +74,7 @@ def outcome(words: list[str]) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            commands.main(words)
+            main(words)
             code = 0
         except SystemExit as error:
             code = int(error.code or 0)
@@ -137,7 +138,7 @@ def test_command_lines(
         file.write_text(yaml.safe_dump(to_dict(PRESETS["quickstart"].train)))
     line = data.draw(st.sampled_from(_LINES)).split()
     name = " ".join(line[: 2 if line[0] == "objective" else 1])
-    flags = list(accepted_flags(commands.COMMANDS[name].config_class))
+    flags = list(accepted_flags(COMMANDS[name].config_class))
     words = mutated(line, flags, data.draw)
     words = [word.replace("{run}", str(run)).replace("{yaml}", str(file)) for word in words]
     check(words, nothing_runs, tmp_path)

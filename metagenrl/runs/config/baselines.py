@@ -117,7 +117,7 @@ class Baseline:
     meta_learner: bool = False
     """Has two phases: `baseline --phase train` in several environments, then `test`."""
     own_options: bool = False
-    """Its meta-training takes options of its own: see `main.META_LEARNERS`."""
+    """Its meta-training takes options of its own: see `commands.table.META_LEARNERS`."""
 
 
 BASELINES: dict[Algorithm, Baseline] = {

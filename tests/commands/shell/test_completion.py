@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from metagenrl.commands.main import COMMANDS, main
+from metagenrl.commands.main import main
+from metagenrl.commands.table import COMMANDS
 
 ASK_BASH = """
 source {script}

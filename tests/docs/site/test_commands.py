@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from metagenrl.commands.main import COMMANDS
 from metagenrl.commands.parsing import accepted_flags
+from metagenrl.commands.table import COMMANDS
 
 
 def test_every_option_of_every_command_is_in_the_reference_with_words(site_module) -> None:
