@@ -102,7 +102,9 @@ def learned_objective(net: ObjectiveNet, alpha: Tensor) -> LearnedObjective:
 
 def evaluate(nets: AgentNetworks, phi: Views, theta: Views, batch: Batch) -> PolicyEvaluation:
     """A policy `[1, P]` and its critics on a minibatch, for an agent alone."""
-    kind = NativeEvaluation if forms.both_networks(nets, phi) else PolicyEvaluation
+    kind = (
+        NativeEvaluation if forms.both_networks(nets.policy, nets.critic, phi) else PolicyEvaluation
+    )
     return kind(nets, phi, theta, batch)
 
 

@@ -8,7 +8,6 @@ chosen. The equations themselves do not.
 from __future__ import annotations
 
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -23,9 +22,6 @@ from metagenrl.learner.native import library, mlp_small, mlp_wide
 from metagenrl.learner.networks import mlp_bfloat16, mlp_reference
 from metagenrl.learner.networks.spec import MLP, Views
 from metagenrl.learner.objective.features import feature_names
-
-if TYPE_CHECKING:
-    from metagenrl.learner.networks.agent_networks import AgentNetworks
 
 _FEATURES = {"reward", "time", "TD error", "V(t+1)", "V(t)"}  # that `objective.h` has
 _WIDE_ROWS = 64  # fewer do not pay for packing the weights
@@ -66,10 +62,10 @@ def wide_network(net: MLP, x: Tensor) -> bool:
     )
 
 
-def both_networks(nets: AgentNetworks, phi: Views) -> bool:
+def both_networks(policy: MLP, critic: MLP, phi: Views) -> bool:
     """Whether `updates.py` takes policy and critics together."""
-    alike = nets.policy.hidden_layers == nets.critic.hidden_layers
-    return alike and small_network(nets.policy, phi) and small_network(nets.critic, phi)
+    alike = policy.hidden_layers == critic.hidden_layers
+    return alike and small_network(policy, phi) and small_network(critic, phi)
 
 
 def objective(config: ObjectiveConfig) -> bool:

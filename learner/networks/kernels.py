@@ -21,7 +21,7 @@ Kernel = Callable[Concatenate[Tensor, P], T]
 
 
 def _either(plain: Kernel[P, T], in_c: Kernel[P, T]) -> Kernel[P, T]:
-    def kernel(x: Tensor, *rest: P.args, **named: P.kwargs) -> T:
+    def kernel(x: Tensor, /, *rest: P.args, **named: P.kwargs) -> T:
         return (in_c if library.usable(x) else plain)(x, *rest, **named)
 
     return kernel

@@ -225,7 +225,9 @@ def _compare(got: list[Tensor], want: list[Tensor], dtype: torch.dtype, slack: f
 def test_an_agents_updates(size, dtype, network, monkeypatch):
     updates = Updates(size, dtype, network)
     with torch.no_grad():
-        assert forms.both_networks(updates.nets, updates.nets.policy.layout.views(updates.phi))
+        assert forms.both_networks(
+            updates.nets.policy, updates.nets.critic, updates.nets.policy.layout.views(updates.phi)
+        )
     got = updates.critic() + updates.actions() + updates.policy()
     _step_by_step(monkeypatch)
     want = updates.critic(fused=False) + updates.actions(fused=False) + updates.policy()
@@ -265,7 +267,7 @@ def test_policy_update_and_meta_gradient(size, dtype, network, objective, agent,
     how = AgentConfig(**agent), MetaConfig(inner_step_size=0.01, **meta)
     with torch.no_grad():
         views = updates.nets.policy.layout.views(updates.phi)
-        assert forms.both_networks(updates.nets, views)
+        assert forms.both_networks(updates.nets.policy, updates.nets.critic, views)
     assert forms.policy_updates(how[1], updates.net.config)
     got = updates.whole(*how)
     _step_by_step(monkeypatch)
