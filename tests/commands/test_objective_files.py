@@ -94,7 +94,7 @@ def test_the_list_shows_cards(
 ) -> None:
     assert run("objective", "list") == 0
     out = capsys.readouterr().out
-    assert "pretrained:pure (or pretrained): version 52, 400 steps in Pendulum-v1, Inv" in out
+    assert "pretrained:pure (or pretrained): version 52, 400 steps in 2 environments" in out
     assert str(shipped / "pure.md") in out
     assert "# small" not in out
     assert run("objective", "list", "--cards") == 0
