@@ -22,13 +22,12 @@ from metagenrl.agents.backend.interface import (
     NetworksState,
     PolicyDraw,
     PolicyStep,
+    Setting,
 )
 from metagenrl.agents.experience.replay import Minibatch
-from metagenrl.learner.hyperparams import AgentConfig, MetaConfig
 from metagenrl.learner.measures import MEASURES
 from metagenrl.learner.networks.agent_networks import AgentNetworks
 from metagenrl.learner.ops import Ops
-from metagenrl.learner.policy_update import Objective
 from metagenrl.learner.stacked_agents import StackedAgents
 from metagenrl.learner.types import Array, Batch
 
@@ -54,34 +53,24 @@ class _LateCriticStep:
 class AtOnce:
     """`Reference` of `slots` agents that compute together."""
 
-    def __init__(
-        self,
-        agent: AgentConfig,
-        sizes: tuple[int, int],
-        objective: Objective,
-        meta: MetaConfig | None,
-        slots: int,
-        device: torch.device,
-        ops: Ops,
-    ) -> None:
-        """See `Reference`."""
-        self._config, self._sizes, self._slots, self._device = agent, sizes, slots, device
-        self._minibatches = 1 + (meta.inner_steps if meta else 0)
-        nets, like = AgentNetworks.of(agent, *sizes), torch.zeros(slots, device=device)
-        self._agents = StackedAgents(nets, agent, meta, objective, like, ops)
+    def __init__(self, setting: Setting, slots: int, device: torch.device, ops: Ops) -> None:
+        agent, meta = setting.agent, setting.meta
+        self._setting, self._slots, self._device = setting, slots, device
+        nets, like = AgentNetworks.of(agent, *setting.sizes), torch.zeros(slots, device=device)
+        self._agents = StackedAgents(nets, agent, meta, setting.objective, like, ops)
         self._learned = self._agents.learned
         parameters = self._learned.net.layout.size if self._learned and meta else 0
         capacity = agent.replay_capacity
-        self._replay = replay_on(device, slots, capacity, sizes)
+        self._replay = replay_on(device, slots, capacity, setting.sizes)
         self._active = torch.zeros(slots, dtype=torch.bool, device=device)
         self._p = torch.ones(slots, device=device)
         self._critic_batch = self._empty_batch(agent.batch_size)
-        self._policy_batch = self._empty_batch(self._minibatches * agent.batch_size)
+        self._policy_batch = self._empty_batch(setting.minibatches * agent.batch_size)
         self._noise = torch.zeros_like(self._critic_batch.actions)
         self._before = _COLUMNS + len(MEASURES)  # columns before the gradient
         self._found = torch.zeros(slots, self._before + parameters, device=device)
         self._rows: Array | None = None  # `_found` as it came from the device
-        graphs = self._minibatches <= 2  # several are differentiated by autograd
+        graphs = setting.minibatches <= 2  # several are differentiated by autograd
         self._critic_update = Replayed(self._update_critics, self._active)
         self._policy_update = Replayed(lambda: self._update_policies(None), self._active, graphs)
         self._annealed_update = Replayed(
@@ -89,7 +78,7 @@ class AtOnce:
         )
 
     def _empty_batch(self, segments: int) -> Batch:
-        return self._replay.minibatches({}, segments, self._config.segment_length)
+        return self._replay.minibatches({}, segments, self._setting.agent.segment_length)
 
     def load(self, slot: int, networks: NetworksState) -> None:
         self._agents.load_networks_state(slot, networks)
@@ -99,7 +88,7 @@ class AtOnce:
 
     @torch.no_grad()
     def act(self, observations: Mapping[int, Array]) -> Mapping[int, Array]:
-        s = np.zeros((self._slots, self._sizes[0]), np.float32)
+        s = np.zeros((self._slots, self._setting.sizes[0]), np.float32)
         for slot, observation in observations.items():
             s[slot] = observation
         actions = self._agents.act(to_device(torch.from_numpy(s), self._device)).cpu().numpy()
@@ -144,7 +133,9 @@ class AtOnce:
         return {each.name: value for each, value in zip(MEASURES, values, strict=True)}
 
     def _set_batch(self, batch: Batch, draws: Mapping[int, Minibatch]) -> None:
-        new = self._replay.minibatches(draws, batch.mask.shape[1], self._config.segment_length)
+        new = self._replay.minibatches(
+            draws, batch.mask.shape[1], self._setting.agent.segment_length
+        )
         for tensor, value in zip(fields(batch), fields(new), strict=True):
             tensor.copy_(value)
         flags = torch.zeros(self._slots, dtype=torch.bool)
@@ -159,7 +150,7 @@ class AtOnce:
 
     @torch.no_grad()
     def _update_policies(self, p: Tensor | None) -> None:
-        batches = chunks(self._policy_batch, self._minibatches)
+        batches = chunks(self._policy_batch, self._setting.minibatches)
         step = self._agents.update_policies(batches, p, self._active)
         values = (step.norm, step.loss, step.policy_norm, step.value_after, *step.values.values())
         for column, value in enumerate(values, 2):

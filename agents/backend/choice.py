@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from metagenrl.agents.backend.graph import prepare_device
-from metagenrl.agents.backend.interface import Backend
+from metagenrl.agents.backend.interface import Backend, Setting
 from metagenrl.agents.backend.native import Native
 from metagenrl.agents.backend.reference import Reference
 from metagenrl.agents.environment.environment import Environment
@@ -59,23 +59,22 @@ def choose(
     `native` and the networks are too wide or the library was not built.
     """
     net = ObjectiveNet(objective)
-    learned = Learned(net, torch.zeros(net.layout.size))
+    setting = Setting(agent, sizes, Learned(net, torch.zeros(net.layout.size)), meta)
     if computing.backend == "reference" or computing.device == "cuda":
         device = prepare_device(computing.device)
-        return Reference(agent, sizes, learned, meta, slots, device, at_once=slots)
+        return Reference(setting, slots, device, at_once=slots)
     whole = forms.agents(agent)
     allowed = "auto, reference: the networks are too wide for it, or it was not built here"
     require(whole or computing.backend != "native", "backend", computing.backend, allowed)
     if whole:
-        return Native(agent, sizes, learned, meta)
-    return Reference(agent, sizes, learned, meta, slots, ops=_ops())
+        return Native(setting)
+    return Reference(setting, slots, ops=_ops())
 
 
 def choose_alone(agent: AgentConfig, objective: Objective, sizes: tuple[int, int]) -> Backend:
     """What computes an agent that any fixed objective trains, on the CPU."""
-    if forms.agents(agent):
-        return Native(agent, sizes, objective, None)
-    return Reference(agent, sizes, objective, None, ops=_ops())
+    setting = Setting(agent, sizes, objective, None)
+    return Native(setting) if forms.agents(agent) else Reference(setting, ops=_ops())
 
 
 def _ops() -> Ops:

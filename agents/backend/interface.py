@@ -14,10 +14,27 @@ from typing import Any, NamedTuple, Protocol
 from torch import Tensor
 
 from metagenrl.agents.experience.replay import Minibatch
+from metagenrl.learner.hyperparams import AgentConfig, MetaConfig
+from metagenrl.learner.policy_update import Objective
 from metagenrl.learner.types import Array
 
 NetworksState = dict[str, Any]
 """Parameters, targets and Adam's moments of one agent, as `ActorCritic.networks_state` has them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What the agents of one backend have in common."""
+
+    agent: AgentConfig
+    sizes: tuple[int, int]  # of an observation and an action
+    objective: Objective
+    meta: MetaConfig | None  # None: the objective stays as it is, there is no meta-gradient
+
+    @property
+    def minibatches(self) -> int:
+        """That a policy's update draws: one for each inner step, and one that is held out."""
+        return 1 + (self.meta.inner_steps if self.meta else 0)
 
 
 class CriticDraw(NamedTuple):

@@ -12,27 +12,27 @@ import numpy as np
 import torch
 
 from metagenrl.agents.backend.actor_critic import ActorCritic, CriticSeen
-from metagenrl.agents.backend.interface import CriticDraw, CriticStep, PolicyDraw, PolicyStep
+from metagenrl.agents.backend.interface import (
+    CriticDraw,
+    CriticStep,
+    PolicyDraw,
+    PolicyStep,
+    Setting,
+)
 from metagenrl.agents.backend.native_steps import NativeSteps
-from metagenrl.learner.hyperparams import AgentConfig, MetaConfig
 from metagenrl.learner.native import forms, library, policy_updates, updates
-from metagenrl.learner.policy_update import Learned, Objective
+from metagenrl.learner.policy_update import Learned
 from metagenrl.learner.types import Array, Batch
 
 
 class Native(NativeSteps):
     """See `Backend`; an agent gets to the bit what it would get alone."""
 
-    def __init__(
-        self,
-        agent: AgentConfig,
-        sizes: tuple[int, int],
-        objective: Objective,
-        meta: MetaConfig | None,
-    ) -> None:
-        super().__init__(agent, sizes, objective, meta)
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        objective = setting.objective
         self._policies = isinstance(objective, Learned) and forms.policy_updates(
-            meta, objective.learned.net.config
+            setting.meta, objective.learned.net.config
         )
 
     @property

@@ -20,11 +20,10 @@ from metagenrl.agents.backend.interface import (
     NetworksState,
     PolicyDraw,
     PolicyStep,
+    Setting,
 )
-from metagenrl.learner.hyperparams import AgentConfig, MetaConfig
 from metagenrl.learner.native import library
 from metagenrl.learner.ops import PLAIN, Ops
-from metagenrl.learner.policy_update import Objective
 from metagenrl.learner.types import Array
 
 T = TypeVar("T")
@@ -35,24 +34,16 @@ class Reference:
 
     def __init__(
         self,
-        agent: AgentConfig,
-        sizes: tuple[int, int],
-        objective: Objective,
-        meta: MetaConfig | None,
+        setting: Setting,
         slots: int = 1,
         device: torch.device | None = None,
         at_once: int = 1,
         ops: Ops = PLAIN,
     ) -> None:
-        """`sizes` are those of an observation and an action.
-
-        Where `meta` is None the objective stays as it is: there is no meta-gradient.
-        """
         self._at_once, self.slots = at_once, slots
         self._device = device or torch.device("cpu")
         count = -(-slots // at_once)
-        given = agent, sizes, objective, meta, at_once, self._device, ops
-        self._blocks = [AtOnce(*given) for _ in range(count)]
+        self._blocks = [AtOnce(setting, at_once, self._device, ops) for _ in range(count)]
 
     @property
     def name(self) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from metagenrl.agents.backend.interface import Setting
 from metagenrl.agents.backend.native import Native
 from metagenrl.agents.backend.reference import Reference
 from metagenrl.agents.experience.rollout import EnvironmentFailed
@@ -33,8 +34,8 @@ class Table:
         self.members = [Member(replace(config, index=i)) for i in range(agents)]
         net = ObjectiveNet(config.objective)
         objective = Learned(net, torch.zeros(net.layout.size))
-        given = config.agent, self.members[0].sizes, objective, config.meta
-        self.backend = kind(*given) if kind is Native else kind(*given, agents)
+        setting = Setting(config.agent, self.members[0].sizes, objective, config.meta)
+        self.backend = kind(setting) if kind is Native else kind(setting, agents)
         for slot, member in enumerate(self.members):
             member.slot = slot
             member.take_seat(self.backend)

@@ -6,7 +6,7 @@ import torch
 from fixtures.problems import VARIANTS
 
 from metagenrl.agents.backend.actor_critic import ActorCritic
-from metagenrl.agents.backend.interface import PolicyDraw
+from metagenrl.agents.backend.interface import PolicyDraw, Setting
 from metagenrl.agents.backend.native import Native
 from metagenrl.agents.backend.reference import Reference
 from metagenrl.agents.experience.replay import ReplayBuffer
@@ -42,12 +42,12 @@ def test_policy_updates_are_the_references(buffer, variant, meta, p):
     config = ObjectiveConfig(lstm_units=5, hidden_units=6, input_features=3, **variant)
     net, alpha = ObjectiveNet(config), first_alpha(config, 0).numpy()
     networks = ActorCritic(AGENT, *SIZES, torch.Generator().manual_seed(1)).networks_state()
-    minibatches = 1 + (meta.inner_steps if meta else 0)
+    setting = Setting(AGENT, SIZES, Learned(net, torch.zeros(net.layout.size)), meta)
     rng = np.random.default_rng(2)
-    drawn = buffer.minibatch(rng, minibatches * AGENT.batch_size, AGENT.segment_length)
+    drawn = buffer.minibatch(rng, setting.minibatches * AGENT.batch_size, AGENT.segment_length)
     found = []
     for backend in (Native, Reference):
-        computes = backend(AGENT, SIZES, Learned(net, torch.zeros(net.layout.size)), meta)
+        computes = backend(setting)
         computes.load(0, networks)
         step = computes.update_policies(alpha, {0: PolicyDraw(drawn, p)})[0]
         moments = computes.networks(0)["phi_adam"]["m"]
