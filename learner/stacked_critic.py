@@ -24,7 +24,7 @@ def td_target(
     noise: Tensor,
     gamma: float,
 ) -> Tensor:
-    """y_t of every agent, as `critic_loss.td_target`: `[K, B, T]`.
+    """y_t of every agent, as `critic.td_target`: `[K, B, T]`.
 
     `phi_target` are views of `[K, P]`, `theta_target` of `[K * C, P]`, an agent's critics one
     after the other; `noise [K, B, T, A]`.

@@ -1,12 +1,13 @@
 """K policies and their critics evaluated on a minibatch each, agents along a leading axis.
 
-`evaluation.py` for one agent, with the same equations. Nothing here waits for a device or makes a
+`policy_value.py` for one agent, with the same equations. Nothing here waits for a device or makes a
 shape depend on a value, so that a CUDA graph can hold all of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -48,18 +49,15 @@ class StackedEvaluation:
         self.pre, self.policy_tape = mlp.forward(nets.policy, phi, self.states)  # [K, N, A]
         self.pi = self.pre.tanh().view(batch.actions.shape)  # [K, B, T, A]
 
-        self._q: tuple[Tensor, Tape] | None = None
-
+    @cached_property
     def _critic(self) -> tuple[Tensor, Tape]:
-        if self._q is None:  # no `cached_property`: torch.compile cannot trace its lock
-            rows = torch.cat([self.states, rows_of(self.pi)], -1)
-            self._q = mlp.forward(self.nets.critic, self.theta1, rows)
-        return self._q
+        rows = torch.cat([self.states, rows_of(self.pi)], -1)
+        return mlp.forward(self.nets.critic, self.theta1, rows)
 
     @property
     def v(self) -> Tensor:
         """V_t `[K, B, T]`."""
-        return self._critic()[0].view(self.batch.mask.shape)
+        return self._critic[0].view(self.batch.mask.shape)
 
     @property
     def v_next(self) -> Tensor:
@@ -72,7 +70,7 @@ class StackedEvaluation:
     @property
     def action_value_gradient(self) -> Tensor:
         """dQ_theta1 / da at pi(s_t): `[K, B, T, A]`."""
-        out, tape = self._critic()
+        out, tape = self._critic
         dx = mlp.backward(self.nets.critic, self.theta1, tape, torch.ones_like(out), None, True)
         assert dx is not None
         return dx[..., -self.pi.shape[-1] :].reshape(self.pi.shape)

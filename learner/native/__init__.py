@@ -1,1 +1,1 @@
-"""The same functions in C. They import the reference, never the other way round."""
+"""The fast forms of the equations, in C; no equation imports them (`forms.py`, `ops.py`)."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from metagenrl.learner.adam import Adam
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig
 from metagenrl.learner.native import library, updates
-from metagenrl.learner.native import objective as objective_fused
+from metagenrl.learner.native import objective as whole_objective
 from metagenrl.learner.native.features import feature_sizes
 from metagenrl.learner.networks.agent_networks import AgentNetworks
 from metagenrl.learner.objective.inputs import reflections
@@ -96,7 +96,7 @@ def update_policies(
     """
     dtype, shape = alpha.dtype, batches[0][0].actions.shape
     sizes = updates.sizes_of(nets, *shape[:2])
-    objective = objective_fused.sizes_of(net, *shape)
+    objective = whole_objective.sizes_of(net, *shape)
     learners = [
         _learner(dtype, state, given[0], given[-1])
         for state, given in zip(states, batches, strict=True)

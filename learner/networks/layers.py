@@ -1,4 +1,4 @@
-"""The fused kernels in plain torch: the reference for `native.c`, and what runs without it.
+"""Activation, layer norm and LSTM with their derivatives, in plain torch: the reference of C.
 
 Shapes: `z, y [E, N, H]`, `stats [E, N, 2]` (mean, 1/std of the activation), parameters `[E, H]`;
 LSTM: `x, gates [B, T, 4H]` in the order i, f, g, o, `h, c [B, T, H]`, `mask [B, T]`.

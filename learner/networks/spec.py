@@ -24,7 +24,7 @@ class MLP:
     relu_units: int
     """Units with ReLU; the others square."""
     bf16: bool = False
-    """Where there is no matrix unit, wide networks compute in bfloat16 (see `mlp_mixed.py`)."""
+    """Where there is no matrix unit, wide networks compute in bfloat16 (see `mlp_bfloat16.py`)."""
     terms: Literal[1, 2, 3] = 3
     """bfloat16 terms of a float32 that a matrix unit multiplies: 3, all of it; 2, 16 bits; 1, 8."""
 

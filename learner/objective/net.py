@@ -1,7 +1,7 @@
 """Architecture of the learned objective L_alpha: its parts, its parameters, its definition.
 
 Figure 2, Eq. 7 and B.1. `apply` is the definition in plain torch, differentiable any number of
-times; `learned_objective.py` has the hand-written derivatives used in training.
+times; `derivatives.py` has the hand-written derivatives used in training.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """L_alpha for K agents at once, with each agent's own gradient of the alpha that they share.
 
-The same values and hand-written derivatives as `learned_objective.py`, with the agents along a
+The same values and hand-written derivatives as `derivatives.py`, with the agents along a
 leading axis. Alpha is one vector, but a gradient is clipped or normalised for each agent before it
 is averaged, so every weight's gradient is a batched product that keeps the agents apart.
 """
