@@ -1,19 +1,9 @@
-"""Discounted returns and generalised advantage estimation (Eq. 2 and 3)."""
+"""Generalised advantage estimation (Eq. 3); the return of Eq. 2 is what it estimates."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-
-
-def discounted_return(rewards: Tensor, gamma: float, mask: Tensor) -> Tensor:
-    """G_t = r_t + gamma G_{t+1} over the valid steps of each segment (Eq. 2): `[B, T]`."""
-    g = torch.zeros_like(rewards[:, 0])
-    returns = torch.zeros_like(rewards)
-    for t in reversed(range(rewards.shape[1])):
-        g = mask[:, t] * (rewards[:, t] + gamma * g)
-        returns[:, t] = g
-    return returns
 
 
 def generalized_advantage(

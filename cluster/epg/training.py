@@ -12,9 +12,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from metagenrl.base.checks import UsageError
+from metagenrl.base.console import table_console
 from metagenrl.base.ending import Ending, say
 from metagenrl.base.files.folder_lock import FolderLost
 from metagenrl.base.retry import patiently
@@ -65,8 +65,7 @@ def _train(config: EpgTrainConfig, ending: Ending, folders: Sequence[OwnFolder])
     print(HOW_IT_ENDS, flush=True)
     open_folder(config.run_dir, to_yaml(config), config.resume)
     handler = log_to(config.run_dir)
-    console = Console(highlight=False)
-    console = console if console.is_terminal else Console(highlight=False, width=200)
+    console = table_console()
     configs = configs_of(config)
     try:
         with ExitStack() as stack:

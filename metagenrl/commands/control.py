@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
 from metagenrl.base.checks import UsageError
+from metagenrl.base.console import table_console
 from metagenrl.base.files.folder_lock import is_held
 from metagenrl.cluster.control.desk import PopulationStatus, Remote, Request
 from metagenrl.cluster.control.reach import reach
@@ -96,8 +96,7 @@ def show(status: PopulationStatus) -> None:
     """Print the population as the live view of `metagenrl train` shows it."""
     from metagenrl.cluster.view.table import render
 
-    console = Console(highlight=False)
-    console = console if console.is_terminal else Console(highlight=False, width=PIPE_WIDTH)
+    console = table_console(PIPE_WIDTH)
     age = max(0.0, time.time() - status.time)
     line = f"{status.condition}   {status.working}/{status.present} agents at work"
     # The status is renewed between rounds; a long round makes it old.

@@ -24,6 +24,7 @@ from typing import Any
 from rich.console import Console
 
 from metagenrl.base.checks import UsageError
+from metagenrl.base.console import table_console
 from metagenrl.base.ending import Ending, say
 from metagenrl.base.files.atomic import write_atomic
 from metagenrl.base.files.folder_lock import FolderLost
@@ -93,7 +94,7 @@ def _run(config: Config, tested: TestedObjective, ending: Ending, folder: OwnFol
     handler = log_to(config.run_dir)
     try:
         jobs = _jobs(config, tested)
-        console = _console()
+        console = table_console()
         try:
             failed = _train(config, tested, jobs, console, ending, folder)
         finally:
@@ -151,12 +152,6 @@ def _jobs(config: Config, tested: TestedObjective) -> list[TraineeJob]:
         )
         for index in range(config.seeds)
     ]
-
-
-def _console() -> Console:
-    # Wide enough where the output is a pipe, whose width nobody knows.
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=200)
 
 
 def _say(console: Console, line: str) -> None:

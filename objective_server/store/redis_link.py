@@ -44,11 +44,6 @@ class RedisLink:
         self._failures = 0
         self._down_since = self._retry_at = float("-inf")
 
-    @property
-    def is_down(self) -> bool:
-        """Whether the last call failed."""
-        return self._failures > 0
-
     def call(self, action: Callable[[Client], Result]) -> Result:
         """What `action` makes of the client. It may be carried out twice where an answer is lost.
 

@@ -6,9 +6,13 @@ import math
 import numpy as np
 import pytest
 from rliable import metrics
+from rliable.library import get_interval_estimates
 
 from metagenrl.analysis.confidence import (
     Interval,
+    _estimate,
+    _interquartile_mean,
+    _mean,
     iqm_curve,
     iqm_with_interval,
     mean_with_interval,
@@ -51,6 +55,17 @@ def test_environments_are_pooled_as_rliable_does() -> None:
     scores = {str(env): table[:, env] for env in range(3)}
     assert iqm_with_interval(scores).value == pytest.approx(metrics.aggregate_iqm(table))
     assert mean_with_interval(scores).value == pytest.approx(metrics.aggregate_mean(table))
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 1), (5, 3, 1), (6, 1, 4)])
+@pytest.mark.parametrize("kind", [_mean, _interquartile_mean])
+def test_intervals_are_those_of_rliable_to_the_bit(shape, kind) -> None:
+    table = np.random.default_rng(3).normal(size=shape)
+    found = _estimate(table, kind, 200)
+    np.random.seed(0)
+    values, intervals = get_interval_estimates({"": table}, kind, reps=200)
+    np.testing.assert_array_equal(found.values, values[""])
+    np.testing.assert_array_equal([found.low, found.high], intervals[""])
 
 
 def test_a_curve_is_an_estimate_at_each_evaluation() -> None:

@@ -1,8 +1,8 @@
-"""Discounted returns and GAE against numbers computed by hand."""
+"""GAE against numbers computed by hand."""
 
 import torch
 
-from metagenrl.learner.returns import discounted_return, generalized_advantage
+from metagenrl.learner.returns import generalized_advantage
 
 GAMMA, LAMBDA = 0.5, 0.5
 
@@ -14,16 +14,6 @@ def _rows(*rows):
 def _gae(v_next, terminated, mask, gae_lambda=LAMBDA):
     rewards, v = _rows([1, 2, 3]), _rows([1, 2, 4])
     return generalized_advantage(rewards, v, v_next, terminated, mask, GAMMA, gae_lambda)
-
-
-def test_discounted_return_by_hand():
-    got = discounted_return(_rows([1, 2, 3]), GAMMA, _rows([1, 1, 1]))
-    torch.testing.assert_close(got, _rows([2.75, 3.5, 3]))
-
-
-def test_discounted_return_ignores_padding():
-    got = discounted_return(_rows([1, 2, 99], [7, 99, 99]), GAMMA, _rows([1, 1, 0], [1, 0, 0]))
-    torch.testing.assert_close(got, _rows([2, 2, 0], [7, 0, 0]))
 
 
 def test_gae_of_a_terminated_episode_does_not_bootstrap():

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
 from metagenrl.base.checks import UsageError
+from metagenrl.base.console import table_console
 from metagenrl.objective_server.snapshots.find import find_snapshot
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
@@ -26,10 +26,7 @@ def show_objective(path: Path) -> int:
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in describe(snapshot):
         table.add_row(name, value)
-    # Wide enough for a checksum where the output is a pipe, whose width nobody knows.
-    console = Console(highlight=False)
-    console = console if console.is_terminal else Console(highlight=False, width=200)
-    console.print(table)
+    table_console().print(table)
     return 0
 
 
