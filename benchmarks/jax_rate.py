@@ -83,10 +83,10 @@ def _our_gradients(problem: Problem) -> dict[str, Tensor]:
 def _critic_gradient_without_noise(agent: ProjectAgent, batch: Batch) -> None:
     """Into `theta_gradient`: the two programs draw noise differently."""
     ac = agent.actor_critic
-    noise = torch.zeros_like(batch.actions)
+    noise = torch.zeros_like(batch.actions)[None]
     targets = (ac.phi_target_views, ac.theta_target_views)
-    y = td_target(ac.nets, *targets, batch, noise, agent.problem.agent.gamma)
-    td_gradient(ac.nets, ac.theta_views, batch, y, ac.theta_gradient_views)
+    y = td_target(ac.nets, *targets, batch.alone, noise, agent.problem.agent.gamma)
+    td_gradient(ac.nets, ac.theta_views, batch.alone, y, ac.theta_gradient_views)
 
 
 def _network(prefix: str, views: dict[str, Tensor]) -> dict[str, Tensor]:

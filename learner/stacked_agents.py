@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metagenrl.learner.critic import td_gradient, td_target
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig
 from metagenrl.learner.measures import measure
 from metagenrl.learner.meta_gradient import meta_gradient_by_autograd, regression_residual
@@ -23,7 +24,6 @@ from metagenrl.learner.objective.derivatives import ObjectiveTape
 from metagenrl.learner.ops import PLAIN, ObjectiveOfAll, Ops
 from metagenrl.learner.policy_update import Learned, Objective, ObjectiveValue
 from metagenrl.learner.stacked_adam import StackedAdam, clip_each, expand, normalize_each
-from metagenrl.learner.stacked_critic import td_gradient, td_target
 from metagenrl.learner.stacked_evaluation import (
     StackedEvaluation,
     batch_of,

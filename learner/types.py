@@ -1,7 +1,8 @@
 """Data that crosses module boundaries, and the glossary of shapes.
 
-Shapes: `B` segments in a minibatch, `T` steps in a segment, `O` observation size, `A` action
-size, `N` rows (`B * T`), `P` parameters of one network, `E` networks stacked in an ensemble.
+Shapes: `K` agents that compute together, `B` segments in a minibatch, `T` steps in a segment, `O`
+observation size, `A` action size, `N` rows (`B * T`), `P` parameters of one network, `E` networks
+stacked in an ensemble.
 Actions are always in [-1, 1]; environments scale them to their own bounds.
 """
 
@@ -29,6 +30,17 @@ class Batch:
     rewards: torch.Tensor  # [B, T]
     terminated: torch.Tensor  # [B, T], 1 where s_{t+1} is terminal; a time limit is not
     mask: torch.Tensor  # [B, T], 1 on valid steps, a prefix of each row
+
+    @property
+    def alone(self) -> Batch:
+        """The same memory with a leading axis K = 1, for functions of K agents."""
+        return Batch(
+            self.observations[None],
+            self.actions[None],
+            self.rewards[None],
+            self.terminated[None],
+            self.mask[None],
+        )
 
     def to(self, dtype: torch.dtype) -> Batch:
         """The same batch in another floating-point type."""

@@ -78,8 +78,9 @@ class ActorCritic:
         if noise is None:
             noise = self.draw_noise(tuple(batch.actions.shape))
         targets = self.phi_target_views, self.theta_target_views
-        y = td_target(self.nets, *targets, batch, noise, self.config.gamma)
-        loss, q = td_gradient(self.nets, self.theta_views, batch, y, self.theta_gradient_views)
+        y = td_target(self.nets, *targets, batch.alone, noise[None], self.config.gamma)
+        given = self.nets, self.theta_views, batch.alone, y, self.theta_gradient_views
+        loss, q = td_gradient(*given)
         self.theta_adam.step(self.theta_gradient)
         return CriticSeen(float(loss), float(q))
 

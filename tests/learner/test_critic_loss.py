@@ -33,7 +33,7 @@ def _batch(states, rewards, terminated, mask):
 
 def _target(batch, noise, phi=PHI):
     noise = torch.tensor(noise).view(1, -1, 1)
-    return td_target(LINEAR, phi, THETA, batch, noise, 0.5)[0].tolist()
+    return td_target(LINEAR, phi, THETA, batch.alone, noise[None], 0.5)[0, 0].tolist()
 
 
 def test_target_takes_the_smaller_critic_at_the_next_state():
@@ -66,8 +66,8 @@ def test_a_single_critic_needs_no_minimum():
     nets = AgentNetworks(LINEAR.policy, LINEAR.critic, 1)
     theta = {name: view[1:] for name, view in THETA.items()}
     batch = _batch([0.0, -9.0], [1.0], [0.0], [1.0])
-    got = td_target(nets, PHI, theta, batch, torch.zeros(1, 1, 1), 0.5)
-    torch.testing.assert_close(got, torch.tensor([[3.0]]))
+    got = td_target(nets, PHI, theta, batch.alone, torch.zeros(1, 1, 1, 1), 0.5)
+    torch.testing.assert_close(got, torch.tensor([[[3.0]]]))
 
 
 def test_smoothing_noise_is_clipped_gaussian():
@@ -92,7 +92,7 @@ def test_gradient_by_hand():
     """Q_1(3, 0) = 3, Q_2 = 4, y = 1: the loss is 4 + 9, its gradient 2 (q - y) (s, a, 1)."""
     batch = _batch([3.0, 0.0], [0.0], [0.0], [1.0])
     grads = {name: torch.full_like(view, 7.0) for name, view in THETA.items()}
-    loss, q = td_gradient(LINEAR, THETA, batch, torch.tensor([[1.0]]), grads)
+    loss, q = td_gradient(LINEAR, THETA, batch.alone, torch.tensor([[[1.0]]]), grads)
     assert (loss.item(), q.item()) == (13.0, 3.0)
     assert grads["w_out"].flatten().tolist() == [12.0, 0.0, 18.0, 0.0]
     assert grads["b_out"].flatten().tolist() == [4.0, 6.0]
@@ -109,8 +109,9 @@ def test_gradient_equals_autograd(make_problem):
     (expected,) = torch.autograd.grad(loss, theta)
     got = torch.empty_like(problem.theta)
     with torch.no_grad():
-        got_loss, got_q = td_gradient(
-            problem.nets, problem.theta_views, batch, y, problem.nets.critic.layout.views(got)
+        gradient = problem.nets.critic.layout.views(got)
+        (got_loss,), (got_q,) = td_gradient(
+            problem.nets, problem.theta_views, batch.alone, y[None], gradient
         )
     torch.testing.assert_close(got, expected, rtol=1e-11, atol=1e-12)
     torch.testing.assert_close(got_loss, loss.detach())
@@ -126,7 +127,8 @@ def test_target_equals_the_definition_on_real_networks(make_problem):
     q1, q2 = apply_critic(nets.critic, problem.theta_views, s, a)
     expected = batch.rewards + 0.9 * (1 - batch.terminated) * torch.minimum(q1, q2)
     with torch.no_grad():
-        got = td_target(nets, problem.phi_views, problem.theta_views, batch, noise, 0.9)
+        views = problem.phi_views, problem.theta_views
+        (got,) = td_target(nets, *views, batch.alone, noise[None], 0.9)
     torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
 
 
@@ -144,6 +146,6 @@ def test_padding_changes_neither_loss_nor_gradient(make_problem):
     for given, shift in ((batch, 0.0), (garbage, 99.0)):
         grads = torch.empty_like(problem.theta)
         y = batch.rewards + shift * padding
-        loss, q = td_gradient(nets, problem.theta_views, given, y, views(grads))
+        loss, q = td_gradient(nets, problem.theta_views, given.alone, y[None], views(grads))
         results.append(torch.cat([grads.flatten(), loss.view(1), q.view(1)]))
     torch.testing.assert_close(*results, rtol=1e-12, atol=1e-12)

@@ -192,10 +192,10 @@ def test_critic_updates(make_twins, action_size, twin):
             nets.policy.layout.views(stacked.phi_target[i]),
             nets.critic.layout.views(stacked.theta_target[i]),
         )
-        y = td_target(nets, *target, batch, noise[i], twins.agent.gamma)
+        y = td_target(nets, *target, batch.alone, noise[i : i + 1], twins.agent.gamma)
         gradient = torch.empty_like(twins.theta[i])
         views = nets.critic.layout.views(twins.theta[i])
-        want, want_q = td_gradient(nets, views, batch, y, nets.critic.layout.views(gradient))
+        want, want_q = td_gradient(nets, views, batch.alone, y, nets.critic.layout.views(gradient))
         assert loss[i].item() == pytest.approx(want.item(), rel=1e-12)
         assert q[i].item() == pytest.approx(want_q.item(), rel=1e-12)
         assert gradient.norm() > 1e-3

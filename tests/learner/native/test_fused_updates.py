@@ -106,11 +106,11 @@ class Updates:
     def _critic(self, agent: CriticState, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor]:
         policy, critic = self.nets.policy.layout.views, self.nets.critic.layout.views
         targets = policy(agent.phi_target), critic(agent.theta_target)
-        y = td_target(self.nets, *targets, batch, noise, 0.9)
+        y = td_target(self.nets, *targets, batch.alone, noise[None], 0.9)
         theta, gradient = critic(agent.adam.parameters), critic(agent.gradient)
-        seen = td_gradient(self.nets, theta, batch, y, gradient)
+        loss, q = td_gradient(self.nets, theta, batch.alone, y, gradient)
         agent.adam.step(agent.gradient)
-        return seen
+        return loss[0], q[0]
 
     @torch.no_grad()
     def actions(self, fused: bool = True) -> list[Tensor]:
