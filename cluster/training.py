@@ -53,8 +53,8 @@ def train(config: TrainConfig) -> int:
             ending.hint = ""
             ending.at_once(f"error: {error}; this process ends", 1)
         except OSError as error:
-            ended = f"{ending.name}: ended without" if ending.requested else "error: "
-            say(f"{ended} what could not be written: {error.strerror}, go on with: {again}")
+            ended = f"{ending.name}: ended without what" if ending.requested else "error: the rest"
+            say(f"{ended} could not be written: {error.strerror}, go on with: {again}")
             return ending.code or 1
 
 

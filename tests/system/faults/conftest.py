@@ -108,6 +108,12 @@ class Run:
         self.process = _train([*TINY.split(), "--run-dir", str(self.folder), *words])
         return self
 
+    def start_impatient(self, seconds: float, *words: str) -> Run:
+        """As `start`, but what is in the way of a file is waited for so long, not half an hour."""
+        before = f"from metagenrl.base import retry; retry.PATIENCE = {seconds}; "
+        self.process = _train([*TINY.split(), "--run-dir", str(self.folder), *words], before)
+        return self
+
     def resume(self, *words: str) -> Run:
         """Go on with the folder."""
         self.process = _train(["--resume", str(self.folder), *words])
@@ -167,8 +173,8 @@ class Run:
         return sorted((self.folder / "checkpoints").glob("round-*"))
 
 
-def _train(words: list[str]) -> subprocess.Popen[str]:
-    code = "from metagenrl.commands.main import main; main()"
+def _train(words: list[str], before: str = "") -> subprocess.Popen[str]:
+    code = f"{before}from metagenrl.commands.main import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", code, "train", *words],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from metagenrl.objective_server.store.in_folder import FileStore
 from metagenrl.runs.metrics_file import read_metrics
 
 AGENTS = ["--agents", "3"]
+AGAIN = "go on with: metagenrl train --resume"
 
 
 @pytest.fixture
@@ -58,6 +60,29 @@ def test_a_full_disk_stops_nothing_for_good(run, disk) -> None:
     assert versions == list(range(1, versions[-1] + 1))
     assert FileStore(run.folder).load()["version"] == versions[-1]
     assert run.checkpoints()[-1] != before[-1]
+
+
+@pytest.mark.parametrize("engine", ["inprocess", "ray"])
+def test_a_disk_that_stays_full_ends_in_one_line_and_not_with_0(run, disk, engine) -> None:
+    run.start_impatient(5.0, *AGENTS, "--steps", "2000", "--engine", engine)
+    run.wait_until(run.checkpoints)
+    fill(disk)
+    out = run.finish(1)
+    assert f"error: the rest could not be written: No space left on device, {AGAIN}" in out
+    assert "Traceback" not in out
+
+
+def test_a_folder_that_stays_away_ends_in_one_line_and_not_with_0(run) -> None:
+    run.start_impatient(5.0, *AGENTS, "--steps", "100000")
+    run.wait_until(run.checkpoints)
+    run.process.send_signal(signal.SIGSTOP)
+    shutil.rmtree(run.folder)
+    run.process.send_signal(signal.SIGCONT)
+    out = run.finish(1)
+    assert "was moved, removed or unmounted" in out
+    assert f", {AGAIN}" in out
+    assert "Traceback" not in out
+    assert not run.folder.exists()
 
 
 def _printed_until(run, words: str) -> str:
