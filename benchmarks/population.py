@@ -20,19 +20,20 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import psutil
 import tyro
 
 from benchmarks.bare import BareOptions, BareProcesses, BareResult
 from benchmarks.problem import ENVIRONMENT, SizeName
+from benchmarks.processes import ROLES, Role, cpu_seconds, memory_gb, processes_here, spent_ever
 from metagenrl.base.process import available_cores
 from metagenrl.cluster.engines.interface import START_TIMEOUT, Engine
 from metagenrl.cluster.population.roster import Roster
 from metagenrl.objective_server.answers import Broadcast
 from metagenrl.runs.config.presets import PRESETS
-from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.config.train import TrainConfig, WorkerStart
 
 ROUND_TIMEOUT = 300.0
 WARM_UP_ROUNDS = 3
@@ -52,6 +53,8 @@ class PopulationOptions:
     """Times that population and bare processes are measured; 0: only start-up and memory."""
     seconds: float = 2.0
     """Time of each of these measurements, and at least two rounds."""
+    worker_start: WorkerStart = "fork"
+    """How Ray's workers begin, as `--worker-start`."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,9 @@ class PopulationResult:
     actors: int
     ray_up_s: float  # until Ray and the objective server answer
     ready_s: float  # from there until every agent has answered
+    start_cpu_s: float  # CPU time of all processes until then, those that have ended as well
     pss_gb: float  # all processes together, after the last round
+    pss_gb_of: dict[str, float]  # the same by role: actors, server, driver, Ray's own
     steps_per_s: float  # agent-steps, median
     steps_per_cpu_s: float  # of all processes together
     actors_cpu_ms: float  # CPU time of a round: agents' processes
@@ -75,10 +80,6 @@ class PopulationResult:
     bare_steps_per_s: float
     percent_of_bare: float  # median over the pairs
     percents: tuple[float, ...]  # of all pairs
-
-
-Role = Literal["actors", "server", "driver", "ray"]
-ROLES: tuple[Role, ...] = get_args(Role)
 
 
 class Rates(NamedTuple):
@@ -96,7 +97,8 @@ def population_config(options: PopulationOptions, folder: Path) -> TrainConfig:
     meta = replace(preset.meta, anneal_steps=0, lifetime=0)
     return replace(
         preset, envs=(ENVIRONMENT,), agents=options.agents, agents_per_actor=options.per_actor,
-        agent=agent, meta=meta, run_dir=folder, engine="ray", wandb="disabled",
+        agent=agent, meta=meta, run_dir=folder, engine="ray", worker_start=options.worker_start,
+        wandb="disabled",
     )  # fmt: skip
 
 
@@ -114,16 +116,16 @@ def measure_population(options: PopulationOptions) -> PopulationResult:
         up = time.monotonic()
         try:
             _start(engine, config)
-            ready = time.monotonic()
+            ready, spent = time.monotonic(), spent_ever(processes_here())
             pairs = _pairs(engine, config, options)
-            pss = sum(process.memory_full_info().pss for process in _processes())
+            memory = memory_gb(processes_here())
         finally:
             engine.close()
     percents = tuple(100 * here.steps_per_s / bare.steps_per_s for here, bare in pairs)
     steps = config.agents * config.agent.policy_delay  # of a round
     return PopulationResult(
         options.agents, options.per_actor, options.size, len(hosts.plan), up - begin, ready - up,
-        pss / 1e9, _median(here.steps_per_s for here, _ in pairs),
+        spent, sum(memory.values()), dict(memory), _median(here.steps_per_s for here, _ in pairs),
         _median(1e3 * steps / sum(here.cpu_ms.values()) for here, _ in pairs),
         *(_median(here.cpu_ms[role] for here, _ in pairs) for role in ROLES),
         _median(1e3 * steps / bare.steps_per_cpu_s for _, bare in pairs),
@@ -156,7 +158,7 @@ def _pairs(
         broadcast = _round(engine, config, broadcast)
     if not options.pairs:
         return []
-    population, pairs = _processes(), []
+    population, pairs = processes_here(), []
     bare = BareProcesses(BareOptions(options.size), available_cores())
     with contextlib.closing(bare):
         for _ in range(options.pairs):
@@ -173,11 +175,11 @@ def _measure(
     processes: Sequence[psutil.Process],
     seconds: float,
 ) -> tuple[Rates, Broadcast]:
-    rounds, begin, before = 0, time.monotonic(), _cpu_seconds(processes)
+    rounds, begin, before = 0, time.monotonic(), cpu_seconds(processes)
     while rounds < 2 or time.monotonic() - begin < seconds:
         broadcast = _round(engine, config, broadcast)
         rounds += 1
-    wall, after = time.monotonic() - begin, _cpu_seconds(processes)
+    wall, after = time.monotonic() - begin, cpu_seconds(processes)
     steps = rounds * config.agents * config.agent.policy_delay
     spent = {role: 1e3 * (after[role] - before[role]) / rounds for role in ROLES}
     return Rates(steps / wall, spent), broadcast
@@ -213,28 +215,6 @@ def _round(engine: Engine, config: TrainConfig, broadcast: Broadcast) -> Broadca
             raise RuntimeError(f"a round failed: {results}")
     gradients.sort(key=lambda g: g.agent)
     return engine.exchange(gradients, range(config.agents), close=True).broadcast
-
-
-def _processes() -> list[psutil.Process]:
-    own = psutil.Process()
-    return [own, *own.children(recursive=True)]
-
-
-def _cpu_seconds(processes: Sequence[psutil.Process]) -> dict[Role, float]:
-    spent: dict[Role, float] = dict.fromkeys(ROLES, 0.0)
-    for process in processes:
-        times = process.cpu_times()
-        spent[_role(process)] += times.user + times.system
-    return spent
-
-
-def _role(process: psutil.Process) -> Role:
-    if process.pid == os.getpid():
-        return "driver"
-    title = " ".join(process.cmdline())  # Ray names its workers after what they run
-    if title.startswith("ray::ServerActor"):
-        return "server"
-    return "actors" if title.startswith("ray::CohortActor") else "ray"
 
 
 def in_own_process(options: PopulationOptions) -> PopulationResult:

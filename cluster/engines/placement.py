@@ -61,7 +61,8 @@ def hosts_of(config: TrainConfig, states: States | None) -> Hosts:
         require(config.cluster_cpus <= cores, "cluster_cpus", config.cluster_cpus, allowed)
         return fitting(cores, [memory_here()])
 
-    refuse(lambda: connect(local))
+    start = config.worker_start if config.device == "cpu" else "spawn"
+    refuse(lambda: connect(local, start))
     cpus = await_cpus(config.cluster_cpus, config.cluster_wait)
     reports = ask_nodes((*config.envs, *config.held_out.eval_envs))
     known = [report.memory for report in reports if report.memory is not None]

@@ -18,6 +18,8 @@ import ray
 from metagenrl.base.checks import UsageError
 from metagenrl.base.process import available_cores
 from metagenrl.cluster.joining.address import AUTHENTICATION, address_to_join
+from metagenrl.cluster.workers.start import forked_workers
+from metagenrl.runs.config.train import WorkerStart
 
 _JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 _LONGEST_SOCKET = 107  # bytes of a Unix socket's path
@@ -29,28 +31,33 @@ _OWN: set[str] = set()  # addresses of the Rays that this process has started
 logger = logging.getLogger(__name__)
 
 
-def connect(check: Callable[[float], object]) -> float:
+def connect(check: Callable[[float], object], worker_start: WorkerStart = "fork") -> float:
     """Join the Ray that `address_to_join` finds, or start a local one; the CPUs that there are.
 
     `check` is asked before a local Ray is started, with the CPUs that it would have; what it
-    raises is raised. Raises `UsageError` where no Ray can be joined or started.
+    raises is raised. `worker_start` is how a local Ray's workers begin. Raises `UsageError` where
+    no Ray can be joined or started.
     """
     if not ray.is_initialized():
         address = address_to_join()
         where: dict[str, Any] = {"address": address}
+        workers: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
         if address is None:
             check(available_cores())
             where = _local()
+            if worker_start == "fork" and _JOB not in os.environ:
+                workers = forked_workers(_temporary() / "ray", _own_variables())
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         # Ray runs its workers at niceness 15: next to anything else they would hardly run at all.
         os.environ.setdefault("RAY_worker_niceness", "0")
         try:
-            ray.init(
-                log_to_driver=True,
-                logging_level=logging.WARNING,
-                runtime_env=_handed_on(),
-                **where,
-            )
+            with workers:
+                ray.init(
+                    log_to_driver=True,
+                    logging_level=logging.WARNING,
+                    runtime_env=_handed_on(),
+                    **where,
+                )
         except Exception as error:
             said = " ".join(str(error).split()) or repr(error)
             what = "could not be started" if address is None else f"at {address} was not joined"
@@ -68,7 +75,7 @@ def address_for_actors() -> str:
 
 def _local() -> dict[str, Any]:
     """How a local Ray is started. Raises `UsageError` where its files have no place."""
-    folder = Path(_session()).parent.parent.parent
+    folder = _temporary()
     allowed = "a folder that can be written to, with a short name and 100 MiB free"
     if len(os.fsencode(f"{folder}{_SOCKET_BELOW}")) > _LONGEST_SOCKET:
         raise UsageError(f"RAY_TMPDIR: got {str(folder)!r} (too long), allowed: {allowed}")
@@ -114,6 +121,11 @@ def _ensure_token() -> None:
         mine.unlink()
 
 
+def _temporary() -> Path:
+    """Where a local Ray has the folder `ray` of its sessions."""
+    return Path(_session()).parent.parent.parent
+
+
 def _session() -> str:
     """The folder of the logs of the Ray that this process starts."""
     from ray._common.utils import get_default_ray_temp_dir  # there is no public way to ask
@@ -128,7 +140,11 @@ def _handed_on() -> dict[str, Any] | None:
     """
     if _JOB in os.environ:
         return None
-    return {"env_vars": {"PYTHONPATH": os.pathsep.join(user_paths())}}
+    return {"env_vars": _own_variables()}
+
+
+def _own_variables() -> dict[str, str]:
+    return {"PYTHONPATH": os.pathsep.join(user_paths())}
 
 
 def user_paths() -> list[str]:

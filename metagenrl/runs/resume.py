@@ -28,6 +28,7 @@ RESUME_MAY_CHANGE = frozenset(
         "resume",
         "take_over",
         "engine",
+        "worker_start",
         "checkpoint_every",
         "keep_checkpoints",
         "log_every",

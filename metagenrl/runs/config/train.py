@@ -30,6 +30,7 @@ from metagenrl.runs.config.environments import EnvironmentText, fold, seating
 from metagenrl.runs.config.held_out import HeldOutOptions
 
 Engine = Literal["ray", "inprocess"]
+WorkerStart = Literal["fork", "spawn"]
 Wandb = Literal["online", "offline", "disabled"]
 
 StoreOption = Annotated[
@@ -99,6 +100,9 @@ class TrainConfig:
     """Go on with a folder whose process was on another machine, once that one has been silent."""
     engine: Engine = "ray"
     """Agents as Ray actors, or all in this process."""
+    worker_start: WorkerStart = "fork"
+    """How processes of a Ray begin that the run starts itself: forked on Linux from one that has
+    everything imported, or each from nothing, as everywhere else and with device cuda."""
     checkpoint_every: int = 10_000
     """Steps of each agent between checkpoints."""
     keep_checkpoints: int = 3
