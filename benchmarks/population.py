@@ -190,12 +190,14 @@ def _stopped(processes: Sequence[psutil.Process]) -> Iterator[None]:
     """All but this process wait."""
     others = [process for process in processes if process.pid != os.getpid()]
     for process in others:
-        process.suspend()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.suspend()
     try:
         yield
     finally:
         for process in others:
-            process.resume()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
 
 
 def _round(engine: Engine, config: TrainConfig, broadcast: Broadcast) -> Broadcast:

@@ -23,8 +23,9 @@ def cpu_seconds(processes: Sequence[psutil.Process]) -> dict[Role, float]:
     """User and system time of the processes, by role."""
     spent: dict[Role, float] = dict.fromkeys(ROLES, 0.0)
     for process in processes:
-        times = process.cpu_times()
-        spent[_role(process)] += times.user + times.system
+        with contextlib.suppress(psutil.NoSuchProcess):  # one that had only begun others
+            times = process.cpu_times()
+            spent[_role(process)] += times.user + times.system
     return spent
 
 

@@ -132,6 +132,7 @@ class ForkServer:
             return False
         if _read_early(dict(os.environ)) != _read_early(self._began_with):
             return False
+        os.environ["PWD"] = kind.folder  # Ray starts workers by a shell
         _import(WITH_RAY)
         with contextlib.suppress(OSError, KeyError, ValueError):
             self._ends.append(os.pidfd_open(int(os.environ["RAY_RAYLET_PID"])))

@@ -31,6 +31,7 @@ BEFORE = {
     "TrainConfig.cluster_cpus": 0,
     "TrainConfig.cluster_wait": 600.0,
     "TrainConfig.take_over": False,
+    "TrainConfig.worker_start": "fork",  # processes were spawned, and computed the same
 }
 """Fields that came after release 0.1: the value that describes what the program did before.
 
