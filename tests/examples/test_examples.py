@@ -5,12 +5,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 import metagenrl
+from metagenrl.base.process import available_cores
 from metagenrl.objective_server.snapshots.pretrained import pretrained_names
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,35 +44,28 @@ def test_an_example_runs(name: str) -> None:
     assert "1,000 steps  return" in found.stdout
 
 
-def last_returns(train: Callable[[int, bool], list[float]]) -> tuple[list[float], list[float]]:
-    """The last return of each seed with the learned objective, and with an untrained one."""
-    learned = [train(seed, True)[-1] for seed in SEEDS]
-    return learned, [train(seed, False)[-1] for seed in SEEDS]
-
-
-@shipped
-@pytest.mark.slow
-def test_the_plain_agent_learns_by_the_pretrained_objective() -> None:
+def plain_agent(seed: int, learned: bool) -> float:
+    """The last return of `off_policy_agent`."""
     module = example("off_policy_agent")
+    loss = module.policy_loss_for("pretrained" if learned else "random", seed)
+    return float(module.train(ENV, loss, STEPS, seed)[-1])
 
-    def train(seed: int, learned: bool) -> list[float]:
-        loss = module.policy_loss_for("pretrained" if learned else "random", seed)
-        returns: list[float] = module.train(ENV, loss, STEPS, seed)
-        return returns
 
-    learned, untrained = last_returns(train)
-    assert min(learned) > max(untrained), (learned, untrained)
+def sb3_agent(seed: int, learned: bool) -> float:
+    """The last return of `sb3_td3`."""
+    chosen = metagenrl.load_objective() if learned else metagenrl.random_objective(seed)
+    return float(example("sb3_td3").train(ENV, chosen, STEPS, seed)[-1])
 
 
 @shipped
 @pytest.mark.slow
-def test_sb3_learns_by_the_pretrained_objective() -> None:
-    module = example("sb3_td3")
-
-    def train(seed: int, learned: bool) -> list[float]:
-        chosen = metagenrl.load_objective() if learned else metagenrl.random_objective(seed)
-        returns: list[float] = module.train(ENV, chosen, STEPS, seed)
-        return returns
-
-    learned, untrained = last_returns(train)
+@pytest.mark.parametrize("train", [plain_agent, sb3_agent])
+def test_it_learns_by_the_pretrained_objective(
+    train: Callable[[int, bool], float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    runs = [(seed, learned) for learned in (True, False) for seed in SEEDS]
+    with ProcessPoolExecutor(available_cores(), get_context("spawn")) as pool:
+        returns = list(pool.map(train, *zip(*runs, strict=True)))
+    learned, untrained = returns[: len(SEEDS)], returns[len(SEEDS) :]
     assert min(learned) > max(untrained), (learned, untrained)
