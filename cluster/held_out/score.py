@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from metagenrl.base.wording import counted
 from metagenrl.runs.config.held_out import HeldOutOptions
 
 
@@ -54,7 +55,7 @@ def _place(value: float, column: Sequence[float]) -> float:
 def metric(options: HeldOutOptions) -> str:
     """What a score is, in words."""
     envs = ", ".join(options.eval_envs)
-    where = f"after {options.eval_steps} steps, {options.eval_seeds} seeds"
+    where = f"after {options.eval_steps} steps, {counted(options.eval_seeds, 'seed')}"
     if len(options.eval_envs) == 1:
         return f"mean return in {envs} {where}"
     return (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from metagenrl.agents.environment.trial_process import facts_of
 from metagenrl.base.checks import UsageError
 from metagenrl.base.memory import memory_here
+from metagenrl.base.wording import counted
 from metagenrl.runs.config.baselines import BASELINES
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
 from metagenrl.runs.machine.needs import (
@@ -34,7 +35,8 @@ def require_memory(config: MetaTestConfig | BaselineConfig) -> str:
     one = process_bytes(config.agent) + alone
     processes = min(config.workers, config.seeds)
     memory, needed = memory_here(), processes * one
-    text = f"memory: {processes} processes, {gib(needed)} of {gib(memory.total)}"
+    who = counted(processes, "process", "processes")
+    text = f"memory: {who}, {gib(needed)} of {gib(memory.total)}"
     capacity = config.agent.replay_capacity
     if one > memory.total and replay > one / 2:
         fitting = int(min(steps, capacity) * max(0, memory.total - one + replay) / replay)

@@ -29,6 +29,7 @@ from metagenrl.base.ending import Ending, say
 from metagenrl.base.files.atomic import write_atomic
 from metagenrl.base.files.folder_lock import FolderLost
 from metagenrl.base.retry import patiently
+from metagenrl.base.wording import counted
 from metagenrl.meta_test.pool import SAVE_SECONDS, Ended, train_all
 from metagenrl.meta_test.progress import EvaluationProgress
 from metagenrl.meta_test.room import require_memory
@@ -173,7 +174,7 @@ def _train(
     with EvaluationProgress(jobs, config.steps, console) as progress:
         already = f", {len(jobs) - len(missing)} finished already" if config.resume else ""
         what = f"{tested.label} in {', '.join(config.environments)} ({familiarity(tested)})"
-        progress.say(f"{what}: {len(jobs)} seeds of {config.steps:,} steps{already}")
+        progress.say(f"{what}: {counted(len(jobs), 'seed')} of {config.steps:,} steps{already}")
 
         def on_end(end: Ended) -> None:
             if end.failure:

@@ -18,6 +18,7 @@ from metagenrl.analysis.report.setups import comparison_section
 from metagenrl.analysis.report.training import training_section
 from metagenrl.analysis.report.variants import Variants
 from metagenrl.analysis.run_history import read_history
+from metagenrl.base.wording import counted
 
 
 def make_report(folders: Sequence[Path], out: Path) -> Path:
@@ -53,6 +54,6 @@ def _subtitle(runs: Runs) -> str:
     trained, tested = len(runs.training), len(runs.tests)
     evolved = f", {len(runs.evolved)} of evolved losses" if runs.evolved else ""
     return (
-        f"{trained} meta-training run{'' if trained == 1 else 's'}{evolved}, {tested} "
-        f"meta-test{'' if tested == 1 else 's'} and baselines. Written {written}."
+        f"{counted(trained, 'meta-training run')}{evolved}, "
+        f"{counted(tested, 'meta-test')} and baselines. Written {written}."
     )
