@@ -1,5 +1,5 @@
-/* What an agent's updates compute around its networks, one call each: critic_loss.py,
- * evaluation.py, meta_gradient.py and objective_inputs.py for networks that run fused.
+/* What an agent's updates compute around its networks, one call each: critic.py,
+ * policy_value.py, meta_gradient.py and objective/inputs.py for networks that run fused.
  *
  * Included by layers.h after mlp.h. n = B T rows; observations are [B, T + 1, O].
  */

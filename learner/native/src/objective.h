@@ -1,8 +1,8 @@
-/* The learned objective and its derivatives, one call each: learned_objective.py put together.
+/* The learned objective and its derivatives, one call each: objective/derivatives.py put together.
  *
  * Included by layers.h after the networks it is made of. For the paper's shape of L_alpha:
  * one LSTM that runs backwards in time, and no observation among its inputs. alpha lies as
- * objective_net.py lays it out: action network, feature network, LSTM, head. n = B T rows,
+ * objective/net.py lays it out: action network, feature network, LSTM, head. n = B T rows,
  * m = n A pairs of actions. `sign` [B] reflects a segment's actions; NULL: none is.
  */
 
@@ -313,7 +313,7 @@ typedef struct {
     double discount;
 } NAME(features);
 
-/* 1 / std, and 0 for a constant: objective_inputs.py. */
+/* 1 / std, and 0 for a constant: objective/inputs.py. */
 static double NAME(inverse_std)(double variance, double mean)
 {
     double rounding = 1e-6 * mean;
