@@ -60,7 +60,6 @@ def test_attempts_are_spaced_while_redis_is_down(redis_server, caplog) -> None:
     redis_server.start()
     clock.now += 31
     assert link.call(lambda client: client.ping())
-    assert not link.is_down
     warnings = [record.getMessage() for record in caplog.records]
     assert len(warnings) == 2  # one when it went, one when it came back
     assert warnings[0].startswith(f"redis 127.0.0.1:{redis_server.port}: ")
