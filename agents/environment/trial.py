@@ -22,6 +22,7 @@ now and then is dealt with while training."""
 _RESET = "reset(self, *, seed=None, options=None), which returns (observation, info)"
 _STEP = "step(action), which returns (observation, reward, terminated, truncated, info)"
 _FLOAT32 = float(np.finfo(np.float32).max)
+_AT_MOST = f"at most {_FLOAT32:.1e} (float32)"
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def try_here(text: str) -> Tried:
     before = {thread.ident for thread in threading.enumerate()}
     facts = check_environment(text, _try)
     left = foreign_threads(before)
-    note = f"{text} leaves threads running ({', '.join(left)})" if left else ""
+    note = f"{text} leaves threads running ({', '.join(left)}): the command ends when they do" if left else ""
     name = resolved(text)
     return Tried(name, replace(facts, env_id=name), note)
 
@@ -112,8 +113,8 @@ def _check_observation(call: str, observation: Any, facts: EnvironmentFacts) -> 
         raise _Fault(f"whose {call} returned an observation of {flat.size} numbers", allowed)
     wrong = flat[~(np.abs(flat) <= _FLOAT32)]  # NaN as well
     if wrong.size:
-        raise _Fault(f"whose {call} returned an observation with {wrong[0]!r} in it",
-                     f"{allowed}, each at most {_FLOAT32:.1e} (float32)")  # fmt: skip
+        raise _Fault(f"whose {call} returned an observation with {float(wrong[0])} in it",
+                     f"{allowed}, each {_AT_MOST}")  # fmt: skip
 
 
 def _check_reward(reward: Any) -> None:
@@ -122,7 +123,8 @@ def _check_reward(reward: Any) -> None:
     except (TypeError, ValueError):
         value = math.nan
     if not abs(value) <= _FLOAT32:
-        raise _Fault(f"whose step() returned the reward {_brief(reward)}", "one finite number")
+        allowed = f"one finite number, {_AT_MOST}"
+        raise _Fault(f"whose step() returned the reward {_brief(reward)}", allowed)
 
 
 def _old(returned: Any, length: int) -> str:

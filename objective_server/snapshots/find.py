@@ -109,7 +109,7 @@ def _resolve(run_dir: Path, word: str, last: int) -> int:
     if best is not None:
         return int(best["version"])
     if word == "best":
-        _note_last(run_dir, last)
+        _note_last(run_dir.absolute(), last)  # however the folder is written
     return last
 
 

@@ -132,10 +132,13 @@ def forgetful() -> Iterator[None]:
 
 
 def test_that_no_best_version_is_recorded_is_said_once(
-    forgetful: None, tmp_path: Path, snapshot, caplog: pytest.LogCaptureFixture
-) -> None:
+    forgetful: None, tmp_path: Path, snapshot, caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     (tmp_path / "objectives").mkdir()
     snapshot.save(find.snapshot_path(tmp_path, 30))
     for _ in range(2):
         assert find.find_snapshot(tmp_path) == find.snapshot_path(tmp_path, 30)
+    monkeypatch.chdir(tmp_path)
+    find.find_snapshot(Path())  # the same folder, written in another way
     assert caplog.text.count("no best version is recorded") == 1
