@@ -29,10 +29,10 @@ PATIENCE = 10.0
 def try_environments(texts: Iterable[str], timeout: float = START_TIMEOUT) -> dict[str, Tried]:
     """What came of each environment's trial.
 
-    Gymnasium's own environments are only made. Others take some steps in another process, except
-    those that were registered in this one with an object that no other process has. Raises
-    `ValueError` of one line, also where an environment ends that process or takes longer than
-    `timeout` seconds.
+    Gymnasium's own environments are only made, unless they have arguments or wrappers. Others take
+    some steps in another process, except those that were registered in this one with an object
+    that no other process has. Raises `ValueError` of one line, also where an environment ends that
+    process or takes longer than `timeout` seconds.
     """
     wanted = list(dict.fromkeys(texts))
     foreign = [text for text in wanted if _is_foreign(text)]
@@ -67,7 +67,8 @@ def _is_foreign(text: str) -> bool:
         return True
     known = gymnasium.registry.get(EnvironmentSpec.of(resolved(text)).id)
     entry = "gymnasium." if known is None else known.entry_point
-    return isinstance(entry, str) and not entry.startswith("gymnasium.")
+    varied = bool(spec.kwargs or spec.wrappers)  # an argument may be of a wrong type
+    return isinstance(entry, str) and (varied or not entry.startswith("gymnasium."))
 
 
 def _in_process(texts: list[str], timeout: float) -> dict[str, Tried]:
