@@ -49,7 +49,8 @@ def try_here(text: str) -> Tried:
     before = {thread.ident for thread in threading.enumerate()}
     facts = check_environment(text, _try)
     left = foreign_threads(before)
-    note = f"{text} leaves threads running ({', '.join(left)}): the command ends when they do" if left else ""
+    threads = f"{text} leaves threads running ({', '.join(left)})"
+    note = f"{threads}: the command ends when they do" if left else ""
     name = resolved(text)
     return Tried(name, replace(facts, env_id=name), note)
 

@@ -112,7 +112,7 @@ def test_an_unsound_one_is_refused_in_one_line(name, complaint):
     "text", ['Pendulum-v1(g={"unifrom": [6, 7]})', 'Pendulum-v1(g="abc")', "Pendulum-v1(g=null)"]
 )
 def test_an_argument_that_only_a_step_finds_wrong_is_refused(text):
-    with pytest.raises(ValueError, match="^environment: got 'Pendulum-v1.*raised"):
+    with pytest.raises(ValueError, match=r"^environment: got 'Pendulum-v1.*raised"):
         try_environments([text], 60)
 
 
