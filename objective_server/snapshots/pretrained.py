@@ -26,7 +26,8 @@ def pretrained_names() -> list[str]:
 
 def pretrained_file(objective: str | Path) -> Path:
     """The snapshot's file. Raises `UsageError`, listing the names there are, for any other."""
-    name = str(objective).partition(":")[2] or DEFAULT
+    _, colon, name = str(objective).partition(":")
+    name = name if colon else DEFAULT
     names = pretrained_names()
     if name not in names:
         there = ", ".join(f"{WORD}:{each}" for each in names) or "none in this installation"

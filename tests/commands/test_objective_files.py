@@ -109,13 +109,14 @@ def test_a_run_folder_around_changes_nothing(shipped: Path, monkeypatch: Any) ->
     assert training_file_of(Path("pretrained")) == shipped / "pure.yaml"
 
 
+@pytest.mark.parametrize("name", ["other", ""])
 @pytest.mark.parametrize("command", ["test --run-dir x --env Pendulum-v1 --objective", "explain"])
 def test_a_name_that_is_not_there_lists_what_is(
-    command: str, shipped: Path, run: Run, capsys: pytest.CaptureFixture[str]
+    command: str, name: str, shipped: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(*command.split(), "pretrained:other") == 2
+    assert run(*command.split(), f"pretrained:{name}") == 2
     err = capsys.readouterr().err
-    assert "pretrained objective 'other' is not there; there: pretrained:pure" in err
+    assert f"pretrained objective {name!r} is not there; there: pretrained:pure" in err
     assert err.count("\n") == 1
 
 

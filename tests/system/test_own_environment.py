@@ -75,6 +75,10 @@ def test_a_run_too_short_to_learn_says_so(folder: Path) -> None:
             "--envs my_env:Reach-v0 --env-kwargs force",
             "env_kwargs: got 'force', allowed: key=value",
         ),
+        (
+            "--envs my_env:Reach-v0 --env-kwargs force=1 force=2",
+            "env_kwargs: got 'force=2', allowed: force once",
+        ),
         ("--envs my_env:Reach-v0 --env-wrappers no:W", "whose wrapper no:W raises No module named"),
         ("--envs my_env:Reach-v0 --agents 4 --agents-per-env 3", "allowed: numbers that add up"),
         ("--config bad.yaml", "envs: got the key 'kwarg', allowed: id, kwargs, wrappers, did you"),

@@ -82,7 +82,10 @@ def fold(config: Any, *fields: str) -> None:
 
     Raises `ValueError`, one line, where a text or an argument cannot be read.
     """
-    kwargs = dict(_argument(word) for word in config.env_kwargs)
+    kwargs: dict[str, Any] = {}
+    for name, value in map(_argument, config.env_kwargs):
+        require(name not in kwargs, "env_kwargs", f"{name}={value}", f"{name} once")
+        kwargs[name] = value
     for field in fields:
         value = getattr(config, field)
         texts = (value,) if isinstance(value, str) else value
