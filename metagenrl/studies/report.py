@@ -10,7 +10,7 @@ from pathlib import Path
 from metagenrl.analysis.confidence import Interval
 from metagenrl.analysis.number_text import markdown_table, score, short, with_interval
 from metagenrl.analysis.protocol.numbers import NAMES, NUMBERS, TITLES
-from metagenrl.analysis.protocol.scores import Aggregate, apart
+from metagenrl.analysis.protocol.scores import ONE, ZERO, Aggregate, apart
 from metagenrl.base.files.atomic import write_atomic
 from metagenrl.studies.facts import facts_of
 from metagenrl.studies.picture import draw_study
@@ -142,12 +142,17 @@ def _by_environment(results: Sequence[Result]) -> Iterator[str]:
         yield "\n".join(
             [f"Scores of the {TITLES[number]}:", ""]
             + [f"- {env}: 0 is {short(s.zero)}, 1 is {short(s.one)}" for env, s in found.items()]
-            + [
-                f"- {env}: none, TD3 does not beat the random objective there"
-                for env in envs
-                if env not in found
-            ]
+            + [f"- {env}: none, {_why(results, env)}" for env in envs if env not in found]
         )
+
+
+def _why(results: Sequence[Result], env: str) -> str:
+    """Why there are no scores in this environment."""
+    there = {result.condition.rule for result in results if result.condition.env == env}
+    missing = [rule for rule in (ZERO, ONE) if rule not in there]
+    if missing:
+        return f"nothing is there of {' and '.join(missing)}"
+    return "TD3 does not beat the random objective there"
 
 
 def to_csv(results: Sequence[Result], everything: Sequence[Overall]) -> str:

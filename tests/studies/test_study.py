@@ -3,6 +3,8 @@
 import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
@@ -13,6 +15,7 @@ from metagenrl.runs.rows import EvaluationRow
 from metagenrl.studies.options import ExperimentConfig
 from metagenrl.studies.plan import Condition, plan
 from metagenrl.studies.recipe import read_recipe
+from metagenrl.studies.report import _why
 from metagenrl.studies.results import best_variants, overall, read_results
 
 ENVS = {"meta_training": ["Pendulum-v1"], "selection": ["Sel-v0"], "test": ["X-v0", "Y-v0"]}
@@ -143,3 +146,12 @@ def test_a_real_study_runs_and_is_not_run_again(
     assert run(*words) == 0
     assert "0 of 4 jobs to do" in capsys.readouterr().out
     assert "a at 50%" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_where_there_are_no_scores_the_report_says_why() -> None:
+    def of(*rules: str) -> list[Any]:
+        return [SimpleNamespace(condition=SimpleNamespace(env="E-v0", rule=rule)) for rule in rules]
+
+    assert _why(of("td3", "pure"), "E-v0") == "nothing is there of random objective"
+    assert _why(of("pure"), "E-v0") == "nothing is there of random objective and td3"
+    assert _why(of("td3", "random objective"), "E-v0").startswith("TD3 does not beat")
