@@ -14,7 +14,7 @@ from metagenrl.runs.config.paths import absolute
 from metagenrl.runs.config.stored import stored_config
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import to_dict
-from metagenrl.runs.folder import check_is_run
+from metagenrl.runs.folder import check_is_run, read_identity
 from metagenrl.runs.kinds import described, require_meta_training
 from metagenrl.runs.metrics_file import rows_of_kind
 from metagenrl.runs.names import CHECKPOINTS, CONFIG_FILE, IDENTITY_FILE, METRICS_FILE
@@ -107,6 +107,11 @@ def check_parts(run: Path) -> None:
             f"resume: got {str(run)!r} ({', '.join(missing)} missing), allowed: a complete folder "
             "of a run"
         )
+    if read_identity(run) is None:
+        raise UsageError(
+            f"resume: got {str(run)!r} ({IDENTITY_FILE} damaged), allowed: a complete folder of a "
+            "run"
+        )
 
 
 def _has_saved(run: Path) -> bool:
@@ -171,6 +176,11 @@ def check_writable(field: str, folder: Path) -> None:
     if len(os.fsencode(folder.absolute())) + ROOM > _LONGEST_PATH:
         raise too_long(field, folder)
     try:
+        if folder.is_symlink() and not folder.exists():
+            raise UsageError(
+                f"{field}: got {str(folder)!r} (a link to nothing), allowed: a folder that can be "
+                "written to"
+            )
         nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         with tempfile.TemporaryFile(dir=nearest):
             pass

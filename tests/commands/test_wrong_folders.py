@@ -142,3 +142,15 @@ def test_that_no_best_version_is_recorded_is_said_once(
     monkeypatch.chdir(tmp_path)
     find.find_snapshot(Path())  # the same folder, written in another way
     assert caplog.text.count("no best version is recorded") == 1
+
+
+def test_a_damaged_identity_and_a_link_to_nothing_are_refused(
+    folders: Path, refusal: Refusal
+) -> None:
+    run = folders / "trained"
+    for damaged in ("{", "{}", "[]", "null"):
+        (run / "run.json").write_text(damaged)
+        assert "(run.json damaged)" in refusal(f"train --resume {run}")
+    (folders / "loop").symlink_to("loop")
+    new = f"baseline --algo td3 --env {ENV} --run-dir {folders / 'loop'}"
+    assert "(a link to nothing)" in refusal(new)
