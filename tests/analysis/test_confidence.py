@@ -5,8 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from rliable import metrics
-from rliable.library import get_interval_estimates
+from rliable import library, metrics
 
 from metagenrl.analysis.confidence import (
     Interval,
@@ -63,7 +62,7 @@ def test_intervals_are_those_of_rliable_to_the_bit(shape, kind) -> None:
     table = np.random.default_rng(3).normal(size=shape)
     found = _estimate(table, kind, 200)
     np.random.seed(0)
-    values, intervals = get_interval_estimates({"": table}, kind, reps=200)
+    values, intervals = library.get_interval_estimates({"": table}, kind, reps=200)
     np.testing.assert_array_equal(found.values, values[""])
     np.testing.assert_array_equal([found.low, found.high], intervals[""])
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from fixtures.problems import VARIANTS
 from torch.nn import functional
 
 from metagenrl.learner.hyperparams import MetaConfig
@@ -18,18 +19,10 @@ from metagenrl.learner.objective.inputs import inputs_on
 from metagenrl.learner.objective.net import apply as apply_objective
 from metagenrl.learner.policy_value import PlainEvaluation
 
-VARIANTS = [
-    {},
-    {"use_time": False},
-    {"use_value": False},
-    {"use_next_value": False},
-    {"use_observation": True},
-    {"bidirectional": True},
-    {"normalization": "joint"},
+MORE_VARIANTS = [
+    *VARIANTS,
     {"normalization": "td"},
     {"reflect_actions": True},
-    {"use_critic_direction": True, "reflect_actions": True},
-    {"use_advantage": True, "use_next_value": False},
     {"use_time": False, "use_observation": True, "bidirectional": True},
     {"use_value": False, "use_observation": True},
 ]
@@ -62,7 +55,7 @@ def _error(got, want):
 
 @pytest.mark.usefixtures("each_backend")
 @pytest.mark.parametrize("action_size", [1, 2, 6, 8])
-@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+@pytest.mark.parametrize("variant", MORE_VARIANTS, ids=str)
 def test_fast_form_equals_double_backward(make_problem, variant, action_size):
     problem = make_problem(action_size, **variant)
     (got, j), (want, want_j) = (f(problem, MetaConfig()) for f in (_fast, _double))
