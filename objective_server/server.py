@@ -12,7 +12,7 @@ from typing import Any
 from metagenrl.base.checks import require
 from metagenrl.objective_server.adam import CosineDecay
 from metagenrl.objective_server.admission import Message, admit
-from metagenrl.objective_server.aggregate import Array, euclidean, gradient_cosines, weighted_mean
+from metagenrl.objective_server.aggregate import Array, combine, euclidean
 from metagenrl.objective_server.answers import (
     AgentCounters,
     Broadcast,
@@ -157,8 +157,7 @@ class ObjectiveServer:
             require(round <= state.round, "round", round, f"up to the open one, {state.round}")
             if round < state.round:
                 return self.broadcast()
-            taken = list(state.pending.values())
-            mean = weighted_mean(taken) if taken else None
+            mean, cosines = combine(state.pending.values())
             after = state.closed(mean, self._config.history)
             report = RoundReport(
                 round=round,
@@ -167,8 +166,8 @@ class ObjectiveServer:
                 missing=tuple(sorted(set(expected) - state.in_round.keys())),
                 gradient_norm=0.0 if mean is None else euclidean(mean),
                 update_norm=euclidean(after.alpha - state.alpha),
-                cosines=gradient_cosines(taken),
-                applied_gradients=tuple(sorted(key for item in taken for key in item.members)),
+                cosines=cosines,
+                applied_gradients=tuple(sorted(state.in_round.values())),
             )
             self._store.commit(after.to_dict())
             self._state, self._report = after, report

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from metagenrl.cluster.engines.exchange import Gradient
-from metagenrl.objective_server.aggregate import euclidean, gradient_cosines, weighted_mean
+from metagenrl.objective_server.aggregate import combine, euclidean
 from metagenrl.objective_server.answers import Broadcast, RoundReport, Totals
 from metagenrl.runs.row_codec import finite
 from metagenrl.runs.rows import ObjectiveRow
@@ -17,8 +17,8 @@ def report_of(gradients: Sequence[Gradient], broadcast: Broadcast) -> RoundRepor
     The restored server knows the version that the round led to, and we what went into it.
     """
     sound = [gradient for gradient in gradients if gradient.weight]
-    norm = euclidean(weighted_mean(sound)) if sound else float("nan")
-    cosines = gradient_cosines(sound)
+    mean, cosines = combine(sound)
+    norm = float("nan") if mean is None else euclidean(mean)
     taken = [(g.round, share) for g in sound for share in g.shares if share.defect is None]
     keys = tuple(sorted((s.agent, s.incarnation, number, s.version) for number, s in taken))
     agents = tuple(key[0] for key in keys)

@@ -5,34 +5,35 @@ import itertools
 import numpy as np
 import pytest
 
-from metagenrl.objective_server.aggregate import defect, gradient_cosines, weighted_mean
+from metagenrl.base.messages import average
+from metagenrl.objective_server.aggregate import combine, defect
 
 
 def test_mean_by_hand(make_gradient) -> None:
     items = [make_gradient(0, [1, 2, 3]), make_gradient(1, [3, 0, -3])]
-    np.testing.assert_array_equal(weighted_mean(items), np.array([2, 1, 0], np.float32))
+    np.testing.assert_array_equal(combine(items)[0], np.array([2, 1, 0], np.float32))
+
+
+def test_mean_counts_the_agents_of_a_cohort(make_gradient) -> None:
+    cohort = average([make_gradient(agent, [3, 0, -3]) for agent in (1, 2, 3)])
+    mean, _ = combine([make_gradient(0, [1, 2, 3]), cohort])
     # (1 * g_0 + 3 * g_1) / 4
-    weighted = weighted_mean(items, {0: 1.0, 1: 3.0})
-    np.testing.assert_array_equal(weighted, np.array([2.5, 0.5, -1.5], np.float32))
+    np.testing.assert_array_equal(mean, np.array([2.5, 0.5, -1.5], np.float32))
 
 
 def test_mean_is_bit_equal_in_every_order_of_arrival(make_gradient) -> None:
     rows = [[1, 1e18, 3], [1e18, -1e18, 1e17], [-1e18, 7, -1e17], [5, 1, 1]]
     items = [make_gradient(agent, row) for agent, row in enumerate(rows)]
     orders = list(itertools.permutations(items))
-    assert len({weighted_mean(order).tobytes() for order in orders}) == 1
+    assert len({combine(order)[0].tobytes() for order in orders}) == 1
     # Which is not for free: these sums depend on their order, even in float64.
     wide = [[item.gradient.astype(np.float64) for item in order] for order in orders]
     assert len({sum(order).tobytes() for order in wide}) > 1
 
 
-def test_mean_refuses_what_has_no_mean(make_gradient) -> None:
-    with pytest.raises(ValueError, match="gradients: got 0"):
-        weighted_mean([])
+def test_mean_refuses_two_of_one_agent(make_gradient) -> None:
     with pytest.raises(ValueError, match="one per agent"):
-        weighted_mean([make_gradient(3), make_gradient(3)])
-    with pytest.raises(ValueError, match="weights"):
-        weighted_mean([make_gradient(3)], {3: 0.0})
+        combine([make_gradient(3), make_gradient(3)])
 
 
 @pytest.mark.parametrize(
@@ -60,13 +61,14 @@ def test_cosines_by_hand(make_gradient) -> None:
         make_gradient(3, [0, -1, 0], environment="b"),
         make_gradient(4, [0, 0, 1], environment="c"),
     ]
-    cosines = gradient_cosines(items)
+    _, cosines = combine(items)
     # Pairs: 01: 0, 02: r, 03: 0, 12: r, 13: -1, 23: -r; agent 4 is orthogonal to all.
     assert cosines.overall == pytest.approx((r + r - r - 1) / 10)
     assert cosines.by_environment == pytest.approx({"a": r, "b": -1.0})
 
 
 def test_cosines_without_pairs(make_gradient) -> None:
-    assert gradient_cosines([]).overall is None
-    alone = gradient_cosines([make_gradient(0)])
+    nothing, cosines = combine([])
+    assert (nothing, cosines.overall) == (None, None)
+    _, alone = combine([make_gradient(0)])
     assert (alone.overall, alone.by_environment) == (None, {})
