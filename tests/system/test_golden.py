@@ -15,14 +15,16 @@ from metagenrl.base.files.checkpoint_folder import newest_complete, read_folder
 from metagenrl.objective_server.snapshots.find import find_snapshot
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "v0.1"
+ROOT = Path(__file__).resolve().parents[1] / "golden"
+GOLDEN = ROOT / "v0.1"
 TRAINED = {
-    "inprocess": (2, 52, 78),
-    "ray": (2, 75, 125),
-    "cohort": (4, 76, 126),
-    "stacked": (4, 76, 126),
+    "v0.1/inprocess": (2, 52, 78),
+    "v0.1/ray": (2, 75, 125),
+    "v0.1/cohort": (4, 76, 126),
+    "v0.1/stacked": (4, 76, 126),
+    "pairs/inprocess": (2, 52, 78),
 }
-"""Agents, last version, and the version that release 0.1 itself resumes to at step 300."""
+"""Agents, last version, and the version that the code of then itself resumes to at step 300."""
 
 Run = Callable[..., int]
 
@@ -31,16 +33,17 @@ Run = Callable[..., int]
 def golden(tmp_path: Path) -> Callable[[str], Path]:
     """A copy of a run folder that a test may go on with."""
 
-    def copy(name: str) -> Path:
-        return shutil.copytree(GOLDEN / name, tmp_path / name)
+    def copy(name: str, release: Path = GOLDEN) -> Path:
+        return shutil.copytree(release / name, tmp_path / name)
 
     return copy
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_meta_training_goes_on(name: str, golden: Callable[[str], Path], run: Run) -> None:
+def test_meta_training_goes_on(name: str, golden: Callable[..., Path], run: Run) -> None:
     agents, version, resumed = TRAINED[name]
-    folder = golden(name)
+    source = ROOT / name
+    folder = golden(source.name, source.parent)
     before = ObjectiveSnapshot.load(find_snapshot(folder, "last"))
     assert before.version == version
     assert run("train", "--resume", folder, "--steps", 300, "--engine", "inprocess") == 0
@@ -52,7 +55,7 @@ def test_meta_training_goes_on(name: str, golden: Callable[[str], Path], run: Ru
     assert after.version == resumed
     assert after.run == before.run
     # Bits differ between processors, and a new default that changes what is computed is far off.
-    then = safetensors.numpy.load_file(GOLDEN / "resumed.safetensors")[name]
+    then = safetensors.numpy.load_file(source.parent / "resumed.safetensors")[source.name]
     moved = np.linalg.norm(then - before.alpha)
     assert moved > 1e-3
     assert np.linalg.norm(after.alpha - then) < 0.1 * moved
@@ -63,12 +66,12 @@ def test_meta_training_goes_on_in_actors(golden: Callable[[str], Path]) -> None:
     folder = golden("ray")
     metagenrl.train(resume=folder, steps=300, agent_cpus=0.5)
     assert not ray.is_initialized()  # a call leaves no Ray of its own behind
-    assert ObjectiveSnapshot.load(find_snapshot(folder, "last")).version == TRAINED["ray"][2]
+    assert ObjectiveSnapshot.load(find_snapshot(folder, "last")).version == TRAINED["v0.1/ray"][2]
 
 
-@pytest.mark.parametrize("name", [*TRAINED, "epg"])
+@pytest.mark.parametrize("name", [*TRAINED, "v0.1/epg"])
 def test_objectives_read_as_they_were_written(name: str) -> None:
-    path = find_snapshot(GOLDEN / name, "last")
+    path = find_snapshot(ROOT / name, "last")
     snapshot = ObjectiveSnapshot.load(path)
     written = json.loads(path.with_suffix(".json").read_text())
     assert snapshot.checksum == written["checksum"]
