@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from metagenrl.base.files.atomic import remove_temporary
-from metagenrl.base.files.checkpoint_folder import read_state, write_state
 from metagenrl.base.files.errors import CorruptFile
-from metagenrl.base.files.state_file import document_name
+from metagenrl.base.files.state_file import read_state, state_path, write_state
 from metagenrl.objective_server.snapshots.find import (
     Version,
     find_snapshot,
@@ -50,7 +49,7 @@ class FileStore:
         self._folder.mkdir(exist_ok=True)
         content = {"sequence": sequence, "state": dict(state)}
         slot = SLOTS[sequence % 2]
-        in_place = not self._durable and (self._folder / document_name(slot)).exists()
+        in_place = not self._durable and state_path(self._folder, slot).exists()
         write_state(self._folder, slot, content, durable=self._durable, in_place=in_place)
         self._sequence = sequence
 
@@ -62,11 +61,13 @@ class FileStore:
         found: list[dict[str, Any]] = []
         damage: CorruptFile | None = None
         for slot in SLOTS:
-            # A slot exists from its JSON on, which a first commit writes last.
-            if not (self._folder / document_name(slot)).exists():
+            if not state_path(self._folder, slot).exists():
                 continue
             try:
-                found.append(read_state(self._folder, slot))
+                content = read_state(self._folder, slot)
+                if content.keys() != {"sequence", "state"}:
+                    raise CorruptFile(state_path(self._folder, slot), "another file's content")
+                found.append(content)
             except CorruptFile as error:
                 damage = error
                 logger.warning("server state skipped: %s", error)

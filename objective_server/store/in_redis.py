@@ -5,7 +5,7 @@ MULTI/EXEC transaction, to Redis. So training goes on while Redis is down, nothi
 process is killed meanwhile, and what Redis missed is delivered when it is back. Keys, below
 `metagenrl:RUN`:
 
-    :state      hash: document and tensors of the server's state (Adam, round, counters, alpha)
+    :state      hash: `file`, the state (Adam, round, counters, alpha) as `state_file` packs it
     :alpha      hash: alpha by version, float32 in little-endian order; the newest KEPT_VERSIONS
     :head       hash: version, round, commit of the newest alpha
     :snapshots, :best    see `redis_snapshots`
@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from metagenrl.base.files.errors import CorruptFile
-from metagenrl.base.files.state_bytes import PackedState, pack, unpack
+from metagenrl.base.files.state_file import pack, unpack
+from metagenrl.base.files.state_pair import unpack_pair
 from metagenrl.objective_server.aggregate import Array
 from metagenrl.objective_server.snapshots.errors import SnapshotNotFound
 from metagenrl.objective_server.snapshots.find import Version
@@ -32,6 +33,9 @@ from metagenrl.objective_server.store.redis_snapshots import RedisSnapshots, key
 
 KEPT_VERSIONS = 64
 """Versions of alpha that Redis holds."""
+
+PAIR = ("document", "tensors")
+"""Fields of `:state` that earlier releases wrote."""
 
 NOTHING_THERE = (
     "has nothing of this run (flushed, another server or another database): it goes on from its "
@@ -109,7 +113,7 @@ class RedisStore:
             del self._undelivered[next(iter(self._undelivered))]
 
     def _deliver(
-        self, client: Client, packed: PackedState, state: Mapping[str, Any], commits: int
+        self, client: Client, packed: bytes, state: Mapping[str, Any], commits: int
     ) -> None:
         """The state, and every alpha that Redis has not had, in one transaction."""
         alphas, head = self._key("alpha"), {"commit": commits}
@@ -122,11 +126,10 @@ class RedisStore:
             # Later ones are there where the run went back to a checkpoint.
             outdated = [v for v in self._delivered if not newest - KEPT_VERSIONS < v <= newest]
         pipe = client.pipeline(transaction=True)
-        pipe.hset(
-            self._key("state"),
-            mapping={"document": packed.document, "tensors": packed.tensors},
-        )
+        pipe.hset(self._key("state"), "file", packed)
         pipe.hset(self._key("head"), mapping=head)
+        if not self._there:
+            pipe.hdel(self._key("state"), *PAIR)
         if outdated:
             pipe.hdel(alphas, *map(str, outdated))
         if self._undelivered:
@@ -185,8 +188,11 @@ class RedisStore:
         parts = self._link.call(lambda client: client.hgetall(name))
         if not parts:
             return None
-        packed = PackedState(parts.get(b"document", b""), parts.get(b"tensors", b""))
-        return unpack(packed, f"{self._link.address}/{name}")
+        where = f"{self._link.address}/{name}"
+        if b"file" in parts:
+            return unpack(parts[b"file"], where)
+        document, tensors = (parts.get(field.encode(), b"") for field in PAIR)
+        return unpack_pair(document, tensors, where)
 
     def alpha(self, version: int) -> Array:
         """Alpha `[P]` of one of the newest `KEPT_VERSIONS` versions, as committed.

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from metagenrl.base.files.checkpoint_folder import read_state, write_state
+from metagenrl.base.files.state_file import read_state, write_state
 from metagenrl.objective_server.server import ObjectiveServer, ServerConfig
 from metagenrl.objective_server.store.in_folder import FileStore
 

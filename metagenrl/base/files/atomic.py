@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from metagenrl.base.files.errors import CorruptFile
 
@@ -28,10 +29,20 @@ class FileRecord:
             raise CorruptFile(path, "wrong hash", self.sha256, found.sha256)
 
 
+SEAL_BYTES = hashlib.sha256().digest_size
+"""Bytes at the end of a sealed file: the sha256 of all that is before them."""
+_BLOCK = 1 << 20
+
+
 def write_atomic(
-    path: Path, chunks: Iterable[bytes | memoryview], durable: bool = False
+    path: Path,
+    chunks: Iterable[bytes | memoryview],
+    durable: bool = False,
+    sealed: bool = False,
 ) -> FileRecord:
     """Write `chunks` to `path` through a temporary file beside it and a rename.
+
+    `sealed`: and behind them their sha256, which `sealed_record_of` checks.
 
     A process killed at any moment leaves the former file. With `durable` the file and its folder
     are also on the disk (fsync) on return, so that the same holds for a machine that loses power.
@@ -40,13 +51,9 @@ def write_atomic(
     was, and the temporary file is gone.
     """
     temporary = path.with_name(f".{path.name}.tmp")
-    digest, size = hashlib.sha256(), 0
     try:
         with open(temporary, "wb") as file:
-            for chunk in chunks:
-                file.write(chunk)
-                digest.update(chunk)
-                size += len(chunk)
+            record = _write(file, chunks, sealed)
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
@@ -57,6 +64,20 @@ def write_atomic(
         raise
     if durable:
         sync_folder(path.parent)
+    return record
+
+
+def _write(file: IO[bytes], chunks: Iterable[bytes | memoryview], sealed: bool) -> FileRecord:
+    digest, size = hashlib.sha256(), 0
+    for chunk in chunks:
+        file.write(chunk)
+        digest.update(chunk)
+        size += len(chunk)
+    if sealed:
+        seal = digest.digest()
+        file.write(seal)
+        digest.update(seal)
+        size += len(seal)
     return FileRecord(digest.hexdigest(), size)
 
 
@@ -66,21 +87,19 @@ def remove_temporary(folder: Path) -> None:
         path.unlink()
 
 
-def write_over(path: Path, chunks: Iterable[bytes | memoryview]) -> FileRecord:
-    """Write `chunks` over what `path` holds, which must be there already.
+def write_over(
+    path: Path, chunks: Iterable[bytes | memoryview], sealed: bool = False
+) -> FileRecord:
+    """Write `chunks` (and their seal) over what `path` holds, which must be there already.
 
     For one of two copies: killed here, or on a full disk (`OSError`), it is neither the former
     file nor the new one. A rename over a file makes ext4 begin to write to the disk at once,
     which costs more than all the rest of a small commit; this does not.
     """
-    digest, size = hashlib.sha256(), 0
     with open(path, "r+b") as file:
-        for chunk in chunks:
-            file.write(chunk)
-            digest.update(chunk)
-            size += len(chunk)
+        record = _write(file, chunks, sealed)
         file.truncate()
-    return FileRecord(digest.hexdigest(), size)
+    return record
 
 
 def sync_folder(folder: Path) -> None:
@@ -100,6 +119,31 @@ def record_of(path: Path) -> FileRecord:
             return FileRecord(digest.hexdigest(), file.tell())
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise CorruptFile(path, "missing file") from None
+
+
+def sealed_record_of(path: Path) -> FileRecord:
+    """`record_of` a sealed file. Raises `CorruptFile` where its seal is not that of its content."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            left = size = os.fstat(file.fileno()).st_size
+            if size < SEAL_BYTES:
+                raise CorruptFile(path, "truncated", f"{SEAL_BYTES} bytes or more", f"{size} bytes")
+            digest = hashlib.sha256()
+            while left > SEAL_BYTES and (block := file.read(min(_BLOCK, left - SEAL_BYTES))):
+                digest.update(block)
+                left -= len(block)
+            seal = file.read(SEAL_BYTES)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        raise CorruptFile(path, "missing file") from None
+    require_seal(seal, digest.digest(), path)
+    digest.update(seal)
+    return FileRecord(digest.hexdigest(), size)
+
+
+def require_seal(seal: bytes, found: bytes, path: Path) -> None:
+    """Raise `CorruptFile` unless a sealed file's last bytes are the hash `found` of the others."""
+    if seal != found:
+        raise CorruptFile(path, "wrong hash", seal.hex(), found.hex())
 
 
 def read_bytes(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""Safe files: one state as a pair of files, and checkpoints as complete folders.
+"""Checkpoints as complete folders.
 
 A checkpoint is a folder of states with a manifest (hash and size of every file) written last.
 It is prepared under a temporary name and renamed, so that a process killed at any moment, or a
@@ -26,27 +26,7 @@ from metagenrl.base.files.atomic import (
 )
 from metagenrl.base.files.errors import CorruptFile, FutureFormat
 from metagenrl.base.files.state_codec import parse_document, render_document
-from metagenrl.base.files.state_file import (
-    FORMAT,
-    Records,
-    document_name,
-    read_state,
-    read_verified,
-    tensors_name,
-    write_state,
-)
-
-__all__ = [
-    "CorruptFile",
-    "FutureFormat",
-    "newest_complete",
-    "prune",
-    "read_folder",
-    "read_state",
-    "verify_folder",
-    "write_folder",
-    "write_state",
-]
+from metagenrl.base.files.state_file import FORMAT, Records, read_verified, write_state
 
 MANIFEST = "manifest.json"
 _TEMPORARY = ".tmp-"
@@ -56,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 def _require_name(field: str, name: str) -> None:
-    if not _NAME.fullmatch(name) or document_name(name) == MANIFEST:
+    if not _NAME.fullmatch(name) or f"{name}.json" == MANIFEST:
         allowed = "letters, digits, '.', '_', '-', first a letter or digit, not 'manifest'"
         raise ValueError(f"{field}: got {name!r}, allowed: {allowed}")
 
@@ -111,12 +91,11 @@ def read_folder(path: Path, parts: Iterable[str] | None = None) -> dict[str, dic
             raise ValueError(f"checkpoint part: got {part!r}, allowed: {', '.join(there)}")
     states = {}
     for part in wanted:
-        for file in (document_name(part), tensors_name(part)):
-            if file not in files:
-                raise CorruptFile(path / MANIFEST, f"no record of {file}")
-        # A swapped or older pair is consistent in itself: only the manifest tells.
+        # A swapped or older file is sound in itself: only the manifest tells.
         states[part], found = read_verified(path, part)
         for file, record in found.items():
+            if file not in files:
+                raise CorruptFile(path / MANIFEST, f"no record of {file}")
             files[file].verify(path / file, record)
     return states
 

@@ -15,16 +15,21 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from metagenrl.base.files.atomic import SEAL_BYTES
 from metagenrl.base.files.errors import CorruptFile
 from metagenrl.base.files.state_codec import TAGS, Arrays
 
+SEAL = "~sha256"
+"""An array's name that no key of a state has (see `state_codec`)."""
+
 
 def tensor_chunks(
-    arrays: Arrays, metadata: Mapping[str, str] | None = None
+    arrays: Arrays, metadata: Mapping[str, str] | None = None, sealed: bool = False
 ) -> Iterator[bytes | memoryview]:
     """The bytes of a safetensors file in order, one chunk an array, without a copy of it.
 
-    The same arrays give the same bytes, whatever order they come in.
+    The same arrays give the same bytes, whatever order they come in. `sealed`: the header also
+    has an array `SEAL`, the file's last bytes, which its writer adds (see `atomic.write_atomic`).
     """
     # Wide types first, so that every array starts at a multiple of its item size.
     names = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
@@ -39,6 +44,9 @@ def tensor_chunks(
             "data_offsets": [offset, end],
         }
         offset = end
+    if sealed:
+        ends = [offset, offset + SEAL_BYTES]
+        header[SEAL] = {"dtype": "U8", "shape": [SEAL_BYTES], "data_offsets": ends}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     yield len(text).to_bytes(8, "little") + text

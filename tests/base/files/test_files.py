@@ -49,19 +49,21 @@ def _truncate(path) -> None:
 
 
 def _swap(path) -> None:
-    # Both files of one part for the other's: each pair is whole in itself.
-    for kind in ("json", "safetensors"):
-        a, b = path / f"server.{kind}", path / f"agent-0.{kind}"
-        assert a.stat().st_size == b.stat().st_size
-        a.rename(path / "t")
-        b.rename(a)
-        (path / "t").rename(b)
+    # One part's file for the other's: each is sound in itself.
+    a, b = path / "server.safetensors", path / "agent-0.safetensors"
+    assert a.stat().st_size == b.stat().st_size
+    a.rename(path / "t")
+    b.rename(a)
+    (path / "t").rename(b)
 
 
 DAMAGE = {
     "flipped": (_flip, "agent-0.safetensors: wrong hash"),
     "truncated": (_truncate, "server.safetensors: wrong size"),
-    "missing": (lambda p: (p / "agent-0.json").unlink(), "agent-0.json: missing file"),
+    "missing": (
+        lambda p: (p / "agent-0.safetensors").unlink(),
+        "agent-0.safetensors: missing file",
+    ),
     "extra": (lambda p: (p / "more").write_text(""), "more: unexpected file"),
     "swapped": (_swap, "wrong hash"),
     "no manifest": (lambda p: (p / "manifest.json").unlink(), "manifest.json: missing file"),

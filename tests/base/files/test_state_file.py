@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import pickle
 import random
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -14,10 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from metagenrl.base.files.checkpoint_folder import read_state, write_state
+from metagenrl.base.files.atomic import write_atomic
 from metagenrl.base.files.errors import CorruptFile, FutureFormat
 from metagenrl.base.files.state_codec import TAGS
+from metagenrl.base.files.state_file import pack, read_state, unpack, write_state
 
+PAIRS = Path(__file__).parents[2] / "golden/pairs/inprocess/server"
 HERE = settings(
     max_examples=60,
     deadline=None,
@@ -51,7 +55,9 @@ json_values = st.recursive(
 arrays = hnp.arrays(
     st.sampled_from(sorted(TAGS, key=str)), hnp.array_shapes(min_dims=0, max_dims=3, min_side=0)
 )
-keys = st.text(max_size=4) | st.sampled_from(["__metadata__", "a/b", "~0", "/", "", "a", "b"])
+keys = st.text(max_size=4) | st.sampled_from(
+    ["__metadata__", "~state", "~sha256", "a/b", "~0", "/", "", "a", "b"]
+)
 states = st.recursive(
     st.dictionaries(keys, json_values | arrays, max_size=4),
     lambda inner: st.dictionaries(keys, inner | arrays, max_size=3),
@@ -64,6 +70,8 @@ states = st.recursive(
 def test_every_state_comes_back_to_the_bit(tmp_path: Path, state: dict) -> None:
     write_state(tmp_path, "s", state)
     assert same(state, read_state(tmp_path, "s"))
+    assert pack(state) == (tmp_path / "s.safetensors").read_bytes()
+    assert same(state, unpack(pack(state), "s"))
 
 
 def test_layouts_and_special_values(tmp_path: Path) -> None:
@@ -95,7 +103,13 @@ def test_arrays_are_plain_safetensors(tmp_path: Path) -> None:
     write_state(tmp_path, "s", {"net": {"w": np.eye(2, dtype=np.float32)}, "n": 3})
     loaded = safetensors.numpy.load_file(tmp_path / "s.safetensors")
     np.testing.assert_array_equal(loaded["net/w"], np.eye(2))
-    assert json.loads((tmp_path / "s.json").read_text())["body"]["state"]["n"] == 3
+    assert json.loads(loaded["~state"].tobytes()) == {
+        "format": 2,
+        "state": {"net": {"w": None}, "n": 3},
+    }
+    content = (tmp_path / "s.safetensors").read_bytes()
+    assert hashlib.sha256(content[:-32]).digest() == content[-32:] == loaded["~sha256"].tobytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["s.safetensors"]
 
 
 @pytest.mark.parametrize(
@@ -117,12 +131,15 @@ def test_what_would_come_back_as_something_else_is_refused(tmp_path, value, mess
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("file", ["s.json", "s.safetensors"])
+@pytest.mark.parametrize("file", ["s.safetensors", "state-0.safetensors", "state-0.json"])
 @HERE
 @given(data=st.data())
 def test_no_changed_byte_is_loaded(tmp_path: Path, file: str, data: st.DataObject) -> None:
     write_state(tmp_path, "s", {"a": np.arange(3.0), "b": {"c": 1, "d": [True, None, 2.5]}})
+    for old in ("state-0.safetensors", "state-0.json"):
+        shutil.copy(PAIRS / old, tmp_path)
     path = tmp_path / file
+    assert read_state(tmp_path, path.stem)
     content = bytearray(path.read_bytes())
     kind = data.draw(st.sampled_from(["flip", "cut", "add"]))
     if kind == "flip":
@@ -133,28 +150,30 @@ def test_no_changed_byte_is_loaded(tmp_path: Path, file: str, data: st.DataObjec
         content += data.draw(st.binary(min_size=1, max_size=4))
     path.write_bytes(content)
     with pytest.raises((CorruptFile, FutureFormat)):
-        read_state(tmp_path, "s")
+        read_state(tmp_path, path.stem)
+    if file == "s.safetensors":
+        with pytest.raises(CorruptFile):
+            unpack(bytes(content), "s")
 
 
 def test_errors_name_file_and_hashes(tmp_path: Path) -> None:
-    records = write_state(tmp_path, "s", {"a": np.zeros(4)})
+    write_state(tmp_path, "s", {"a": np.zeros(4)})
     tensors = tmp_path / "s.safetensors"
     content = tensors.read_bytes()
-    tensors.write_bytes(content[:-1] + b"\x01")
+    tensors.write_bytes(bytes([content[0] ^ 1]) + content[1:])
     with pytest.raises(CorruptFile, match=r"s.safetensors: wrong hash") as error:
         read_state(tmp_path, "s")
-    assert error.value.expected == records["s.safetensors"].sha256
-    assert len(error.value.found) == 64
-    assert error.value.found != error.value.expected
+    assert error.value.expected == content[-32:].hex()
+    assert error.value.found == hashlib.sha256(tensors.read_bytes()[:-32]).hexdigest()
     copy = pickle.loads(pickle.dumps(error.value))
     assert (str(copy), copy.path) == (str(error.value), tensors)
-    tensors.write_bytes(content[:-1])
+    tensors.write_bytes(content[:31])
     with pytest.raises(CorruptFile, match="truncated"):
         read_state(tmp_path, "s")
     tensors.unlink()
     with pytest.raises(CorruptFile, match=r"s.safetensors: missing file"):
         read_state(tmp_path, "s")
-    with pytest.raises(CorruptFile, match=r"other.json: missing file"):
+    with pytest.raises(CorruptFile, match=r"other.safetensors: missing file"):
         read_state(tmp_path, "other")
 
 
@@ -162,7 +181,7 @@ def test_a_later_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("metagenrl.base.files.state_file.FORMAT", 9)
     write_state(tmp_path, "s", {"a": 1})
     monkeypatch.undo()
-    with pytest.raises(FutureFormat, match=r"s.json: format version 9, readable up to 1"):
+    with pytest.raises(FutureFormat, match=r"s.safetensors: format version 9, readable up to 2"):
         read_state(tmp_path, "s")
 
 
@@ -177,7 +196,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("dressed", ["pickle", "zip"])
-def test_a_pickle_dressed_as_safetensors_is_refused(tmp_path, monkeypatch, dressed) -> None:
+def test_a_pickle_dressed_as_safetensors_is_refused(tmp_path, dressed) -> None:
     marker = tmp_path / "code-ran"
     payload = tmp_path / "payload"
     payload.write_bytes(pickle.dumps(Bomb(marker)))
@@ -185,11 +204,8 @@ def test_a_pickle_dressed_as_safetensors_is_refused(tmp_path, monkeypatch, dress
         with zipfile.ZipFile(tmp_path / "z", "w") as archive:
             archive.write(payload, "archive/data.pkl")
         payload = tmp_path / "z"
-    # Even with a JSON that vouches for it, as someone who prepares such a file would write.
-    monkeypatch.setattr(
-        "metagenrl.base.files.state_file.tensor_chunks", lambda arrays: [payload.read_bytes()]
-    )
-    write_state(tmp_path, "s", {"a": np.zeros(2)})
+    # Even with a hash that vouches for it, as someone who prepares such a file would write.
+    write_atomic(tmp_path / "s.safetensors", [payload.read_bytes()], sealed=True)
     with pytest.raises(CorruptFile, match=r"s.safetensors: not a safetensors file"):
         read_state(tmp_path, "s")
     assert not marker.exists()

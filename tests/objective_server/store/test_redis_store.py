@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import subprocess
 import sys
 import threading
@@ -9,13 +11,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from metagenrl.base.files.errors import CorruptFile
+from metagenrl.base.files.state_codec import render_document
 from metagenrl.objective_server.snapshots.errors import SnapshotNotFound
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.objective_server.store.address import StoreAddress
 from metagenrl.objective_server.store.in_redis import KEPT_VERSIONS, RedisStore
 from metagenrl.objective_server.store.redis_link import RedisLink, StoreUnavailable
+
+GOLDEN = Path(__file__).parents[2] / "golden/pairs/inprocess/server"
+KINDS = ("json", "safetensors")
 
 
 class Clock:
@@ -56,14 +63,14 @@ def test_a_commit_is_one_transaction(redis_server, tmp_path) -> None:
             pipe = client.pipeline(transaction=True)
             pipe.hgetall("metagenrl:r:head")
             pipe.hkeys("metagenrl:r:alpha")
-            pipe.hget("metagenrl:r:state", "document")
-            there, versions, document = pipe.execute()
+            pipe.hget("metagenrl:r:state", "file")
+            there, versions, file = pipe.execute()
             if not there:
                 continue
             version = int(there[b"version"])
             seen.add(version)
             newest = max(map(int, versions))
-            if newest != version or f'"version":{version}'.encode() not in document:
+            if newest != version or f'"version":{version}'.encode() not in file:
                 torn.append((version, newest))
             loaded = reader.load()  # hash of document and arrays checked
             assert loaded is not None
@@ -176,16 +183,37 @@ def test_a_damaged_state_in_redis_is_noticed(redis_server, tmp_path, caplog) -> 
     store = open_store(redis_server, tmp_path)
     store.commit(state(3))
     client = redis_server.client()
-    tensors = client.hget("metagenrl:r:state", "tensors")
-    client.hset("metagenrl:r:state", "tensors", tensors[:-1] + bytes([tensors[-1] ^ 1]))
+    file = client.hget("metagenrl:r:state", "file")
+    client.hset("metagenrl:r:state", "file", file[:-1] + bytes([file[-1] ^ 1]))
     elsewhere = open_store(redis_server, tmp_path / "elsewhere")
     with pytest.raises(CorruptFile, match="metagenrl:r:state: wrong hash"):
         elsewhere.load()
     assert store.load()["version"] == 3  # the folder's
     assert "wrong hash" in caplog.text
-    client.hset("metagenrl:r:state", "document", b"\x80\x04.")  # a pickle
-    with pytest.raises(CorruptFile, match="not a JSON state document"):
+    pickled = b"\x80\x04."
+    client.hset("metagenrl:r:state", "file", pickled + hashlib.sha256(pickled).digest())
+    with pytest.raises(CorruptFile, match="not a safetensors file"):
         elsewhere.load()
+
+
+def test_the_state_of_an_earlier_release_is_read(redis_server, tmp_path) -> None:
+    """It wrote two fields, with the bytes of the two files that it wrote to the folder."""
+    client, name = redis_server.client(), "metagenrl:r:state"
+    document, tensors = ((GOLDEN / f"state-0.{kind}").read_bytes() for kind in KINDS)
+    body = json.loads(document)["body"]
+    body["state"] = {"commit": 7, "state": body["state"]["state"]}
+    client.hset(name, mapping={"document": render_document(body), "tensors": tensors})
+    store = open_store(redis_server, tmp_path)
+    found = store.load()
+    assert found["version"] == body["state"]["state"]["version"]
+    alpha = safetensors.numpy.load(tensors)["state/alpha"]
+    np.testing.assert_array_equal(found["alpha"], alpha)
+    client.hset(name, "document", b"\x80\x04.")  # a pickle
+    with pytest.raises(CorruptFile, match="not a JSON state document"):
+        open_store(redis_server, tmp_path / "elsewhere").load()
+    store.commit(found)
+    assert client.hkeys(name) == [b"file"]
+    assert open_store(redis_server, tmp_path).load()["version"] == found["version"]
 
 
 def test_a_state_of_the_file_store_is_not_taken_for_ours(redis_server, tmp_path) -> None:
