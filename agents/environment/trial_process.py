@@ -35,9 +35,30 @@ def try_environments(texts: Iterable[str], timeout: float = START_TIMEOUT) -> di
     process or takes longer than `timeout` seconds.
     """
     wanted = list(dict.fromkeys(texts))
-    foreign = [text for text in wanted if _is_foreign(text)]
-    found = {text: _known(text) for text in wanted if text not in foreign}
-    return found | (_in_process(foreign, timeout) if foreign else {})
+    found = {text: _kept[text] for text in wanted if text in _kept}
+    new = [text for text in wanted if text not in found]
+    foreign = [text for text in new if _is_foreign(text)]
+    found |= {text: _known(text) for text in new if text not in foreign}
+    found |= _in_process(foreign, timeout) if foreign else {}
+    if _keeping:
+        _kept.update(found)
+    return found
+
+
+_kept: dict[str, Tried] = {}
+_keeping = False
+
+
+@contextlib.contextmanager
+def each_tried_once() -> Iterator[None]:
+    """Within it no environment is tried twice: the commands of a study name the same ones."""
+    global _keeping
+    _keeping = True
+    try:
+        yield
+    finally:
+        _keeping = False
+        _kept.clear()
 
 
 _TRIED: dict[str, EnvironmentFacts] = {}

@@ -40,15 +40,17 @@ def check_experiment(config: ExperimentConfig) -> None:
 
 def check_jobs(jobs: Sequence[Job], field: str) -> None:
     """Refuse jobs whose command lines are no valid ones, or whose folders hold other runs."""
+    from metagenrl.agents.environment.trial_process import each_tried_once
     from metagenrl.commands.studies.checks import check_words
 
     checked = set()
-    for job in jobs:
-        job.require_same()
-        alike = tuple(word for word in job.words if not word.isdecimal())
-        if alike not in checked and job.words[0] in ("train", "test", "baseline"):
-            checked.add(alike)
-            check_words(job.words, field)
+    with each_tried_once():
+        for job in jobs:
+            job.require_same()
+            alike = tuple(word for word in job.words if not word.isdecimal())
+            if alike not in checked and job.words[0] in ("train", "test", "baseline"):
+                checked.add(alike)
+                check_words(job.words, field)
 
 
 def run_experiment(config: ExperimentConfig) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from metagenrl.agents.environment.guard import guarded
-from metagenrl.agents.environment.trial_process import try_environments
+from metagenrl.agents.environment.trial_process import each_tried_once, try_environments
 
 MODULE = """
 import os, sys, time, threading
@@ -77,6 +77,17 @@ def test_sound_environments_stand_their_trial():
     assert found["tried_env:Threads"].note.endswith("(sleep)): the command ends when they do")
     assert found["tried_env:Sound"].note == ""
     assert "tried_env" not in sys.modules, "it ran in this process"
+
+
+@pytest.mark.usefixtures("module")
+def test_a_study_tries_each_environment_once(tmp_path):
+    tried = tmp_path / "tried_env.py"
+    with each_tried_once():
+        first = try_environments(["tried_env:Sound"])
+        tried.write_text("raise OSError('tried again')")
+        assert try_environments(["tried_env:Sound"]) == first
+    with pytest.raises(ValueError, match="tried again"):
+        try_environments(["tried_env:Sound"])
 
 
 @pytest.mark.usefixtures("module")
