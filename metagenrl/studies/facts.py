@@ -35,7 +35,8 @@ def facts_of(recipe: Recipe, command: str) -> list[str]:
         "scores": "0 is the random objective, 1 is TD3 of the same steps and sizes, in each "
         "environment",
         "intervals": "95 %; of learned objectives by a hierarchical bootstrap over meta-training "
-        "seeds, then agents; of hand-made rules over agents; none for a single seed",
+        "seeds, then agents; of hand-made rules over agents; none for a single seed. They take "
+        "what is 0 and 1 as exact; those of differences between rules draw it anew as well",
         "machine": machine(),
     }
     lines = [f"- {name}: {text}" for name, text in facts.items() if text]

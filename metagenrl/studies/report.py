@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from metagenrl.analysis.confidence import Interval
 from metagenrl.analysis.number_text import markdown_table, score, short, with_interval
-from metagenrl.analysis.protocol.numbers import NAMES, NUMBERS, TITLES
+from metagenrl.analysis.protocol.difference import difference
+from metagenrl.analysis.protocol.numbers import NAMES, NUMBERS, TITLES, Number
 from metagenrl.analysis.protocol.scores import ONE, ZERO, Aggregate, apart
 from metagenrl.base.files.atomic import write_atomic
 from metagenrl.studies.facts import facts_of
@@ -98,30 +100,33 @@ def _verdicts(recipe: Recipe, of_set: Sequence[Overall]) -> list[str]:
         pairs = ((first, second) for first in learned for second in rules)
     lines = []
     for pair in pairs:
-        first, second = (by_rule.get(_label(name)) for name in pair)
-        if first is not None and second is not None:
-            lines.append(_verdict(first, second))
-    return ["\n".join(f"- {line}" for line in lines if line)] if any(lines) else []
+        first, second = map(_label, pair)
+        if first in by_rule and second in by_rule:
+            words = [word for n in NUMBERS if (word := _verdict(by_rule, first, second, n))]
+            lines += [f"- {first} against {second}: {'; '.join(words)}"] if words else []
+    return ["\n".join(lines)] if lines else []
 
 
 def _label(name: str) -> str:
     return "random objective" if name == RANDOM else name
 
 
-def _verdict(first: Overall, second: Overall) -> str:
-    """Whether the first rule's intervals lie above the second's, for each number."""
-    words = []
-    for number in NUMBERS:
-        one, other = first.aggregates.get(number), second.aggregates.get(number)
-        if one is None or other is None or one.environments != other.environments:
-            continue
-        word = "not apart"
-        if apart(one.iqm, other.iqm):
-            word = "above"
-        elif apart(other.iqm, one.iqm):
-            word = "below"
-        words.append(f"{word} ({NAMES[number]})")
-    return f"{first.rule} against {second.rule}: {', '.join(words)}" if words else ""
+def _verdict(rules: Mapping[str, Overall], first: str, second: str, number: Number) -> str:
+    """Whether the first rule's interval lies above the second's, and how far, in one number."""
+    one, other = (rules[rule].aggregates.get(number) for rule in (first, second))
+    if one is None or other is None or one.environments != other.environments:
+        return ""
+    word = "not apart"
+    if apart(one.iqm, other.iqm):
+        word = "above"
+    elif apart(other.iqm, one.iqm):
+        word = "below"
+    text = f"{NAMES[number]} {word}"
+    if math.isnan(one.iqm.low + other.iqm.low):
+        return text  # a single unit
+    numbers = {rule: each.numbers[number] for rule, each in rules.items()}
+    by = difference(numbers, first, second, one.environments)
+    return text if by is None else f"{text}, difference {_scored(by)}"
 
 
 def _by_environment(results: Sequence[Result]) -> Iterator[str]:

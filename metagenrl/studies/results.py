@@ -13,7 +13,14 @@ from metagenrl.analysis.learning_curves import Curves, read_curves
 from metagenrl.analysis.protocol.aggregates import interquartile_mean, mean
 from metagenrl.analysis.protocol.bootstrap import Scores, interval
 from metagenrl.analysis.protocol.numbers import NUMBERS, Array, Number
-from metagenrl.analysis.protocol.scores import Aggregate, aggregate, normalised, scale
+from metagenrl.analysis.protocol.scores import (
+    Aggregate,
+    Seeds,
+    aggregate,
+    even,
+    normalised,
+    scale,
+)
 from metagenrl.runs.names import EVALUATIONS_FILE
 from metagenrl.studies.plan import Condition
 
@@ -42,9 +49,7 @@ class Result:
         seeds = list(self.numbers(number).values())
         if not seeds:
             return None
-        count = min(map(len, seeds))
-        scores = {self.condition.env: [values[:count] for values in seeds]}
-        return interval(scores, mean, rule=self.handmade)
+        return interval(even({self.condition.env: seeds}), mean, rule=self.handmade)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +61,8 @@ class Overall:
     set: str
     aggregates: Mapping[Number, Aggregate]
     scores: Mapping[Number, Scores]
+    numbers: Mapping[Number, Mapping[str, Seeds]]
+    """What `scores` was made of: returns, by environment and seed."""
     note: str = ""
 
 
@@ -106,19 +113,21 @@ def overall(results: Sequence[Result], rule: str, set_name: str) -> Overall | No
         note = f"{rule}: {len(seeds)} of {len(everyone)} seeds are there in every environment."
     aggregates: dict[Number, Aggregate] = {}
     scores: dict[Number, Scores] = {}
+    returns: dict[Number, Mapping[str, Seeds]] = {}
     for number in NUMBERS:
         numbers = {
             r.condition.env: [v for seed, v in r.numbers(number).items() if seed in seeds]
             for r in of_rule
         }
-        numbers = {env: found for env, found in numbers.items() if found}
-        found = normalised(numbers, scales_of(results, number))
-        whole = aggregate(found, rule=handmade)
+        scales = scales_of(results, number)
+        returns[number] = even({env: found for env, found in numbers.items() if found})
+        scores[number] = normalised(returns[number], scales)
+        whole = aggregate(scores[number], rule=handmade)
         if whole is not None:
-            aggregates[number], scores[number] = whole, found
+            aggregates[number] = whole
     if not aggregates:
         return None
-    return Overall(rule, handmade, set_name, aggregates, scores, note)
+    return Overall(rule, handmade, set_name, aggregates, scores, returns, note)
 
 
 def best_variants(results: Sequence[Result], groups: Mapping[str, str], keep: int) -> list[str]:

@@ -25,7 +25,7 @@ Scores = Mapping[str, Sequence[ArrayLike]]
 hand-made rule has no meta-training: one sequence of one array, and agents are its units."""
 
 REPETITIONS = 5_000
-_SEED = 0
+SEED = 0
 
 
 def interval(
@@ -45,32 +45,33 @@ def intervals(
     scores: Scores, aggregate: Aggregate, repetitions: int = REPETITIONS, rule: bool = False
 ) -> CurveInterval:
     """As `interval` for an aggregate of T values, pointwise: a performance profile."""
-    tables = _tables(scores)
+    tables = tables_of(scores)
     pooled = np.concatenate([table.reshape(1, -1) for table in tables], axis=1)  # [1, N]
     values = aggregate(pooled)[0]  # [T]
     units = max(table.shape[1] if rule else table.shape[0] for table in tables)
     if units == 1:
         unknown = np.full(values.shape, math.nan)
         return CurveInterval(values, unknown, unknown)
-    drawn = aggregate(resample(tables, repetitions, np.random.default_rng(_SEED)))  # [R, T]
+    samples = resample(tables, repetitions, np.random.default_rng(SEED))
+    drawn = aggregate(np.concatenate(samples, axis=1))  # [R, T]
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(drawn, [tail, 100 - tail], axis=0)
     return CurveInterval(values, low, high)
 
 
-def resample(tables: Sequence[Array], repetitions: int, random: np.random.Generator) -> Array:
-    """[R, N] samples of tables `[S, K_e]`, one an environment; N is the number of all scores."""
+def resample(tables: Sequence[Array], repetitions: int, random: np.random.Generator) -> list[Array]:
+    """R samples of tables `[S, K_e]`, one an environment: for each of them `[R, S * K_e]`."""
     seeds = tables[0].shape[0]
     chosen = random.integers(seeds, size=(repetitions, seeds, 1))  # the same in all environments
     drawn = []
     for table in tables:
         agents = random.integers(table.shape[1], size=(repetitions, seeds, table.shape[1]))
         drawn.append(table[chosen, agents].reshape(repetitions, -1))
-    return np.concatenate(drawn, axis=1)
+    return drawn
 
 
-def _tables(scores: Scores) -> list[Array]:
-    """[S, K_e] for each environment."""
+def tables_of(scores: Scores) -> list[Array]:
+    """`[S, K_e]` for each environment. Raises as `interval`."""
     if not scores:
         raise ValueError("scores: got none, allowed: at least one environment")
     tables = []

@@ -33,17 +33,22 @@ def scale(numbers: Mapping[str, Seeds]) -> Normalisation | None:
     return Normalisation(zero, ZERO, one, ONE) if one > zero else None
 
 
-def normalised(numbers: Mapping[str, Seeds], scales: Mapping[str, Normalisation]) -> Scores:
-    """One rule's scores by environment, where there is a scale; seeds have as many agents each.
+def even(numbers: Mapping[str, Seeds]) -> dict[str, list[Array]]:
+    """By environment, as many agents of each seed: one too many is left out, the last ones first.
 
-    An agent too many (another seed's has not finished) is left out, the last ones first.
+    (Another seed's agent has not finished.)
     """
-    scores: dict[str, list[Array]] = {}
-    for env, seeds in numbers.items():
-        if env in scales:
-            count = min(len(agents) for agents in seeds)
-            scores[env] = [scales[env](agents[:count]) for agents in seeds]
-    return scores
+    least = {env: min(len(agents) for agents in seeds) for env, seeds in numbers.items()}
+    return {env: [agents[: least[env]] for agents in seeds] for env, seeds in numbers.items()}
+
+
+def normalised(numbers: Mapping[str, Seeds], scales: Mapping[str, Normalisation]) -> Scores:
+    """One rule's scores by environment, where there is a scale."""
+    return {
+        env: [scales[env](agents) for agents in seeds]
+        for env, seeds in numbers.items()
+        if env in scales
+    }
 
 
 @dataclass(frozen=True)

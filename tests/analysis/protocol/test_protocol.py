@@ -15,10 +15,12 @@ from metagenrl.analysis.protocol.aggregates import (
     performance_profile,
 )
 from metagenrl.analysis.protocol.bootstrap import interval, intervals, resample
+from metagenrl.analysis.protocol.difference import difference
 from metagenrl.analysis.protocol.numbers import area_under_curve, late_mean
 from metagenrl.analysis.protocol.scores import (
     aggregate,
     apart,
+    even,
     normalised,
     scale,
     worst_over_best,
@@ -62,7 +64,8 @@ def test_the_profile_is_the_share_above_each_threshold() -> None:
 def test_a_sample_keeps_a_seeds_agents_together_in_all_environments() -> None:
     # scores name their seed: 10 * seed + agent, and 1000 more in the second environment
     first = np.array([[0.0, 1.0], [10.0, 11.0], [20.0, 21.0]])
-    samples = resample([first, first + 1000], 200, np.random.default_rng(0))
+    drawn = resample([first, first + 1000], 200, np.random.default_rng(0))
+    samples = np.concatenate(drawn, axis=1)
     assert samples.shape == (200, 12)
     seeds = samples.reshape(200, 2, 3, 2) // 10 % 10  # [R, environment, place, agent]
     assert (seeds[:, 0] == seeds[:, 1]).all()
@@ -119,7 +122,8 @@ def test_scores_are_normalised_in_each_environment() -> None:
     assert found == Normalisation(-8.0, "random objective", 12.0, "td3")
     assert scale({"td3": [np.ones(2)]}) is None
     assert scale({"random objective": [np.ones(1)], "td3": [np.ones(1)]}) is None  # not better
-    scores = normalised({"E": [np.array([2.0, 12.0, 0.0]), np.array([-8.0, 22.0])]}, {"E": found})
+    returns = even({"E": [np.array([2.0, 12.0, 0.0]), np.array([-8.0, 22.0])]})
+    scores = normalised(returns, {"E": found})
     assert [agents.tolist() for agents in scores["E"]] == [[0.5, 1.0], [0.0, 1.5]]
     assert normalised({"F": [np.ones(1)]}, {"E": found}) == {}
 
@@ -143,3 +147,48 @@ def test_apart_means_that_intervals_do_not_touch() -> None:
     assert apart(Interval(2, 1.5, 3), Interval(1, 0, 1.4))
     assert not apart(Interval(2, 1.5, 3), Interval(1, 0, 1.5))
     assert not apart(Interval(2, math.nan, math.nan), Interval(1, 0, 1))
+
+
+def numbers(rule: float, seeds: int = 5, spread: float = 1.0) -> dict:
+    """By rule, returns around 0 for the random objective and around 10 for TD3."""
+    draw = np.random.default_rng(0)
+
+    def around(centre: float, groups: int, agents: int) -> list[np.ndarray]:
+        return [centre + spread * draw.normal(size=agents) for _ in range(groups)]
+
+    levels = {"random objective": (0.0, 1), "td3": (10.0, 1), "rule": (rule, seeds)}
+    return {
+        name: {env: around(centre, groups, 9 // groups) for env in ("E", "F")}
+        for name, (centre, groups) in levels.items()
+    }
+
+
+def test_a_difference_is_of_interquartile_means() -> None:
+    exact = difference(numbers(15.0, spread=0.0), "rule", "td3", ("E", "F"))
+    assert exact == Interval(0.5, 0.5, 0.5)
+    assert difference(numbers(5.0), "td3", "td3", ("E", "F")) == Interval(
+        0.0, 0.0, 0.0
+    )  # the same draw
+    found = difference(numbers(15.0), "rule", "td3", ("E", "F"))
+    assert found is not None
+    assert found.low < 0.5 < found.high
+    assert found == difference(numbers(15.0), "rule", "td3", ("E", "F"))  # the same bits
+
+
+def test_a_difference_knows_that_its_scale_is_uncertain() -> None:
+    """Nothing but TD3's agents scatters: a rule at 1.5 is as uncertain as what is 1."""
+    given = numbers(15.0, spread=0.0)
+    given["td3"] = {env: [np.arange(6.0, 15.0)] for env in ("E", "F")}
+    found = difference(given, "rule", "random objective", ("E", "F"))
+    assert found is not None
+    # The mean of nine draws of 6 ... 14 has a standard deviation of 0.86, two of them together 0.6
+    assert found.value == pytest.approx(1.5)
+    assert 1.3 < found.low < 1.42
+    assert 1.58 < found.high < 1.75
+
+
+def test_without_a_scale_there_is_no_difference() -> None:
+    given = numbers(15.0, spread=0.0)
+    given["td3"]["F"] = [np.zeros(9)]
+    assert difference(given, "rule", "td3", ("E", "F")) is None
+    assert difference(given, "rule", "td3", ("E",)) == Interval(0.5, 0.5, 0.5)
