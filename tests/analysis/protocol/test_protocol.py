@@ -166,9 +166,7 @@ def numbers(rule: float, seeds: int = 5, spread: float = 1.0) -> dict:
 def test_a_difference_is_of_interquartile_means() -> None:
     exact = difference(numbers(15.0, spread=0.0), "rule", "td3", ("E", "F"))
     assert exact == Interval(0.5, 0.5, 0.5)
-    assert difference(numbers(5.0), "td3", "td3", ("E", "F")) == Interval(
-        0.0, 0.0, 0.0
-    )  # the same draw
+    assert difference(numbers(5.0), "td3", "td3", ("E", "F")) == Interval(0.0, 0.0, 0.0)
     found = difference(numbers(15.0), "rule", "td3", ("E", "F"))
     assert found is not None
     assert found.low < 0.5 < found.high
