@@ -34,6 +34,7 @@ from metagenrl.cluster.engines.switchboard import Switchboard
 from metagenrl.objective_server.answers import Broadcast
 from metagenrl.objective_server.config import ServerConfig
 from metagenrl.objective_server.server import ObjectiveServer
+from metagenrl.objective_server.state import ServerState
 from metagenrl.objective_server.store.in_folder import FileStore
 
 LONGEST = 120.0  # seconds of a round
@@ -130,7 +131,8 @@ def measure_scale(agents: int, rounds: int) -> ScaleCost:
 
 def _measure(board: Switchboard, hosts: list[ActorHost], rounds: int, folder: Path) -> ScaleCost:
     alpha = np.zeros(PARAMETERS, np.float32)
-    server = ObjectiveServer.open("b", alpha, 1e-3, FileStore(folder), ServerConfig())
+    state = ServerState.start("b", alpha, 1e-3)
+    server = ObjectiveServer(state, FileStore(folder), ServerConfig())
     broadcast, costs = server.broadcast(), []
     for _ in range(rounds):
         begin = time.process_time()

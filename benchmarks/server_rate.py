@@ -16,6 +16,7 @@ import numpy as np
 from metagenrl.base.messages import AlphaGradient, CohortGradient, average, euclidean
 from metagenrl.objective_server.config import ServerConfig
 from metagenrl.objective_server.server import ObjectiveServer
+from metagenrl.objective_server.state import ServerState
 from metagenrl.objective_server.store.in_folder import FileStore
 
 PARAMETERS = 15_497
@@ -70,8 +71,8 @@ def measure_server(agents: int, cohort: int, seconds: float) -> ServerRate:
     messages, expected = _messages(agents, cohort), range(agents)
     with tempfile.TemporaryDirectory() as folder:
         alpha = np.zeros(PARAMETERS, np.float32)
-        store = FileStore(Path(folder))
-        server = ObjectiveServer.open("b", alpha, 1e-3, store, ServerConfig())
+        state, store = ServerState.start("b", alpha, 1e-3), FileStore(Path(folder))
+        server = ObjectiveServer(state, store, ServerConfig())
         cpu: list[float] = []
         wall = 0.0
         while wall < seconds or len(cpu) < 3:

@@ -6,13 +6,12 @@ import logging
 import math
 import threading
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from metagenrl.base.checks import require
 from metagenrl.objective_server.adam import CosineDecay
 from metagenrl.objective_server.admission import Message, admit
-from metagenrl.objective_server.aggregate import Array, combine, euclidean
+from metagenrl.objective_server.aggregate import combine, euclidean
 from metagenrl.objective_server.answers import (
     AgentCounters,
     Broadcast,
@@ -40,34 +39,10 @@ class ObjectiveServer:
     """
 
     def __init__(self, state: ServerState, store: Store, config: ServerConfig) -> None:
-        """Go on from `state`, which `commit` or the first closed round writes to `store`."""
+        """Go on from `state`; the first closed round writes what follows to `store`."""
         self._state, self._store, self._config = state, store, config
         self._report: RoundReport | None = None
         self._lock = threading.RLock()
-
-    @classmethod
-    def open(
-        cls,
-        run: str,
-        alpha: Array,
-        learning_rate: float | CosineDecay,
-        store: Store,
-        config: ServerConfig,
-    ) -> ObjectiveServer:
-        """The server of `run`: from what `store` holds, else new with `alpha` and committed.
-
-        The same call serves the first start and every restart. Raises `ValueError` where the
-        store is another run's and `WrongArchitecture` where its alpha has another size.
-        """
-        found = store.load()
-        if found is None:
-            server = cls(ServerState.start(run, alpha, learning_rate), store, config)
-            server.commit()
-            return server
-        server = cls.from_state(found, learning_rate, store, config)
-        server._state.expect(run, alpha.size)
-        logger.info("objective restored at version %d", server.version)
-        return server
 
     @classmethod
     def from_state(
@@ -77,20 +52,12 @@ class ObjectiveServer:
         store: Store,
         config: ServerConfig,
     ) -> ObjectiveServer:
-        """The server that `state_dict` described, as from a checkpoint.
-
-        `commit` it where the store may hold another state (later than the checkpoint).
-        """
+        """The server that `state_dict` described, which is what `store` holds."""
         return cls(ServerState.from_dict(state, learning_rate), store, config)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything, gradients of the open round included: arrays and JSON values."""
         return self._state.to_dict()
-
-    def commit(self) -> None:
-        """Write the present state to the store. Raises what the store raises."""
-        with self._lock:
-            self._store.commit(self._state.to_dict())
 
     @property
     def version(self) -> int:
@@ -172,14 +139,6 @@ class ObjectiveServer:
             self._store.commit(after.to_dict())
             self._state, self._report = after, report
             return self.broadcast()
-
-    def release(self, agent: int) -> None:
-        """End an agent's quarantine. Raises `ValueError` for an agent never heard of."""
-        with self._lock:
-            agents = self._state.agents
-            require(agent in agents, "agent", agent, f"one of {sorted(agents)}")
-            free = agents[agent]._replace(quarantine=None, bad_in_a_row=0)
-            self._state = replace(self._state, agents={**agents, agent: free})
 
     def counters(self) -> dict[int, AgentCounters]:
         """What became of each agent's gradients."""

@@ -16,7 +16,6 @@ from metagenrl.objective_server.aggregate import Array
 from metagenrl.objective_server.answers import AgentCounters, AgentRecord, Totals
 from metagenrl.objective_server.open_round import Key, Pending
 from metagenrl.objective_server.seen import SeenGradients
-from metagenrl.objective_server.snapshots.errors import WrongArchitecture
 
 FORMATS = (1, 2)  # that are read; the last one is written
 
@@ -53,12 +52,6 @@ class ServerState:
         """Version 0 and round 0, with a copy of `alpha` ([P_alpha])."""
         own = np.array(alpha, dtype=np.float32)
         return cls(run, own, Adam.start(own.size, learning_rate), version=0, round=0)
-
-    def expect(self, run: str, parameters: int) -> None:
-        """Raise unless this is `run`'s state, of an objective with that many parameters."""
-        require(self.run == run, "run of the server's state", self.run, run)
-        if self.alpha.size != parameters:
-            raise WrongArchitecture(f"{self.alpha.size} parameters", f"{parameters} parameters")
 
     @cached_property
     def quarantined(self) -> dict[int, int]:

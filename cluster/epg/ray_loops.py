@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,10 +28,6 @@ class InnerLoopWorker:
         import torch
 
         torch.set_num_threads(1)
-
-    def pid(self) -> int:
-        """The process's id."""
-        return os.getpid()
 
     def run(self, loop: InnerLoop) -> InnerLoopResult:
         """Train and evaluate a new agent."""
@@ -62,12 +57,6 @@ class RayLoops:
     def _start(self) -> Any:
         worker: Any = InnerLoopWorker
         return worker.options(num_cpus=self._cpus, scheduling_strategy="SPREAD").remote()
-
-    @property
-    def pids(self) -> list[int]:
-        """The workers' process ids, once all are up."""
-        refs = [worker.pid.remote() for worker in self._workers]
-        return [int(pid) for pid in ray.get(refs, timeout=self._timeout)]
 
     def run(self, loops: Sequence[InnerLoop], on_end: Callable[[LoopEnded], None]) -> None:
         waiting = list(range(len(loops)))

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from metagenrl.analysis.number_text import with_interval
+from metagenrl.analysis.protocol.aggregates import interquartile_mean
 
 # Student's t at 97.5 % for 1 ... 10 degrees of freedom; the series below serves from there on.
 _T = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281)
@@ -102,11 +103,7 @@ def _mean(table: Array) -> Array:
 
 
 def _interquartile_mean(table: Array) -> Array:
-    """rliable's `aggregate_iqm` at every step at once, twenty times as fast: `[K, E, S] -> [S]`."""
-    ordered = np.sort(table.reshape(-1, table.shape[-1]), axis=0)
-    cut = len(ordered) // 4
-    middle: Array = ordered[cut : len(ordered) - cut].mean(axis=0)
-    return middle
+    return interquartile_mean(table.reshape(-1, table.shape[-1]), axis=0)  # [K, E, S] -> [S]
 
 
 def _estimate(table: Array, aggregate: Callable[[Array], Array], repetitions: int) -> CurveInterval:
@@ -164,7 +161,7 @@ def student_t(degrees: int) -> float:
 
 
 def iqm_band(returns: Array) -> CurveInterval:
-    """Interquartile mean with its bootstrap interval by rliable, `[K, S]` with NaN for unknown.
+    """Interquartile mean with its bootstrap interval, `[K, S]` with NaN for unknown.
 
     Steps at which the same agents were evaluated are resampled together.
     """

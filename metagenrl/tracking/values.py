@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from metagenrl.analysis.protocol.aggregates import interquartile_mean
 from metagenrl.learner.measures import MEASURES
 from metagenrl.runs.rows import AgentRow, EventRow, MetricsRow, ObjectiveRow
 from metagenrl.runs.run_records import GIVEN_UP, HeldOutRow, ScoreRow, SystemRow
@@ -147,11 +148,9 @@ def population_values(
 def return_statistics(returns: Sequence[float]) -> dict[str, float]:
     """Interquartile mean (as rliable defines it), quartiles, mean and range."""
     ordered = np.sort(returns)
-    cut = len(ordered) // 4
     q25, median, q75 = np.quantile(ordered, [0.25, 0.5, 0.75])
     return {
-        # scipy's trim_mean, whose import takes each tracker, and Ray's driver, 1 s and 75 MB.
-        "iqm": float(ordered[cut : len(ordered) - cut].mean()),
+        "iqm": float(interquartile_mean(ordered)),
         "median": float(median),
         "q25": float(q25),
         "q75": float(q75),

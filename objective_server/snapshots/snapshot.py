@@ -30,14 +30,6 @@ _METADATA = "metagenrl_objective"
 _RELEASE = "metagenrl_release"
 
 
-@dataclass(frozen=True)
-class Origin:
-    """A run and the version of its objective that another run went on from."""
-
-    run: str
-    version: int
-
-
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -55,7 +47,6 @@ class ObjectiveSnapshot:
     environments: tuple[str, ...]  # those it was meta-trained in
     steps: int  # environment steps of the whole population so far
     run: str
-    lineage: tuple[Origin, ...] = ()  # the runs it was resumed from, oldest first
     created: str = field(default_factory=_now)  # ISO 8601, UTC
     release: str = RELEASE  # that wrote the file, "" before 0.2; no part of the checksum
 
@@ -81,7 +72,7 @@ class ObjectiveSnapshot:
             "environments": list(self.environments),
             "steps": self.steps,
             "run": self.run,
-            "lineage": [dataclasses.asdict(origin) for origin in self.lineage],
+            "lineage": [],  # no run goes on from another's objective; release 0.1 asks for it
             "created": self.created,
             "parameters": self.alpha.size,
         }
@@ -134,8 +125,7 @@ class ObjectiveSnapshot:
             if version > FORMAT:
                 raise FutureFormat(path, version, FORMAT)
             facts["environments"] = tuple(facts["environments"])
-            facts["lineage"] = tuple(Origin(**origin) for origin in facts["lineage"])
-            del facts["parameters"]
+            del facts["parameters"], facts["lineage"]
             fields = {each.name for each in dataclasses.fields(cls)}
             _refuse_newer(path, sorted(facts.keys() - fields), release)
             snapshot = cls(alpha=arrays["alpha"], **facts, release=release)

@@ -85,7 +85,6 @@ def open_server(
     state = store.load()
     if state is None:
         raise RuntimeError(f"{run_dir}: the objective server's state is gone")
-    server = ObjectiveServer.from_state(state, learning_rate, store, config)
     if state["run"] != run:
         raise RuntimeError(f"{run_dir}: holds the objective of run {state['run']}, not {run}")
-    return server
+    return ObjectiveServer.from_state(state, learning_rate, store, config)

@@ -125,7 +125,7 @@ def test_objective_show(
     assert shown["version"] == "30"
     assert shown["environments"] == "Pendulum-v1, Hopper-v5"
     assert shown["steps"].startswith("4,000 ")
-    assert shown["lineage"] == "run-a (version 20) -> run-b"
+    assert shown["run"] == "run-b"
     assert shown["checksum"] == f"sha256 {snapshot.checksum}"
 
 

@@ -165,8 +165,6 @@ def test_quarantine_after_bad_ones_in_a_row(make_server, make_gradient, caplog) 
     good = make_gradient(1, round=4, version=1)
     assert server.submit(good).reason == "quarantined"
     assert server.counters()[1].quarantined
-    server.release(1)
-    assert server.submit(good).status == "accepted"
     server.check_invariants()
 
 
@@ -185,8 +183,6 @@ def test_a_newer_incarnation_is_not_quarantined(make_server, make_gradient) -> N
     assert server.submit(make_gradient(1, incarnation=1)).reason == "quarantined"
     assert server.submit(make_gradient(1, incarnation=3)).status == "accepted"
     assert not server.counters()[1].quarantined
-    with pytest.raises(ValueError, match=r"agent: got 9, allowed: one of \[1\]"):
-        server.release(9)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from metagenrl.objective_server.server import ObjectiveServer, ServerConfig
-from metagenrl.objective_server.snapshots.errors import WrongArchitecture
+from metagenrl.objective_server.store.address import StoreAddress
 from metagenrl.objective_server.store.in_folder import FileStore
+from metagenrl.objective_server.store.open import open_server
 
 
 def _store(folder: Path) -> FileStore:
@@ -119,13 +120,14 @@ def test_state_survives_with_quarantine_and_counters(make_server, make_gradient)
     assert restarted.submit(g).reason == "quarantined"
 
 
-def test_the_store_of_another_run_or_size_is_refused(make_server, tmp_path) -> None:
+def test_the_store_of_another_run_or_of_none_is_refused(make_server, tmp_path) -> None:
+    address, rest = StoreAddress(), (0.1, ServerConfig())
+    with pytest.raises(RuntimeError, match="the objective server's state is gone"):
+        open_server(address, tmp_path, "r", *rest)
     make_server()
-    alpha, config = np.ones(3, np.float32), ServerConfig()
-    with pytest.raises(ValueError, match="run of the server's state: got 'r', allowed: q"):
-        ObjectiveServer.open("q", alpha, 0.1, FileStore(tmp_path), config)
-    with pytest.raises(WrongArchitecture, match="got 3 parameters, expected 4 parameters"):
-        ObjectiveServer.open("r", np.ones(4, np.float32), 0.1, FileStore(tmp_path), config)
+    with pytest.raises(RuntimeError, match="holds the objective of run r, not q"):
+        open_server(address, tmp_path, "q", *rest)
+    assert open_server(address, tmp_path, "r", *rest).version == 0
 
 
 def test_going_back_to_a_checkpoint(make_server, make_gradient, tmp_path) -> None:
@@ -136,7 +138,7 @@ def test_going_back_to_a_checkpoint(make_server, make_gradient, tmp_path) -> Non
     server.submit(make_gradient(0, round=1, version=1))
     server.close_round(1)
     resumed = ObjectiveServer.from_state(checkpoint, 0.1, FileStore(tmp_path), ServerConfig())
-    resumed.commit()
+    FileStore(tmp_path).commit(checkpoint)
     assert FileStore(tmp_path).load()["version"] == 1
     resumed.submit(make_gradient(0, round=1, version=1))
     assert resumed.close_round(1).alpha.tobytes() == server.broadcast().alpha.tobytes()

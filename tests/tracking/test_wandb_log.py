@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from metagenrl.objective_server.snapshots.find import snapshot_path
-from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot, Origin
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.runs.rows import AgentRow
 from metagenrl.runs.run_records import ScoreRow, SnapshotRow
 from metagenrl.tracking.follower_job import FollowerJob
@@ -80,8 +80,7 @@ def keep(run_dir: Path, version: int) -> Path:
     """A snapshot as a run keeps it."""
     (run_dir / "objectives").mkdir(exist_ok=True)
     alpha = np.full(4, version, np.float32)
-    lineage = (Origin("run-a", 20),)
-    snapshot = ObjectiveSnapshot(alpha, version, {}, ("E",), 99, "run-1", lineage)
+    snapshot = ObjectiveSnapshot(alpha, version, {}, ("E",), 99, "run-1")
     snapshot.save(snapshot_path(run_dir, version))
     return snapshot_path(run_dir, version)
 
@@ -107,7 +106,6 @@ def test_snapshots_are_artifacts_with_their_history(tmp_path: Path, offline_runs
     assert not any(artifact.use_after_commit for artifact in found)
     metadata = json.loads(found[0].metadata)
     assert (metadata["version"], metadata["steps"]) == (50, 99)
-    assert metadata["lineage"] == [{"run": "run-a", "version": 20}]
     assert found[0].type == "objective"
     (entry,) = found[0].manifest.contents
     assert entry.path == "objective-00000050.safetensors"

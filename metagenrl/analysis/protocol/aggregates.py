@@ -13,11 +13,14 @@ def mean(scores: Array) -> Array:
     return np.asarray(scores.mean(axis=-1))
 
 
-def interquartile_mean(scores: Array) -> Array:
-    """The mean of the middle half, `[..., N] -> [...]`; of fewer than four scores, the mean."""
-    cut = scores.shape[-1] // 4
-    ordered = np.sort(scores, axis=-1)
-    return np.asarray(ordered[..., cut : scores.shape[-1] - cut].mean(axis=-1))
+def interquartile_mean(scores: Array, axis: int = -1) -> Array:
+    """The mean of the middle half along `axis`; of fewer than four scores, the mean.
+
+    As rliable's `aggregate_iqm`, without scipy, whose import takes a process 1 s and 75 MB.
+    """
+    count = scores.shape[axis]
+    ordered = np.moveaxis(np.sort(scores, axis=axis), axis, -1)  # [..., N]
+    return np.asarray(ordered[..., count // 4 : count - count // 4].mean(axis=-1))
 
 
 def optimality_gap(scores: Array) -> Array:

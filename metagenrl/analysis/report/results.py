@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
-from scipy.stats import trim_mean
 
 from metagenrl.analysis.confidence import Interval, interval_text, iqm_band, iqm_with_interval
 from metagenrl.analysis.learning_curves import drawable, group_curves
 from metagenrl.analysis.number_text import short
 from metagenrl.analysis.pictures.meta_tests import curves_block
 from metagenrl.analysis.pictures.panels import COLORS, NEUTRAL, Block, Panel
+from metagenrl.analysis.protocol.aggregates import interquartile_mean
 from metagenrl.analysis.report.contents import Cell, Picture, Section, Table
 from metagenrl.analysis.report.discover import Runs
 from metagenrl.analysis.report.rules import Rule, Rules, final_mean
@@ -38,8 +38,8 @@ def results_section(rules: Rules) -> Section:
 def _table(rules: Rules) -> Table:
     envs = rules.environments
     caption = (
-        "Return at the last step (mean and 95 % stratified bootstrap interval over agents, by "
-        "rliable), below it the interquartile mean and the number of agents."
+        "Return at the last step (mean and 95 % stratified bootstrap interval over agents, as "
+        "rliable's), below it the interquartile mean and the number of agents."
     )
     rows = [[Cell(rule.name), *(_cell(rule, env) for env in envs)] for rule in rules.rules]
     return Table(caption, ["trained by", *envs], rows)
@@ -54,7 +54,7 @@ def _cell(rule: Rule, env: str) -> Cell:
     mark = SEEN if env in (rule.trained_in or ()) else ""
     count = f"{len(curve.final)} agent{'s' if len(curve.final) > 1 else ''}"
     unfinished = f", {curve.unfinished} failed or unfinished" if curve.unfinished else ""
-    middle = short(float(trim_mean(curve.final, 0.25)))
+    middle = short(float(interquartile_mean(curve.final)))
     return Cell(interval_text(final_mean(curve)) + mark, f"IQM {middle}, {count}{unfinished}")
 
 

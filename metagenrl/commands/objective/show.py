@@ -33,7 +33,6 @@ def show_objective(path: Path) -> int:
 def describe(snapshot: ObjectiveSnapshot) -> list[tuple[str, str]]:
     """(label, text) of each fact, in the order in which they are shown."""
     config: dict[str, Any] = snapshot.config
-    lineage = [f"{origin.run} (version {origin.version})" for origin in snapshot.lineage]
     return [
         ("architecture", ", ".join(f"{name} {value}" for name, value in config.items())),
         ("parameters", f"{snapshot.alpha.size:,}"),
@@ -41,7 +40,6 @@ def describe(snapshot: ObjectiveSnapshot) -> list[tuple[str, str]]:
         ("environments", ", ".join(snapshot.environments)),
         ("steps", f"{snapshot.steps:,} environment steps of the whole population"),
         ("run", snapshot.run),
-        ("lineage", " -> ".join([*lineage, snapshot.run])),
         ("created", snapshot.created),
         ("checksum", f"sha256 {snapshot.checksum}"),
     ]

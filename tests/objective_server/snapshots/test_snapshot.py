@@ -15,7 +15,7 @@ from metagenrl.base.files.errors import CorruptFile, FutureFormat, NewerRelease
 from metagenrl.base.release import RELEASE
 from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.objective_server.snapshots.errors import WrongArchitecture
-from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot, Origin
+from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 
 def snapshot(**fields: object) -> ObjectiveSnapshot:
@@ -26,7 +26,6 @@ def snapshot(**fields: object) -> ObjectiveSnapshot:
         "environments": ("Pendulum-v1", "Hopper-v5"),
         "steps": 4800,
         "run": "run-b",
-        "lineage": (Origin("run-a", 7),),
     }
     return ObjectiveSnapshot(**{**values, **fields})
 
@@ -38,7 +37,6 @@ def test_comes_back_from_the_one_file_alone(tmp_path: Path) -> None:
     loaded = ObjectiveSnapshot.load(path)
     assert loaded.alpha.tobytes() == original.alpha.tobytes()
     assert loaded.describe() == original.describe()
-    assert loaded.lineage == (Origin("run-a", 7),)
     assert loaded.environments == ("Pendulum-v1", "Hopper-v5")
     assert ObjectiveConfig(**loaded.config) == ObjectiveConfig()
     with pytest.raises(ValueError, match="read-only"):
@@ -52,7 +50,6 @@ def test_the_file_is_plain_safetensors_with_a_sidecar_for_people(tmp_path: Path)
     sidecar = json.loads(path.with_suffix(".json").read_text())
     assert sidecar["version"] == 12
     assert sidecar["parameters"] == 4
-    assert sidecar["lineage"] == [{"run": "run-a", "version": 7}]
     assert sidecar["checksum"] == ObjectiveSnapshot.load(path).checksum
 
 

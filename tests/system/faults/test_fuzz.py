@@ -21,6 +21,7 @@ from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConf
 from metagenrl.learner.objective.net import ObjectiveNet
 from metagenrl.objective_server.config import ServerConfig
 from metagenrl.objective_server.server import ObjectiveServer
+from metagenrl.objective_server.state import ServerState
 from metagenrl.objective_server.store.in_folder import FileStore
 from tests.fixtures.alone import Alone as Member
 
@@ -79,7 +80,8 @@ class Run:
         ]
         size = ObjectiveNet(objective).layout.size
         alpha = np.random.default_rng(0).normal(0.0, 0.1, size).astype(np.float32)
-        server = ObjectiveServer.open("r", alpha, 0.1, FileStore(self.folder), ServerConfig())
+        state = ServerState.start("r", alpha, 0.1)
+        server = ObjectiveServer(state, FileStore(self.folder), ServerConfig())
         for index in range(40):
             broadcast = server.broadcast()
             for member in members:
