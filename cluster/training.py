@@ -28,7 +28,8 @@ from metagenrl.objective_server.state import ServerState
 from metagenrl.objective_server.store.open import deliver_rest, open_server, open_store
 from metagenrl.runs.checkpoints import Checkpoints
 from metagenrl.runs.config.train import TrainConfig
-from metagenrl.runs.folder import RunIdentity, log_to, open_run, resume_command
+from metagenrl.runs.folder import log_to, open_run, resume_command
+from metagenrl.runs.machine.identity import RunIdentity
 from metagenrl.runs.ownership import OwnFolder, own
 from metagenrl.runs.resume import check_new_folder
 

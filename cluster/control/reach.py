@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from metagenrl.base.checks import UsageError
 from metagenrl.base.files.atomic import write_atomic
+from metagenrl.base.files.errors import CorruptFile
+from metagenrl.base.files.json_file import read_object
 from metagenrl.cluster.control.desk import Mailbox, Remote
 from metagenrl.objective_server.store.address import StoreAddress
 from metagenrl.objective_server.store.open import check_store
 from metagenrl.runs.config.reference import RunReference
 from metagenrl.runs.config.stored import stored_config
 from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.config.yaml import build
 from metagenrl.runs.kinds import require_meta_training
-from metagenrl.runs.names import CONFIG_FILE, CONTROL_FILE, IDENTITY_FILE
+from metagenrl.runs.machine.identity import identity_of
+from metagenrl.runs.names import CONFIG_FILE, CONTROL_FILE
 
 _AUTHENTICATION = "RAY_AUTH_MODE"
 
@@ -55,7 +58,7 @@ def reach(reference: RunReference) -> Remote:
     folder = Path(reference.run)
     known = (folder / CONFIG_FILE).is_file()
     config = _config(folder) if known else None
-    run = str(_read(folder / IDENTITY_FILE)["id"]) if known else reference.run
+    run = identity_of("run", folder).id if known else reference.run
     store = reference.store
     if not store.is_redis and config is not None and reference.ray_address is None:
         store = config.store
@@ -74,14 +77,17 @@ def _config(folder: Path) -> TrainConfig:
     return stored_config(TrainConfig, folder / CONFIG_FILE, "run")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _whereabouts(path: Path) -> Whereabouts:
+    """What the run noted. Raises `UsageError` where that cannot be read."""
     try:
-        return dict(json.loads(path.read_bytes()))
-    except (OSError, ValueError) as error:
-        what = "missing" if isinstance(error, FileNotFoundError) else "damaged"
+        values = read_object(path)
+        known = [one.name for one in fields(Whereabouts)]
+        return build(Whereabouts, {name: values[name] for name in known if name in values})
+    except ValueError as error:
+        detail = error.reason if isinstance(error, CorruptFile) else str(error)
         raise UsageError(
-            f"run: got {str(path.parent)!r} ({path.name} is {what}), allowed: a complete folder of "
-            "a run"
+            f"run: got {str(path.parent)!r} ({path.name} damaged: {detail}), allowed: a complete "
+            "folder of a run, or its --ray-address"
         ) from error
 
 
@@ -95,7 +101,7 @@ def _by_redis(address: StoreAddress, run: str) -> Remote:
 def _by_ray(reference: RunReference, folder: Path, run: str) -> Remote:
     address, path = reference.ray_address, folder / CONTROL_FILE
     if address is None and path.is_file():
-        where = Whereabouts(**_read(path))
+        where = _whereabouts(path)
         address = where.ray_address
         if where.ray_auth_mode is not None:
             # Ray reads it when it is imported, and takes the token from the user's home.

@@ -20,7 +20,8 @@ from metagenrl.cluster.view.status import RunStatus
 from metagenrl.objective_server.answers import Broadcast, Receipt
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.runs.config.train import TrainConfig
-from metagenrl.runs.folder import RunIdentity, note_backend
+from metagenrl.runs.folder import note_backend
+from metagenrl.runs.machine.identity import RunIdentity
 from metagenrl.runs.metrics_file import MetricsWriter
 from metagenrl.runs.names import METRICS_FILE
 from metagenrl.runs.rate import RateMeter

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from metagenrl.base.checks import UsageError
 
+_LONGEST_PATH = 4_096  # bytes, Linux's PATH_MAX
 ROOM = 200
 """Characters that a run's own files need below its folder."""
 
@@ -46,6 +49,52 @@ def too_long(field: str, text: str | Path) -> UsageError:
     shown = str(text)
     shown = shown if len(shown) < 80 else f"{shown[:40]}...{shown[-20:]}"
     return _refusal(field, shown, f"{len(str(text))} characters", "a shorter path")
+
+
+def check_writable(field: str, folder: Path) -> None:
+    """Refuse a folder that cannot be made or written to, in the name of `field`.
+
+    Tried in the nearest folder that exists, with a file that has no name and leaves nothing.
+    """
+    if len(os.fsencode(folder.absolute())) + ROOM > _LONGEST_PATH:
+        raise too_long(field, folder)
+    allowed = "a folder that can be written to"
+    try:
+        if folder.is_symlink() and not folder.exists():
+            raise _refusal(field, folder, "a link to nothing", allowed)
+        if folder.exists() and not folder.is_dir():
+            raise _refusal(field, folder, "a file", allowed)
+        nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        if is_too_long(error):
+            raise too_long(field, folder) from error
+        why = "nothing can be made in it" if error.errno == errno.ENOENT else str(error.strerror)
+        raise _refusal(field, folder, f"{why}: {nearest}", allowed) from error
+
+
+def check_file(field: str, file: Path) -> None:
+    """Refuse a file that cannot be written, in the name of `field`; its folder must be there."""
+    allowed = "a file in a folder that exists and can be written to"
+    try:
+        if file.exists() and not stat.S_ISREG(file.stat().st_mode):
+            what = "a folder" if file.is_dir() else "a device"
+            raise _refusal(field, file, what, allowed)
+        if file.is_symlink() and not file.exists():
+            raise _refusal(field, file, "a link to nothing", allowed)
+        folder = file.absolute().parent
+        if not folder.is_dir():
+            why = "its folder is a file" if folder.exists() else "its folder is not there"
+            raise _refusal(field, file, why, allowed)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        if is_too_long(error):
+            raise too_long(field, file) from error
+        made = error.errno != errno.ENOENT
+        why = str(error.strerror) if made else "nothing can be made in its folder"
+        raise _refusal(field, file, why, allowed) from error
 
 
 def _refusal(field: str, shown: str | Path, why: str, allowed: str) -> UsageError:

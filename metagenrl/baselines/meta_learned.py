@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from metagenrl.agents.environment.make import check_environment
 from metagenrl.base.checks import UsageError
+from metagenrl.base.files.json_file import read_object
 from metagenrl.baselines.padding import Padding
 from metagenrl.runs.config.baselines import BASELINES
 from metagenrl.runs.config.lone_agents import BaselineConfig
@@ -36,14 +36,14 @@ def meta_learned(run_dir: Path) -> MetaLearned | None:
     Raises `UsageError` where its facts cannot be read.
     """
     try:
-        facts = json.loads((run_dir / FACTS_FILE).read_bytes())
+        if not (run_dir / FACTS_FILE).exists():
+            return None
+        facts = read_object(run_dir / FACTS_FILE)
         if facts.get("phase") != "train" or not BASELINES[facts["rule"]].meta_learner:
             return None
         padding = Padding(**facts["padding"])
         return MetaLearned(run_dir, facts["rule"], tuple(facts["environments"]), padding)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"objective: got {str(run_dir)!r} ({FACTS_FILE}: {error}), allowed: a complete run"
         ) from error

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from metagenrl.base.checks import UsageError, require
+from metagenrl.base.checks import require
+from metagenrl.base.paths import check_writable
 from metagenrl.commands.parsing import parse
 from metagenrl.runs.config.yaml import build
-from metagenrl.runs.resume import check_writable
 
 if TYPE_CHECKING:
     from metagenrl.analysis.compare.scores import Scores
@@ -45,8 +45,6 @@ def compare_config(argv: Sequence[str]) -> CompareConfig:
 def check_compare(config: CompareConfig) -> None:
     """Refuse folders without runs, runs that do not go together, and an unusable `out`."""
     _read(config)
-    if config.out.exists() and not config.out.is_dir():
-        raise UsageError(f"out: got {str(config.out)!r} (a file), allowed: a folder")
     check_writable("out", config.out)
 
 

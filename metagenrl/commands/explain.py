@@ -7,12 +7,12 @@ from pathlib import Path
 
 from metagenrl.analysis.explain.config import ExplainConfig
 from metagenrl.base.checks import UsageError
+from metagenrl.base.paths import check_writable
 from metagenrl.commands.environments import with_tried
 from metagenrl.commands.parsing import parse
 from metagenrl.objective_server.snapshots.pretrained import PRETRAINED
 from metagenrl.runs.config.yaml import build
 from metagenrl.runs.kinds import require_meta_training
-from metagenrl.runs.resume import check_writable
 
 
 def explain_config(argv: Sequence[str]) -> ExplainConfig:
@@ -40,8 +40,6 @@ def check_explain(config: ExplainConfig) -> None:
         raise UsageError(
             f"env: missing ({str(config.run)!r} has no checkpoints), allowed: an environment's id"
         )
-    if config.folder.exists() and not config.folder.is_dir():
-        raise UsageError(f"out: got {str(config.folder)!r} (a file), allowed: a folder")
     check_writable("out", config.folder)
 
 

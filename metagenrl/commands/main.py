@@ -1,14 +1,15 @@
 """`metagenrl`: a line of words is split, its command is looked up and carried out.
 
 The commands are in `table.py`. Each imports what it runs only once its configuration has been found
-valid, so that help and mistakes are answered at once. Exit codes: 0 done, 2 bad input (one line on
-stderr), 130 interrupted, 141 where the reader of the output closed the pipe, otherwise what the
-command returns.
+valid, so that help and mistakes are answered at once. Exit codes: 0 done, 1 where output could not
+be written, 2 bad input (one line on stderr), 130 interrupted, 141 where the reader of the output
+closed the pipe, otherwise what the command returns.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shlex
 import signal
@@ -19,9 +20,10 @@ from typing import Any
 
 from metagenrl.base.checks import UsageError
 from metagenrl.base.ending import SIGNAL_EXIT, EndedBySignal, forget_signals
+from metagenrl.base.files.errors import CorruptFile, FutureFormat
 from metagenrl.commands import refusals
 from metagenrl.commands.parsing import show_help
-from metagenrl.commands.shell import terminal
+from metagenrl.commands.shell import terminal, troubles
 from metagenrl.commands.table import COMMANDS, SOURCED, Command, help_defaults, meta_learner
 from metagenrl.runs.config.lone_agents import MetaTestConfig
 from metagenrl.runs.config.paths import absolute
@@ -32,7 +34,7 @@ from metagenrl.runs.folder import resume_command
 from metagenrl.runs.names import CONFIG_FILE
 
 USAGE_EXIT = 2
-INTERRUPTED_EXIT = 130
+FAILED_EXIT = 1
 _HELP = ("-h", "--help")
 
 
@@ -43,14 +45,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     _import_from_here()
-    terminal.prepare()
+    terminal.prepare(program=argv is None)
     try:
         code = _dispatch(words)
         terminal.flush()
     except UsageError as error:
         code = _refuse(error)
-    except KeyboardInterrupt:
-        code = INTERRUPTED_EXIT
+    except KeyboardInterrupt as error:
+        code = SIGNAL_EXIT + getattr(error, "signum", signal.SIGINT)
     except BrokenPipeError:
         code = terminal.leave_quietly()
     if code >= SIGNAL_EXIT and argv is None:
@@ -72,10 +74,10 @@ def _import_from_here() -> None:
 def _dispatch(words: list[str]) -> int:
     if words and words[0] in _HELP:
         print(_overview())
-        return 0
+        return _told()
     if words == ["--version"]:
         print(f"metagenrl {version('metagenrl')}")
-        return 0
+        return _told()
     if not words:
         raise UsageError(f"command: missing, allowed: {', '.join(COMMANDS)}")
     length = 2 if words[0] == "objective" else 1
@@ -86,35 +88,63 @@ def _dispatch(words: list[str]) -> int:
     command = command or COMMANDS[name]
     if any(word in _HELP for word in rest):
         sourced = name in SOURCED
-        show_help(command.config_class, name, help_defaults(command, rest), sourced)
-        return 0
+        try:
+            show_help(command.config_class, name, help_defaults(command, rest), sourced)
+        except SystemExit:  # tyro's, which ends a program after its help
+            if not _told():
+                raise
+        return _told()
     return _carry_out(command, rest)
 
 
 def _carry_out(command: Command, words: Sequence[str]) -> int:
+    config: Any = None
     try:
-        refusals.check_kernels()
-        config = command.resolve(words)
-        if hasattr(config, "run_dir"):  # the command trains, which takes a while
-            config = absolute(config)
-        command.check(config)
+        with troubles.held_notes():
+            refusals.check_kernels()
+            config = command.resolve(words)
+            if hasattr(config, "run_dir"):  # the command trains, which takes a while
+                config = absolute(config)
+            command.check(config)
     except BrokenPipeError:
         raise
-    except ValueError as error:
-        return _refuse(error)
-    except OSError as error:  # a folder that may not be read, a name that is too long
-        named = "" if error.filename is None else f"{error.filename}: "
-        return _refuse(ValueError(f"{named}{(error.strerror or str(error)).lower()}"))
+    except (ValueError, OSError) as error:  # a folder that may not be read, a name too long
+        return _refuse(troubles.named(error, config))
     note = too_short(config)
     if note is not None:
         print(f"note: {note}", file=sys.stderr)
     try:
-        return command.run(config)
+        code = _run(command, config)
+        # Who trains has it all in the run's folder, and may have done so for days.
+        return code if hasattr(config, "run_dir") else _told(code)
     except KeyboardInterrupt as error:
-        hint = f", go on with: {_again(config, words)}" if _can_go_on(config) else ""
+        signum = getattr(error, "signum", signal.SIGINT)
+        can_go_on = _can_go_on(config)
+        hint = f", go on with: {_again(config, words)}" if can_go_on else ""
         ended = f"ended by {error}" if isinstance(error, EndedBySignal) else "interrupted"
-        print(f"{ended}{hint}", file=sys.stderr)
-        return SIGNAL_EXIT + getattr(error, "signum", signal.SIGINT)
+        if can_go_on or signum != signal.SIGPIPE:  # `| head` needs no words
+            print(f"{ended}{hint}", file=sys.stderr)
+        return SIGNAL_EXIT + int(signum)
+
+
+def _run(command: Command, config: Any) -> int:
+    """The command's exit code; a file that cannot be read or written is one line."""
+    try:
+        return command.run(config)
+    except BrokenPipeError:
+        raise
+    except (CorruptFile, FutureFormat) as error:
+        return _refuse(troubles.named(error, config))
+    except OSError as error:
+        if error.filename is None and not hasattr(config, "out"):
+            raise
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+        return _refuse(troubles.named(error, config), FAILED_EXIT if full else USAGE_EXIT)
+
+
+def _told(code: int = 0) -> int:
+    """The exit code of a command that is over, whose output may have been lost on its way."""
+    return FAILED_EXIT if terminal.lost() and not code else code
 
 
 def _can_go_on(config: Any) -> bool:
@@ -131,9 +161,9 @@ def _again(config: Any, words: Sequence[str]) -> str:
     return shlex.join(["metagenrl", command, *words, *again])
 
 
-def _refuse(error: ValueError) -> int:
+def _refuse(error: ValueError, code: int = USAGE_EXIT) -> int:
     print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-    return USAGE_EXIT
+    return code
 
 
 def _overview() -> str:

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from metagenrl.base.checks import UsageError
+from metagenrl.base.paths import check_file, check_writable
 from metagenrl.commands.objective.show import ShowConfig
 from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.learner.native.built import StaleLibraryError, open_library
@@ -21,11 +22,11 @@ from metagenrl.runs.config.reference import WorkspaceConfig
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import build
 from metagenrl.runs.kinds import kind_of, require_meta_training
+from metagenrl.runs.machine.identity import identity_of
 from metagenrl.runs.resume import (
     check_new_folder,
     check_parts,
     check_run_folder,
-    check_writable,
     training_config,
 )
 
@@ -93,8 +94,9 @@ def check_workspace(config: WorkspaceConfig) -> None:
     training_config(config.run)
     if config.out is None and not config.entity:
         raise UsageError("entity: missing, allowed: an account at Weights & Biases, or --out FILE")
-    if config.out is not None and not config.out.absolute().parent.is_dir():
-        raise UsageError(f"out: got {str(config.out)!r}, allowed: a file in a folder that exists")
+    if config.out is not None:
+        check_file("out", config.out)
+    identity_of("run", config.run)
 
 
 def snapshot_architecture(config: MetaTestConfig) -> ObjectiveConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,11 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from metagenrl.base.checks import UsageError, require
+from metagenrl.base.paths import check_writable
 from metagenrl.commands.parsing import parse
 from metagenrl.runs.config.yaml import build
-from metagenrl.runs.resume import check_writable
+
+logger = logging.getLogger(__name__)
 
 FOLDER = "report"
 """Where the page goes within the first run's folder."""
@@ -47,10 +50,11 @@ def check_report(config: ReportConfig) -> None:
     for folder in config.runs:
         if not folder.is_dir():
             raise _refused(folder, "a file" if folder.exists() else "no such folder")
-        if find_runs([folder]).none:
-            raise _refused(folder, "holds no run")
-    if config.folder.exists() and not config.folder.is_dir():
-        raise UsageError(f"out: got {str(config.folder)!r} (a file), allowed: a folder")
+        runs = find_runs([folder])
+        if runs.none:
+            raise _refused(folder, next(iter(runs.damaged.values()), "holds no run"))
+        for path, why in runs.damaged.items():
+            logger.warning("%s is left out: %s", path, why)
     check_writable("out", config.folder)
 
 

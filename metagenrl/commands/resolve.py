@@ -46,7 +46,7 @@ def train_config(argv: Sequence[str]) -> TrainConfig:
     if resume is None or source != Source():
         defaults = to_dict(PRESETS[source.preset or DEFAULT_PRESET].train)
     else:
-        defaults = stored_values(TrainConfig, resume / CONFIG_FILE, "resume")
+        defaults = to_dict(stored_config(TrainConfig, resume / CONFIG_FILE, "resume"))
     given = with_texts(TrainConfig, merge(_file_values(source, TrainConfig), flags))
     if "agents_per_env" in given and "agents" not in given:
         given["agents"] = sum(given["agents_per_env"])

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from tyro.conf import Positional
 
 from metagenrl.agents.environment.limits import EPISODE_LIMIT
-from metagenrl.base.checks import UsageError, integer_at_least
+from metagenrl.base.checks import integer_at_least
+from metagenrl.base.paths import check_file
 from metagenrl.commands.parsing import parse
 from metagenrl.runs.config.yaml import build
 from metagenrl.runs.folder import check_is_run
@@ -84,10 +85,7 @@ def check_seeing(config: SeenPolicy) -> None:
     if isinstance(config, ExportConfig):
         from metagenrl.policies.export import require_onnx
 
-        if not config.out.absolute().parent.is_dir():
-            raise UsageError(
-                f"out: got {str(config.out)!r}, allowed: a file in a folder that exists"
-            )
+        check_file("out", config.out)
         if config.format == "onnx":
             require_onnx()
 

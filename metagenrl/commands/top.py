@@ -27,10 +27,12 @@ from metagenrl.objective_server.store.address import StoreAddress
 from metagenrl.runs.config.reference import RunReference
 from metagenrl.runs.config.train import StoreOption
 from metagenrl.runs.config.yaml import build
-from metagenrl.runs.names import METRICS_FILE
+from metagenrl.runs.folder import resume_command
 from metagenrl.runs.rate import duration
 from metagenrl.runs.resume import training_config
 
+LOOKS = 3
+"""Looks in a row that find nobody at work before the run counts as not going on."""
 SILENCE = 60.0
 """Seconds without news after which the run is said to be silent."""
 
@@ -82,27 +84,27 @@ def top(config: TopConfig, stream: TextIO | None = None) -> int:
     """Show the run until all its steps are taken or the user interrupts; 0."""
     stream = sys.stdout if stream is None else stream
     try:
-        if not config.asks and not config.once and _is_dead(Path(config.run)):
-            raise ConnectionError("nothing is published, and no process works in it")
         _watch(open_source(config), config, stream)
     except ConnectionError as error:
-        print(f"{config.run}: not going on ({error})", file=sys.stderr)
+        hint = "" if config.asks else f"; to go on with it: {resume_command(config.run)}"
+        print(f"{config.run}: not going on ({error}){hint}", file=sys.stderr)
         return 1
     return 0
 
 
-def _is_dead(run: Path) -> bool:
-    return not (run / METRICS_FILE).exists() and not is_held(run)
-
-
 def _watch(source: StatusSource, config: TopConfig, stream: TextIO) -> None:
+    """Raises `ConnectionError` once nobody works in the folder any more."""
+    alone = 0  # looks in a row at which nobody worked there: a run may be on its way
     with contextlib.ExitStack() as stack:
         show = stack.enter_context(_table(stream)) if stream.isatty() else _lines(stream)
         while True:
+            alone = 0 if config.asks or is_held(Path(config.run)) else alone + 1
             sighting = source.look()
             show(sighting)
             if config.once or sighting.finished:
                 return
+            if alone >= LOOKS:
+                raise ConnectionError("no process works in it")
             time.sleep(config.interval)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from metagenrl.agents.environment.spec import EnvironmentSpec
 from metagenrl.base.checks import UsageError
 from metagenrl.base.files.atomic import write_atomic
+from metagenrl.base.files.json_file import read_object
 from metagenrl.baselines.meta_learned import MetaLearned, meta_learned, padding_of
 from metagenrl.baselines.policy_files import policy_folders
 from metagenrl.objective_server.snapshots.find import find_snapshot
@@ -167,7 +168,7 @@ def _learned(config: MetaTestConfig) -> TestedObjective:
     facts = {
         "label": label,
         "rule": rule,
-        "file": json.loads(facts_file.read_bytes())["file"] if resumed else str(source),
+        "file": read_object(facts_file).get("file", "") if resumed else str(source),
         **snapshot.describe(),
         **_seen(config.env, snapshot.environments),
     }

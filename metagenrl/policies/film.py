@@ -9,6 +9,7 @@ import numpy as np
 from metagenrl.agents.environment.limits import EPISODE_LIMIT
 from metagenrl.agents.experience.rollout import Episode
 from metagenrl.base.checks import UsageError
+from metagenrl.base.paths import check_file
 from metagenrl.policies.kept import KeptPolicy
 from metagenrl.policies.play import Frame, episode
 
@@ -43,8 +44,7 @@ def check_format(out: Path) -> None:
     """Refuse a file that is no film, a folder that is not there, and mp4 without its encoder."""
     if out.suffix not in FORMATS:
         raise UsageError(f"out: got {str(out)!r}, allowed: a file that ends in .mp4 or .gif")
-    if not out.absolute().parent.is_dir():
-        raise UsageError(f"out: got {str(out)!r}, allowed: a file in a folder that exists")
+    check_file("out", out)
     if out.suffix == ".mp4":
         try:
             import imageio_ffmpeg  # noqa: F401 - imageio finds it by itself

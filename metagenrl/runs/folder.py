@@ -16,65 +16,24 @@ from __future__ import annotations
 
 import json
 import logging
-import platform
 import shlex
-import time
-import uuid
-from dataclasses import asdict, dataclass
-from importlib.metadata import version as package_version
+from dataclasses import asdict
 from pathlib import Path
 
 from metagenrl.base.checks import UsageError
 from metagenrl.base.files.atomic import write_atomic
-from metagenrl.base.process import available_cores
-from metagenrl.base.release import commit
+from metagenrl.base.files.json_file import read_object
 from metagenrl.objective_server.snapshots.pretrained import is_pretrained, pretrained_file
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import to_yaml
-from metagenrl.runs.machine.changes import changes, processor
+from metagenrl.runs.machine.changes import changes
+from metagenrl.runs.machine.identity import RunIdentity, identity_of
 from metagenrl.runs.names import CONFIG_FILE, IDENTITY_FILE
 
 _RUN_DEPTH = 2  # folders between a snapshot and its run: RUN_DIR/objectives/FILE
 
 
-_PACKAGES = ("metagenrl", "torch", "ray", "gymnasium", "mujoco", "numpy")
-
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class RunIdentity:
-    """Who a run is; written once, kept on resume."""
-
-    id: str
-    created: float  # seconds since the epoch
-    machine: str
-    versions: dict[str, str]  # of packages, and of Python
-    processor: str = ""
-    cores: int = 0  # 0: not recorded, as before release 0.2
-    commit: str = ""  # of the checkout that the run was started from, where there is one
-    backends: tuple[str, ...] = ()  # what computed agents' rounds so far, see `note_backend`
-
-    @property
-    def surroundings(self) -> dict[str, str]:
-        """What a run's bits and pace can depend on, where it was recorded."""
-        known = {"processor": self.processor, "cores": str(self.cores or "")}
-        return self.versions | {name: value for name, value in known.items() if value}
-
-    @staticmethod
-    def new() -> RunIdentity:
-        """Of a run that begins in this process."""
-        versions = {name: package_version(name) for name in _PACKAGES}
-        versions["python"] = platform.python_version()
-        return RunIdentity(
-            uuid.uuid4().hex[:12],
-            time.time(),
-            platform.platform(),
-            versions,
-            processor(),
-            available_cores(),
-            commit(),
-        )
 
 
 def open_run(config: TrainConfig) -> RunIdentity:
@@ -95,7 +54,7 @@ def open_folder(folder: Path, config: str, resumed: bool) -> RunIdentity:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / IDENTITY_FILE
     if resumed and path.exists():
-        identity = RunIdentity(**json.loads(path.read_text()))
+        identity = identity_of("resume", folder)
     else:
         identity = RunIdentity.new()
         write_atomic(path, [json.dumps(asdict(identity), indent=2).encode()], durable=True)
@@ -103,18 +62,10 @@ def open_folder(folder: Path, config: str, resumed: bool) -> RunIdentity:
     return identity
 
 
-def read_identity(folder: Path) -> RunIdentity | None:
-    """What `open_folder` wrote, None where it is not there or cannot be read."""
-    try:
-        return RunIdentity(**json.loads((folder / IDENTITY_FILE).read_bytes()))
-    except (OSError, ValueError, TypeError):
-        return None
-
-
 def note_backend(folder: Path, name: str) -> None:
     """Record that `name` computes rounds of this run, in `run.json`."""
     path = folder / IDENTITY_FILE
-    values = json.loads(path.read_text())
+    values = read_object(path)
     if name not in values.get("backends", ()):
         values["backends"] = [*values.get("backends", ()), name]
         write_atomic(path, [json.dumps(values, indent=2).encode()], durable=True)

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from metagenrl.base.checks import UsageError
-from metagenrl.base.paths import ROOM, is_too_long, too_long
+from metagenrl.base.paths import check_writable
 from metagenrl.runs.config.paths import absolute
-from metagenrl.runs.config.stored import stored_config
+from metagenrl.runs.config.stored import stored_config, stored_values
 from metagenrl.runs.config.train import TrainConfig
-from metagenrl.runs.config.yaml import to_dict
-from metagenrl.runs.folder import check_is_run, read_identity
+from metagenrl.runs.config.yaml import build, to_dict
+from metagenrl.runs.folder import check_is_run
 from metagenrl.runs.kinds import described, require_meta_training
+from metagenrl.runs.machine.identity import identity_of
 from metagenrl.runs.metrics_file import rows_of_kind
 from metagenrl.runs.names import CHECKPOINTS, CONFIG_FILE, IDENTITY_FILE, METRICS_FILE
 from metagenrl.runs.rows import EventRow
-
-_LONGEST_PATH = 4_096  # bytes, Linux's PATH_MAX
 
 RESUME_MAY_CHANGE = frozenset(
     {
@@ -107,11 +104,7 @@ def check_parts(run: Path) -> None:
             f"resume: got {str(run)!r} ({', '.join(missing)} missing), allowed: a complete folder "
             "of a run"
         )
-    if read_identity(run) is None:
-        raise UsageError(
-            f"resume: got {str(run)!r} ({IDENTITY_FILE} damaged), allowed: a complete folder of a "
-            "run"
-        )
+    identity_of("resume", run)
 
 
 def _has_saved(run: Path) -> bool:
@@ -132,7 +125,8 @@ def check_run_folder(
     check_is_run("run_dir", config.run_dir)
     check_writable("run_dir", config.run_dir)
     try:
-        stored = absolute(stored_config(type(config), config.run_dir / CONFIG_FILE, "run_dir"))
+        values = stored_values(type(config), config.run_dir / CONFIG_FILE, "run_dir")
+        stored = absolute(build(type(config), values))
     except ValueError as error:
         raise UsageError(
             f"run_dir: got {str(config.run_dir)!r} ({described(config.run_dir)}; {error}), "
@@ -166,31 +160,6 @@ def check_new_folder(folder: Path, hint: str = "") -> None:
             f"run_dir: got {str(folder)!r} (holds another run), allowed: a new folder{hint}"
         )
     check_writable("run_dir", folder)
-
-
-def check_writable(field: str, folder: Path) -> None:
-    """Refuse a folder that cannot be written to, in the name of `field`.
-
-    Tried in the nearest folder that exists, with a file that has no name and leaves nothing.
-    """
-    if len(os.fsencode(folder.absolute())) + ROOM > _LONGEST_PATH:
-        raise too_long(field, folder)
-    try:
-        if folder.is_symlink() and not folder.exists():
-            raise UsageError(
-                f"{field}: got {str(folder)!r} (a link to nothing), allowed: a folder that can be "
-                "written to"
-            )
-        nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        with tempfile.TemporaryFile(dir=nearest):
-            pass
-    except OSError as error:
-        if is_too_long(error):
-            raise too_long(field, folder) from error
-        raise UsageError(
-            f"{field}: got {str(folder)!r} ({error.strerror}: {nearest}), allowed: a folder that "
-            "can be written to"
-        ) from error
 
 
 def leaves(mapping: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -55,7 +55,10 @@ def from_line(line: str | bytes, kind: str | None = None) -> Row:
     Fields that this version does not know are ignored. Raises `ValueError` for anything that is
     no complete row.
     """
-    values = json.loads(line if isinstance(line, str) else line.decode())
+    try:
+        values = json.loads(line if isinstance(line, str) else line.decode())
+    except RecursionError:
+        raise ValueError("row: nested too deeply") from None
     if not isinstance(values, dict):
         raise ValueError("row: not a JSON object")
     kind = values.get("kind", kind)

@@ -69,12 +69,27 @@ class Job:
         """Raise `UsageError` where the folder is done by another command than this."""
         if not self.done:
             return
-        text = (self.folder / DONE).read_text()
-        if text and tuple(json.loads(text)) != self.words:
+        made_by = self._made_by()
+        if made_by is not None and made_by != self.words:
             raise UsageError(
-                f"out: got {str(self.folder)!r} (made by {' '.join(json.loads(text))!r}), allowed: "
+                f"out: got {str(self.folder)!r} (made by {' '.join(made_by)!r}), allowed: "
                 f"a new folder for {' '.join(self.words)!r}"
             )
+
+    def _made_by(self) -> tuple[str, ...] | None:
+        """What `finish` noted; None of a release that noted nothing."""
+        path = self.folder / DONE
+        try:
+            text = path.read_text()
+            found = json.loads(text) if text else None
+            if found is not None and not isinstance(found, list):
+                raise ValueError("not a list of words")
+        except (OSError, ValueError, RecursionError) as error:
+            raise UsageError(
+                f"out: got {str(path)!r} ({error}), allowed: a file that a study wrote; without it "
+                "the job is run again"
+            ) from error
+        return None if found is None else tuple(map(str, found))
 
 
 def environment() -> Mapping[str, str]:

@@ -122,7 +122,7 @@ def _read_progress(path: Path) -> tuple[int, int]:
     try:
         content = json.loads(path.read_bytes())
         return int(content["step"]), int(content["round"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return -1, -1
 
 

@@ -53,7 +53,7 @@ def read_best(run_dir: Path) -> dict[str, Any] | None:
     """What `record_best` noted, or None. Raises `CorruptFile` where the note cannot be read."""
     path = run_dir / FOLDER / BEST
     try:
-        body = json.loads(path.read_bytes())
+        body = json.loads(path.read_bytes())  # a missing one is no fault
         return {
             "version": int(body["version"]),
             "score": float(body["score"]),
@@ -61,7 +61,7 @@ def read_best(run_dir: Path) -> dict[str, Any] | None:
         }
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
         raise CorruptFile(path, f"not a note of the best version: {error!r}") from None
 
 

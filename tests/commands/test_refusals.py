@@ -171,4 +171,6 @@ def test_a_workspace_without_a_place_to_go_is_refused(
 ) -> None:
     run = stored_run(TrainConfig())
     assert refusal(f"workspace {run}").startswith("entity: missing, allowed: an account")
-    assert refusal(f"workspace {run} --out none/x").startswith("out: got 'none/x', allowed: a file")
+    assert refusal(f"workspace {run} --out none/x").startswith(
+        "out: got 'none/x' (its folder is not"
+    )

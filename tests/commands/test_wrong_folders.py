@@ -109,8 +109,10 @@ def test_a_finished_run_has_finished(
 def test_top_does_not_wait_for_rows_that_nobody_writes(
     folders: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("top", folders / "trained") == 1
-    assert "nothing is published, and no process works in it" in capsys.readouterr().err
+    assert run("top", folders / "trained", "--interval", "0.1") == 1
+    again = f"metagenrl train --resume {folders / 'trained'}"
+    told = capsys.readouterr().err
+    assert told.endswith(f"not going on (no process works in it); to go on with it: {again}\n")
 
 
 @pytest.mark.parametrize("command", ["status", "top --once"])
@@ -150,7 +152,7 @@ def test_a_damaged_identity_and_a_link_to_nothing_are_refused(
     run = folders / "trained"
     for damaged in ("{", "{}", "[]", "null"):
         (run / "run.json").write_text(damaged)
-        assert "(run.json damaged)" in refusal(f"train --resume {run}")
+        assert "(run.json damaged: " in refusal(f"train --resume {run}")
     (folders / "loop").symlink_to("loop")
     new = f"baseline --algo td3 --env {ENV} --run-dir {folders / 'loop'}"
     assert "(a link to nothing)" in refusal(new)

@@ -39,6 +39,8 @@ def read_rows(folders: Sequence[Path]) -> list[TestedRow]:
     rows: dict[Path, list[TestedRow]] = {}
     for folder in folders:
         runs = find_runs([folder])
+        for path, why in runs.damaged.items():
+            raise _refused(path, why)
         if not runs.tests:
             raise _refused(folder, what_is_there(folder) or "holds no run of these commands")
         for run in runs.tests:

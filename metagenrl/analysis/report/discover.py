@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from metagenrl.base.checks import require
+from metagenrl.base.files.json_file import read_object
 from metagenrl.runs.agent_files import evaluations
 from metagenrl.runs.config.stored import stored_config
 from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.config.yaml import describe
 from metagenrl.runs.config.yaml_file import load_mapping
-from metagenrl.runs.folder import RunIdentity
+from metagenrl.runs.machine.identity import RunIdentity, read_identity
 from metagenrl.runs.metrics_file import iter_rows
 from metagenrl.runs.names import (
     CONFIG_FILE,
     EVALUATIONS_FILE,
     FACTS_FILE,
-    IDENTITY_FILE,
     SEEDS_FOLDER,
 )
 from metagenrl.runs.rows import EvaluationRow
@@ -29,8 +29,6 @@ DEPTH = 6
 """Folders below a named one that are searched: STUDY/RUN/tests/ENVIRONMENT/learned is four deep."""
 
 _INNER = frozenset({"checkpoints", "objectives", "server", "seeds", "wandb", "report"})
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -115,6 +113,8 @@ class Runs:
     training: Sequence[TrainRun]
     tests: Sequence[TestRun]
     evolved: Sequence[EvolvedRun] = ()
+    damaged: Mapping[Path, str] = field(default_factory=dict)
+    """Folders of runs whose files cannot be read, and why."""
 
     @property
     def none(self) -> bool:
@@ -127,20 +127,33 @@ def find_runs(folders: Iterable[Path]) -> Runs:
     training, tests, evolved = [], [], []
     found = {path.resolve(): path for folder in folders for path in _run_folders(folder)}
     names = _names(list(found.values()))
+    damaged: dict[Path, str] = {}
     for path in found.values():
-        values = load_mapping(path / CONFIG_FILE)
-        if (path / EVALUATIONS_FILE).exists() or (path / SEEDS_FOLDER).is_dir():
-            tests.append(TestRun(path, values, _json(path / FACTS_FILE) or {}))
-        elif values.get("algo") == "epg":
-            evolved.append(EvolvedRun(path, names[path]))
-        elif "envs" in values and "algo" not in values:  # a population, not a meta-learner
-            try:
+        try:
+            values = load_mapping(path / CONFIG_FILE)
+            if (path / EVALUATIONS_FILE).exists() or (path / SEEDS_FOLDER).is_dir():
+                tests += [_test_run(path, values)] if "env" in values else []
+            elif values.get("algo") == "epg":
+                evolved.append(EvolvedRun(path, names[path]))
+            elif "envs" in values and "algo" not in values:  # a population, not a meta-learner
                 config = stored_config(TrainConfig, path / CONFIG_FILE)
-            except ValueError as error:
-                logger.warning("%s is left out: %s", path, error)
-                continue
-            training.append(TrainRun(path, names[path], config, _identity(path)))
-    return Runs(training, [test for test in tests if "env" in test.config], evolved)
+                training.append(TrainRun(path, names[path], config, read_identity(path)))
+        except ValueError as error:
+            damaged[path] = str(error)
+    return Runs(training, tests, evolved, damaged)
+
+
+def _test_run(path: Path, values: dict[str, Any]) -> TestRun:
+    """Raises `ValueError` where its files cannot be what such a run writes."""
+    run = TestRun(path, values, _facts(path))
+    for name, kind in (("env", str), ("steps", int), ("seeds", int)):
+        there = values.get(name, 0 if name == "seeds" else None)
+        require(isinstance(there, kind), f"{path / CONFIG_FILE}: {name}", there, describe(kind))
+    version, environments = run.facts.get("version"), run.facts.get("environments", [])
+    file = path / FACTS_FILE
+    require(version is None or isinstance(version, int), f"{file}: version", version, "a number")
+    require(isinstance(environments, list), f"{file}: environments", environments, "a list")
+    return run
 
 
 def _run_folders(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
@@ -149,7 +162,8 @@ def _run_folders(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
     if depth == 0 or not folder.is_dir():
         return
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if entry.is_dir() and entry.name not in _INNER and not entry.name.startswith("."):
+        hidden = entry.name in _INNER or entry.name.startswith(".")
+        if not hidden and Path(entry.path).is_dir():  # of a link in a circle `entry` raises
             yield from _run_folders(Path(entry.path), depth - 1)
 
 
@@ -167,17 +181,6 @@ def _names(paths: Sequence[Path]) -> dict[Path, str]:
     return names
 
 
-def _json(path: Path) -> dict[str, Any] | None:
-    try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return loaded if isinstance(loaded, dict) else None
-
-
-def _identity(path: Path) -> RunIdentity | None:
-    values = _json(path / IDENTITY_FILE)
-    try:
-        return None if values is None else RunIdentity(**values)
-    except TypeError:  # of another version of this program
-        return None
+def _facts(path: Path) -> dict[str, Any]:
+    """Those of `objective.json`, none where there is no such file."""
+    return read_object(path / FACTS_FILE) if (path / FACTS_FILE).exists() else {}

@@ -180,7 +180,7 @@ def read_holder(path: Path) -> Holder | None:
     """Who the file says holds its folder; None where it says nothing."""
     try:
         return Holder(**json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
 
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from tyro.conf import Positional
 
 from metagenrl.base.checks import UsageError, require
+from metagenrl.base.paths import check_writable
 from metagenrl.commands.parsing import parse
 from metagenrl.objective_server.snapshots.pretrained import PRETRAINED
 from metagenrl.runs.config.yaml import build
-from metagenrl.runs.folder import read_identity, run_of
-from metagenrl.runs.resume import check_writable
+from metagenrl.runs.folder import run_of
+from metagenrl.runs.machine.identity import read_identity
 
 if TYPE_CHECKING:
     from metagenrl.analysis.card.text import CardFacts
@@ -75,8 +76,6 @@ def card_config(argv: Sequence[str]) -> CardConfig:
 def check_card(config: CardConfig) -> None:
     """Refuse what is no objective, tests that cannot be read, and an unusable `out`."""
     _facts(config)
-    if config.out.exists() and not config.out.is_dir():
-        raise UsageError(f"out: got {str(config.out)!r} (a file), allowed: a folder")
     check_writable("out", config.out)
     if config.push:
         _hub()

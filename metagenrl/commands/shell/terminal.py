@@ -1,4 +1,4 @@
-"""The terminal as it is found: one that is not UTF-8, and a reader that closes the pipe."""
+"""The terminal as it is found: one that is not UTF-8, full, closed, or whose reader has gone."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import sys
 import unicodedata
 from typing import TextIO
 
+from metagenrl.commands.shell import streams
+
 CLOSED_PIPE_EXIT = 141
 """What a shell reports of a process that a closed pipe ended (128 + SIGPIPE)."""
 _PLAIN = {
@@ -17,8 +19,14 @@ _PLAIN = {
 }  # fmt: skip
 
 
-def prepare() -> None:
-    """Let both streams write any text, in plain letters where their encoding lacks one."""
+def prepare(program: bool) -> None:
+    """Let both streams write any text, in plain letters where their encoding lacks one.
+
+    `program`: the process is the program's own, whose streams may be exchanged for such as last.
+    """
+    if program:
+        streams.open_missing()
+        streams.make_lasting()
     codecs.register_error("metagenrl.plain", _plain)
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
@@ -27,9 +35,19 @@ def prepare() -> None:
 
 
 def flush() -> None:
-    """Write out what is buffered. Raises `BrokenPipeError` where nobody reads it any more."""
+    """Write out what is buffered.
+
+    Raises `BrokenPipeError`, or `EndedBySignal` of a stream that lasts, where nobody reads it any
+    more.
+    """
     if sys.stdout is not None:
         sys.stdout.flush()
+
+
+def lost() -> bool:
+    """Whether text of the standard output could not be written, which has been said."""
+    flush()
+    return bool(streams.failure())
 
 
 def leave_quietly() -> int:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from metagenrl.base.paths import check_writable
 from metagenrl.commands.parsing import parse
 from metagenrl.runs.config.yaml import build
-from metagenrl.runs.resume import check_writable
 from metagenrl.studies.options import ExperimentConfig, SweepConfig
 
 if TYPE_CHECKING:

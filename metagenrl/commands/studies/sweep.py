@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metagenrl.base.checks import UsageError
+from metagenrl.base.paths import check_writable
 from metagenrl.commands.parsing import parse
 from metagenrl.commands.studies.experiment import REPORT, carry_out, check_jobs, show_jobs
 from metagenrl.runs.config.yaml import build
-from metagenrl.runs.resume import check_writable
 from metagenrl.studies.options import SweepConfig
 
 if TYPE_CHECKING:

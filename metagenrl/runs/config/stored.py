@@ -22,7 +22,13 @@ Config = TypeVar("Config")
 
 def stored_config(cls: type[Config], path: Path, name: str = "config") -> Config:
     """The `cls` in a run's `config.yaml`. Raises `UsageError`, in the name of the field `name`."""
-    return build(cls, stored_values(cls, path, name))
+    values = stored_values(cls, path, name)
+    try:
+        return build(cls, values)
+    except ValueError as error:
+        raise UsageError(
+            f"{name}: got {str(path)!r} ({error}), allowed: a configuration that this command wrote"
+        ) from error
 
 
 def stored_values(cls: type, path: Path, name: str = "config") -> dict[str, Any]:

@@ -10,10 +10,12 @@ import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 
 from metagenrl.base.checks import UsageError
+from metagenrl.base.files.atomic import write_atomic
 from metagenrl.runs.config.reference import WorkspaceConfig
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import from_yaml
-from metagenrl.runs.names import CONFIG_FILE, IDENTITY_FILE
+from metagenrl.runs.machine.identity import identity_of
+from metagenrl.runs.names import CONFIG_FILE
 from metagenrl.tracking.keys import AXIS, HELD_OUT_AXIS
 from metagenrl.tracking.values import label
 from metagenrl.tracking.wandb.account import has_api_key, wandb_id
@@ -28,12 +30,12 @@ def workspace_command(config: WorkspaceConfig) -> int:
     Raises `UsageError` without an API key or where the server refuses.
     """
     run_dir = config.run
-    run = json.loads((run_dir / IDENTITY_FILE).read_bytes())["id"]
+    run = identity_of("run", run_dir).id
     workspace = build_workspace(
         from_yaml(run_dir / CONFIG_FILE), run, config.entity, config.project, run_dir.name
     )
     if config.out is not None:
-        config.out.write_text(json.dumps(specification(workspace), indent=2) + "\n")
+        write_atomic(config.out, [f"{json.dumps(specification(workspace), indent=2)}\n".encode()])
         print(f"workspace: {config.out}")
         return 0
     if not has_api_key():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from metagenrl.learner.native import library
-from metagenrl.runs.folder import RunIdentity
+from metagenrl.runs.machine.identity import RunIdentity
 
 TINY = (
     "train --preset quickstart --engine inprocess --wandb disabled --agents 1 --envs Pendulum-v1 "

@@ -9,7 +9,7 @@ from metagenrl.learner.types import AlphaGradient
 from metagenrl.objective_server.answers import Broadcast, Receipt, Totals
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.runs.config.train import TrainConfig
-from metagenrl.runs.folder import RunIdentity
+from metagenrl.runs.machine.identity import RunIdentity
 from metagenrl.runs.metrics_file import read_metrics
 
 

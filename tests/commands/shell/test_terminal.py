@@ -1,6 +1,7 @@
-"""Pipes that are closed, and terminals that are not UTF-8, as processes of their own."""
+"""Outputs that are closed or full, and terminals that are not UTF-8, as processes of their own."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,52 @@ def test_a_closed_pipe_ends_quietly(words: list[str]) -> None:
     finally:
         os.close(writer)
     assert ended.stderr == b""
-    assert ended.returncode != 0
+    assert ended.returncode == 141
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["objective", "list"]])
+def test_a_full_device_is_one_line(words: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        ended = subprocess.run([*MAIN, *words], stdout=full, stderr=subprocess.PIPE, timeout=300)
+        silent = subprocess.run([*MAIN, *words], stdout=full, stderr=full, timeout=300)
+    line = "error: standard output: no space left on device; its text is lost from here on\n"
+    assert (ended.returncode, ended.stderr.decode()) == (1, line)
+    assert silent.returncode == 1
+
+
+@pytest.mark.parametrize("closed", ["<&- >&-", ">&-", ">&- 2>&- <&-"])
+def test_a_closed_output_changes_no_answer(closed: str) -> None:
+    for words, code in ((["train", "--help"], 0), (["trian"], 2)):
+        line = f"exec {shlex.join([*MAIN, *words])} {closed}"
+        assert subprocess.run(["sh", "-c", line], timeout=300).returncode == code
+
+
+SHORT = (
+    "train --engine inprocess --envs Pendulum-v1 --agents 2 --steps 24 --wandb disabled "
+    "--hidden-units 8 --batch-size 4 --learning-starts 20 --random-steps 20 --lifetime 0"
+)
+
+
+def test_training_outlasts_its_words(tmp_path: Path) -> None:
+    line = shlex.join([*MAIN, *SHORT.split(), "--run-dir", str(tmp_path / "full")])
+    with open("/dev/full", "wb") as full:
+        assert (
+            subprocess.run(shlex.split(line), stdout=full, stderr=full, timeout=300).returncode == 0
+        )
+    assert list((tmp_path / "full" / "checkpoints").glob("round-*"))
+    assert "lost" not in (tmp_path / "full" / "run.log").read_text()
+
+
+def test_training_ends_where_nobody_reads_it(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [*MAIN, *SHORT.split(), "--run-dir", str(folder)]
+    ended = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, timeout=300)
+    os.close(writer)
+    assert ended.returncode == 141
+    assert b"Traceback" not in ended.stderr
+    assert not (folder / "run.lock").exists()
 
 
 def test_a_terminal_that_is_not_utf_8_gets_plain_letters(tmp_path: Path) -> None:
