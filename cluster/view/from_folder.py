@@ -2,51 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from metagenrl.cluster.view.status import RunStatus
 from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.follow_file import FileFollower
 from metagenrl.runs.names import METRICS_FILE
-from metagenrl.runs.row_codec import from_line
-from metagenrl.runs.rows import AgentRow, EventRow, ObjectiveRow, Row
+from metagenrl.runs.rows import AgentRow, EventRow, ObjectiveRow
 
 _STATES = ("restarted", "failed", "late")
 """Events that say what condition an agent is in; its next row ends it."""
-
-
-class RowFollower:
-    """The complete rows of a growing file, each once.
-
-    Starts again where the file was replaced or cut, as a resumed run does.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._offset, self._inode = 0, -1
-
-    def new_rows(self) -> Iterator[Row]:
-        """The rows since the last call; damaged lines are left out, a missing file has none."""
-        try:
-            file = open(self.path, "rb")  # noqa: SIM115 - closed below
-        except FileNotFoundError:
-            return
-        with file:
-            found = os.fstat(file.fileno())
-            if found.st_ino != self._inode or found.st_size < self._offset:
-                self._offset, self._inode = 0, found.st_ino
-            file.seek(self._offset)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    return  # still being written
-                self._offset += len(line)
-                try:
-                    yield from_line(line)
-                except ValueError:
-                    continue
 
 
 @dataclass(frozen=True)
@@ -73,7 +40,7 @@ class PublishedStatus:
     def __init__(self, run_dir: Path, config: TrainConfig) -> None:
         self._run_dir = run_dir
         self._goal = config.agents * config.steps
-        self._rows = RowFollower(run_dir / METRICS_FILE)
+        self._rows = FileFollower(run_dir / METRICS_FILE)
         self._agents: dict[int, AgentRow] = {}
         self._objective: ObjectiveRow | None = None
         self._time, self._round = 0.0, 0

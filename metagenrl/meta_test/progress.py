@@ -46,6 +46,8 @@ class EvaluationProgress:
 
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
+        for reader in self._readers.values():
+            reader.close()
 
     def say(self, line: str) -> None:
         """One line for the user and for the log."""

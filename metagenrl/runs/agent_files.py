@@ -5,6 +5,7 @@ Rows hold no times, so that equal runs leave equal files.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ from typing import ClassVar, cast
 
 from metagenrl.base.files.atomic import write_atomic
 from metagenrl.base.files.errors import CorruptFile
+from metagenrl.runs.follow_file import FileFollower
 from metagenrl.runs.names import EVALUATIONS_FILE
 from metagenrl.runs.row_codec import from_line, to_line
 from metagenrl.runs.rows import EvaluationRow
@@ -72,26 +74,26 @@ class RowReader:
     """Follows the evaluations in a file that another process writes."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self._offset = path, 0
+        self._follower = FileFollower(path)
 
     def new_rows(self) -> list[EvaluationRow]:
-        """The complete rows since the last call; from the start again where the file was cut."""
-        try:
-            with open(self.path, "rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                self._offset = file.seek(self._offset if self._offset <= size else 0)
-                data = file.read()
-        except FileNotFoundError:
-            return []
-        complete = data[: data.rfind(b"\n") + 1]
-        self._offset += len(complete)
-        lines = [line for line in complete.splitlines() if json.loads(line)["kind"] != "episode"]
-        return [cast(EvaluationRow, from_line(line)) for line in lines]
+        """The complete rows since the last call; from the start again where the file was cut.
+
+        Raises `ValueError` for a line that is none.
+        """
+        lines = self._follower.new_lines()
+        rows = [line for line in lines if json.loads(line)["kind"] != "episode"]
+        return [cast(EvaluationRow, from_line(line)) for line in rows]
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._follower.close()
 
 
 def evaluations(path: Path) -> list[EvaluationRow]:
     """All evaluations in one agent's file; a row that was cut off is left out."""
-    return RowReader(path).new_rows()
+    with contextlib.closing(RowReader(path)) as reader:
+        return reader.new_rows()
 
 
 def is_finished(path: Path, steps: int) -> bool:

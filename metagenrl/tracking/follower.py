@@ -15,14 +15,14 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Protocol
 
 from metagenrl.base.files.atomic import write_atomic
-from metagenrl.runs.follow_file import LineReader
+from metagenrl.runs.follow_file import FileFollower
 from metagenrl.runs.names import METRICS_FILE
-from metagenrl.runs.rows import MetricsRow
+from metagenrl.runs.rows import EvaluationRow, MetricsRow, ObjectiveRow, Row
 from metagenrl.runs.run_records import ScoreRow, SnapshotRow
 from metagenrl.tracking.follower_job import FollowerJob
 from metagenrl.tracking.process import SAYS
@@ -31,6 +31,8 @@ from metagenrl.tracking.values import Values, ValueTable
 POLL_SECONDS = 1.0
 LOCK_SECONDS = 90.0
 """Seconds that a killed run's follower may take to finish before the resumed run's goes on."""
+OBJECTIVE_EVERY = 10
+"""Versions between those that are shown; the file has them all."""
 PROGRESS_FILE = "progress.json"
 _NICENESS = 10
 _STDIN = 0
@@ -60,6 +62,16 @@ class Sink(Protocol):
         ...
 
 
+def shown(rows: Iterable[Row]) -> list[MetricsRow]:
+    """Those that trackers take: every `OBJECTIVE_EVERY`th version, and no evaluations."""
+    return [
+        row
+        for row in rows
+        if not isinstance(row, EvaluationRow)
+        and not (isinstance(row, ObjectiveRow) and row.version % OBJECTIVE_EVERY)
+    ]
+
+
 class Follower:
     """Feeds a sink from a run's rows; restarted, it goes on where its predecessor was."""
 
@@ -68,7 +80,7 @@ class Follower:
         self._table = ValueTable(job.agents)
         self._progress = job.folder / PROGRESS_FILE
         self._step, self._seen = _read_progress(self._progress)
-        self._lines = LineReader(Path(job.run_dir) / METRICS_FILE)
+        self._rows = FileFollower(Path(job.run_dir) / METRICS_FILE, stay=True)
 
     def follow(self, stop: threading.Event) -> None:
         """Until `stop` is set and everything written before that is shown."""
@@ -82,7 +94,7 @@ class Follower:
 
     def catch_up(self) -> None:
         """Show the rows that were written since the last call."""
-        rows = self._lines.new_rows()
+        rows = shown(self._rows.new_rows())
         if not rows:
             return
         self._sink.remember(rows)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from metagenrl.cluster.control.desk import Condition, PopulationStatus, Request
-from metagenrl.cluster.view.from_folder import PublishedStatus, RowFollower
+from metagenrl.cluster.view.from_folder import PublishedStatus
 from metagenrl.cluster.view.status import RunStatus
 from metagenrl.commands.top import SILENCE, AskedStatus, TopConfig, top
 from metagenrl.runs.config.lone_agents import BaselineConfig
@@ -72,29 +72,6 @@ def test_events_say_in_what_condition_an_agent_is(run: Path, publish) -> None:
     assert source.look().status.agents[0].state == "failed"
     publish(replace(AGENT, steps=300))
     assert source.look().status.agents[0].state == "learning"
-
-
-def test_rows_are_read_once_and_whole(run: Path, publish) -> None:
-    follower = RowFollower(run / METRICS_FILE)
-    assert list(follower.new_rows()) == []
-    publish(AGENT)
-    with open(run / METRICS_FILE, "a") as file:
-        file.write('not a row\n{"kind": "agent", "ti')
-    assert list(follower.new_rows()) == [AGENT]
-    assert list(follower.new_rows()) == []
-    text = (run / METRICS_FILE).read_text().splitlines()[0]
-    with open(run / METRICS_FILE, "a") as file:
-        file.write(text[len('{"kind": "agent", "ti') :] + "\n")
-    assert list(follower.new_rows()) == [AGENT]
-
-
-def test_a_file_that_was_cut_is_read_again(run: Path, publish) -> None:
-    follower = RowFollower(run / METRICS_FILE)
-    publish(AGENT, OBJECTIVE)
-    assert len(list(follower.new_rows())) == 2
-    writer = MetricsWriter(run / METRICS_FILE)
-    writer.truncate_after(3)  # by rename: OBJECTIVE's round is 4
-    assert list(follower.new_rows()) == [AGENT]
 
 
 def test_without_a_terminal_there_are_lines(run: Path, publish) -> None:

@@ -10,9 +10,7 @@ from typing import IO, Any
 import psutil
 import pytest
 
-from metagenrl.runs import follow_file
 from metagenrl.runs.config.train import TrackingOptions, TrainConfig
-from metagenrl.runs.follow_file import LineReader
 from metagenrl.runs.metrics_file import MetricsWriter
 from metagenrl.runs.names import METRICS_FILE
 from metagenrl.runs.row_codec import to_line
@@ -86,25 +84,11 @@ def test_a_job_fits_on_a_line() -> None:
     assert FollowerJob.from_json(wanted.to_json()) == wanted
 
 
-def test_rows_come_once_and_half_a_line_when_it_is_whole(tmp_path: Path) -> None:
-    reader = LineReader(tmp_path / "f")
-    assert reader.new_rows() == []  # not there yet
-    line = to_line(AGENT)
-    (tmp_path / "f").write_text(line + line[:30])
-    assert reader.new_rows() == [AGENT]
-    assert reader.new_rows() == []
-    with open(tmp_path / "f", "a") as file:
-        file.write(line[30:] + "no row\n" + to_line(replace(AGENT, agent=1)))
-    assert reader.new_rows() == [AGENT, replace(AGENT, agent=1)]
-
-
-def test_versions_are_thinned_out_and_nothing_else_is(tmp_path: Path) -> None:
+def test_versions_are_thinned_out_and_nothing_else_is() -> None:
     rows: list[MetricsRow] = [replace(OBJECTIVE, version=v) for v in range(1, 21)]
-    path = tmp_path / "f"
-    path.write_text("".join(map(to_line, [*rows, EventRow(1.0, 9, "late", 1, "x")])))
-    found = LineReader(path).new_rows()
+    found = follower.shown([*rows, EventRow(1.0, 9, "late", 1, "x")])
     versions = [row.version for row in found if isinstance(row, ObjectiveRow)]
-    assert versions == [follow_file.OBJECTIVE_EVERY, 2 * follow_file.OBJECTIVE_EVERY]
+    assert versions == [follower.OBJECTIVE_EVERY, 2 * follower.OBJECTIVE_EVERY]
     assert len(found) == 3
 
 
