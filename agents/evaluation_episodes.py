@@ -9,7 +9,8 @@ import numpy as np
 
 from metagenrl.agents.environment.environment import Array, Environment
 from metagenrl.agents.environment.limits import EPISODE_LIMIT
-from metagenrl.agents.experience.rollout import PROVEN_RETRIES, EnvironmentFailed, Episode
+from metagenrl.agents.experience.failures import PROVEN_RETRIES, EnvironmentFailed
+from metagenrl.agents.experience.rollout import Episode
 
 EVALUATION_STREAM = 1_000_003
 """Spawn key of the evaluation episodes' seeds: no agent of a population has this index."""

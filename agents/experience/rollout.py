@@ -13,6 +13,7 @@ import numpy as np
 from metagenrl.agents.environment.environment import Environment, EpisodeNotReproducible
 from metagenrl.agents.environment.remote import RemoteEnvironment
 from metagenrl.agents.environment.spec import drawn_environment
+from metagenrl.agents.experience.failures import EpisodeFailures
 from metagenrl.agents.experience.replay import Minibatch, ReplayBuffer
 from metagenrl.agents.experience.segments import Segments
 from metagenrl.agents.seeding import AgentSeeds, restore_rng, rng_state
@@ -22,19 +23,8 @@ from metagenrl.learner.types import Array
 
 logger = logging.getLogger(__name__)
 
-MAX_ENVIRONMENT_RETRIES = 3
-"""Episodes in a row that may raise in an environment of which none has ended yet."""
-PROVEN_RETRIES = 10
-"""The same once one has ended: the environment works, and raises now and then."""
-SOUND_STEPS = 1_000
-"""Steps of one episode after which earlier failures count no more, where episodes have no end."""
-
 Result = TypeVar("Result")
 EnvironmentMaker = Callable[[str, np.random.Generator], Environment | RemoteEnvironment]
-
-
-class EnvironmentFailed(RuntimeError):  # noqa: N818 - reads as the event it is
-    """An environment raised in several episodes in a row; the cause is chained."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +57,7 @@ class Rollout:
         self.environment = make_environment(self._met(0), seeds.environment)
         self.exploration, self.sampling = seeds.exploration, seeds.replay
         self.random_steps = config.random_steps
-        self._proven = False  # whether an episode has ended by itself
+        self.failures = EpisodeFailures()
         self._begin_life()
 
     def _begin_life(self) -> None:
@@ -75,7 +65,7 @@ class Rollout:
         self.buffer = ReplayBuffer(
             self.config.replay_capacity, environment.observation_size, environment.action_size
         )
-        self.life_steps, self.failures = 0, 0
+        self.life_steps, self.failures.count = 0, 0
         self._chosen: tuple[Array, Array] | None = None  # observation, action
 
     def _met(self, life: int) -> str:
@@ -157,9 +147,7 @@ class Rollout:
             observation, action, result.reward, result.observation,
             result.terminated, result.truncated,
         )  # fmt: skip
-        self._proven |= result.ended
-        if result.ended or environment.episode_length >= SOUND_STEPS:
-            self.failures = 0
+        self.failures.sound_step(result.ended, environment.episode_length)
         if not result.ended:
             return None
         return Episode(environment.episode_return, environment.episode_length)
@@ -183,13 +171,7 @@ class Rollout:
         return action
 
     def _dropped(self, error: Exception) -> None:
-        env_id = self.environment.env_id
-        self.failures += 1
-        if self.failures > (PROVEN_RETRIES if self._proven else MAX_ENVIRONMENT_RETRIES):
-            raise EnvironmentFailed(
-                f"{env_id}: raised in {self.failures} episodes in a row: {error!r}"
-            ) from error
-        logger.warning("%s raised, its episode is dropped: %r", env_id, error)
+        self.failures.raised(self.environment.env_id, error, "dropped")
         self.environment.abandon_episode()
         self.buffer.end_episode()
 
@@ -210,8 +192,7 @@ class Rollout:
             "sampling": rng_state(self.sampling),
             "random_steps": self.random_steps,
             "life_steps": self.life_steps,
-            "failures": self.failures,
-            "proven": self._proven,
+            **self.failures.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -221,8 +202,8 @@ class Rollout:
         self.exploration = restore_rng(state["exploration"])
         self.sampling = restore_rng(state["sampling"])
         self.random_steps = int(state["random_steps"])
-        self.life_steps, self.failures = int(state["life_steps"]), int(state["failures"])
-        self._proven = bool(state.get("proven", False))  # not there in older checkpoints
+        self.life_steps = int(state["life_steps"])
+        self.failures.load_state_dict(state)
         if "{" in self._env_id:  # what the saved life had drawn
             self._enter(state["environment"]["env_id"])
         try:

@@ -13,13 +13,8 @@ from metagenrl.agents.environment.environment import (
     EpisodeNotReproducible,
     StepResult,
 )
-from metagenrl.agents.experience.rollout import (
-    MAX_ENVIRONMENT_RETRIES,
-    PROVEN_RETRIES,
-    SOUND_STEPS,
-    EnvironmentFailed,
-    Episode,
-)
+from metagenrl.agents.experience.failures import EpisodeFailures
+from metagenrl.agents.experience.rollout import Episode
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +23,7 @@ class SteadyEnvironment:
     """An `Environment` that keeps count of its failures and of its finished episodes.
 
     A step that raises ends its episode as a time limit does: its state's value still counts.
-    `PROVEN_RETRIES` episodes in a row may fail so (see there); then `EnvironmentFailed`.
+    How many in a row may fail so, `EpisodeFailures` says; then `EnvironmentFailed`.
     """
 
     def __init__(
@@ -42,7 +37,7 @@ class SteadyEnvironment:
         Raises `ValueError` as `check_environment` does.
         """
         self.environment = Environment(env_id, rng, limit)
-        self.failures, self._proven = 0, False
+        self.failures = EpisodeFailures()
         self.finished: list[Episode] = []
         """Episodes that ended by themselves, until somebody takes them."""
 
@@ -72,12 +67,10 @@ class SteadyEnvironment:
             self._dropped(error)
             return StepResult(observation, 0.0, terminated=False, truncated=True)
         if result.ended:
-            self._proven = True
             self.finished.append(
                 Episode(environment.episode_return, environment.episode_length, result.cut)
             )
-        if result.ended or environment.episode_length >= SOUND_STEPS:
-            self.failures = 0
+        self.failures.sound_step(result.ended, environment.episode_length)
         return result
 
     def take_finished(self) -> list[Episode]:
@@ -86,14 +79,8 @@ class SteadyEnvironment:
         return finished
 
     def _dropped(self, error: Exception) -> None:
-        env_id = self.environment.env_id
-        self.failures += 1
         self.environment.abandon_episode()
-        if self.failures > (PROVEN_RETRIES if self._proven else MAX_ENVIRONMENT_RETRIES):
-            raise EnvironmentFailed(
-                f"{env_id}: raised in {self.failures} episodes in a row: {error!r}"
-            ) from error
-        logger.warning("%s raised, its episode is cut: %r", env_id, error)
+        self.failures.raised(self.environment.env_id, error, "cut")
 
     def close(self) -> None:
         """Free the environment."""
@@ -103,14 +90,12 @@ class SteadyEnvironment:
         """The environment, its running episode included, and the count of failures."""
         return {
             "environment": self.environment.state_dict(),
-            "failures": self.failures,
-            "proven": self._proven,
+            **self.failures.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore; an episode that cannot be replayed exactly is dropped, with a warning."""
-        self.failures = int(state["failures"])
-        self._proven = bool(state.get("proven", False))  # not there in older checkpoints
+        self.failures.load_state_dict(state)
         try:
             self.environment.load_state_dict(state["environment"])
         except EpisodeNotReproducible as error:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from metagenrl.agents.evaluation_episodes import evaluate_policy
-from metagenrl.agents.experience.rollout import EnvironmentFailed
+from metagenrl.agents.experience.failures import EnvironmentFailed
 
 
 class Endless(gymnasium.Env):

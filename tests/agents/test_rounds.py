@@ -11,7 +11,7 @@ import torch
 from metagenrl.agents.backend.interface import Setting
 from metagenrl.agents.backend.native import Native
 from metagenrl.agents.backend.reference import Reference
-from metagenrl.agents.experience.rollout import EnvironmentFailed
+from metagenrl.agents.experience.failures import EnvironmentFailed
 from metagenrl.agents.member import Member
 from metagenrl.agents.round import play, prepare
 from metagenrl.learner.objective.net import ObjectiveNet

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from metagenrl.agents.experience.rollout import EnvironmentFailed
+from metagenrl.agents.experience.failures import EnvironmentFailed
 from metagenrl.baselines.steady_environment import SteadyEnvironment
 
 ACTION = np.zeros(1, np.float32)
@@ -48,7 +48,7 @@ def test_failures_in_a_row_are_an_error(faults):
     faults.steps = {1, 2, 3, 13}  # a sound episode in between
     for _ in range(5):
         _episode(steady)
-    assert steady.failures == 1
+    assert steady.failures.count == 1
     faults.always = True
     with pytest.raises(EnvironmentFailed, match="raised in 11 episodes in a row: OSError"):
         steady.reset()
@@ -61,7 +61,7 @@ def test_what_the_policy_does_wrong_is_not_the_environments_fault(faults):
     steady.reset()
     with pytest.raises(FloatingPointError, match="the policy's action is"):
         steady.step(np.float32([np.nan]))
-    assert steady.failures == 0
+    assert steady.failures.count == 0
 
 
 def test_state_goes_on_in_the_middle_of_an_episode(walk):

@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from metagenrl.agents.experience.rollout import MAX_ENVIRONMENT_RETRIES, EnvironmentFailed, Rollout
+from metagenrl.agents.experience.failures import MAX_ENVIRONMENT_RETRIES, EnvironmentFailed
+from metagenrl.agents.experience.rollout import Rollout
 from metagenrl.agents.seeding import agent_seeds
 from metagenrl.learner.hyperparams import AgentConfig
 
@@ -196,4 +197,4 @@ def test_a_policy_that_is_not_finite_is_no_fault_of_the_environment(walk):
     _steps(rollout, 3)
     with pytest.raises(FloatingPointError, match="Walk-v0: the policy's action is"):
         rollout.step(lambda s: np.array([np.nan], np.float32))
-    assert (rollout.failures, rollout.life_steps) == (0, 3)
+    assert (rollout.failures.count, rollout.life_steps) == (0, 3)
