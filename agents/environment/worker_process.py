@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import pickle
 import sys
-import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any, Literal
 from metagenrl.agents.environment.environment import Array, Environment
 from metagenrl.agents.environment.make import EnvironmentFacts
 from metagenrl.agents.seeding import restore_rng
+from metagenrl.base.job_process import when_parent_ends
 
 Method = Literal["make", "reset", "step", "abandon", "close", "state", "load"]
 
@@ -100,13 +100,8 @@ def serve(pipe: Connection) -> None:
         pipe.send(answer(environments, call))
 
 
-def _end_with_parent() -> None:
-    sys.stdin.read()  # until our parent's end of it closes
-    os._exit(_PARENT_GONE_EXIT)
-
-
 def main() -> None:
     """The process; its argument is the number of the pipe's file descriptor."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    when_parent_ends(lambda: os._exit(_PARENT_GONE_EXIT))
     serve(Connection(int(sys.argv[1])))
     os._exit(0)  # whatever threads the environments have left

@@ -1,4 +1,7 @@
-"""Starts the processes that carry out a job which they get on standard input."""
+"""Processes that carry out a job which they get on standard input: how they start and end.
+
+A process's standard input stays open as long as the one that started it lives, however that ends.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,11 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
+
+_STDIN = 0
 
 
 def start_process(module: str, job: str, log: Path) -> subprocess.Popen[bytes]:
@@ -39,3 +46,21 @@ def start_process(module: str, job: str, log: Path) -> subprocess.Popen[bytes]:
         process.wait()
         raise
     return process
+
+
+def read_job() -> bytes:
+    """In such a process: its job, the first line of its input."""
+    with open(_STDIN, "rb", buffering=0, closefd=False) as stdin:
+        return stdin.readline()
+
+
+def when_parent_ends(act: Callable[[], object]) -> None:
+    """In such a process, once it has its job: call `act`, in a thread, when the parent ends."""
+
+    def watch() -> None:
+        # os.read and not sys.stdin: a buffered reader's lock, held here, fails the normal exit.
+        while os.read(_STDIN, 1):
+            pass
+        act()
+
+    threading.Thread(target=watch, daemon=True).start()

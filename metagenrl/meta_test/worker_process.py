@@ -12,7 +12,6 @@ import os
 import shutil
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,6 +20,7 @@ from pathlib import Path
 from metagenrl.agents.environment.spec import drawn_environment
 from metagenrl.base.ending import SIGNAL_EXIT, SIGNALS
 from metagenrl.base.files.checkpoint_folder import newest_complete, prune, read_folder, write_folder
+from metagenrl.base.job_process import read_job, when_parent_ends
 from metagenrl.base.process import settle
 from metagenrl.baselines.policy_files import write_policy
 from metagenrl.baselines.registry import KeepsPolicy, LeavesPolicy, make_agent
@@ -36,7 +36,6 @@ CHECKPOINT_SHARE = 0.05
 """Share of the time that may go into checkpoints: with a large buffer they become rarer."""
 KEEP_CHECKPOINTS = 2
 PARENT_GONE_EXIT = 3
-_STDIN = 0
 
 logger = logging.getLogger(__name__)
 
@@ -162,10 +161,9 @@ def main() -> None:
     for caught in SIGNALS:  # whoever sends it: a scheduler may send it to every process
         signal.signal(caught, lambda signum, frame: _told_to_end.append(signum))
     settle()
-    with open(_STDIN, "rb", buffering=0, closefd=False) as stdin:
-        job = TraineeJob.from_json(stdin.readline())
+    job = TraineeJob.from_json(read_job())
     os.nice(job.niceness)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    when_parent_ends(lambda: os._exit(PARENT_GONE_EXIT))
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     logging.basicConfig(level=logging.INFO, format=form)
     carry_out(job)
@@ -173,13 +171,6 @@ def main() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # whatever threads the environment has left
-
-
-def _end_with_parent() -> None:
-    # os.read and not sys.stdin: a buffered reader's lock, held here, fails the normal exit.
-    while os.read(_STDIN, 1):
-        pass
-    os._exit(PARENT_GONE_EXIT)
 
 
 if __name__ == "__main__":

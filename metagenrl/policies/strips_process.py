@@ -7,9 +7,9 @@ each it leaves a .png, or a .txt with the reason in one line.
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
+from metagenrl.base.job_process import read_job
 from metagenrl.policies.play import prepare_drawing
 
 PICTURES = 7
@@ -23,7 +23,7 @@ def main() -> None:
     from metagenrl.policies.film import strip
     from metagenrl.policies.find import kept_policy
 
-    for run, seed, stem in json.loads(sys.stdin.readline()):
+    for run, seed, stem in json.loads(read_job()):
         try:
             picture = strip(kept_policy(Path(run), seed), seed, PICTURES)
         except Exception as error:

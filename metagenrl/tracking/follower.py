@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from metagenrl.base.files.atomic import write_atomic
+from metagenrl.base.job_process import read_job, when_parent_ends
 from metagenrl.runs.follow_file import FileFollower
 from metagenrl.runs.names import METRICS_FILE
 from metagenrl.runs.rows import EvaluationRow, MetricsRow, ObjectiveRow, Row
@@ -35,7 +36,6 @@ OBJECTIVE_EVERY = 10
 """Versions between those that are shown; the file has them all."""
 PROGRESS_FILE = "progress.json"
 _NICENESS = 10
-_STDIN = 0
 
 
 class Sink(Protocol):
@@ -166,18 +166,11 @@ def main() -> None:
     """Carry out the job on standard input until that closes."""
     os.nice(_NICENESS)
     logging.basicConfig(level=logging.WARNING, format=f"{SAYS}%(message)s", stream=sys.stdout)
-    with open(_STDIN, "rb", buffering=0, closefd=False) as stdin:
-        job = FollowerJob.from_json(stdin.readline())
+    job = FollowerJob.from_json(read_job())
     stop = threading.Event()
-    threading.Thread(target=_watch_driver, args=(stop,), daemon=True).start()
+    when_parent_ends(stop.set)
     with _wait_for_predecessor(job.folder):
         Follower(job, open_sink(job)).follow(stop)
-
-
-def _watch_driver(stop: threading.Event) -> None:
-    while os.read(_STDIN, 1):
-        pass
-    stop.set()
 
 
 if __name__ == "__main__":

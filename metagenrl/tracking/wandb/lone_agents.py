@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from metagenrl.base.job_process import read_job
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
 from metagenrl.runs.config.train import Wandb
@@ -99,7 +100,7 @@ def _environments(config: dict[str, object]) -> list[str]:
 def main() -> None:
     """Carry out the job on standard input."""
     logging.basicConfig(level=logging.WARNING, format=f"{SAYS}%(message)s", stream=sys.stdout)
-    folder, mode = json.loads(sys.stdin.readline())
+    folder, mode = json.loads(read_job())
     log_evaluation(Path(folder), mode)
 
 
