@@ -36,7 +36,9 @@ def panels(
 ) -> list[dict[str, Any]]:
     """The panels of the workspace that the command writes to a file."""
     folder = stored_run(CONFIG)
-    (folder / "run.json").write_text(json.dumps({"id": "run-1"}))
+    (folder / "run.json").write_text(
+        json.dumps({"id": "run-1", "created": 1.0, "machine": "m", "versions": {}})
+    )
     main(["workspace", str(folder), "--out", str(tmp_path / "workspace.json")])
     assert capsys.readouterr().out == f"workspace: {tmp_path}/workspace.json\n"
     sections = json.loads((tmp_path / "workspace.json").read_text())["section"]

@@ -57,4 +57,4 @@ def _differences(
         for rule in (first, second):
             scores = [(x - z) / (o - z) for x, z, o in zip(samples[rule], zero, one, strict=True)]
             means.append(interquartile_mean(np.concatenate(scores, axis=1)))
-    return means[0] - means[1], sound
+    return means[0] - means[1], np.asarray(sound)
