@@ -9,7 +9,7 @@ from metagenrl.agents.environment.make import check_environment
 from metagenrl.base.checks import UsageError
 from metagenrl.base.files.json_file import read_object
 from metagenrl.baselines.padding import Padding
-from metagenrl.runs.config.baselines import BASELINES
+from metagenrl.runs.config.baselines import BASELINES, Algorithm
 from metagenrl.runs.config.lone_agents import BaselineConfig
 from metagenrl.runs.names import FACTS_FILE
 
@@ -19,7 +19,7 @@ class MetaLearned:
     """A meta-learner's run folder."""
 
     run_dir: Path
-    algo: str
+    algo: Algorithm
     environments: tuple[str, ...]
     """Those of meta-training."""
     padding: Padding

@@ -16,7 +16,7 @@ from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.learner.native.built import StaleLibraryError, open_library
 from metagenrl.objective_server.snapshots.pretrained import PRETRAINED, is_pretrained
 from metagenrl.objective_server.store.open import check_store
-from metagenrl.runs.config.baselines import BASELINES
+from metagenrl.runs.config.baselines import BASELINES, require_installed
 from metagenrl.runs.config.lone_agents import RANDOM_OBJECTIVE, BaselineConfig, MetaTestConfig
 from metagenrl.runs.config.reference import WorkspaceConfig
 from metagenrl.runs.config.train import TrainConfig
@@ -68,14 +68,16 @@ def check_test(config: MetaTestConfig) -> None:
 
     learned = meta_learned(Path(config.objective))
     if learned is not None:
+        require_installed("objective", learned.algo)
         learned.padding.require_fits(facts_of(config.env))
     check_run_folder(config)
 
 
 def check_baseline(config: BaselineConfig) -> None:
-    """Refuse a padding too small for the environments, or a run folder."""
+    """Refuse what is not installed, a padding too small for the environments, or a run folder."""
     from metagenrl.baselines.meta_learned import padding_of
 
+    require_installed("algo", config.algo)
     if BASELINES[config.algo].meta_learner:
         padding_of(config)
     check_run_folder(config)

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from metagenrl.commands.main import main
+from metagenrl.runs.config.baselines import BASELINES, RLLIB, Extra
 from metagenrl.runs.config.train import TrainConfig
 
 StoreRun = Callable[[TrainConfig], Path]
@@ -174,3 +176,18 @@ def test_a_workspace_without_a_place_to_go_is_refused(
     assert refusal(f"workspace {run} --out none/x").startswith(
         "out: got 'none/x' (its folder is not"
     )
+
+
+@pytest.mark.parametrize("line", ["--algo ppo", "--algo rl2 --phase train"])
+def test_a_baseline_that_lacks_a_library_says_what_to_install(
+    line: str, refusal: Refusal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for algo in ("ppo", "rl2"):
+        lacking = replace(BASELINES[algo], needs=Extra("rllib", ("json", "no_such_module")))
+        monkeypatch.setitem(BASELINES, algo, lacking)
+    algo = line.split()[1]
+    assert refusal(f"baseline {line} --env Pendulum-v1 --run-dir out") == (
+        f"algo: got '{algo}' (no_such_module not installed), allowed: after "
+        "`pip install 'metagenrl[rllib]'`"
+    )
+    assert not RLLIB.missing

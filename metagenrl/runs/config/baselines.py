@@ -8,9 +8,10 @@ where it has hyper-parameters of its own, a dataclass with a field of `BaselineO
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Literal
 
-from metagenrl.base.checks import require, require_at_least, require_positive
+from metagenrl.base.checks import UsageError, require, require_at_least, require_positive
 
 Algorithm = Literal["td3", "ddpg", "sac", "reinforce-off", "reinforce", "ppo", "rl2", "epg"]
 
@@ -104,6 +105,23 @@ class BaselineOptions:
 
 
 @dataclass(frozen=True)
+class Extra:
+    """What `pip install 'metagenrl[NAME]'` adds to an installation."""
+
+    name: str
+    modules: tuple[str, ...]
+    """Modules that tell whether it is there."""
+
+    @property
+    def missing(self) -> list[str]:
+        """The modules that are not installed."""
+        return [module for module in self.modules if find_spec(module) is None]
+
+
+RLLIB = Extra("rllib", ("tree", "lz4", "ormsgpack", "scipy"))
+
+
+@dataclass(frozen=True)
 class Baseline:
     """What the rest of the program has to know of an algorithm."""
 
@@ -118,6 +136,8 @@ class Baseline:
     """Has two phases: `baseline --phase train` in several environments, then `test`."""
     own_options: bool = False
     """Its meta-training takes options of its own: see `commands.table.META_LEARNERS`."""
+    needs: Extra | None = None
+    """What has to be installed for it beside the package."""
 
 
 BASELINES: dict[Algorithm, Baseline] = {
@@ -126,7 +146,17 @@ BASELINES: dict[Algorithm, Baseline] = {
     "sac": Baseline("sac:SacAgent", single_transitions=True),
     "reinforce-off": Baseline(),
     "reinforce": Baseline("reinforce:make_agent", on_policy=True),
-    "ppo": Baseline("rllib.ppo:PpoAgent", on_policy=True),
-    "rl2": Baseline("rllib.rl2:rl2_agent", on_policy=True, meta_learner=True),
+    "ppo": Baseline("rllib.ppo:PpoAgent", on_policy=True, needs=RLLIB),
+    "rl2": Baseline("rllib.rl2:rl2_agent", on_policy=True, meta_learner=True, needs=RLLIB),
     "epg": Baseline("epg.meta_test:epg_agent", meta_learner=True, own_options=True),
 }
+
+
+def require_installed(field: str, algo: Algorithm) -> None:
+    """Raise `UsageError`, with what to install, where the algorithm lacks something."""
+    extra = BASELINES[algo].needs
+    if extra is not None and extra.missing:
+        raise UsageError(
+            f"{field}: got {algo!r} ({', '.join(extra.missing)} not installed), allowed: "
+            f"after `pip install 'metagenrl[{extra.name}]'`"
+        )
