@@ -14,6 +14,7 @@ environments agree bit for bit.
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -40,6 +41,7 @@ __all__ = [
     "check_environment",
 ]
 
+_LOG = logging.getLogger(__name__)
 Array = NDArray[np.float32]  # as in learner.types, whose import would bring torch along
 
 _LARGEST = float(np.finfo(np.float32).max)  # of rewards, which are stored as float32
@@ -142,10 +144,16 @@ class Environment:
         self.observation = None
 
     def close(self) -> None:
-        """Free what the environment holds; it cannot be used afterwards."""
+        """Free what the environment holds; it cannot be used afterwards.
+
+        What the environment raises is logged: the run has all that it needs of it.
+        """
         self.abandon_episode()
         with guarded(self.env_id):
-            self._env.close()  # type: ignore[no-untyped-call]
+            try:
+                self._env.close()  # type: ignore[no-untyped-call]
+            except (Exception, SystemExit) as error:
+                _LOG.warning("%s: close() raised %r", self.env_id, error)
 
     def state_dict(self) -> dict[str, Any]:
         """The generator and the running episode: its seed, actions and newest observation."""

@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from metagenrl.agents.environment.forks import copies_ended
+
 _LOG = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _said: set[tuple[str, str]] = set()  # (environment, what it changed), each once a process
@@ -32,7 +34,8 @@ def guarded(env_id: str, step: bool = False) -> Iterator[None]:
     """
     saved = [(what, keep()) for what, keep in (_KEPT[:_AT_STEPS] if step else _KEPT)]
     try:
-        yield
+        with copies_ended():
+            yield
     finally:
         for what, restore in saved:
             if restore() and (env_id, what) not in _said:
@@ -101,11 +104,14 @@ def _blocked() -> Callable[[], bool]:
 
 
 def _streams() -> Callable[[], bool]:
-    before = (sys.stdout, sys.stderr)
+    before = [sys.stdout, sys.stderr]
     settings = [_encoding(stream) for stream in before]
 
     def restore() -> bool:
-        changed = (sys.stdout, sys.stderr) != before
+        changed = [sys.stdout, sys.stderr] != before
+        for index, stream in enumerate(before):
+            if getattr(stream, "closed", False):  # nobody can open the same one again
+                changed, before[index] = True, open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
         sys.stdout, sys.stderr = before
         for stream, setting in zip(before, settings, strict=True):
             if isinstance(stream, io.TextIOWrapper) and _encoding(stream) != setting:

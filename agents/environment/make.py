@@ -28,6 +28,7 @@ from metagenrl.agents.environment.spec import EnvironmentSpec
 _LOG = logging.getLogger(__name__)
 
 FLATTEN = "gymnasium.wrappers:FlattenObservation"
+_MISSING = re.compile(r"missing \d+ required [\w-]+ arguments?: ('\w+'(, | and |, and )?)+")
 _IDENTIFIERS = "the id of an installed Gymnasium environment"
 _OBSERVATIONS = f"a Box observation space (any shape), or the wrapper {FLATTEN} around a Dict"
 _ACTIONS = "a Box action space of floats, every dimension with finite bounds"
@@ -178,6 +179,9 @@ def _explain(spec: EnvironmentSpec, error: BaseException) -> str:
     got = f"environment: got {spec.text!r}, allowed: "
     if isinstance(error, TypeError) and (unknown := _unknown_argument(spec, error)):
         return got + unknown
+    if isinstance(error, TypeError) and (needed := _MISSING.search(str(error))):
+        names = ", ".join(f"{name}=..." for name in re.findall(r"'(\w+)'", needed[0]))
+        return f"{got}with {names}, which it needs, by --env-kwargs"
     missing = isinstance(error, ImportError | gymnasium.error.DependencyNotInstalled)
     what = "it or a package it needs is not installed" if missing else "it cannot be made"
     nearest = _nearest(spec.id)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import threading
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium
 import numpy as np
 
+from metagenrl.agents.environment.forks import copies_ended, copy_came_back, forks
 from metagenrl.agents.environment.guard import foreign_threads, guarded
 from metagenrl.agents.environment.make import EnvironmentFacts, check_environment, resolved
 
@@ -19,6 +21,7 @@ TRIES = 5
 """Episodes that are begun before an environment that raises in each is refused: one that raises
 now and then is dealt with while training."""
 
+_PROCESSES = "subprocess or multiprocessing, whose processes do not go on with this one's work"
 _RESET = "reset(self, *, seed=None, options=None), which returns (observation, info)"
 _STEP = "step(action), which returns (observation, reward, terminated, truncated, info)"
 _FLOAT32 = float(np.finfo(np.float32).max)
@@ -46,8 +49,13 @@ def try_here(text: str) -> Tried:
 
     Raises `ValueError`, one line, that names the environment, the call and what is allowed.
     """
-    before = {thread.ident for thread in threading.enumerate()}
+    before, made = {thread.ident for thread in threading.enumerate()}, forks()
     facts = check_environment(text, _try)
+    if copy_came_back(made):
+        raise ValueError(
+            f"environment: got {text!r}, which calls os.fork() where it is made, allowed: "
+            f"{_PROCESSES}"
+        )
     left = foreign_threads(before)
     threads = f"{text} leaves threads running ({', '.join(left)})"
     note = f"{threads}: the command ends when they do" if left else ""
@@ -87,8 +95,15 @@ def _episode(env: gymnasium.Env[Any, Any], facts: EnvironmentFacts, seed: int) -
 
 
 def _called(env: Any, call: str, allowed: str, *arguments: Any, **named: Any) -> Any:
+    made = forks()
     try:
-        return getattr(env, call)(*arguments, **named)
+        with copies_ended():
+            returned = getattr(env, call)(*arguments, **named)
+        if copy_came_back(made):
+            raise _Fault(f"whose {call}() called os.fork()", _PROCESSES)
+        return returned
+    except _Fault:
+        raise
     except SystemExit as error:
         raise _Fault(f"whose {call}() called sys.exit({error.code!r})", "exceptions") from error
     except Exception as error:
@@ -105,8 +120,10 @@ def _check_reset(returned: Any, facts: EnvironmentFacts) -> None:
 def _check_observation(call: str, observation: Any, facts: EnvironmentFacts) -> None:
     allowed = f"{facts.observation_size} finite numbers, as its observation_space says"
     try:
-        flat = np.asarray(observation, np.float64).reshape(-1)
-    except (TypeError, ValueError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # complex numbers, whose second part would be dropped
+            flat = np.asarray(observation, np.float64).reshape(-1)
+    except (TypeError, ValueError, Warning):
         raise _Fault(f"whose {call} returned the observation {_brief(observation)}", allowed) from (
             None
         )

@@ -105,6 +105,7 @@ def _carry_out(command: Command, words: Sequence[str]) -> int:
             config = command.resolve(words)
             if hasattr(config, "run_dir"):  # the command trains, which takes a while
                 config = absolute(config)
+            refusals.check_variables(config)
             command.check(config)
     except BrokenPipeError:
         raise

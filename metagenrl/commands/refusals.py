@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from metagenrl.base.checks import UsageError
 from metagenrl.base.paths import check_file, check_writable
 from metagenrl.commands.objective.show import ShowConfig
 from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.learner.native.built import StaleLibraryError, open_library
+from metagenrl.objective_server.snapshots.find import snapshot_versions
 from metagenrl.objective_server.snapshots.pretrained import PRETRAINED, is_pretrained
 from metagenrl.objective_server.store.open import check_store
 from metagenrl.runs.config.baselines import BASELINES, require_installed
@@ -21,7 +23,7 @@ from metagenrl.runs.config.lone_agents import RANDOM_OBJECTIVE, BaselineConfig, 
 from metagenrl.runs.config.reference import WorkspaceConfig
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import build
-from metagenrl.runs.kinds import kind_of, require_meta_training
+from metagenrl.runs.kinds import kind_of, require_meta_training, what_is_there
 from metagenrl.runs.machine.identity import identity_of
 from metagenrl.runs.resume import (
     check_new_folder,
@@ -48,6 +50,21 @@ def check_kernels() -> None:
             open_library()
         except StaleLibraryError as error:
             raise UsageError(str(error)) from error
+
+
+def check_variables(config: Any) -> None:
+    """Refuse variables of libraries that would end the command in the middle of its work."""
+    if "MPLBACKEND" in os.environ:
+        try:
+            import matplotlib  # noqa: F401 - looks at it when it is imported
+        except ValueError as error:
+            value = os.environ["MPLBACKEND"]
+            allowed = "a backend of matplotlib, agg for one, or nothing"
+            raise UsageError(f"MPLBACKEND: got {value!r}, allowed: {allowed}") from error
+    if getattr(config, "wandb", "disabled") != "disabled":
+        from metagenrl.tracking.wandb.variables import check_variables
+
+        check_variables()
 
 
 def check_train(config: TrainConfig) -> None:
@@ -84,11 +101,15 @@ def check_baseline(config: BaselineConfig) -> None:
 
 
 def check_show(config: ShowConfig) -> None:
-    """Refuse a path that is no file; what is in it, reading it will tell."""
-    if not (config.file.is_file() or is_pretrained(config.file)):
-        raise UsageError(
-            f"file: got {str(config.file)!r}, allowed: an objective's snapshot file, {PRETRAINED}"
-        )
+    """Refuse what holds no objective; whether it is damaged, reading it will tell."""
+    file = config.file
+    if file.is_file() or is_pretrained(file) or snapshot_versions(file):
+        return
+    what = what_is_there(file) or ("no objective in it" if file.is_dir() else "no such file")
+    raise UsageError(
+        f"file: got {str(file)!r} ({what}), allowed: an objective's snapshot file, the folder of a "
+        f"run of `metagenrl train`, {PRETRAINED}"
+    )
 
 
 def check_workspace(config: WorkspaceConfig) -> None:

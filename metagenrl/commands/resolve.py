@@ -7,7 +7,7 @@ override both. Nothing is written or started here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,11 @@ from metagenrl.runs.config.environments import with_texts
 from metagenrl.runs.config.lone_agents import RANDOM_OBJECTIVE, BaselineConfig, MetaTestConfig
 from metagenrl.runs.config.presets import DEFAULT_PRESET, PRESETS
 from metagenrl.runs.config.reference import RunReference, WorkspaceConfig
-from metagenrl.runs.config.stored import stored_config, stored_values
+from metagenrl.runs.config.stored import stored_config, stored_values, unknown_fields
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import build, merge, to_dict
 from metagenrl.runs.folder import check_is_run, training_file_of
-from metagenrl.runs.kinds import require_meta_training
+from metagenrl.runs.kinds import described, kind_of, kind_of_values, require_meta_training
 from metagenrl.runs.names import CONFIG_FILE
 from metagenrl.runs.resume import check_resume
 
@@ -69,6 +69,7 @@ def test_config(argv: Sequence[str]) -> MetaTestConfig:
 
 def _test_config(argv: Sequence[str]) -> MetaTestConfig:
     source, flags = parse_with_source(MetaTestConfig, argv)
+    _check_resumed(flags, MetaTestConfig)
     values = merge(_file_values(source, MetaTestConfig), flags)
     if isinstance(values.get("objective"), str) and values["objective"]:
         values["objective"] = str(user_path("objective", values["objective"]))
@@ -109,6 +110,7 @@ def baseline_config(argv: Sequence[str]) -> BaselineConfig:
     Raises `ValueError` (one line) for all that is wrong with it.
     """
     source, flags = parse_with_source(BaselineConfig, argv)
+    _check_resumed(flags, BaselineConfig)
     defaults = _test_defaults(source, None)
     del defaults["architecture"]
     values = merge(merge(defaults, _file_values(source, BaselineConfig)), flags)
@@ -144,4 +146,37 @@ def _test_defaults(source: Source, trained_by: Path | None) -> dict[str, Any]:
 
 
 def _file_values(source: Source, cls: type) -> dict[str, Any]:
-    return {} if source.config is None else stored_values(cls, source.config)
+    """What --config says. Raises `UsageError` for the file of another command's run."""
+    if source.config is None:
+        return {}
+    values = stored_values(cls, source.config)
+    kind, own = kind_of_values(values), _KINDS[cls]
+    if kind != own and next(unknown_fields(cls, values), None) is not None:
+        raise UsageError(
+            f"config: got {str(source.config)!r} (it configures {_CONFIGURED[kind]}), allowed: a "
+            f"file for {_CONFIGURED[own]}"
+        )
+    return values
+
+
+_KINDS = {TrainConfig: "meta-training", MetaTestConfig: "test", BaselineConfig: "baseline"}
+_CONFIGURED = {
+    "meta-training": "`metagenrl train`",
+    "test": "`metagenrl test`",
+    "baseline": "`metagenrl baseline`",
+    "epg": "`metagenrl baseline --algo epg`",
+    "other": "another program",
+}
+
+
+def _check_resumed(flags: Mapping[str, Any], cls: type) -> None:
+    """Refuse to resume what is no run of the command, before what else the command line lacks."""
+    if not flags.get("resume") or "run_dir" not in flags:
+        return
+    folder = flags["run_dir"]
+    check_is_run("run_dir", folder)
+    if kind_of(folder) != _KINDS[cls]:
+        raise UsageError(
+            f"run_dir: got {str(folder)!r} ({described(folder)}), allowed: the folder of the "
+            "command that is resumed"
+        )

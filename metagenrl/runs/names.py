@@ -29,3 +29,8 @@ SEEDS_FOLDER = "seeds"
 POLICIES_FOLDER = "policies"
 CONTROL_FILE = "control.json"
 CURVES_FILE = "curves.png"
+RUN_FILES = frozenset({
+    IDENTITY_FILE, METRICS_FILE, EVALUATIONS_FILE, FACTS_FILE, COPY_FILE, CHECKPOINTS, LEFT_FOLDER,
+    HELD_OUT_FOLDER, SEEDS_FOLDER, POLICIES_FOLDER, CONTROL_FILE, "objectives", "server",
+})  # fmt: skip
+"""What a new run must not find in its folder: it would write over it."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from metagenrl.base.checks import UsageError
+from metagenrl.base.files.folder_lock import LOCK_FILE
 from metagenrl.base.paths import check_writable
 from metagenrl.runs.config.paths import absolute
 from metagenrl.runs.config.stored import stored_config, stored_values
@@ -16,8 +20,10 @@ from metagenrl.runs.folder import check_is_run
 from metagenrl.runs.kinds import described, require_meta_training
 from metagenrl.runs.machine.identity import identity_of
 from metagenrl.runs.metrics_file import rows_of_kind
-from metagenrl.runs.names import CHECKPOINTS, CONFIG_FILE, IDENTITY_FILE, METRICS_FILE
+from metagenrl.runs.names import CHECKPOINTS, CONFIG_FILE, IDENTITY_FILE, METRICS_FILE, RUN_FILES
 from metagenrl.runs.rows import EventRow
+
+logger = logging.getLogger(__name__)
 
 RESUME_MAY_CHANGE = frozenset(
     {
@@ -154,12 +160,33 @@ def _same_environments(given: Any, stored: Any) -> bool:
     return len(pairs[0]) == len(pairs[1]) and all(map(same_environment, *pairs))
 
 
+_SHOWN = 3
+
+
 def check_new_folder(folder: Path, hint: str = "") -> None:
+    """Refuse a folder that holds a run, or files of the names that a run writes."""
     if (folder / CONFIG_FILE).exists():
         raise UsageError(
             f"run_dir: got {str(folder)!r} (holds another run), allowed: a new folder{hint}"
         )
     check_writable("run_dir", folder)
+    there = sorted(os.listdir(folder)) if folder.is_dir() else []
+    taken = [name for name in there if name in RUN_FILES]
+    if taken:
+        raise UsageError(
+            f"run_dir: got {str(folder)!r} (holds {', '.join(taken)}, which a run would write), "
+            "allowed: a new folder"
+        )
+    others = [name for name in there if not name.startswith(".") and name != LOCK_FILE]
+    if others:
+        _note_others(folder.absolute(), tuple(others))
+
+
+@functools.cache
+def _note_others(folder: Path, names: tuple[str, ...]) -> None:
+    """Say once that a run's files go beside somebody's own."""
+    shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    logger.warning("note: %s has other files (%s), which stay as they are", folder, shown)
 
 
 def leaves(mapping: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

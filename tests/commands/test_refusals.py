@@ -1,6 +1,9 @@
 """Bad input: one line on stderr, exit code 2, nothing started and nothing written."""
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +13,9 @@ import pytest
 
 from metagenrl.commands.main import main
 from metagenrl.runs.config.baselines import BASELINES, RLLIB, Extra
+from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
 from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.config.yaml import to_yaml
 
 StoreRun = Callable[[TrainConfig], Path]
 Refusal = Callable[[str], str]
@@ -49,7 +54,7 @@ BAD_LINES = [
     ("test --objective random --run-dir out", "env: missing, allowed: text"),
     ("test --objective none --env Pendulum-v1 --run-dir out", "objective: got 'none' (none: no ob"),
     ("baseline --algo a2c", "--algo: got 'a2c', allowed: td3, ddpg, sac, reinforce-off, reinforce"),
-    ("objective show none", "file: got 'none', allowed: an objective's snapshot file"),
+    ("objective show none", "file: got 'none' (no such file), allowed: an objective's snapshot"),
     ("objective show", "file: missing, allowed: a path"),
     ("objective show a b", "b: unexpected argument"),
     ("objective show --preset small", "--preset: unknown option"),
@@ -72,6 +77,15 @@ BAD_LINES = [
         "run: got 'nowhere' (no folder of a run), allowed: such a folder, or a run's",
     ),
     ("status run --preset small", "--preset: unknown option"),
+    (
+        "baseline --algo td3 --phase train --run-dir x",
+        "phase: got 'train', allowed: nothing with td",
+    ),
+    (
+        "baseline --algo td3 --resume --run-dir none",
+        "run_dir: got 'none' (no such folder), allowed",
+    ),
+    ("test --objective random --resume --run-dir none", "run_dir: got 'none' (no such folder), al"),
 ]
 
 
@@ -191,3 +205,76 @@ def test_a_baseline_that_lacks_a_library_says_what_to_install(
         "`pip install 'metagenrl[rllib]'`"
     )
     assert not RLLIB.missing
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("WANDB_MODE", "foo", "online, offline, shared, disabled, dryrun or run"),
+        ("WANDB_BASE_URL", "nonsense", "what wandb takes (Input should be a valid URL"),
+        ("WANDB_SILENT", "maybe", "what wandb takes (Input should be a valid boolean"),
+        ("WANDB_PROJECT", "a/b", "what wandb takes (Invalid project name"),
+        ("METAGENRL_KERNELS", "fortran", "c, blas, torch"),
+    ],
+)
+def test_a_variable_that_a_library_does_not_take_is_refused(
+    name: str, value: str, allowed: str, refusal: Refusal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    line = "train --envs Pendulum-v1 --engine inprocess --run-dir out"
+    assert refusal(line).startswith(f"{name}: got {value!r}, allowed: {allowed}")
+
+
+def test_a_backend_that_matplotlib_does_not_have_is_refused() -> None:
+    """In a process of its own: matplotlib looks at the variable when it is first imported."""
+    words = [sys.executable, "-m", "metagenrl.commands.main", "objective", "list"]
+    ended = subprocess.run(
+        words, env=os.environ | {"MPLBACKEND": "foo"}, capture_output=True, text=True, timeout=300
+    )
+    line = "error: MPLBACKEND: got 'foo', allowed: a backend of matplotlib, agg for one, or nothing"
+    assert (ended.returncode, ended.stderr, ended.stdout) == (2, f"{line}\n", "")
+
+
+def test_a_folder_with_other_files_is_told_and_one_with_a_runs_names_refused(
+    started: list[Any], tmp_path: Path, caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    (tmp_path / "cwd" / "my_env.py").touch()
+    line = "baseline --algo td3 --env Pendulum-v1 --run-dir"
+    main([*line.split(), "."])
+    told = f"{tmp_path / 'cwd'} has other files (my_env.py), which stay as they are"
+    assert told in caplog.text + capsys.readouterr().err
+    (tmp_path / "cwd" / "seeds").mkdir()
+    with pytest.raises(SystemExit, match="2"):
+        main([*line.split(), "."])
+    assert (
+        "(holds seeds, which a run would write), allowed: a new folder" in capsys.readouterr().err
+    )
+    assert len(started) == 1
+
+
+@pytest.mark.parametrize("command", ["train", "test", "baseline"])
+def test_the_file_of_another_command_is_named(
+    command: str, refusal: Refusal, tmp_path: Path
+) -> None:
+    files = {
+        "train": TrainConfig(),
+        "test": MetaTestConfig(objective="random", env="Pendulum-v1", run_dir=Path("x")),
+        "baseline": BaselineConfig(algo="td3", env="Pendulum-v1", run_dir=Path("x")),
+    }
+    for other, config in files.items():
+        file = tmp_path / f"{other}.yaml"
+        file.write_text(to_yaml(config))
+    for other in files.keys() - {command}:
+        file = tmp_path / f"{other}.yaml"
+        configured = (
+            f"(it configures `metagenrl {other}`), allowed: a file for `metagenrl {command}`"
+        )
+        assert refusal(f"{command} --config {file}") == f"config: got '{file}' {configured}"
+
+
+def test_objective_show_takes_a_run(
+    stored_run: StoreRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["objective", "show", str(stored_run(TrainConfig()))])
+    assert "4,000 environment steps of the whole population" in capsys.readouterr().out

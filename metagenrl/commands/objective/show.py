@@ -50,4 +50,5 @@ class ShowConfig:
     """Describe a saved objective."""
 
     file: Positional[Path]
-    """Snapshot of an objective, as under objectives/ of a run folder, or `pretrained[:NAME]`."""
+    """Snapshot of an objective, as under objectives/ of a run folder, the folder of a
+    meta-training run (its best version), or `pretrained[:NAME]`."""

@@ -169,7 +169,11 @@ class BaselineConfig(EvaluationConfig, BaselineOptions):
                 "training environments, or --env for a single one",
             )
             return
+        learners = ", ".join(name for name, one in BASELINES.items() if one.meta_learner)
+        phases = f"nothing with {self.algo}, which has no phases; {learners} have"
+        require(not self.phase, "phase", self.phase, phases)
+        require(
+            not self.envs, "envs", self.envs, f"nothing with {self.algo}, which takes one --env"
+        )
         if not self.env:
             raise UsageError("env: missing, allowed: text")
-        for name, value in (("envs", self.envs), ("phase", self.phase)):
-            require(not value, name, value, f"nothing with {self.algo}, which takes one --env")

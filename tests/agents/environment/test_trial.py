@@ -6,11 +6,12 @@ import sys
 import numpy as np
 import pytest
 
+from metagenrl.agents.environment.environment import Environment
 from metagenrl.agents.environment.guard import guarded
 from metagenrl.agents.environment.trial_process import each_tried_once, try_environments
 
 MODULE = """
-import os, sys, time, threading
+import multiprocessing, os, sys, time, threading
 import gymnasium as gym, numpy as np
 
 class Env(gym.Env):
@@ -56,6 +57,18 @@ variant("Crashes", step=lambda self, action: os.kill(os.getpid(), 11))
 variant("Hangs", step=lambda self, action: time.sleep(600))
 variant("Flaky", step=flaky)
 variant("Threads", step=leaves_a_thread)
+variant("Complex", step=step(X.astype(complex), 1.0, False, False, {}))
+def forks(self, action):
+    os.fork()
+    return X, 1.0, False, False, {}
+variant("Forks", step=forks)
+variant("ForksWhenMade", __init__=lambda self: os.fork() and None or None)
+variant("Needs", __init__=lambda self, size, seed: None)
+variant("Pools", __init__=lambda self: multiprocessing.get_context("fork").Pool(1).terminate())
+
+def raises(self): raise RuntimeError("close!")
+variant("Unclosed", close=raises)
+variant("Shuts", close=lambda self: sys.exit(3))
 gym.register("Spaceless-v0", lambda: gym.Wrapper(gym.Env()))
 """
 
@@ -70,7 +83,7 @@ def module(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("module")
 def test_sound_environments_stand_their_trial():
-    names = ("Sound", "Element", "Flaky", "Threads")
+    names = ("Sound", "Element", "Flaky", "Threads", "Pools", "Unclosed")
     found = try_environments([f"tried_env:{name}" for name in names], 60)
     assert [one.text for one in found.values()] == [f"tried_env:{name}-v0" for name in names]
     assert {one.facts.observation_size for one in found.values()} == {3}
@@ -109,6 +122,10 @@ def test_a_study_tries_each_environment_once(tmp_path):
         ("Leaves", "ended its process with exit code 0 in its trial"),
         ("Crashes", "ended its process by SIGSEGV in its trial"),
         ("Hangs", "takes longer than 5 s to be made, reset and stepped"),
+        ("Complex", "step() returned the observation array([0.+0.j, 0.+0.j, 0.+0.j])"),
+        ("Forks", "step() called os.fork(), allowed: subprocess or multiprocessing"),
+        ("ForksWhenMade", "which calls os.fork() where it is made, allowed: subprocess or"),
+        ("Needs", "allowed: with size=..., seed=..., which it needs, by --env-kwargs"),
         ("Sond", "for example tried_env:Sound-v0"),
     ],
 )
@@ -148,3 +165,25 @@ def test_what_is_done_to_the_process_is_undone(tmp_path, caplog):
     )  # fmt: skip
     assert after == before
     assert len([line for line in caplog.messages if "which is undone" in line]) == 6
+
+
+def test_a_copy_of_the_process_ends_where_it_comes_back():
+    for step in (False, True):
+        with guarded("Forking-v0", step=step):
+            child = os.fork()
+        assert os.waitpid(child, 0) == (child, 0)  # only this process comes here
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_stream_that_is_closed_is_no_trap(stream, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, stream, (tmp_path / "out").open("w"))
+    with guarded(f"Closing-{stream}-v0"):
+        getattr(sys, stream).close()
+    print("more", file=getattr(sys, stream), flush=True)
+
+
+@pytest.mark.usefixtures("module")
+@pytest.mark.parametrize("name", ["Unclosed", "Shuts"])
+def test_what_closing_raises_is_logged(name, caplog):
+    Environment(f"tried_env:{name}-v0", np.random.default_rng(0)).close()
+    assert f"tried_env:{name}-v0: close() raised" in caplog.text
