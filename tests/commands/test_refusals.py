@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from metagenrl.commands.main import main
-from metagenrl.runs.config.baselines import BASELINES, RLLIB, Extra
+from metagenrl.runs.config.baselines import BASELINES, RLLIB, Library
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import to_yaml
@@ -197,12 +197,12 @@ def test_a_baseline_that_lacks_a_library_says_what_to_install(
     line: str, refusal: Refusal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for algo in ("ppo", "rl2"):
-        lacking = replace(BASELINES[algo], needs=Extra("rllib", ("json", "no_such_module")))
+        lacking = replace(BASELINES[algo], needs=Library("ray[rllib]", ("json", "no_such_module")))
         monkeypatch.setitem(BASELINES, algo, lacking)
     algo = line.split()[1]
     assert refusal(f"baseline {line} --env Pendulum-v1 --run-dir out") == (
         f"algo: got '{algo}' (no_such_module not installed), allowed: after "
-        "`pip install 'metagenrl[rllib]'`"
+        "`pip install 'ray[rllib]'`"
     )
     assert not RLLIB.missing
 

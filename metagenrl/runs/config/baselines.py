@@ -105,10 +105,11 @@ class BaselineOptions:
 
 
 @dataclass(frozen=True)
-class Extra:
-    """What `pip install 'metagenrl[NAME]'` adds to an installation."""
+class Library:
+    """What a package without its dependencies (`pip install --no-deps`) may lack."""
 
-    name: str
+    requirement: str
+    """As pip takes it."""
     modules: tuple[str, ...]
     """Modules that tell whether it is there."""
 
@@ -118,7 +119,7 @@ class Extra:
         return [module for module in self.modules if find_spec(module) is None]
 
 
-RLLIB = Extra("rllib", ("tree", "lz4", "ormsgpack", "scipy"))
+RLLIB = Library("ray[rllib]", ("tree", "lz4", "ormsgpack", "scipy"))
 
 
 @dataclass(frozen=True)
@@ -136,8 +137,8 @@ class Baseline:
     """Has two phases: `baseline --phase train` in several environments, then `test`."""
     own_options: bool = False
     """Its meta-training takes options of its own: see `commands.table.META_LEARNERS`."""
-    needs: Extra | None = None
-    """What has to be installed for it beside the package."""
+    needs: Library | None = None
+    """Which it alone imports."""
 
 
 BASELINES: dict[Algorithm, Baseline] = {
@@ -154,9 +155,9 @@ BASELINES: dict[Algorithm, Baseline] = {
 
 def require_installed(field: str, algo: Algorithm) -> None:
     """Raise `UsageError`, with what to install, where the algorithm lacks something."""
-    extra = BASELINES[algo].needs
-    if extra is not None and extra.missing:
+    library = BASELINES[algo].needs
+    if library is not None and library.missing:
         raise UsageError(
-            f"{field}: got {algo!r} ({', '.join(extra.missing)} not installed), allowed: "
-            f"after `pip install 'metagenrl[{extra.name}]'`"
+            f"{field}: got {algo!r} ({', '.join(library.missing)} not installed), allowed: "
+            f"after `pip install '{library.requirement}'`"
         )
