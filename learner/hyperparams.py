@@ -11,7 +11,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from metagenrl.base.checks import require, require_at_least, require_fraction, require_positive
+from metagenrl.base.checks import (
+    require,
+    require_at_least,
+    require_at_most,
+    require_fraction,
+    require_positive,
+)
+
+MOST_UNITS = 16_384
+"""Of a layer: its square is 1 GiB of weights."""
 
 Normalization = Literal["zscore", "joint", "td"]
 InnerReduction = Literal["sum", "mean"]
@@ -65,6 +74,7 @@ class ObjectiveConfig:
 
     def __post_init__(self) -> None:
         require_at_least(self, 1, "lstm_units", "hidden_units", "input_features")
+        require_at_most(self, MOST_UNITS, "lstm_units", "hidden_units", "input_features")
         require(self.hidden_units % 2 == 0, "hidden_units", self.hidden_units, "an even number")
         require_positive(self, "eta")
         require_fraction(self, "td_discount")
@@ -143,6 +153,7 @@ class AgentConfig:
 
     def __post_init__(self) -> None:
         require_at_least(self, 1, "hidden_units", "hidden_layers", "segment_length", "batch_size")
+        require_at_most(self, MOST_UNITS, "hidden_units")
         require_at_least(self, 1, "policy_delay", "replay_capacity", "learning_starts")
         require_at_least(self, 0, "random_steps", "exploration_noise", "target_noise")
         require_at_least(self, 0, "target_noise_clip", "action_penalty")

@@ -26,6 +26,13 @@ def require_at_least(owner: object, bound: int, *fields: str) -> None:
         require(value >= bound, field, value, f"a number >= {bound}")
 
 
+def require_at_most(owner: object, bound: int, *fields: str) -> None:
+    """`require` numbers <= `bound` in these fields of a dataclass."""
+    for field in fields:
+        value = getattr(owner, field)
+        require(value <= bound, field, value, f"a number <= {bound}")
+
+
 def require_fraction(owner: object, *fields: str) -> None:
     for field in fields:
         value = getattr(owner, field)
@@ -40,6 +47,17 @@ def integer_at_least(bound: int, **values: int) -> None:
     """Raises `ValueError` for the first of the named values that is below `bound`."""
     for name, value in values.items():
         require(value >= bound, name, value, f"a whole number >= {bound}")
+
+
+MOST = 1_000_000
+"""Agents, seeds and the like: more of them is a slip of the hand that would fill the memory."""
+
+
+def count(**values: int) -> None:
+    """Raises `ValueError` for the first of the named values that is not from 1 to `MOST`."""
+    for name, value in values.items():
+        integer_at_least(1, **{name: value})
+        require(value <= MOST, name, value, f"a whole number from 1 to {MOST}")
 
 
 def finite_positive(name: str, value: float) -> None:

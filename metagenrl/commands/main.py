@@ -111,6 +111,8 @@ def _carry_out(command: Command, words: Sequence[str]) -> int:
         raise
     except (ValueError, OSError) as error:  # a folder that may not be read, a name too long
         return _refuse(troubles.named(error, config))
+    except MemoryError:
+        return _refuse(UsageError("memory: too little for these numbers, allowed: smaller ones"))
     note = too_short(config)
     if note is not None:
         print(f"note: {note}", file=sys.stderr)

@@ -25,7 +25,7 @@ from metagenrl.runs.config.presets import DEFAULT_PRESET, PRESETS
 from metagenrl.runs.config.reference import RunReference, WorkspaceConfig
 from metagenrl.runs.config.stored import stored_config, stored_values, unknown_fields
 from metagenrl.runs.config.train import TrainConfig
-from metagenrl.runs.config.yaml import build, merge, to_dict
+from metagenrl.runs.config.yaml import build, coerce, merge, to_dict
 from metagenrl.runs.folder import check_is_run, training_file_of
 from metagenrl.runs.kinds import described, kind_of, kind_of_values, require_meta_training
 from metagenrl.runs.names import CONFIG_FILE
@@ -49,7 +49,8 @@ def train_config(argv: Sequence[str]) -> TrainConfig:
         defaults = to_dict(stored_config(TrainConfig, resume / CONFIG_FILE, "resume"))
     given = with_texts(TrainConfig, merge(_file_values(source, TrainConfig), flags))
     if "agents_per_env" in given and "agents" not in given:
-        given["agents"] = sum(given["agents_per_env"])
+        each = coerce("agents_per_env", given["agents_per_env"], tuple[int, ...])
+        given["agents"] = sum(each) or defaults["agents"]
     config = build(TrainConfig, merge(defaults, {"resume": None, "take_over": False} | given))
     if resume is None:
         return with_tried(config)

@@ -35,6 +35,20 @@ BAD_LINES = [
     ("train -5", "-5: unknown option"),
     ("train --agents", "--agents: missing value, allowed: a whole number"),
     ("train --agents many", "--agents: got 'many', allowed: a whole number"),
+    (
+        "train --agents 100000000000",
+        "agents: got 100000000000, allowed: a whole number from 1 to 10",
+    ),
+    ("train --hidden-units 99999999", "hidden_units: got 99999999, allowed: a number <= 16384"),
+    (
+        "train --objective.lstm-units 99999999",
+        "lstm_units: got 99999999, allowed: a number <= 16384",
+    ),
+    ("train --agents-per-env x", "--agents-per-env: got 'x', allowed: a whole number"),
+    (
+        "test --objective random --env Pendulum-v1 --run-dir out --seeds 4000000000",
+        "seeds: got 4000000000, allowed: a whole number from 1 to 1000000",
+    ),
     ("train --agents 0", "agents: got 0, allowed: a whole number >= 1"),
     ("train --agents 1", "envs: got ('Pendulum-v1', 'InvertedDoublePendulum-v5'), allowed: no mo"),
     ("train --steps -5", "steps: got -5, allowed: a whole number >= 1"),
@@ -278,3 +292,43 @@ def test_objective_show_takes_a_run(
 ) -> None:
     main(["objective", "show", str(stored_run(TrainConfig()))])
     assert "4,000 environment steps of the whole population" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (
+            "seed: 1\nseed: 2\n",
+            "config: got 'c.yaml' (seed stands twice, again in line 2), allowed",
+        ),
+        ("\tseed: 1\n", "config: got 'c.yaml' (while scanning"),
+        ("", "config: got 'c.yaml', allowed: a YAML mapping of fields to values"),
+        ("- 1\n", "config: got 'c.yaml', allowed: a YAML mapping of fields to values"),
+        ("seed: 1\n---\nseed: 2\n", "config: got 'c.yaml' (expected a single document"),
+        ("<<: 5\n", "config: got 'c.yaml' (while constructing a mapping"),
+        ("agents_per_env: 5\n", "agents_per_env: got 5, allowed: a list of whole numbers"),
+        ("agents_per_env: [x]\n", "agents_per_env: got 'x', allowed: a whole number"),
+        ("agents_per_env: [0]\n", "agents_per_env: got (0,), allowed: a number >= 1 for each"),
+        ("agent: {gamma: .nan}\n", "agent.gamma: got nan, allowed: a finite number"),
+        ("agent: [1]\n", "agent: got [1], allowed: a mapping of fields to values"),
+        ("steps: 1e400\n", "steps: got '1e400', allowed: a whole number"),
+        (
+            "seed: 2020-13-45\n",
+            "config: got 'c.yaml' (month must be in 1..12), allowed: valid YAML",
+        ),
+        ("run_dir: !!binary aGVsbG8=\n", "run_dir: got b'hello', allowed: a path"),
+    ],
+)
+def test_a_mistake_in_a_file_is_one_line(
+    text: str, complaint: str, refusal: Refusal, tmp_path: Path
+) -> None:
+    (tmp_path / "cwd" / "c.yaml").write_text(text)
+    assert refusal("train --config c.yaml").startswith(complaint)
+
+
+def test_anchors_merges_and_a_byte_order_mark_are_read(started: list[Any], tmp_path: Path) -> None:
+    text = "held_out: &many {eval_seeds: 2}\n<<: {seed: 3, steps: 700}\nseed: 4\n"
+    (tmp_path / "cwd" / "c.yaml").write_text(text, encoding="utf-8-sig")
+    line = "train --preset quickstart --config c.yaml --envs Pendulum-v1 --agents 2 --run-dir out"
+    main(line.split())
+    assert (started[0].seed, started[0].steps, started[0].held_out.eval_seeds) == (4, 700, 2)

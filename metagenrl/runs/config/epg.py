@@ -9,7 +9,7 @@ from typing import Any, Literal
 from tyro.conf import OmitArgPrefixes
 
 from metagenrl.agents.environment.limits import EPISODE_LIMIT, START_TIMEOUT
-from metagenrl.base.checks import require, require_at_least, require_positive, seed_range
+from metagenrl.base.checks import count, require, require_at_least, require_positive, seed_range
 from metagenrl.base.process import available_cores
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.runs.config.environments import EnvironmentText, fold
@@ -85,6 +85,7 @@ class EpgTrainConfig:
             self, 1, "seeds", "workers", "updates", "fitness_episodes", "snapshot_every"
         )
         require_at_least(self, 0, "max_restarts")
+        count(seeds=self.seeds, workers=self.workers)
         seed_range("seed", self.seed, self.seeds)
         require_at_least(self, 1, "eval_max_steps")
         require_positive(self, "loop_timeout", "env_start_timeout")

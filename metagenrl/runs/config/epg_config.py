@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from metagenrl.base.checks import require, require_at_least, require_positive
+from metagenrl.base.checks import count, require, require_at_least, require_positive
 
 _LAST_RATE = 0.1  # the learning rate from half of the run on, as a share of the first one
 SHORTEST_BUFFER = 21
@@ -91,6 +91,7 @@ class EvolutionConfig:
     def __post_init__(self) -> None:
         require(self.generations >= 1, "generations", self.generations, "a whole number >= 1")
         require(self.noise_vectors >= 2, "noise_vectors", self.noise_vectors, "at least 2")
+        count(noise_vectors=self.noise_vectors)
         require(
             not self.antithetic or self.noise_vectors % 2 == 0,
             "noise_vectors",

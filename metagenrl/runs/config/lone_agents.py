@@ -14,6 +14,7 @@ from tyro.conf import OmitArgPrefixes
 from metagenrl.agents.environment.limits import EPISODE_LIMIT, START_TIMEOUT
 from metagenrl.base.checks import (
     UsageError,
+    count,
     finite_positive,
     integer_at_least,
     require,
@@ -73,7 +74,8 @@ class EvaluationConfig:
     agent: OmitArgPrefixes[AgentConfig] = field(default_factory=AgentConfig)
 
     def __post_init__(self) -> None:
-        integer_at_least(1, seeds=self.seeds, steps=self.steps, workers=self.workers)
+        count(seeds=self.seeds, workers=self.workers)
+        integer_at_least(1, steps=self.steps)
         integer_at_least(1, eval_every=self.eval_every, eval_episodes=self.eval_episodes)
         integer_at_least(1, eval_max_steps=self.eval_max_steps)
         finite_positive("env_start_timeout", self.env_start_timeout)

@@ -16,7 +16,7 @@ from tyro.conf import OmitArgPrefixes
 from tyro.constructors import PrimitiveConstructorSpec
 
 from metagenrl.agents.environment.limits import ANSWER_TIMEOUT, START_TIMEOUT
-from metagenrl.base.checks import finite_positive, integer_at_least, require, seed_range
+from metagenrl.base.checks import count, finite_positive, integer_at_least, require, seed_range
 from metagenrl.learner.hyperparams import (
     NATIVE_UNITS,
     AgentConfig,
@@ -155,7 +155,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         require(len(self.envs) > 0, "envs", self.envs, "at least one environment")
-        integer_at_least(1, agents=self.agents, steps=self.steps)
+        count(agents=self.agents)
+        integer_at_least(1, steps=self.steps)
         require(
             len(self.envs) <= self.agents,
             "envs",

@@ -146,7 +146,7 @@ def describe(hint: Any) -> str:
     if get_origin(hint) in (Union, types.UnionType):
         return " or ".join("none" if o is types.NoneType else describe(o) for o in get_args(hint))
     if get_origin(hint) is tuple:
-        return "a list of names"
+        return "a list of whole numbers" if get_args(hint)[0] is int else "a list of names"
     if get_origin(hint) is Mapping:
         return "a mapping of names to values"
     words = {int: "a whole number", float: "a finite number", bool: "true or false", Path: "a path"}

@@ -22,10 +22,12 @@ class _Loader(yaml.SafeLoader):
         """The mapping of a node. Raises `_Twice`."""
         seen: set[Hashable] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue  # `<<: *other`, whose keys the mapping's own ones replace
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable):
                 continue  # the loader refuses it
-            if key in seen and key_node.tag != "tag:yaml.org,2002:merge":
+            if key in seen:
                 raise _Twice(f"{key} stands twice, again in line {key_node.start_mark.line + 1}")
             seen.add(key)
         return super().construct_mapping(node, deep)
