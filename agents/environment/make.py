@@ -6,30 +6,26 @@ Kept free of torch, so that a command line can check its arguments before anythi
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib
-import inspect
 import logging
 import math
-import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pkgutil import resolve_name
-from typing import Any, NoReturn
+from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, parse_env_id
+from gymnasium.envs.registration import find_highest_version, get_env_id, parse_env_id
 
 from metagenrl.agents.environment.guard import guarded
+from metagenrl.agents.environment.refusal import describe, explain, in_words, refuse
 from metagenrl.agents.environment.spec import EnvironmentSpec
 
 _LOG = logging.getLogger(__name__)
 
 FLATTEN = "gymnasium.wrappers:FlattenObservation"
-_MISSING = re.compile(r"missing \d+ required [\w-]+ arguments?: ('\w+'(, | and |, and )?)+")
-_IDENTIFIERS = "the id of an installed Gymnasium environment"
 _OBSERVATIONS = f"a Box observation space (any shape), or the wrapper {FLATTEN} around a Dict"
 _ACTIONS = "a Box action space of floats, every dimension with finite bounds"
 Trial = Callable[[gymnasium.Env[Any, Any], "EnvironmentFacts"], None]
@@ -66,7 +62,7 @@ def check_environment(env_id: str, trial: Trial = lambda env, facts: None) -> En
                 env.close()  # type: ignore[no-untyped-call]
         facts.append(replace(found, env_id=env_id))
     if facts[0] != facts[-1]:
-        _refuse(env_id, "whose ranges change its sizes", "ranges that leave all spaces as they are")
+        refuse(env_id, "whose ranges change its sizes", "ranges that leave all spaces as they are")
     return facts[0]
 
 
@@ -92,7 +88,8 @@ def _made(env_id: str, seen: Mapping[str, Any]) -> tuple[gymnasium.Env[Any, Any]
                 spec.id, disable_env_checker=True, **spec.arguments, **seen
             )
     except FAILURES as error:
-        raise ValueError(_explain(spec, error)) from error
+        known = _parsed(resolved(env_id)).id if isinstance(error, TypeError) else spec.id
+        raise ValueError(explain(spec, error, known)) from error
     try:
         limit = None if env.spec is None else env.spec.max_episode_steps
         env = _wrapped(spec, env)
@@ -149,9 +146,9 @@ def _wrapped(spec: EnvironmentSpec, env: gymnasium.Env[Any, Any]) -> gymnasium.E
             env = resolve_name(wrapper)(env)
         except FAILURES as error:
             allowed = "module:Wrapper, which takes an environment and gives one"
-            _refuse(spec.text, f"whose wrapper {wrapper} raises {_words(error)}", allowed)
+            refuse(spec.text, f"whose wrapper {wrapper} raises {in_words(error)}", allowed)
         if not isinstance(env, gymnasium.Env):
-            _refuse(spec.text, f"whose wrapper {wrapper} gives {env!r}", "a Gymnasium environment")
+            refuse(spec.text, f"whose wrapper {wrapper} gives {env!r}", "a Gymnasium environment")
     return env
 
 
@@ -174,96 +171,25 @@ def _log_mujoco_warning(message: str) -> None:
     _LOG.log(logging.INFO if "deprecated" in message else logging.WARNING, "MuJoCo: %s", message)
 
 
-def _explain(spec: EnvironmentSpec, error: BaseException) -> str:
-    """One line on why an environment could not be made."""
-    got = f"environment: got {spec.text!r}, allowed: "
-    if isinstance(error, TypeError) and (unknown := _unknown_argument(spec, error)):
-        return got + unknown
-    if isinstance(error, TypeError) and (needed := _MISSING.search(str(error))):
-        names = ", ".join(f"{name}=..." for name in re.findall(r"'(\w+)'", needed[0]))
-        return f"{got}with {names}, which it needs, by --env-kwargs"
-    missing = isinstance(error, ImportError | gymnasium.error.DependencyNotInstalled)
-    what = "it or a package it needs is not installed" if missing else "it cannot be made"
-    nearest = _nearest(spec.id)
-    hint = f", for example {nearest}" if nearest and nearest != spec.id else ""
-    return f"{got}{_IDENTIFIERS}{hint} ({what}: {_words(error)})"
-
-
-def _words(error: BaseException) -> str:
-    """What an exception says, in one line."""
-    if isinstance(error, SystemExit):
-        return f"it called sys.exit({error.code!r})"
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _unknown_argument(spec: EnvironmentSpec, error: TypeError) -> str | None:
-    """What is allowed instead of an argument that the environment does not take."""
-    match = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-    if match is None or match[1] not in spec.arguments:
-        return None
-    maker: Any = gymnasium.registry[EnvironmentSpec.of(resolved(spec.text)).id.rpartition(":")[2]]
-    maker = maker.entry_point
-    maker = resolve_name(maker) if isinstance(maker, str) else maker
-    every = inspect.signature(maker).parameters.values()
-    names = [p.name for p in every if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    near = difflib.get_close_matches(match[1], names, n=1)
-    hint = f" ({match[1]}: did you mean {near[0]}?)" if near else f" (not {match[1]})"
-    return f"the arguments {', '.join(names) or 'none'} of {spec.id}{hint}"
-
-
-def _nearest(env_id: str) -> str | None:
-    """The registered identifier with the most similar name, in its newest version.
-
-    Of an id with a module only what that module registers counts, and the hint keeps the module.
-    """
-    module, colon, name = env_id.rpartition(":")
-    newest: dict[str, EnvSpec] = {}
-    for spec in gymnasium.registry.values():
-        if colon and not str(_module_of(spec)).startswith(module):
-            continue
-        known = f"{spec.namespace}/{spec.name}".lower() if spec.namespace else spec.name.lower()
-        if known not in newest or (spec.version or 0) > (newest[known].version or 0):
-            newest[known] = spec
-    wanted = re.sub(r"-v\d+$", "", name).lower()
-    names = difflib.get_close_matches(wanted, newest, n=1)
-    return f"{module}{colon}{newest[names[0]].id}" if names else None
-
-
-def _module_of(spec: EnvSpec) -> str:
-    if isinstance(spec.entry_point, str):
-        return spec.entry_point.partition(":")[0]
-    return getattr(spec.entry_point, "__module__", "")
-
-
 def _judge(env_id: str, env: gymnasium.Env[Any, Any], limit: int | None) -> EnvironmentFacts:
     """The environment's sizes; raises `ValueError` where a space is not supported."""
     try:
         observations, actions = env.observation_space, env.action_space
     except AttributeError as error:
-        _refuse(env_id, f"({error})", "an environment with observation_space and action_space")
+        refuse(env_id, f"({error})", "an environment with observation_space and action_space")
     if not isinstance(observations, gymnasium.spaces.Box) or not math.prod(observations.shape):
-        _refuse(env_id, f"with observation space {_describe(observations)}", _OBSERVATIONS)
+        refuse(env_id, f"with observation space {describe(observations)}", _OBSERVATIONS)
     if not isinstance(actions, gymnasium.spaces.Box) or not math.prod(actions.shape):
-        _refuse(env_id, f"with action space {_describe(actions)}", _ACTIONS)
+        refuse(env_id, f"with action space {describe(actions)}", _ACTIONS)
     if not np.issubdtype(actions.dtype, np.floating):
-        _refuse(env_id, f"with actions of type {actions.dtype}", _ACTIONS)
+        refuse(env_id, f"with actions of type {actions.dtype}", _ACTIONS)
     unbounded = ~(np.isfinite(actions.low) & np.isfinite(actions.high)).reshape(-1)
     if unbounded.any():
         dimensions = ", ".join(map(str, np.flatnonzero(unbounded)[:10]))
-        _refuse(env_id, f"without finite bounds in action dimension {dimensions}", _ACTIONS)
+        refuse(env_id, f"without finite bounds in action dimension {dimensions}", _ACTIONS)
     return EnvironmentFacts(
         env_id=env_id,
         observation_size=math.prod(observations.shape),
         action_size=math.prod(actions.shape),
         max_episode_steps=limit,
     )
-
-
-def _describe(space: gymnasium.Space[Any]) -> str:
-    """A space in one line, shortened."""
-    text = " ".join(str(space).split())
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _refuse(env_id: str, found: str, allowed: str) -> NoReturn:
-    raise ValueError(f"environment: got {env_id!r} {found}, allowed: {allowed}")
