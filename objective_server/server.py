@@ -83,13 +83,15 @@ class ObjectiveServer:
         Raises `WrongGradientSize` for another length or dtype and `ValueError` for another run's
         gradient: these are programming errors, so they are not counted.
         """
-        return self.submit_all([gradient])[0]
+        with self._lock:
+            (reason,) = self.submit_all([gradient])
+            return self._receipt(gradient, reason)
 
-    def submit_all(self, gradients: Sequence[Message]) -> tuple[Receipt, ...]:
-        """`submit` for each; what they cost does not grow with the agents that there are."""
+    def submit_all(self, gradients: Sequence[Message]) -> tuple[Reason | None, ...]:
+        """`submit` for each, in one step: why it was refused, None where it was taken."""
         with self._lock:
             self._state, reasons = admit(self._state, gradients, self._config)
-            return tuple(self._receipt(g, why) for g, why in zip(gradients, reasons, strict=True))
+            return tuple(reasons)
 
     def _receipt(self, gradient: Message, reason: Reason | None) -> Receipt:
         state = self._state

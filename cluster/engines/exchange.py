@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from metagenrl.base.messages import CohortGradient
-from metagenrl.objective_server.answers import Broadcast, Receipt, Totals
+from metagenrl.objective_server.answers import Broadcast, Totals
 from metagenrl.objective_server.server import ObjectiveServer
 
 Gradient = CohortGradient
@@ -16,7 +16,6 @@ Gradient = CohortGradient
 class Exchange:
     """What the server made of some gradients."""
 
-    receipts: tuple[Receipt, ...]
     broadcast: Broadcast
     closed: bool  # whether the open round was closed
     totals: Totals  # of all agents so far
@@ -30,10 +29,10 @@ def exchange(
     close: bool,
 ) -> Exchange:
     """`Engine.exchange` on the server itself; safe to repeat when the answer was lost."""
-    receipts = server.submit_all(gradients)
+    server.submit_all(gradients)
     if close or (server.round == round_index and server.ready(expected)):
         broadcast = server.close_round(round_index, expected)
     else:
         broadcast = server.broadcast()
     closed = broadcast.round > round_index
-    return Exchange(receipts, broadcast, closed, server.totals())
+    return Exchange(broadcast, closed, server.totals())

@@ -17,7 +17,7 @@ from metagenrl.cluster.recording.machine import SystemMeter
 from metagenrl.cluster.recording.snapshots import SnapshotKeeper
 from metagenrl.cluster.view.live import LiveView
 from metagenrl.cluster.view.status import RunStatus
-from metagenrl.objective_server.answers import Broadcast, Receipt
+from metagenrl.objective_server.answers import Broadcast
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.folder import note_backend
@@ -130,8 +130,8 @@ class Recorder:
 
     def exchange(self, gradients: Sequence[Gradient], result: Exchange) -> None:
         """What the server made of a round; one row per version of alpha."""
-        for gradient, receipt in zip(gradients, result.receipts, strict=True):
-            self._refused(gradient, receipt)
+        for gradient in gradients:
+            self._refused(gradient)
         broadcast = result.broadcast
         self._watch_quarantine(broadcast.quarantined)
         self._round = broadcast.round
@@ -150,7 +150,7 @@ class Recorder:
         self._objective = row
         self._rows.append(row)
 
-    def _refused(self, gradient: Gradient, receipt: Receipt) -> None:
+    def _refused(self, gradient: Gradient) -> None:
         """An event for each agent whose gradient was not finite."""
         bad = [share.agent for share in gradient.shares if share.defect == "non_finite"]
         for agent in bad:

@@ -6,7 +6,7 @@ import pytest
 from metagenrl.cluster.engines.exchange import Exchange
 from metagenrl.cluster.recording.recorder import Recorder
 from metagenrl.learner.types import AlphaGradient
-from metagenrl.objective_server.answers import Broadcast, Receipt, Totals
+from metagenrl.objective_server.answers import Broadcast, Totals
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.machine.identity import RunIdentity
@@ -31,10 +31,9 @@ def _gradient(agent, values):
 def test_a_version_has_its_row_also_when_the_server_died_after_it(recorder, tmp_path):
     """The server restored knows version 4, and no report of the round that led to it."""
     gradients = [_gradient(0, [3, 0]), _gradient(1, [3, 8])]
-    receipts = tuple(Receipt("rejected", "duplicate", "", 4, 5) for _ in gradients)
     broadcast = Broadcast(4, 5, np.array([3.0, 4.0], np.float32), None)
     for _ in range(2):  # the same news twice is one row
-        recorder.exchange(gradients, Exchange(receipts, broadcast, True, Totals(8, 3, 2, 1)))
+        recorder.exchange(gradients, Exchange(broadcast, True, Totals(8, 3, 2, 1)))
     recorder.tick(0)
     (row,) = read_metrics(tmp_path).objective
     assert (row.version, row.round, row.contributors, row.alpha_norm) == (4, 4, 2, 5.0)
