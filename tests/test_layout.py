@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -49,6 +50,18 @@ def test_every_top_level_package_is_typed_and_says_what_it_is() -> None:
 def test_no_folder_is_a_drawer() -> None:
     full = {f: len(list(f.glob("*.py"))) - 1 for f in package_folders()}
     assert {str(f): count for f, count in full.items() if count > MOST_MODULES} == {}
+
+
+def test_a_module_that_a_sentence_names_is_there() -> None:
+    files = modules().values()
+    known = {file.name for file in files} | {"default_worker.py", "my_env.py"}  # Ray's, a user's
+    named = [
+        f"{file.relative_to(ROOT)}: {name}"
+        for file in files
+        for name in re.findall(r"`([a-z_/]+\.py)`", file.read_text())
+        if name.rpartition("/")[2] not in known
+    ]
+    assert named == []
 
 
 def test_no_import_circle() -> None:

@@ -1,4 +1,4 @@
-"""A process that owns environments and steps them for another one; see `remote_env.py`.
+"""A process that owns environments and steps them for another one; see `remote`.
 
 It needs no torch, so that many of them take little memory. It ends when its pipe closes, or with
 the process that started it, even while an environment hangs.

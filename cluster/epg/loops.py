@@ -1,4 +1,4 @@
-"""Where the inner loops of Evolved Policy Gradients run: in this process, or (`epg_ray`) on Ray."""
+"""Where inner loops of Evolved Policy Gradients run: in this process, or (`ray_loops`) on Ray."""
 
 from __future__ import annotations
 

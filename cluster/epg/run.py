@@ -1,6 +1,6 @@
 """One loss that is evolved: its checkpoints, its snapshots and its rows.
 
-The folder is laid out as a meta-training run's (`run_folder`): the snapshots below objectives/ are
+The folder is laid out as a meta-training run's (`runs.folder`): the snapshots below objectives/ are
 losses by generation, checkpoints are complete after each generation.
 """
 

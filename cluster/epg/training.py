@@ -1,6 +1,6 @@
 """`metagenrl baseline --algo epg --phase train`: losses that are evolved side by side.
 
-One seed has the run's folder to itself (`epg_run`); of several, each has seed-N/ below it.
+One seed has the run's folder to itself (`run`); of several, each has seed-N/ below it.
 """
 
 from __future__ import annotations

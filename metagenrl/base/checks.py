@@ -34,6 +34,7 @@ def require_at_most(owner: object, bound: int, *fields: str) -> None:
 
 
 def require_fraction(owner: object, *fields: str) -> None:
+    """Raise `ValueError` unless each of these fields of `owner` is in [0, 1]."""
     for field in fields:
         value = getattr(owner, field)
         require(0.0 <= value <= 1.0, field, value, "a number in [0, 1]")

@@ -1,7 +1,7 @@
 """From the words of a command line to the values of a configuration.
 
 `tyro` lays out `--help` from the dataclasses and their docstrings. The values themselves go the
-way of YAML files (`config_io`), so that flags and files are checked by the same code and every
+way of YAML files (`config.yaml`), so that flags and files are checked by the same code and every
 mistake is one line. A nested field answers to its bare name (`--eta`, `--gamma`) and to its
 section's (`--objective.eta`, `--agent.gamma`); a bare name that two sections share belongs to
 the one whose prefix `--help` omits.

@@ -61,7 +61,7 @@ class TraineeJob(BaselineOptions):
 
     @property
     def rows(self) -> Path:
-        """Its evaluations and training episodes, see `seed_rows`."""
+        """Its evaluations and training episodes, see `agent_files`."""
         return Path(self.folder) / f"seed-{self.seed}.jsonl"
 
     @property

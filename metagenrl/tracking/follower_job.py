@@ -29,7 +29,7 @@ class FollowerJob:
 
     @property
     def log(self) -> Path:
-        """What its process says; lines after `tracker_process.SAYS` are for the user."""
+        """What its process says; lines after `process.SAYS` are for the user."""
         return self.folder / "follower.log"
 
     def to_json(self) -> str:

@@ -1,4 +1,4 @@
-"""From rows to the keys and values that trackers show; `tracked_keys` says what they mean."""
+"""From rows to the keys and values that trackers show; `keys` says what they mean."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What meta-tests and baselines need to know: agents that each train alone in one environment.
 
-As in `config.py`: defaults are the paper's, construction validates.
+As in `train`: defaults are the paper's, construction validates.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Defaults are the paper's; `presets.py` holds the smaller ones. Construction validates what can be
 judged from the values alone and raises `ValueError` with one line; what needs a look at the disk
-or at an environment is checked by `validate.py`. Fields marked `OmitArgPrefixes` are flags by
+or at an environment is checked by `commands.refusals`. Fields marked `OmitArgPrefixes` are flags by
 their bare name (`--gamma`), other nested fields carry their section (`--objective.eta`).
 """
 
