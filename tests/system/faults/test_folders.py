@@ -60,6 +60,46 @@ def test_the_second_process_is_refused_and_told_who_is_first(run: Any, words: li
     assert f"taken over from process {former} " in run.finish(143)
 
 
+def test_a_run_that_was_moved_is_resumed_by_either_path(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "-a l\u00e4uft \u2713 ~\nrun"
+    run.start(*WORDS, "--agents", "2", "--steps", "100")
+    run.finish()
+    moved = tmp_path / "elsewhere" / name
+    moved.parent.mkdir()
+    run.folder.rename(moved)
+    monkeypatch.chdir(moved.parent)
+    for steps, path in ((120, f"./{name}"), (140, str(moved))):
+        resumed = second("train", "--resume", path, "--steps", str(steps), "--wandb", "disabled")
+        assert (resumed.returncode, "Traceback" in resumed.stderr) == (0, False), resumed.stderr
+    assert [p.name for p in moved.parent.iterdir()] == [name], "something was made beside it"
+    assert read_metrics(moved).objective[-1].agent_steps == 2 * 140
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts: root")
+def test_a_folder_that_can_only_be_read_is_looked_at(run: Any, tmp_path: Path) -> None:
+    run.start(*WORDS, "--steps", "100")
+    run.finish()
+    subprocess.run(["mount", "--bind", run.folder, run.folder], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", run.folder], check=True)
+        folder, out = str(run.folder), str(tmp_path / "out")
+        looks = (
+            ("top", folder, "--once"), ("objective", "show", folder),
+            ("report", folder, "--out", out), ("export", folder, "--out", f"{out}.pt"),
+        )  # fmt: skip
+        for words in looks:
+            looked = second(*words)
+            assert (looked.returncode, "Traceback" in looked.stderr) == (0, False), looked.stderr
+        for words in (("report", folder), ("train", "--resume", folder, "--steps", "120")):
+            refused = second(*words)
+            assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
+            assert "Read-only file system" in refused.stderr
+    finally:
+        subprocess.run(["umount", run.folder], check=True)
+
+
 def test_two_resumes_at_once_leave_one(run: Any) -> None:
     run.start(*LONG)
     run.wait_until(lambda: learning(run))

@@ -33,10 +33,11 @@ def test_a_driver_killed_before_its_first_checkpoint_begins_again(run) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_agent_is_missing_and_comes_back(run, find_actors) -> None:
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
+def test_a_killed_agent_is_missing_and_comes_back(run, find_actors, signum: int) -> None:
     run.start(*AGENTS, "--engine", "ray", "--steps", "100000")
     run.wait_until(run.checkpoints)
-    os.kill(find_actors(run.process.pid, "CohortActor")[0], signal.SIGKILL)
+    os.kill(find_actors(run.process.pid, "CohortActor")[0], signum)
     run.wait_for("complete")
     back = run.round()
     run.wait_until(lambda: run.contributors(back) == {0, 1, 2})
