@@ -24,7 +24,9 @@ def kept_seeds(run: Path) -> list[int]:
     checkpoint = None if found else newest_complete(run / CHECKPOINTS)
     if checkpoint is None:
         return found
-    return sorted(int(p.stem.removeprefix("agent-")) for p in checkpoint.glob("agent-*.safetensors"))
+    return sorted(
+        int(p.stem.removeprefix("agent-")) for p in checkpoint.glob("agent-*.safetensors")
+    )
 
 
 def kept_policy(run: Path, seed: int | None = None) -> KeptPolicy:
