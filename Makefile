@@ -40,7 +40,7 @@ train: setup
 	$(BIN)/python -m metagenrl.commands.summary "$$run" "$$tests/learned" "$$tests/random"
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest
 
 # Neither mypy nor import-linter sees through an editable installation: they read a plain copy. What setuptools
 # leaves in build/lib from an earlier build would end up in that copy.
