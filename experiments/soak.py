@@ -89,6 +89,7 @@ def trends(seconds: np.ndarray, memory: np.ndarray) -> list[Trend]:
 
 def soak(folder: Path, seconds: float, every: float) -> tuple[np.ndarray, np.ndarray]:
     """Train for so long; times [samples] and MiB [samples, kinds]."""
+    os.environ["RAY_TMPDIR"] = str(folder)  # other runs on this machine do not join
     cluster = Cluster(initialize_head=True, connect=True, head_node_args={"num_cpus": 1})
     code = "from metagenrl.commands.main import main; main()"
     argv = [sys.executable, "-c", code, "train", *FLAGS.split(), "--run-dir", str(folder / "run")]
