@@ -13,6 +13,7 @@ from tyro.conf import Positional
 
 from metagenrl.api.runs import Run, read_run
 from metagenrl.base.checks import UsageError
+from metagenrl.commands.environments import with_tried
 from metagenrl.commands.table import COMMANDS, META_LEARNERS, Command
 from metagenrl.runs.config.epg import EpgTrainConfig
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
@@ -63,6 +64,7 @@ def _trained(name: str, config: Any, options: Mapping[str, Any]) -> Run:
         if options:
             raise UsageError(f"{next(iter(options))}: unexpected beside a complete configuration")
         chosen = META_LEARNERS["epg"] if isinstance(config, EpgTrainConfig) else COMMANDS[name]
+        config = with_tried(config)
         _checked(chosen, config)
     else:
         chosen, config = _resolved(name, options)

@@ -24,9 +24,12 @@ def test_a_test_runs_and_its_rows_come_back(tmp_path: Path) -> None:
     assert list(run.frame("evaluation")["env"].unique()) == ["Pendulum-v1"]
 
 
-def test_a_complete_configuration_is_checked_like_words(tmp_path: Path) -> None:
+def test_a_complete_configuration_is_checked_like_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # which is not asked for any of these
     config = TrainConfig(envs=("NoSuch-v0",), run_dir=tmp_path / "run")
-    with pytest.raises(metagenrl.UsageError, match="got 'NoSuch-v0', allowed"):
+    with pytest.raises(metagenrl.UsageError, match="^envs: got 'NoSuch-v0', allowed"):
         metagenrl.train(config)
     with pytest.raises(metagenrl.UsageError, match="steps: unexpected beside"):
         metagenrl.train(config, steps=3)
