@@ -29,7 +29,7 @@ def test_a_complete_configuration_is_checked_like_words(
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # which is not asked for any of these
     config = TrainConfig(envs=("NoSuch-v0",), run_dir=tmp_path / "run")
-    with pytest.raises(metagenrl.UsageError, match="^envs: got 'NoSuch-v0', allowed"):
+    with pytest.raises(metagenrl.UsageError, match=r"^envs: got 'NoSuch-v0', allowed"):
         metagenrl.train(config)
     with pytest.raises(metagenrl.UsageError, match="steps: unexpected beside"):
         metagenrl.train(config, steps=3)
