@@ -244,7 +244,7 @@ def stored_baseline(tmp_path: Path) -> Path:
         ),
         (
             "baseline --algo td3 --resume --run-dir none",
-            "run_dir: got '{here}/none' (no such folder), allowed: the folder of",
+            "run_dir: got 'none' (no such folder), allowed: the folder of a run",
         ),
     ],
 )
@@ -256,6 +256,6 @@ def test_a_folder_of_something_else_is_refused(
     before = sorted(stored_baseline.iterdir())
     assert run(line.split()[0], *given, *sizes, *line.split()[1:]) == 2
     error = capsys.readouterr().err.removeprefix("error: ")
-    assert error.startswith(complaint.format(run=stored_baseline, here=Path.cwd()))
+    assert error.startswith(complaint.format(run=stored_baseline))
     assert error.count("\n") == 1
     assert sorted(stored_baseline.iterdir()) == before

@@ -103,7 +103,8 @@ def test_an_unusable_objective_is_refused_before_anything_is_written(
 
 def test_files_of_seeds_without_a_run_are_not_mixed_in(config: MetaTestConfig) -> None:
     (config.run_dir / "seeds").mkdir(parents=True)
-    with pytest.raises(UsageError, match=r"^run_dir: got .* \(holds seeds/\), allowed: a new fol"):
+    refused = r"^run_dir: got .* \(holds seeds, which a run would write\), allowed: a new folder"
+    with pytest.raises(UsageError, match=refused):
         meta_test(config)
     assert [path.name for path in config.run_dir.iterdir()] == ["seeds"]
 

@@ -12,7 +12,7 @@ from metagenrl.runs.metrics_file import read_metrics
 ROOT = Path(__file__).resolve().parents[3]
 WALL_CLOCK = {
     "metagenrl/base/files/folder_lock.py",  # since when a folder is in use: for people
-    "metagenrl/runs/folder.py",  # when a run was begun
+    "metagenrl/runs/machine/identity.py",  # when a run was begun
     "objective_server/snapshots/snapshot.py",  # when a snapshot was taken
     "cluster/population/steering.py",  # status: read by other machines, which share no other clock
     "metagenrl/commands/control.py",  # how old that status is: only shown
