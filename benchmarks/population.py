@@ -27,7 +27,15 @@ import tyro
 
 from benchmarks.bare import BareOptions, BareProcesses, BareResult
 from benchmarks.problem import ENVIRONMENT, SizeName
-from benchmarks.processes import ROLES, Role, cpu_seconds, memory_gb, processes_here, spent_ever
+from benchmarks.processes import (
+    ROLES,
+    Role,
+    cpu_between,
+    cpu_seconds,
+    memory_gb,
+    processes_here,
+    spent_ever,
+)
 from metagenrl.base.process import available_cores
 from metagenrl.cluster.engines.interface import START_TIMEOUT, Engine
 from metagenrl.cluster.population.roster import Roster
@@ -181,8 +189,8 @@ def _measure(
         rounds += 1
     wall, after = time.monotonic() - begin, cpu_seconds(processes)
     steps = rounds * config.agents * config.agent.policy_delay
-    spent = {role: 1e3 * (after[role] - before[role]) / rounds for role in ROLES}
-    return Rates(steps / wall, spent), broadcast
+    spent = cpu_between(before, after)
+    return Rates(steps / wall, {role: 1e3 * spent[role] / rounds for role in ROLES}), broadcast
 
 
 @contextlib.contextmanager

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import psutil
@@ -19,14 +20,33 @@ def processes_here() -> list[psutil.Process]:
     return [own, *own.children(recursive=True)]
 
 
-def cpu_seconds(processes: Sequence[psutil.Process]) -> dict[Role, float]:
-    """User and system time of the processes, by role."""
-    spent: dict[Role, float] = dict.fromkeys(ROLES, 0.0)
+@dataclass(frozen=True)
+class Spent:
+    """User and system time of one process until now, and what the process is for."""
+
+    role: Role
+    seconds: float
+
+
+def cpu_seconds(processes: Sequence[psutil.Process]) -> dict[psutil.Process, Spent]:
+    """User and system time of those processes that still live."""
+    spent: dict[psutil.Process, Spent] = {}
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):  # one that had only begun others
             times = process.cpu_times()
-            spent[_role(process)] += times.user + times.system
+            spent[process] = Spent(_role(process), times.user + times.system)
     return spent
+
+
+def cpu_between(
+    before: Mapping[psutil.Process, Spent], after: Mapping[psutil.Process, Spent]
+) -> dict[Role, float]:
+    """Seconds between two looks, by role; a process that ended in between counts for nothing."""
+    between: dict[Role, float] = dict.fromkeys(ROLES, 0.0)
+    for process, now in after.items():
+        if process in before:
+            between[now.role] += now.seconds - before[process].seconds
+    return between
 
 
 def spent_ever(processes: Sequence[psutil.Process]) -> float:
