@@ -9,7 +9,6 @@ Starting up and ending are not counted: they are done once.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import json
 import os
@@ -27,14 +26,12 @@ import psutil
 import tyro
 
 from metagenrl.base.process import settle
-from metagenrl.cluster.engines.in_process import InProcessEngine
-from metagenrl.cluster.held_out.tests import HeldOut
+from metagenrl.cluster.engines.placement import hosts_of
 from metagenrl.cluster.population.loop import Population
 from metagenrl.cluster.population.roster import Roster
 from metagenrl.cluster.recording.recorder import Recorder
-from metagenrl.cluster.training import prepare_store, server_config
+from metagenrl.cluster.training import engine_of, held_out_tests, prepare_store
 from metagenrl.meta_test.pool import TraineePool
-from metagenrl.objective_server.store.open import open_server
 from metagenrl.runs.checkpoints import Checkpoints
 from metagenrl.runs.config.presets import PRESETS
 from metagenrl.runs.config.train import TrainConfig
@@ -159,13 +156,9 @@ def _train(config: TrainConfig, steer: Callable[[], bool]) -> None:
     identity = open_run(config)
     prepare_store(config, identity.id, None)
     recorder = Recorder(config, identity, None)
-    opened = functools.partial(
-        open_server, config.store, config.run_dir, identity.id, config.meta.learning_rate,
-        server_config(config),
-    )  # fmt: skip
-    engine, pool = InProcessEngine(opened), TraineePool(1)
+    engine, pool = engine_of(config, identity.id, hosts_of(config, None)), TraineePool(1)
     try:
-        held_out = HeldOut(config, pool, recorder.record, recorder.moment)
+        held_out = held_out_tests(config, pool, recorder)
         checkpoints = Checkpoints(config.run_dir, config.keep_checkpoints)
         roster = Roster(config, identity.id)
         Population(config, engine, roster, recorder, held_out, checkpoints, None).run(steer)

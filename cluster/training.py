@@ -16,18 +16,22 @@ from metagenrl.cluster.engines.in_process import InProcessEngine
 from metagenrl.cluster.engines.interface import Engine
 from metagenrl.cluster.engines.placement import Hosts, States, cpus_of, hosts_of, refuse, trials_of
 from metagenrl.cluster.engines.plan import Share, computing_of
-from metagenrl.cluster.held_out.tests import HeldOut
+from metagenrl.cluster.held_out.tests import HeldOut, Runner
+from metagenrl.cluster.held_out.trials import trials
+from metagenrl.cluster.population.departures import Departures
 from metagenrl.cluster.population.loop import Population
 from metagenrl.cluster.population.roster import Roster
 from metagenrl.cluster.population.steering import Steering
 from metagenrl.cluster.recording.recorder import Recorder
+from metagenrl.learner.hyperparams import MetaConfig
 from metagenrl.learner.objective.net import first_alpha
 from metagenrl.objective_server.adam import CosineDecay
 from metagenrl.objective_server.config import ServerConfig
 from metagenrl.objective_server.state import ServerState
 from metagenrl.objective_server.store.open import deliver_rest, open_server, open_store
 from metagenrl.runs.checkpoints import Checkpoints
-from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.config.held_out import HeldOutOptions
+from metagenrl.runs.config.train import ServerOptions, TrainConfig
 from metagenrl.runs.folder import log_to, open_run, resume_command
 from metagenrl.runs.machine.identity import RunIdentity
 from metagenrl.runs.ownership import OwnFolder, own
@@ -64,7 +68,7 @@ def _train(config: TrainConfig, ending: Ending, folder: OwnFolder) -> int:
     if config.resume is not None:
         refuse(checkpoints.require_sound)
     states = checkpoints.load() if config.resume is not None else None
-    if states is not None and _finished(config, states):
+    if states is not None and _finished(config.steps, config.held_out, states):
         print(f"this run has finished: {config.run_dir}; to train longer: --steps N")
         return 0
     hosts = hosts_of(config, states)
@@ -73,7 +77,7 @@ def _train(config: TrainConfig, ending: Ending, folder: OwnFolder) -> int:
     identity = open_run(config)
     # Now: who is killed says nothing any more.
     print(f"if it is cut off, go on with: {resume_command(config.run_dir)}", flush=True)
-    print(how_it_ends(config), flush=True)
+    print(how_it_ends(config.round_timeout), flush=True)
     handler = log_to(config.run_dir)
     if config.resume is not None and states is None:
         print("no checkpoint yet: the run begins anew", flush=True)
@@ -105,9 +109,9 @@ def _meta_train(config: TrainConfig, ending: Ending, folder: OwnFolder, parts: _
     prepare_store(config, run, states)
     recorder = Recorder(config, parts.identity, states)
     engine = engine_of(config, run, parts.hosts)
-    trials = trials_of(config)
-    held_out = HeldOut(config, trials, recorder.record, recorder.moment)
-    desk = ControlDesk(open_mailbox(config, run))
+    tests = trials_of(config.engine, config.agents, config.held_out.eval_workers)
+    held_out = held_out_tests(config, tests, recorder)
+    desk = ControlDesk(open_mailbox(config.run_dir, run, config.store, config.engine))
     steering: Steering | None = None
     try:
         try:
@@ -115,7 +119,7 @@ def _meta_train(config: TrainConfig, ending: Ending, folder: OwnFolder, parts: _
                 config, engine, Roster(config, run), recorder, held_out, parts.checkpoints, states,
                 ending,
             )  # fmt: skip
-            steering = Steering(config, population, desk, ending)
+            steering = Steering(population, Departures(config.run_dir), desk, ending)
 
             def steer() -> bool:
                 population.wait_for_folder(folder)
@@ -127,7 +131,8 @@ def _meta_train(config: TrainConfig, ending: Ending, folder: OwnFolder, parts: _
             if steering is not None:
                 steering.close()
             engine.close()
-        trials.workers = config.held_out.eval_workers or cpus_of(config)  # all is left over now
+        # All is left over now.
+        tests.workers = config.held_out.eval_workers or cpus_of(config.engine)
         if not steering.stopped and not ending.requested:
             held_out.finish(lambda waiting: recorder.tick(0, waiting))
     finally:
@@ -141,19 +146,20 @@ def _meta_train(config: TrainConfig, ending: Ending, folder: OwnFolder, parts: _
     return finished
 
 
-def how_it_ends(config: TrainConfig) -> str:
+def how_it_ends(round_timeout: float) -> str:
     """How long the run needs from a signal to its end, for those who set grace periods."""
     return (
         "to end it: Ctrl-C, SIGTERM or `metagenrl stop`; leave it the time of a round (at most "
-        f"{config.round_timeout:g} s) and of a checkpoint, a second signal ends it at once"
+        f"{round_timeout:g} s) and of a checkpoint, a second signal ends it at once"
     )
 
 
-def _finished(config: TrainConfig, states: States) -> bool:
+def _finished(steps: int, held_out: HeldOutOptions, states: States) -> bool:
     """Whether no agent has a step to take and no held-out test can be left."""
     seats = states["population"]["roster"].values()
-    left = (s for s in seats if not s["left"] and s["joined"] + s["steps"] < config.steps)
-    return not config.held_out.eval_envs and not any(True for _ in left)
+    return not held_out.eval_envs and all(
+        seat["left"] or seat["joined"] + seat["steps"] >= steps for seat in seats
+    )
 
 
 def _picture(run_dir: Path) -> None:
@@ -172,8 +178,8 @@ def engine_of(config: TrainConfig, run: str, hosts: Hosts) -> Engine:
         config.store,
         config.run_dir.absolute(),
         run,
-        learning_rate(config),
-        server_config(config),
+        learning_rate(config.meta, config.rounds),
+        server_config(config.server),
     )
     plan = None if config.agents_per_actor == 1 else hosts.plan
     computing = computing_of(config, available_cores())
@@ -185,17 +191,23 @@ def engine_of(config: TrainConfig, run: str, hosts: Hosts) -> Engine:
     return RayEngine(opened, share, config.round_timeout, plan, computing)
 
 
-def learning_rate(config: TrainConfig) -> float | CosineDecay:
+def held_out_tests(config: TrainConfig, runner: Runner, recorder: Recorder) -> HeldOut:
+    """The tests of alpha beside the population; their results become rows of the run."""
+    of_candidate = functools.partial(trials, config.held_out, config.agent, config.objective)
+    return HeldOut(
+        config.run_dir, config.held_out, of_candidate, runner, recorder.record, recorder.moment
+    )
+
+
+def learning_rate(meta: MetaConfig, rounds: int) -> float | CosineDecay:
     """Alpha's step size: constant, or falling to 0 over the run's rounds."""
-    meta = config.meta
     if meta.learning_rate_decay == "none":
         return meta.learning_rate
-    return CosineDecay(meta.learning_rate, -(-config.steps // config.agent.policy_delay))
+    return CosineDecay(meta.learning_rate, rounds)
 
 
-def server_config(config: TrainConfig) -> ServerConfig:
-    """The server's part of the configuration."""
-    options = config.server
+def server_config(options: ServerOptions) -> ServerConfig:
+    """How the server closes rounds."""
     return ServerConfig(options.staleness_bound, options.quorum, options.quarantine_after)
 
 
@@ -210,4 +222,5 @@ def prepare_store(config: TrainConfig, run: str, states: States | None) -> None:
         store.commit(states["server"])
         return
     alpha = first_alpha(config.objective, config.seed).numpy()
-    store.commit(ServerState.start(run, alpha, learning_rate(config)).to_dict())
+    rate = learning_rate(config.meta, config.rounds)
+    store.commit(ServerState.start(run, alpha, rate).to_dict())

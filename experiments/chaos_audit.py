@@ -41,7 +41,7 @@ def audit(run_dir: Path, broken_promises: list[str], finished: bool) -> list[Che
     store = open_store(config.store, run, run_dir)
     stored = store.load()
     assert stored is not None
-    state = ServerState.from_dict(stored, learning_rate(config))
+    state = ServerState.from_dict(stored, learning_rate(config.meta, config.rounds))
     broken = "; ".join(broken_promises)
     checks = [
         Check("the run reaches its goal", finished, "it did" if finished else "it did not"),
@@ -134,7 +134,7 @@ def _redis(config: TrainConfig, run: str, state: ServerState) -> Check:
         assert isinstance(store, RedisStore)
         stored = store.load()
         assert stored is not None
-        there = ServerState.from_dict(stored, learning_rate(config))
+        there = ServerState.from_dict(stored, learning_rate(config.meta, config.rounds))
         versions = store.alpha_versions()
         newest = store.alpha(versions[-1])
         finite = all(bool(np.isfinite(store.alpha(version)).all()) for version in versions)

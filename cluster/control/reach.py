@@ -16,7 +16,7 @@ from metagenrl.objective_server.store.address import StoreAddress
 from metagenrl.objective_server.store.open import check_store
 from metagenrl.runs.config.reference import RunReference
 from metagenrl.runs.config.stored import stored_config
-from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.config.train import EngineName, TrainConfig
 from metagenrl.runs.config.yaml import build
 from metagenrl.runs.kinds import require_meta_training
 from metagenrl.runs.machine.identity import identity_of
@@ -33,19 +33,21 @@ class Whereabouts:
     ray_auth_mode: str | None
 
 
-def open_mailbox(config: TrainConfig, run: str) -> Mailbox | None:
+def open_mailbox(
+    run_dir: Path, run: str, store: StoreAddress, engine: EngineName
+) -> Mailbox | None:
     """The driver's end; None for a run in one process without Redis, which nobody can reach."""
-    (config.run_dir / CONTROL_FILE).unlink(missing_ok=True)
-    if config.store.is_redis:
+    (run_dir / CONTROL_FILE).unlink(missing_ok=True)
+    if store.is_redis:
         from metagenrl.cluster.control.by_redis import RedisMailbox
 
-        return RedisMailbox(config.store, run)
-    if config.engine == "inprocess":
+        return RedisMailbox(store, run)
+    if engine == "inprocess":
         return None
     from metagenrl.cluster.control.by_ray import RayMailbox, cluster_address
 
     where = Whereabouts(cluster_address(), os.environ.get(_AUTHENTICATION))
-    write_atomic(config.run_dir / CONTROL_FILE, [json.dumps(asdict(where)).encode()])
+    write_atomic(run_dir / CONTROL_FILE, [json.dumps(asdict(where)).encode()])
     return RayMailbox(run)
 
 

@@ -12,9 +12,9 @@ from metagenrl.base.memory import Memory, memory_here
 from metagenrl.base.process import available_cores
 from metagenrl.cluster.engines.plan import Plan, cohort_plan
 from metagenrl.cluster.held_out.tests import Runner
-from metagenrl.cluster.joining.room import require_disk, require_memory
+from metagenrl.cluster.joining.room import Crowd, needs_of, require_disk, require_memory
 from metagenrl.meta_test.pool import TraineePool
-from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.config.train import EngineName, TrainConfig
 
 States = Mapping[str, Mapping[str, Any]]
 Checked = TypeVar("Checked")
@@ -37,11 +37,12 @@ def hosts_of(config: TrainConfig, states: States | None) -> Hosts:
     the agents do not fit, saying how many do, before a local Ray is started, and where an
     environment cannot be made on a node.
     """
-    present = _present(config, states)
+    present = _present(config.agents, states)
     if config.engine == "inprocess":
         refuse(lambda: require_device(config.device))
         room = _room(config, (present,), [memory_here()], available_cores())
-        return Hosts(cohort_plan(config, 1), 0.0, room=room)
+        plan = cohort_plan(config.seating, config.agents_per_actor, 1)
+        return Hosts(plan, 0.0, room=room)
     from metagenrl.cluster.engines.ray_cluster import actor_share, gpu_share, gpus_here
     from metagenrl.cluster.joining.autoscaler import await_cpus
     from metagenrl.cluster.joining.connect import connect
@@ -49,7 +50,7 @@ def hosts_of(config: TrainConfig, states: States | None) -> Hosts:
 
     def fitting(cpus: float, nodes: Sequence[Memory]) -> Hosts:
         gpus = gpus_here() if config.device == "cuda" else 0
-        plan = cohort_plan(config, gpus or cpus)
+        plan = cohort_plan(config.seating, config.agents_per_actor, gpus or cpus)
         actors = tuple((agent,) for agent in present) if config.agents_per_actor == 1 else plan
         share = actor_share(len(actors), config.agent_cpus, cpus)
         room = _room(config, actors, nodes, gpus or cpus)
@@ -69,10 +70,10 @@ def hosts_of(config: TrainConfig, states: States | None) -> Hosts:
     return refuse(lambda: fitting(cpus, known or [memory_here()]))
 
 
-def _present(config: TrainConfig, states: States | None) -> tuple[int, ...]:
+def _present(agents: int, states: States | None) -> tuple[int, ...]:
     """The agents that the run begins with."""
     if states is None:
-        return tuple(range(config.agents))
+        return tuple(range(agents))
     roster = states["population"]["roster"]
     return tuple(sorted(int(agent) for agent, seat in roster.items() if not seat["left"]))
 
@@ -81,8 +82,13 @@ def _room(config: TrainConfig, actors: Plan, nodes: Sequence[Memory], places: fl
     """The line about memory and disk. Raises `UsageError` where the population cannot fit."""
     tests = config.held_out.eval_workers or max(1, int(places) - len(actors))
     beside = tests if config.held_out.eval_envs else 0
-    memory = require_memory(config, actors, nodes, places, beside)
-    return f"memory: {memory}; {require_disk(config, actors)}"
+    crowd = Crowd(config.agent, config.steps, config.env_of, on_ray=config.engine == "ray")
+    alone = config.agents_per_actor == 1 and len(actors) > 1
+    cohorts = cohort_plan(config.seating, "auto", places) if alone else None
+    memory = require_memory(crowd, actors, nodes, beside, cohorts)
+    checkpoint = needs_of(crowd, actors).checkpoint
+    disk = require_disk(config.run_dir, config.keep_checkpoints, checkpoint)
+    return f"memory: {memory}; {disk}"
 
 
 def refuse(check: Callable[[], Checked]) -> Checked:
@@ -93,19 +99,18 @@ def refuse(check: Callable[[], Checked]) -> Checked:
         raise UsageError(str(error)) from error
 
 
-def trials_of(config: TrainConfig) -> Runner:
-    """Where held-out tests run: on what the population leaves over."""
-    options = config.held_out
-    if config.engine == "inprocess":
-        return TraineePool(options.eval_workers or max(1, cpus_of(config) - 1))
+def trials_of(engine: EngineName, agents: int, workers: int | None) -> Runner:
+    """Where held-out tests run: so many at a time, or what a population of `agents` leaves over."""
+    if engine == "inprocess":
+        return TraineePool(workers or max(1, cpus_of(engine) - 1))
     from metagenrl.cluster.held_out.on_ray import RayTrials
 
-    return RayTrials(options.eval_workers or max(1, cpus_of(config) - config.agents))
+    return RayTrials(workers or max(1, cpus_of(engine) - agents))
 
 
-def cpus_of(config: TrainConfig) -> int:
+def cpus_of(engine: EngineName) -> int:
     """CPUs of the machine, or of the Ray cluster."""
-    if config.engine == "inprocess":
+    if engine == "inprocess":
         return available_cores()
     from metagenrl.cluster.held_out.on_ray import cluster_cpus
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from metagenrl.agents.backend.choice import Computing
 from metagenrl.agents.environment.remote import Timeouts
@@ -29,18 +31,21 @@ COHORTS_STAY = (
 """Why cohorts are not scaled: who works with whom is settled when a run begins."""
 
 
-def cohort_plan(config: TrainConfig, places: float) -> Plan:
+def cohort_plan(
+    seating: Sequence[int], agents_per_actor: int | Literal["auto"], places: float
+) -> Plan:
     """The agents of each cohort, ascending; a cohort's agents share one environment.
 
-    `auto` makes as few cohorts as keep `places` (cores, or GPUs) busy: at least one for each
-    environment, because what a cohort sends is one environment's gradient.
+    `seating`: each agent's environment, by number. `auto` makes as few cohorts as keep `places`
+    (cores, or GPUs) busy: at least one for each environment, because what a cohort sends is one
+    environment's gradient.
     """
-    environments = len(config.envs)
+    environments = len(set(seating))
     peers = [
-        [agent for agent, place in enumerate(config.seating) if place == index]
+        [agent for agent, place in enumerate(seating) if place == index]
         for index in range(environments)
     ]
-    size = config.agents_per_actor
+    size = agents_per_actor
     if size == "auto":
         wanted = max(1, int(places) // environments)  # cohorts of each environment
         sizes = [-(-len(agents) // wanted) for agents in peers]

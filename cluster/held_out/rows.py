@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from metagenrl.cluster.held_out.score import Standing, metric
 from metagenrl.cluster.held_out.trials import Candidate
 from metagenrl.objective_server.store.in_folder import FileStore
-from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.config.held_out import HeldOutOptions
 from metagenrl.runs.metrics_file import rows_of_kind
 from metagenrl.runs.names import METRICS_FILE
 from metagenrl.runs.rows import EvaluationRow, EventRow, MetricsRow, Moment
@@ -22,17 +23,19 @@ class HeldOutRows:
 
     def __init__(
         self,
-        config: TrainConfig,
+        run_dir: Path,
+        options: HeldOutOptions,
         record: Callable[[MetricsRow], None],
         moment: Callable[[], Moment],
     ) -> None:
-        self._config, self._record, self._moment = config, record, moment
+        self._run_dir, self._metric = run_dir, metric(options)
+        self._record, self._moment = record, moment
         self._trials: set[tuple[int, str, int]] = set()  # version, environment, seed
         self._scored: set[int] = set()
 
     def read(self) -> None:
         """What the run's metrics have already, after a resume cut them back."""
-        file = self._config.run_dir / METRICS_FILE
+        file = self._run_dir / METRICS_FILE
         for row in (*rows_of_kind(file, HeldOutRow.kind), *rows_of_kind(file, ScoreRow.kind)):
             if isinstance(row, HeldOutRow):
                 self._trials.add((row.version, row.env, row.seed))
@@ -70,7 +73,7 @@ class HeldOutRows:
         self._record(
             ScoreRow(
                 now.time, now.round, candidate.version, candidate.agent_steps, score, known,
-                state.best, state.best_score, metric(self._config.held_out),
+                state.best, state.best_score, self._metric,
             )
         )  # fmt: skip
         shown = ", ".join(f"{env} {value:.1f}" for env, value in known.items()) or "failed"
@@ -82,7 +85,6 @@ class HeldOutRows:
         if best is None or score is None:
             return
         try:
-            store = FileStore(self._config.run_dir)
-            store.mark_best(best, score, metric(self._config.held_out))
+            FileStore(self._run_dir).mark_best(best, score, self._metric)
         except (OSError, ValueError) as error:
             logger.warning("best version %d was not noted: %s", best, error)

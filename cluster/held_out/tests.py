@@ -11,6 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 from metagenrl.cluster.held_out.rows import HeldOutRows
@@ -21,12 +22,11 @@ from metagenrl.cluster.held_out.trials import (
     kept_candidates,
     mean_return,
     result,
-    trials,
 )
 from metagenrl.meta_test.pool import Ended
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.runs.agent_job import TraineeJob
-from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.config.held_out import HeldOutOptions
 from metagenrl.runs.rows import EvaluationRow, MetricsRow, Moment
 from metagenrl.runs.run_records import GIVEN_UP
 
@@ -65,17 +65,21 @@ class HeldOut:
 
     def __init__(
         self,
-        config: TrainConfig,
+        run_dir: Path,
+        options: HeldOutOptions,
+        trials: Callable[[Candidate], list[TraineeJob]],
         runner: Runner,
         record: Callable[[MetricsRow], None],
         moment: Callable[[], Moment],
     ) -> None:
-        """`record` takes rows for the run's metrics; `moment` says where the run is.
+        """`trials` says which new agents a candidate has to train, `runner` trains them.
 
-        Candidates up to the moment's version, kept by the run that is resumed, go on.
+        `record` takes rows for the run's metrics; `moment` says where the run is. Candidates
+        up to the moment's version, kept by the run that is resumed, go on.
         """
-        self._config, self._options, self._runner = config, config.held_out, runner
-        self._rows = HeldOutRows(config, record, moment)
+        self._run_dir, self._options = run_dir, options
+        self._trials, self._runner = trials, runner
+        self._rows = HeldOutRows(run_dir, options, record, moment)
         self._due = float("-inf")
         self._failures: Counter[TraineeJob] = Counter()
         self._returns: dict[int, dict[str, float | None]] = {}  # of the versions that are scored
@@ -83,7 +87,7 @@ class HeldOut:
         self._candidates: list[Candidate] = []
         if self._options.eval_envs:
             self._rows.read()
-            for candidate in kept_candidates(config.run_dir, moment().version):
+            for candidate in kept_candidates(run_dir, moment().version):
                 self._take(candidate)
 
     @property
@@ -108,7 +112,7 @@ class HeldOut:
         if known or not self._options.eval_envs:
             return
         try:
-            self._take(keep_candidate(self._config.run_dir, snapshot))
+            self._take(keep_candidate(self._run_dir, snapshot))
         except OSError as error:
             logger.warning("version %d is not tested: %s", snapshot.version, error.strerror)
 
@@ -149,7 +153,7 @@ class HeldOut:
 
     def _take(self, candidate: Candidate) -> None:
         self._candidates.append(candidate)
-        for job in trials(self._config, candidate):
+        for job in self._trials(candidate):
             if result(job) is None:
                 job.rows.parent.mkdir(exist_ok=True)
                 self._runner.submit(job)
@@ -172,7 +176,7 @@ class HeldOut:
         for candidate in self._candidates[len(self._returns) :]:
             if self.stop:  # what the decision was made on stays all that it was made on
                 break
-            jobs = trials(self._config, candidate)
+            jobs = self._trials(candidate)
             results = [result(job) for job in jobs]
             given_up = [self._failures[job] >= TRIES for job in jobs]
             if not all(r or gone for r, gone in zip(results, given_up, strict=True)):

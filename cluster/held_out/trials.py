@@ -16,10 +16,11 @@ from pathlib import Path
 
 from metagenrl.agents.environment.spec import folder_name
 from metagenrl.base.files.errors import CorruptFile
+from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.runs.agent_files import evaluations, is_finished
 from metagenrl.runs.agent_job import ObjectiveChoice, TraineeJob
-from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.config.held_out import HeldOutOptions
 from metagenrl.runs.names import COPY_FILE, HELD_OUT_FOLDER
 from metagenrl.runs.rows import EvaluationRow
 
@@ -81,9 +82,10 @@ def kept_candidates(run_dir: Path, last: int) -> list[Candidate]:
     return sorted(found, key=lambda candidate: candidate.version)
 
 
-def trials(config: TrainConfig, candidate: Candidate) -> list[TraineeJob]:
+def trials(
+    options: HeldOutOptions, agent: AgentConfig, objective: ObjectiveConfig, candidate: Candidate
+) -> list[TraineeJob]:
     """The new agents that `candidate` has to train: Algorithm 2, agents as in the population."""
-    options = config.held_out
     return [
         TraineeJob(
             env=env,
@@ -94,8 +96,8 @@ def trials(config: TrainConfig, candidate: Candidate) -> list[TraineeJob]:
             eval_episodes=options.eval_episodes,
             eval_max_steps=options.eval_max_steps,
             folder=str(candidate.folder / folder_name(env)),
-            agent=config.agent,
-            objective=ObjectiveChoice("learned", str(candidate.alpha), config.objective),
+            agent=agent,
+            objective=ObjectiveChoice("learned", str(candidate.alpha), objective),
             niceness=NICENESS,
             timeout=options.eval_timeout,
         )

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from metagenrl.agents.environment.trial_process import facts_of
 from metagenrl.base.checks import UsageError
 from metagenrl.base.memory import Memory
-from metagenrl.cluster.engines.plan import Plan, cohort_plan
-from metagenrl.runs.config.train import TrainConfig
+from metagenrl.cluster.engines.plan import Plan
+from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.runs.machine.needs import (
     BASE,
     Sizes,
@@ -42,27 +43,32 @@ class Needs:
         return self.base + sum(self.actors)
 
 
-def needs_of(config: TrainConfig, plan: Plan, tests: int = 0) -> Needs:
-    """What the population of `config` needs in the processes of `plan`, and `tests` more.
+@dataclass(frozen=True)
+class Crowd:
+    """The agents that need room."""
+
+    agent: AgentConfig
+    steps: int  # of each
+    env_of: Callable[[int], str]  # an agent's environment
+    on_ray: bool
+
+
+def needs_of(crowd: Crowd, plan: Plan, tests: int = 0) -> Needs:
+    """What agents need in the processes of `plan`, and `tests` processes more.
 
     Raises `UsageError` where a replay buffer is beyond what any process could reserve.
     """
-    sizes = {env: _sizes(env) for env in dict.fromkeys(config.envs)}
-    agent, steps = config.agent, config.steps
-    require_reservable(agent, sizes.items())
-
-    def of(index: int) -> Sizes:
-        return sizes[config.env_of(index)]
-
-    everyone = [of(index) for actor in plan for index in actor]
+    agent, steps = crowd.agent, crowd.steps
+    sizes = {index: _sizes(crowd.env_of(index)) for actor in plan for index in actor}
+    require_reservable(agent, ((crowd.env_of(index), size) for index, size in sizes.items()))
     return Needs(
-        (0 if config.engine == "inprocess" else BASE) + tests * process_bytes(agent),
+        (BASE if crowd.on_ray else 0) + tests * process_bytes(agent),
         tuple(
-            process_bytes(agent) + sum(agent_bytes(agent, steps, of(index)) for index in actor)
+            process_bytes(agent) + sum(agent_bytes(agent, steps, sizes[index]) for index in actor)
             for actor in plan
         ),
-        sum(replay_bytes(agent, steps, each) for each in everyone),
-        sum(checkpoint_bytes(agent, steps, each) for each in everyone),
+        sum(replay_bytes(agent, steps, each) for each in sizes.values()),
+        sum(checkpoint_bytes(agent, steps, each) for each in sizes.values()),
     )
 
 
@@ -73,15 +79,19 @@ def _sizes(env: str) -> Sizes:
 
 
 def require_memory(
-    config: TrainConfig, plan: Plan, nodes: Sequence[Memory], places: float, tests: int = 0
+    crowd: Crowd,
+    plan: Plan,
+    nodes: Sequence[Memory],
+    tests: int = 0,
+    cohorts: Plan | None = None,
 ) -> str:
-    """The words that say what memory the population needs and `nodes` have.
+    """The words that say what memory the agents need and `nodes` have.
 
-    `places`: cores or GPUs, for which `--agents-per-actor auto` would plan; `tests`: processes of
-    held-out tests beside it. Raises `UsageError`,
-    with the option that helps, where the population cannot fit.
+    `tests`: processes of held-out tests beside them; `cohorts`: what `--agents-per-actor auto`
+    would plan, where that is not asked for. Raises `UsageError`, with the option that helps, where
+    the agents cannot fit.
     """
-    needs = needs_of(config, plan, tests)
+    needs = needs_of(crowd, plan, tests)
     total, free = sum(node.total for node in nodes), sum(node.available for node in nodes)
     where = f"{len(nodes)} nodes" if len(nodes) > 1 else "this machine"
     actors = "1 process" if len(plan) == 1 else f"{len(plan)} actors"
@@ -90,46 +100,42 @@ def require_memory(
     if needs.memory > total or max(needs.actors) > max(node.total for node in nodes):
         why = f"memory: {text}; {where}: {gib(total)}"
         if needs.replay > needs.memory / 2:
-            raise UsageError(_too_much_replay(config, needs, why, total))
-        raise UsageError(_too_many_agents(config, plan, needs, why, total, places))
+            raise UsageError(_too_much_replay(crowd, needs, why, total))
+        fit_together = cohorts is not None and needs_of(crowd, cohorts).memory <= total
+        raise UsageError(_too_many_agents(plan, needs, why, total, fit_together))
     tight = f" ({gib(free)} free now: other programs have to end)" if needs.memory > free else ""
     return f"{text} of {gib(total)}{tight}"
 
 
-def _too_much_replay(config: TrainConfig, needs: Needs, why: str, total: int) -> str:
-    capacity = config.agent.replay_capacity
+def _too_much_replay(crowd: Crowd, needs: Needs, why: str, total: int) -> str:
+    capacity = crowd.agent.replay_capacity
     room = max(0, total - (needs.memory - needs.replay))
-    fitting = int(min(capacity, config.steps) * room / needs.replay)
+    fitting = int(min(capacity, crowd.steps) * room / needs.replay)
     allowed = f"at most {fitting}" if fitting else "fewer agents"
     return f"replay_capacity: got {capacity} ({why}), allowed: {allowed}, or more memory"
 
 
-def _too_many_agents(
-    config: TrainConfig, plan: Plan, needs: Needs, why: str, total: int, places: float
-) -> str:
+def _too_many_agents(plan: Plan, needs: Needs, why: str, total: int, fit_together: bool) -> str:
     agents = sum(map(len, plan))
     fitting = max(0, int((total - needs.base) * agents / sum(needs.actors)))
     allowed = f"at most {fitting}"
-    if config.agents_per_actor == 1 and len(plan) > 1:
-        together = replace(config, agents_per_actor="auto")
-        if needs_of(together, cohort_plan(together, places)).memory <= total:
-            allowed += ", or --agents-per-actor auto"
+    if fit_together:
+        allowed += ", or --agents-per-actor auto"
     return f"agents: got {agents} ({why}), allowed: {allowed}"
 
 
-def require_disk(config: TrainConfig, plan: Plan) -> str:
-    """The words that say what the checkpoints need and the disk has.
+def require_disk(run_dir: Path, keep: int, checkpoint: int) -> str:
+    """The words that say what `keep` checkpoints of so many bytes need and the disk has.
 
     Raises `UsageError` where the disk is smaller than one and the next.
     """
-    checkpoint = needs_of(config, plan).checkpoint
-    folder = config.run_dir.absolute()
+    folder = run_dir.absolute()
     disk = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists()))
-    kept = (config.keep_checkpoints + 1) * checkpoint  # one more while it is written
+    kept = (keep + 1) * checkpoint  # one more while it is written
     text = f"checkpoints {gib(kept)}, {gib(disk.free)} free on disk"
     if 2 * checkpoint > disk.total:
         raise UsageError(
-            f"run_dir: got {str(config.run_dir)!r} ({text}), allowed: a disk of at least "
+            f"run_dir: got {str(run_dir)!r} ({text}), allowed: a disk of at least "
             f"{gib(2 * checkpoint)}, or a smaller --replay-capacity"
         )
     return text + (" (lower --keep-checkpoints or make room)" if kept > disk.free else "")

@@ -11,7 +11,6 @@ from metagenrl.cluster.engines.interface import START_TIMEOUT, Engine, Lost, Sta
 from metagenrl.cluster.population.roster import Roster, Seat
 from metagenrl.cluster.recording.recorder import Recorder
 from metagenrl.runs.checkpoints import Checkpoints, agent_part
-from metagenrl.runs.config.train import TrainConfig
 
 logger = logging.getLogger(__name__)
 
@@ -21,13 +20,16 @@ class Attendance:
 
     def __init__(
         self,
-        config: TrainConfig,
+        steps: int,
+        max_restarts: int,
         engine: Engine,
         roster: Roster,
         recorder: Recorder,
         checkpoints: Checkpoints,
     ) -> None:
-        self._config, self._engine, self._roster = config, engine, roster
+        """An agent is done after `steps`, and failed when it is lost after `max_restarts`."""
+        self._steps, self._max_restarts = steps, max_restarts
+        self._engine, self._roster = engine, roster
         self._recorder, self._checkpoints = recorder, checkpoints
 
     def begin(self, states: Mapping[str, Mapping[str, Any]]) -> None:
@@ -48,7 +50,7 @@ class Attendance:
             waiting.discard(result.agent)
             seat = self._roster[result.agent]
             if isinstance(result, Started):
-                seat.condition = "done" if seat.progress >= self._config.steps else "idle"
+                seat.condition = "done" if seat.progress >= self._steps else "idle"
             else:
                 self.lost(seat, result)
         if timeout:  # those that it was given for, not who is brought back since
@@ -70,7 +72,7 @@ class Attendance:
         if lost.detail:
             logger.error("agent %d (%s): %s", seat.index, seat.config.env_id, lost.detail)
         self._engine.stop_agent(seat.index)
-        if seat.restarts >= self._config.max_restarts:
+        if seat.restarts >= self._max_restarts:
             seat.condition = "failed"
             message = f"failed after {seat.restarts} restarts: {lost.reason}"
             self._recorder.event("failed", seat.index, message)
@@ -81,7 +83,7 @@ class Attendance:
         self._engine.start_agent(seat.config, seat.incarnation, state)
         seat.condition = "starting"
         seat.steps = int(state["steps"]) if state else 0
-        limit = self._config.max_restarts
+        limit = self._max_restarts
         message = f"restarted ({seat.restarts}/{limit}) at step {seat.steps}: {lost.reason}"
         self._recorder.event("restarted", seat.index, message, seat.restarts)
 

@@ -58,7 +58,9 @@ class Population:
         self.config, self.engine, self.roster = config, engine, roster
         self.recorder, self.held_out, self.checkpoints = recorder, held_out, checkpoints
         self._synchronous = config.server.staleness_bound == 0
-        self.attendance = Attendance(config, engine, roster, recorder, checkpoints)
+        self.attendance = Attendance(
+            config.steps, config.max_restarts, engine, roster, recorder, checkpoints
+        )
         self._strength = Strength(roster, recorder)
         self._broadcast: Broadcast = engine.exchange([], [], close=False).broadcast
         self._checkpoint_due = config.checkpoint_every

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from pathlib import Path
 
 from metagenrl.base.checks import require
 from metagenrl.base.ending import Ending
@@ -13,7 +12,6 @@ from metagenrl.cluster.engines.interface import AgentLost
 from metagenrl.cluster.population.departures import Departures
 from metagenrl.cluster.population.loop import Population
 from metagenrl.cluster.population.roster import Seat
-from metagenrl.runs.config.train import TrainConfig
 
 PAUSE_INTERVAL = 0.1
 """Seconds between two looks at the desk while the population is paused."""
@@ -26,11 +24,10 @@ class Steering:
     it is confirmed, so that no kill undoes it."""
 
     def __init__(
-        self, config: TrainConfig, population: Population, desk: ControlDesk, ending: Ending
+        self, population: Population, departures: Departures, desk: ControlDesk, ending: Ending
     ) -> None:
-        self._config, self._population, self._desk = config, population, desk
+        self._population, self._departures, self._desk = population, departures, desk
         self._ending, self._tries_until = ending, float("inf")
-        self._departures = Departures(Path(config.run_dir))
         self._condition: Condition = "running"
         self._stopped = False
         self._scaling: Request | None = None  # not confirmed yet
@@ -118,7 +115,7 @@ class Steering:
         A straggler or an agent that is being brought back may be in its way for a round or two.
         """
         now, population = time.monotonic(), self._population
-        self._tries_until = min(self._tries_until, now + 2 * self._config.round_timeout)
+        self._tries_until = min(self._tries_until, now + 2 * population.config.round_timeout)
         where = f"round {population.broadcast.round}"
         full = population.checkpoints.error is not None
         if population.checkpoint():
@@ -136,7 +133,7 @@ class Steering:
             self._desk.answer(request, "failed", message)
             return
         try:
-            least = len(self._config.envs)
+            least = len(self._population.config.envs)
             require(agents >= least, "agents", agents, f"at least {least}, one an environment")
             self._population.engine.make_room(agents)
         except ValueError as error:

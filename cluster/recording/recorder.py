@@ -19,6 +19,7 @@ from metagenrl.cluster.view.live import LiveView
 from metagenrl.cluster.view.status import RunStatus
 from metagenrl.objective_server.answers import Broadcast
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.store.open import open_store
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.folder import note_backend
 from metagenrl.runs.machine.identity import RunIdentity
@@ -43,7 +44,10 @@ class Recorder:
         states: Mapping[str, Mapping[str, Any]] | None,
     ) -> None:
         self._config, self._identity = config, identity
-        self._keeper = SnapshotKeeper(config, identity.id)
+        store = open_store(config.store, identity.id, config.run_dir)
+        self._keeper = SnapshotKeeper(
+            store, config.run_dir, identity.id, config.objective, config.envs
+        )
         self._writer = MetricsWriter(config.run_dir / METRICS_FILE)
         agents = config.agents if states is None else len(states["population"]["roster"])
         envs = [config.env_of(i) for i in range(agents)]

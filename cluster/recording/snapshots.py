@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
+from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.objective_server.answers import Broadcast
 from metagenrl.objective_server.snapshots.find import snapshot_path
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
-from metagenrl.objective_server.store.open import open_store
-from metagenrl.runs.config.train import TrainConfig
+from metagenrl.objective_server.store.interface import Store
 from metagenrl.runs.config.yaml import to_dict
 from metagenrl.runs.rows import MetricsRow, Moment
 from metagenrl.runs.run_records import SnapshotRow
@@ -23,9 +24,16 @@ class _Rows(Protocol):
 class SnapshotKeeper:
     """Keeps alpha under its version; the same version again is not written twice."""
 
-    def __init__(self, config: TrainConfig, run: str) -> None:
-        self._config, self._run = config, run
-        self._store = open_store(config.store, run, config.run_dir)
+    def __init__(
+        self,
+        store: Store,
+        run_dir: Path,
+        run: str,
+        objective: ObjectiveConfig,
+        environments: tuple[str, ...],
+    ) -> None:
+        self._store, self._run_dir, self._run = store, run_dir, run
+        self._objective, self._environments = to_dict(objective), environments
         self._last: ObjectiveSnapshot | None = None
 
     def keep(
@@ -46,8 +54,8 @@ class SnapshotKeeper:
             return self._last
         snapshot = self._snapshot(broadcast, agent_steps)
         self._store.put_snapshot(snapshot)
-        self._last, run_dir = snapshot, self._config.run_dir
-        file = str(snapshot_path(run_dir, snapshot.version).relative_to(run_dir))
+        self._last = snapshot
+        file = str(snapshot_path(self._run_dir, snapshot.version).relative_to(self._run_dir))
         rows.record(SnapshotRow(now.time, now.round, snapshot.version, file, agent_steps))
         return snapshot
 
@@ -55,8 +63,8 @@ class SnapshotKeeper:
         return ObjectiveSnapshot(
             alpha=broadcast.alpha,
             version=broadcast.version,
-            config=to_dict(self._config.objective),
-            environments=self._config.envs,
+            config=self._objective,
+            environments=self._environments,
             steps=agent_steps,
             run=self._run,
         )

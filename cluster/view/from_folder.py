@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from metagenrl.cluster.view.status import RunStatus
-from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.follow_file import FileFollower
 from metagenrl.runs.names import METRICS_FILE
 from metagenrl.runs.rows import AgentRow, EventRow, ObjectiveRow
@@ -37,9 +36,9 @@ class PublishedStatus:
     version and rate are those of the last round.
     """
 
-    def __init__(self, run_dir: Path, config: TrainConfig) -> None:
-        self._run_dir = run_dir
-        self._goal = config.agents * config.steps
+    def __init__(self, run_dir: Path, goal: int) -> None:
+        """`goal`: steps that all agents together are to take."""
+        self._run_dir, self._goal = run_dir, goal
         self._rows = FileFollower(run_dir / METRICS_FILE)
         self._agents: dict[int, AgentRow] = {}
         self._objective: ObjectiveRow | None = None

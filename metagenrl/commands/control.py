@@ -65,7 +65,7 @@ def _finished(run: Path) -> bool:
     """Whether it has taken all its steps, and nobody trains it for longer."""
     if not (run / CONFIG_FILE).is_file() or is_held(run):
         return False
-    return PublishedStatus(run, training_config(run)).look().finished
+    return PublishedStatus(run, training_config(run).agent_steps).look().finished
 
 
 def _request(config: RunReference) -> Request | None:

@@ -126,7 +126,8 @@ class AskedStatus:
 def open_source(config: TopConfig) -> StatusSource:
     """Where to look for the run's status. Raises `ConnectionError` where nothing answers."""
     if not config.asks:
-        return PublishedStatus(Path(config.run), training_config(Path(config.run)))
+        run = Path(config.run)
+        return PublishedStatus(run, training_config(run).agent_steps)
     reference = RunReference(run=config.run, store=config.store, ray_address=config.ray_address)
     return AskedStatus(reach(reference))
 

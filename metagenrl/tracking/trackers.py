@@ -34,7 +34,8 @@ class Tracking:
             for job in _jobs(config, run)
         ]
         self._due = 0.0
-        self._export = _prometheus(config)
+        ray = config.engine == "ray"
+        self._export = _prometheus(config.run_dir.name, config.agents) if ray else None
 
     def take(self, rows: Sequence[MetricsRow]) -> None:
         """Rows that were written: followers read them themselves, Ray's endpoint is told."""
@@ -63,13 +64,12 @@ class Tracking:
             follower.wait(deadline)
 
 
-def _prometheus(config: TrainConfig) -> PrometheusExport | None:
-    if config.engine != "ray":
-        return None
+def _prometheus(run_name: str, agents: int) -> PrometheusExport | None:
+    """Ray's endpoint, where it can be had."""
     from metagenrl.tracking.prometheus import PrometheusExport
 
     try:
-        return PrometheusExport(config.run_dir.name, config.agents)
+        return PrometheusExport(run_name, agents)
     except Exception as error:
         logger.warning("prometheus: %r; training goes on without it", error)
         return None

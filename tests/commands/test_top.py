@@ -50,7 +50,7 @@ def publish(run: Path) -> Callable[..., None]:
 
 def test_the_status_is_what_the_rows_tell(run: Path, publish) -> None:
     publish(AGENT, replace(AGENT, agent=1, env=ENVS[1], steps=120), OBJECTIVE)
-    status = PublishedStatus(run, CONFIG).look().status
+    status = PublishedStatus(run, CONFIG.agent_steps).look().status
     assert (status.round, status.version, status.elapsed, status.rate) == (4, 3, 6.0, 50.0)
     assert (status.agent_steps, status.goal) == (250, 1_000)  # newer than the agents' rows
     assert status.left == 15.0
@@ -59,7 +59,7 @@ def test_the_status_is_what_the_rows_tell(run: Path, publish) -> None:
 
 
 def test_a_return_is_remembered_until_the_life_ends(run: Path, publish) -> None:
-    source = PublishedStatus(run, CONFIG)
+    source = PublishedStatus(run, CONFIG.agent_steps)
     publish(AGENT, replace(AGENT, steps=200, return_mean=None))
     assert source.look().status.agents[0].return_mean == -7.5
     publish(replace(AGENT, steps=300, life=1, return_mean=None))
@@ -67,7 +67,7 @@ def test_a_return_is_remembered_until_the_life_ends(run: Path, publish) -> None:
 
 
 def test_events_say_in_what_condition_an_agent_is(run: Path, publish) -> None:
-    source = PublishedStatus(run, CONFIG)
+    source = PublishedStatus(run, CONFIG.agent_steps)
     publish(AGENT, EventRow(7.0, 5, "failed", 0, "gone"), EventRow(7.0, 5, "rebirth", 0, ""))
     assert source.look().status.agents[0].state == "failed"
     publish(replace(AGENT, steps=300))
@@ -90,7 +90,7 @@ def test_a_silent_run_is_said_to_be_silent(run: Path, publish) -> None:
     os.utime(run / METRICS_FILE, (0, 0))
     top(TopConfig(str(run), once=True), stream)
     assert "no news for" in stream.getvalue()
-    assert PublishedStatus(run, CONFIG).look().silent > SILENCE
+    assert PublishedStatus(run, CONFIG.agent_steps).look().silent > SILENCE
 
 
 class Asked:
@@ -110,7 +110,7 @@ class Asked:
 
 def test_a_population_that_is_asked_says_itself_whether_it_has_ended(run: Path, publish) -> None:
     publish(AGENT)
-    status = PublishedStatus(run, CONFIG).look().status
+    status = PublishedStatus(run, CONFIG.agent_steps).look().status
     going, ended = (AskedStatus(Asked(c, status)).look() for c in ("running", "ended"))
     assert (going.status, going.finished, ended.finished) == (status, False, True)
     with pytest.raises(ConnectionError, match="nothing answers"):

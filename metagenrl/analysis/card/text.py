@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from metagenrl.analysis.card.scores import TestScore, scores_table
+from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import to_dict
@@ -113,22 +114,23 @@ def _made(facts: CardFacts) -> str:
         f"- version of alpha: {snapshot.version:,}",
     ]
     if training is not None:
+        variant = _variant(training.objective, training.meta, training.agent)
         lines += [
             f"- agents: {training.agents}, {training.steps:,} steps each, seed {training.seed}",
             f"- networks of the agents: {training.agent.hidden_layers} layers of "
             f"{training.agent.hidden_units} units; minibatches of {training.agent.batch_size} "
             f"segments of {training.agent.segment_length} steps",
-            f"- variant, where it differs from the paper: {_variant(training)}",
+            f"- variant, where it differs from the paper: {variant}",
         ]
     return "\n".join(lines)
 
 
-def _variant(training: TrainConfig) -> str:
-    paper = TrainConfig()
+def _variant(objective: ObjectiveConfig, meta: MetaConfig, agent: AgentConfig) -> str:
+    """What differs from the defaults, which are the paper's."""
     found = []
-    for section in ("objective", "meta", "agent"):
-        mine, theirs = to_dict(getattr(training, section)), to_dict(getattr(paper, section))
-        found += [f"{section}.{name} {mine[name]}" for name in mine if mine[name] != theirs[name]]
+    for section, given in (("objective", objective), ("meta", meta), ("agent", agent)):
+        mine, paper = to_dict(given), to_dict(type(given)())
+        found += [f"{section}.{name} {mine[name]}" for name in mine if mine[name] != paper[name]]
     return ", ".join(found) or "nothing"
 
 

@@ -48,7 +48,7 @@ def make_explanation(config: ExplainConfig) -> tuple[str, Path]:
     findings = find_out(net, snapshot.version, alpha, samples, config.seed)
     if run is not None and training is not None:
         chosen = _versions(run, snapshot.version, config.versions)
-        alphas = _alphas(run, training, chosen)
+        alphas = _alphas(run, first_alpha(training.objective, training.seed), chosen)
         short = in_short(net, alphas, samples, config.seed)
         findings = dataclasses.replace(findings, versions=short)
     return _write(findings, config, run, source)
@@ -62,8 +62,9 @@ def _samples(
         assert config.run is not None  # `check_explain` saw to it
         assert training is not None
         stored = stored_samples(
-            config.run, training, config.agents, config.minibatches, config.seed
-        )
+            config.run, training.agent_envs, training.agent, config.agents, config.minibatches,
+            config.seed,
+        )  # fmt: skip
         return stored, "the trajectories in the run's newest checkpoint"
     agent = (training or PRESETS[config.new_preset].train).agent
     if config.preset is not None:
@@ -82,12 +83,11 @@ def _versions(run: Path, shown: int, count: int) -> list[int]:
     return [there[index] for index in taken]
 
 
-def _alphas(
-    run: Path, training: TrainConfig, versions: Sequence[int]
-) -> Iterator[tuple[int, Tensor]]:
+def _alphas(run: Path, first: Tensor, versions: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
+    """Alpha by version; version 0 is `first`."""
     for version in versions:
         if version == 0:
-            yield 0, first_alpha(training.objective, training.seed)
+            yield 0, first
         else:
             yield version, _tensor(ObjectiveSnapshot.load(snapshot_path(run, version)))
 

@@ -21,7 +21,6 @@ from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.learner.policy_update import Objective
 from metagenrl.learner.policy_value import PolicyEvaluation
 from metagenrl.runs.checkpoints import agent_part
-from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.names import CHECKPOINTS
 
 logger = logging.getLogger(__name__)
@@ -38,12 +37,14 @@ class AgentSamples:
 
 
 def stored_samples(
-    run_dir: Path, config: TrainConfig, agents: int, minibatches: int, seed: int
-) -> list[AgentSamples]:
+    run_dir: Path, envs: Sequence[str], config: AgentConfig, agents: int, minibatches: int,
+    seed: int,
+) -> list[AgentSamples]:  # fmt: skip
     """From the newest complete checkpoint, up to `agents` of each environment.
 
-    Agents whose buffer is smaller than a minibatch, as just after a rebirth, are left out.
-    Raises `UsageError` where nothing is left, or no checkpoint is complete.
+    `envs`: the environment of each of the run's agents, which learn as `config` says.
+    Agents whose buffer is smaller than a minibatch, as just after a rebirth, are left out. Raises
+    `UsageError` where nothing is left, or no checkpoint is complete.
     """
     path = newest_complete(run_dir / CHECKPOINTS)
     if path is None:
@@ -53,10 +54,10 @@ def stored_samples(
         )
     taken: dict[str, int] = {}
     samples = []
-    for index, env, state in _agent_states(path, config):
+    for index, env, state in _agent_states(path, envs):
         if taken.get(env, 0) >= agents:
             continue
-        sample = _restored(f"agent {index}", env, config.agent, state, minibatches, seed + index)
+        sample = _restored(f"agent {index}", env, config, state, minibatches, seed + index)
         if sample is not None:
             taken[env] = taken.get(env, 0) + 1
             samples.append(sample)
@@ -65,9 +66,9 @@ def stored_samples(
     return samples
 
 
-def _agent_states(path: Path, config: TrainConfig) -> Iterator[tuple[int, str, dict[str, Any]]]:
+def _agent_states(path: Path, envs: Sequence[str]) -> Iterator[tuple[int, str, dict[str, Any]]]:
     """One agent at a time: a replay buffer is large."""
-    for index in range(config.agents):
+    for index, env in enumerate(envs):
         part = agent_part(index)
         try:
             state = read_folder(path, [part])[part]
@@ -75,7 +76,7 @@ def _agent_states(path: Path, config: TrainConfig) -> Iterator[tuple[int, str, d
             raise
         except ValueError:  # it had failed, or left
             continue
-        yield index, config.env_of(index), state
+        yield index, env, state
 
 
 def _restored(

@@ -15,7 +15,7 @@ from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.runs.config.environments import EnvironmentText, fold
 from metagenrl.runs.config.epg_config import EpgConfig, EvolutionConfig
 from metagenrl.runs.config.presets import PresetName
-from metagenrl.runs.config.train import Engine
+from metagenrl.runs.config.train import EngineName
 
 KIND = "epg"
 """Value of `kind` in the configuration of an evolved loss's snapshot."""
@@ -55,7 +55,7 @@ class EpgTrainConfig:
     """Losses that are evolved side by side; where there are several, each in a folder seed-N."""
     seed: int = 0
     """Seed of the first of them; the others take the next ones."""
-    engine: Engine = "ray"
+    engine: EngineName = "ray"
     """Inner loops in Ray actors, or all in this process."""
     workers: int = field(default_factory=lambda: available_cores())
     """Inner loops at the same time, each in an actor of its own."""

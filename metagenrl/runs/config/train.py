@@ -29,7 +29,7 @@ from metagenrl.objective_server.store.address import StoreAddress
 from metagenrl.runs.config.environments import EnvironmentText, fold, seating
 from metagenrl.runs.config.held_out import HeldOutOptions
 
-Engine = Literal["ray", "inprocess"]
+EngineName = Literal["ray", "inprocess"]
 WorkerStart = Literal["fork", "spawn"]
 Wandb = Literal["online", "offline", "disabled"]
 
@@ -98,7 +98,7 @@ class TrainConfig:
     """Run folder to go on with, from its newest complete checkpoint."""
     take_over: bool = False
     """Go on with a folder whose process was on another machine, once that one has been silent."""
-    engine: Engine = "ray"
+    engine: EngineName = "ray"
     """Agents as Ray actors, or all in this process."""
     worker_start: WorkerStart = "fork"
     """How processes of a Ray begin that the run starts itself: forked on Linux from one that has
@@ -216,6 +216,21 @@ class TrainConfig:
     def seating(self) -> tuple[int, ...]:
         """The place in `envs` of each agent's environment."""
         return seating(self.envs, self.agents, self.agents_per_env)
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of Algorithm 1 that an agent needs for its steps."""
+        return -(-self.steps // self.agent.policy_delay)
+
+    @property
+    def agent_steps(self) -> int:
+        """Environment steps of all agents together."""
+        return self.agents * self.steps
+
+    @property
+    def agent_envs(self) -> tuple[str, ...]:
+        """The environment of each agent that the run begins with."""
+        return tuple(self.env_of(agent) for agent in range(self.agents))
 
     def env_of(self, agent: int) -> str:
         """The environment of an agent, also of one that joined later."""

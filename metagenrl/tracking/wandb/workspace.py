@@ -60,9 +60,9 @@ def build_workspace(
         project=project,
         name=f"Population {name}",
         sections=[
-            _section("Returns", _return_panels(config, wandb_id(run))),
-            _section("Held-out meta-tests", _held_out_panels(config)),
-            _section("Meta-gradients and objective", _meta_panels(config)),
+            _section("Returns", _return_panels(config.envs, config.agent_envs, wandb_id(run))),
+            _section("Held-out meta-tests", _held_out_panels(config.held_out.eval_envs)),
+            _section("Meta-gradients and objective", _meta_panels(config.envs, config.agents)),
             _section("Health and throughput", _health_panels()),
         ],
         settings=ws.WorkspaceSettings(x_axis=AXIS, sort_panels_alphabetically=False),
@@ -87,17 +87,13 @@ def _lines(title: str, keys: Iterable[str], x: str = AXIS, **more: Any) -> wr.Li
     return wr.LinePlot(title=title, x=x, y=list(keys), title_x="environment steps", **more)
 
 
-def _return_panels(config: TrainConfig, run: str) -> list[Any]:
+def _return_panels(envs: Sequence[str], agent_envs: Sequence[str], run: str) -> list[Any]:
     panels: list[Any] = []
-    for index, env in enumerate(config.envs):
-        keys = [
-            f"agent/{agent:02d}/return"
-            for agent in range(config.agents)
-            if config.env_of(agent) == env
-        ]
+    for index, env in enumerate(envs):
+        keys = [f"agent/{agent:02d}/return" for agent, its in enumerate(agent_envs) if its == env]
         colours = {f"{run}:{key}": COLOURS[index % len(COLOURS)] for key in keys}
         panels.append(_lines(f"Return per agent, {env}", keys, line_colors=colours))
-    for index, env in enumerate(config.envs):
+    for index, env in enumerate(envs):
         prefix, colour = f"population/{label(env)}/return_", COLOURS[index % len(COLOURS)]
         keys = [f"{prefix}{statistic}" for statistic in ("median", "q25", "q75")]
         marks = {f"{run}:{key}": "dotted" for key in keys[1:]}
@@ -108,26 +104,26 @@ def _return_panels(config: TrainConfig, run: str) -> list[Any]:
     return [*panels, heat_map]
 
 
-def _held_out_panels(config: TrainConfig) -> list[Any]:
+def _held_out_panels(envs: Sequence[str]) -> list[Any]:
     panels: list[Any] = [
         _lines(
             f"New agents in {env}",
             [f"heldout/{label(env)}/return{suffix}" for suffix in ("", "_min", "_max")],
             x=HELD_OUT_AXIS,
         )
-        for env in config.held_out.eval_envs
+        for env in envs
     ]
     score = _lines("Score", ["heldout/score", "heldout/best_score"], x=HELD_OUT_AXIS)
     best = wr.ScalarChart(title="Best version", metric="heldout/best_version")
     return [*panels, score, best]
 
 
-def _meta_panels(config: TrainConfig) -> list[Any]:
-    agents = [f"agent/{agent:02d}/gradient_norm" for agent in range(config.agents)]
-    by_env = [f"meta/cosine/{label(env)}" for env in config.envs]
+def _meta_panels(envs: Sequence[str], agents: int) -> list[Any]:
+    norms = [f"agent/{agent:02d}/gradient_norm" for agent in range(agents)]
+    by_env = [f"meta/cosine/{label(env)}" for env in envs]
     return [
         _lines("Norm of the mean meta-gradient", ["meta/gradient_norm"], log_y=True),
-        _lines("Norms of the agents' meta-gradients", agents, log_y=True),
+        _lines("Norms of the agents' meta-gradients", norms, log_y=True),
         _lines("Agreement of meta-gradients (cosine)", ["meta/cosine", *by_env]),
         _lines("Gradients", [f"meta/{n}" for n in ("accepted", "rejected", "stale", "duplicate")]),
         _lines("Norm of the objective", ["objective/norm"]),

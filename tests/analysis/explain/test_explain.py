@@ -29,6 +29,7 @@ from metagenrl.learner.objective.features import feature_names
 from metagenrl.learner.objective.net import ObjectiveNet, first_alpha
 from metagenrl.learner.policy_update import CriticObjective, Reinforce
 from metagenrl.objective_server.snapshots.find import snapshot_path, snapshot_versions
+from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import from_yaml
 
 AGENT = AgentConfig(
@@ -116,9 +117,13 @@ def test_inputs_are_named_after_the_variant() -> None:
     assert feature_names(ObjectiveConfig(use_value=False)) == ["reward", "time"]
 
 
+def stored(run: Path, config: TrainConfig, agents: int, minibatches: int) -> list[AgentSamples]:
+    return stored_samples(run, config.agent_envs, config.agent, agents, minibatches, seed=0)
+
+
 def test_stored_trajectories_are_those_of_the_checkpoint(run: Path) -> None:
     config = from_yaml(run / "config.yaml")
-    found = stored_samples(run, config, agents=1, minibatches=3, seed=0)
+    found = stored(run, config, agents=1, minibatches=3)
     assert [(sample.name, sample.env) for sample in found] == [
         ("agent 0", ENVS[0]), ("agent 1", ENVS[1]),
     ]  # fmt: skip
@@ -177,7 +182,7 @@ def test_versions_after_the_one_explained_are_left_out(run: Path, tmp_path: Path
 def test_stored_agents_are_as_many_as_asked_for_in_each_environment(run: Path) -> None:
     alone = replace(from_yaml(run / "config.yaml"), envs=ENVS[:1])  # then both are of the first
     for wanted, names in ((1, ["agent 0"]), (2, ["agent 0", "agent 1"])):
-        found = stored_samples(run, alone, agents=wanted, minibatches=1, seed=0)
+        found = stored(run, alone, agents=wanted, minibatches=1)
         assert [sample.name for sample in found] == names
 
 
@@ -226,7 +231,7 @@ def test_sensitivity_covers_every_input(run: Path) -> None:
     config = from_yaml(run / "config.yaml")
     net = ObjectiveNet(config.objective)
     explained = Explained(LearnedObjective(net, first_alpha(config.objective, config.seed)))
-    (sample, _) = stored_samples(run, config, agents=1, minibatches=1, seed=0)
+    (sample, _) = stored(run, config, agents=1, minibatches=1)
     found = explained.sensitivity(sample, torch.Generator().manual_seed(0))
     assert list(found) == ["reward", "time", "TD error", "V(t)", "taken action"]
     assert all(value > 0 for value in found.values())

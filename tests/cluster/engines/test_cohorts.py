@@ -55,7 +55,7 @@ def _config(agents: int, environments: int, size: int | str) -> TrainConfig:
     ],
 )
 def test_cohorts_share_an_environment_and_auto_keeps_the_cores_busy(config, cores, plan) -> None:
-    assert cohort_plan(config, cores) == plan
+    assert cohort_plan(config.seating, config.agents_per_actor, cores) == plan
 
 
 @pytest.mark.parametrize("given", ["0", "2.5", "many"])

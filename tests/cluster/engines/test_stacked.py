@@ -169,4 +169,4 @@ def test_environments_get_workers_where_a_gpu_would_wait_for_them() -> None:
 
 def test_auto_makes_one_cohort_an_environment_of_one_gpu() -> None:
     config = TrainConfig(envs=("a", "b"), agents=6, agents_per_actor="auto", device="cuda")
-    assert cohort_plan(config, 1) == ((0, 2, 4), (1, 3, 5))
+    assert cohort_plan(config.seating, "auto", 1) == ((0, 2, 4), (1, 3, 5))

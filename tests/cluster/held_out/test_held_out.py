@@ -1,6 +1,7 @@
 """Held-out tests: what is begun, recorded and chosen, also after kills. The agents are made up."""
 
 import errno
+import functools
 from collections import deque
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +12,13 @@ import pytest
 
 from metagenrl.cluster.held_out import tests as held_out_module
 from metagenrl.cluster.held_out.tests import HeldOut
-from metagenrl.cluster.held_out.trials import FIRST_SEED, NICENESS, kept_candidates, mean_return
+from metagenrl.cluster.held_out.trials import (
+    FIRST_SEED,
+    NICENESS,
+    kept_candidates,
+    mean_return,
+    trials,
+)
 from metagenrl.meta_test.pool import Ended
 from metagenrl.objective_server.snapshots.find import find_snapshot, read_best, snapshot_path
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
@@ -77,9 +84,12 @@ class Run:
         )
         self.version, self.runner = version, Made()
         self.writer = MetricsWriter(run_dir / METRICS_FILE)
+        config = self.config
         self.held_out = HeldOut(
-            self.config, self.runner, lambda row: self.writer.write([row]), self.moment
-        )
+            run_dir, config.held_out,
+            functools.partial(trials, config.held_out, config.agent, config.objective),
+            self.runner, lambda row: self.writer.write([row]), self.moment,
+        )  # fmt: skip
 
     def moment(self) -> Moment:
         return Moment(1.0, self.version, self.version)

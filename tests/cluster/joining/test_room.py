@@ -11,8 +11,8 @@ import pytest
 
 from metagenrl.base.checks import UsageError
 from metagenrl.base.memory import Memory
-from metagenrl.cluster.engines.plan import cohort_plan
-from metagenrl.cluster.joining.room import needs_of, require_disk, require_memory
+from metagenrl.cluster.engines.plan import Plan, cohort_plan
+from metagenrl.cluster.joining.room import Crowd, Needs, needs_of, require_disk, require_memory
 from metagenrl.runs.config.presets import PRESETS
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.machine.needs import GIB
@@ -35,7 +35,20 @@ def population(agents: int, per_actor: Any = 1, steps: int = 600_000, **agent: A
 
 def words(config: TrainConfig, *nodes: Memory) -> str:
     """What is said of a population on these nodes, of two cores."""
-    return require_memory(config, cohort_plan(config, 2), nodes or [MACHINE], 2)
+    cohorts = cohort_plan(config.seating, "auto", 2) if config.agents_per_actor == 1 else None
+    return require_memory(crowd(config), plan_of(config), nodes or [MACHINE], 0, cohorts)
+
+
+def crowd(config: TrainConfig) -> Crowd:
+    return Crowd(config.agent, config.steps, config.env_of, on_ray=True)
+
+
+def plan_of(config: TrainConfig) -> Plan:
+    return cohort_plan(config.seating, config.agents_per_actor, 2)
+
+
+def needs(config: TrainConfig, tests: int = 0) -> Needs:
+    return needs_of(crowd(config), plan_of(config), tests)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +57,7 @@ def words(config: TrainConfig, *nodes: Memory) -> str:
 )
 def test_the_estimate_is_near_what_was_measured(agents, per_actor, measured: float) -> None:
     config = population(agents, per_actor, replay_capacity=2_000)
-    needed = needs_of(config, cohort_plan(config, 2)).memory
+    needed = needs(config).memory
     assert 0.8 < needed / measured < 1.25
 
 
@@ -90,7 +103,7 @@ def test_a_replay_that_cannot_fit_is_refused_with_one_that_does() -> None:
 
 def test_held_out_tests_count() -> None:
     config = population(20, replay_capacity=2_000)
-    alone, beside = (needs_of(config, cohort_plan(config, 2), tests).memory for tests in (0, 4))
+    alone, beside = (needs(config, tests).memory for tests in (0, 4))
     assert GIB < beside - alone < 2 * GIB
 
 
@@ -103,12 +116,11 @@ def test_an_absurd_capacity_is_refused_however_short_the_run(capacity: int) -> N
 
 def test_checkpoints_beside_the_disk(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     usage = namedtuple("usage", "total used free")
-    config = dataclasses.replace(population(20), run_dir=tmp_path / "new" / "run")
-    plan = cohort_plan(config, 2)
+    checkpoint, folder = needs(population(20)).checkpoint, tmp_path / "new" / "run"
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 0, 10**12))
-    assert require_disk(config, plan).endswith(" free on disk")
+    assert require_disk(folder, 3, checkpoint).endswith(" free on disk")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 0, 10**6))
-    assert require_disk(config, plan).endswith("(lower --keep-checkpoints or make room)")
+    assert require_disk(folder, 3, checkpoint).endswith("(lower --keep-checkpoints or make room)")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**6, 0, 10**6))
     with pytest.raises(UsageError, match=r"^run_dir: got .*allowed: a disk of at least"):
-        require_disk(config, plan)
+        require_disk(folder, 3, checkpoint)

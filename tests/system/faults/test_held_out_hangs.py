@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from metagenrl.cluster.held_out import tests as held_out_module
 from metagenrl.cluster.held_out.tests import HeldOut
+from metagenrl.cluster.held_out.trials import trials
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 from metagenrl.learner.objective.net import first_alpha
 from metagenrl.meta_test.pool import TraineePool
@@ -51,7 +53,11 @@ def test_those_that_hang_cost_their_version_and_no_other_test(
     settings, rows = config(tmp_path / "run", stuck, seized, "Pendulum-v1"), list[MetricsRow]()
     (settings.run_dir / "objectives").mkdir(parents=True)
     pool = TraineePool(3)
-    held_out = HeldOut(settings, pool, rows.append, lambda: Moment(1.0, 7, 7))
+    held_out = HeldOut(
+        settings.run_dir, settings.held_out,
+        functools.partial(trials, settings.held_out, settings.agent, settings.objective),
+        pool, rows.append, lambda: Moment(1.0, 7, 7),
+    )  # fmt: skip
     alpha = first_alpha(settings.objective, settings.seed).numpy()
     held_out.request(ObjectiveSnapshot(alpha, 7, to_dict(settings.objective), ("E",), 14, "r"))
     deadline = time.monotonic() + 300.0
