@@ -1,6 +1,6 @@
 """Agents' gradients that the objective server applies in a second, alone and in cohorts.
 
-Simulated agents: the gradients are random, all from `submit_all` to the committed round is the
+Simulated agents: the gradients are random, all from `submit` to the committed round is the
 real server on files. What Ray adds to a message is measured with the population.
 """
 
@@ -78,7 +78,7 @@ def measure_server(agents: int, cohort: int, seconds: float) -> ServerRate:
         while wall < seconds or len(cpu) < 3:
             current = [_for_round(message, len(cpu)) for message in messages]
             begin, cpu_begin = time.perf_counter(), time.process_time()
-            server.submit_all(current)
+            server.submit(current)
             server.close_round(len(cpu), expected)
             cpu.append(time.process_time() - cpu_begin)
             wall += time.perf_counter() - begin

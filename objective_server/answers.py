@@ -12,17 +12,7 @@ from numpy.typing import NDArray
 from metagenrl.objective_server.aggregate import Cosines
 
 Reason = Literal["stale", "duplicate", "future", "non_finite", "zero", "quarantined"]
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """The answer to one gradient. Accepted means: in the open round, not yet applied."""
-
-    status: Literal["accepted", "rejected"]
-    reason: Reason | None  # why it was rejected
-    message: str  # one line for people; names agent and environment
-    version: int  # the server's, so that a stale agent knows how far behind it is
-    round: int
+"""Why a gradient was refused."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from metagenrl.objective_server.answers import (
     AgentCounters,
     Broadcast,
     Reason,
-    Receipt,
     RoundReport,
     Totals,
 )
@@ -77,31 +76,16 @@ class ObjectiveServer:
                 state.version, state.round, state.alpha, self._report, state.quarantined
             )
 
-    def submit(self, gradient: Message) -> Receipt:
-        """Take a message into the open round, or count and refuse it; retries are harmless.
+    def submit(self, gradients: Sequence[Message]) -> tuple[Reason | None, ...]:
+        """Take each message into the open round, or count and refuse it; retries are harmless.
 
-        Raises `WrongGradientSize` for another length or dtype and `ValueError` for another run's
-        gradient: these are programming errors, so they are not counted.
+        For each the reason why it was refused, None where it was taken. Raises `WrongGradientSize`
+        for another length or dtype and `ValueError` for another run's gradient: these are
+        programming errors, so nothing is counted then.
         """
-        with self._lock:
-            (reason,) = self.submit_all([gradient])
-            return self._receipt(gradient, reason)
-
-    def submit_all(self, gradients: Sequence[Message]) -> tuple[Reason | None, ...]:
-        """`submit` for each, in one step: why it was refused, None where it was taken."""
         with self._lock:
             self._state, reasons = admit(self._state, gradients, self._config)
             return tuple(reasons)
-
-    def _receipt(self, gradient: Message, reason: Reason | None) -> Receipt:
-        state = self._state
-        agents = ", ".join(str(share.agent) for share in gradient.shares if share.defect is None)
-        who = f"gradient of agent {agents or gradient.agent} ({gradient.environment})"
-        if reason is None:
-            message = f"{who} accepted into round {state.round}"
-            return Receipt("accepted", None, message, state.version, state.round)
-        message = f"{who} for round {gradient.round} rejected: {reason}"
-        return Receipt("rejected", reason, message, state.version, state.round)
 
     def ready(self, active: Collection[int]) -> bool:
         """Whether a quorum of the `active` agents is in the open round; False if there are none."""
@@ -151,8 +135,3 @@ class ObjectiveServer:
         """What became of all agents' gradients together."""
         with self._lock:
             return self._state.totals()
-
-    def check_invariants(self) -> None:
-        """Raise `AssertionError` where the state contradicts itself (see `ServerState.check`)."""
-        with self._lock:
-            self._state.check()

@@ -99,22 +99,6 @@ class ServerState:
             sum(record.duplicate for record in records),
         )
 
-    def check(self) -> None:
-        """Raise `AssertionError` naming the first invariant that does not hold.
-
-        Adam's step equals the version (rounds applied) and is at most the rounds closed; for
-        every agent sent = accepted + rejected + in flight; alpha and Adam's moments are finite.
-        """
-        if not self.adam.step == self.version <= self.round:
-            steps = (self.adam.step, self.version, self.round)
-            raise AssertionError(f"Adam's step, version, round do not agree: {steps}")
-        for agent, c in self.counters().items():
-            if c.sent != c.accepted + sum(c.rejected.values()) + c.in_flight:
-                raise AssertionError(f"agent {agent}: sent is not accepted + rejected + in flight")
-        for name, values in (("alpha", self.alpha), ("m", self.adam.m), ("v", self.adam.v)):
-            if not np.isfinite(values).all():
-                raise AssertionError(f"{name} is not finite")
-
     def to_dict(self) -> dict[str, Any]:
         """The state as nested dicts of arrays and JSON values."""
         return {

@@ -29,7 +29,7 @@ def exchange(
     close: bool,
 ) -> Exchange:
     """`Engine.exchange` on the server itself; safe to repeat when the answer was lost."""
-    server.submit_all(gradients)
+    server.submit(gradients)
     if close or (server.round == round_index and server.ready(expected)):
         broadcast = server.close_round(round_index, expected)
     else:

@@ -1,13 +1,10 @@
 """The store in Redis, with the run's folder as its write-ahead copy.
 
-Every commit is written to the folder first (`FileStore`, as without Redis) and then, as one
-MULTI/EXEC transaction, to Redis. So training goes on while Redis is down, nothing is lost if any
-process is killed meanwhile, and what Redis missed is delivered when it is back. Keys, below
-`metagenrl:RUN`:
+Every commit is written to the folder first (`FileStore`, as without Redis) and then to Redis. So
+training goes on while Redis is down, nothing is lost if any process is killed meanwhile, and what
+Redis missed is delivered when it is back. Keys, below `metagenrl:RUN`:
 
     :state      hash: `file`, the state (Adam, round, counters, alpha) as `state_file` packs it
-    :alpha      hash: alpha by version, float32 in little-endian order; the newest KEPT_VERSIONS
-    :head       hash: version, round, commit of the newest alpha
     :snapshots, :best    see `redis_snapshots`
 """
 
@@ -18,24 +15,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from metagenrl.base.files.errors import CorruptFile
 from metagenrl.base.files.state_file import pack, unpack
 from metagenrl.base.files.state_pair import unpack_pair
-from metagenrl.objective_server.aggregate import Array
-from metagenrl.objective_server.snapshots.errors import SnapshotNotFound
 from metagenrl.objective_server.snapshots.find import Version
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.objective_server.store.in_folder import FileStore
 from metagenrl.objective_server.store.redis_link import Client, RedisLink, StoreUnavailable
-from metagenrl.objective_server.store.redis_snapshots import RedisSnapshots, key, versions_in
-
-KEPT_VERSIONS = 64
-"""Versions of alpha that Redis holds."""
+from metagenrl.objective_server.store.redis_snapshots import RedisSnapshots, key
 
 PAIR = ("document", "tensors")
 """Fields of `:state` that earlier releases wrote."""
+KEYS = ("alpha", "head")
+"""Keys that they wrote beside it, and nobody read."""
 
 NOTHING_THERE = (
     "has nothing of this run (flushed, another server or another database): it goes on from its "
@@ -55,8 +47,6 @@ class RedisStore:
         self._link, self._run = link, run
         self._local = FileStore(run_dir, durable=durable)
         self._commits: int | None = None  # of the newest state; None until it was looked for
-        self._undelivered: dict[int, bytes] = {}  # alpha by version
-        self._delivered: list[int] | None = None  # versions in Redis; None until it was asked
         self._emptied = False  # what it had before is gone
         self._there = False  # whether Redis has had a commit of this process
         self._snapshots = RedisSnapshots(link, run, run_dir, self._local)
@@ -68,14 +58,13 @@ class RedisStore:
         commits = self._commits + 1
         content = {"commit": commits, "state": dict(state)}
         packed = pack(content)
-        self._remember_alpha(state)
         failure: OSError | None = None
         try:
             self._local.commit(content)
         except OSError as error:
             failure = error
         try:
-            self._link.call(lambda client: self._deliver(client, packed, state, commits))
+            self._link.call(lambda client: self._deliver(client, packed))
         except StoreUnavailable as error:
             if failure is not None:
                 raise failure from error
@@ -105,46 +94,20 @@ class RedisStore:
         except ValueError:
             return 0
 
-    def _remember_alpha(self, state: Mapping[str, Any]) -> None:
-        if "alpha" in state and "version" in state:
-            alpha = np.asarray(state["alpha"], dtype="<f4")
-            self._undelivered[int(state["version"])] = alpha.tobytes()
-        while len(self._undelivered) > KEPT_VERSIONS:
-            del self._undelivered[next(iter(self._undelivered))]
-
-    def _deliver(
-        self, client: Client, packed: bytes, state: Mapping[str, Any], commits: int
-    ) -> None:
-        """The state, and every alpha that Redis has not had, in one transaction."""
-        alphas, head = self._key("alpha"), {"commit": commits}
-        if self._delivered is None:
-            self._delivered = versions_in(client, alphas)
-        outdated: list[int] = []
-        if self._undelivered:
-            newest = int(state["version"])
-            head |= {"version": newest, "round": int(state.get("round", 0))}
-            # Later ones are there where the run went back to a checkpoint.
-            outdated = [v for v in self._delivered if not newest - KEPT_VERSIONS < v <= newest]
+    def _deliver(self, client: Client, packed: bytes) -> None:
+        """The state; the first time in the place of what an earlier release left, at once."""
+        name = self._key("state")
         pipe = client.pipeline(transaction=True)
-        pipe.hset(self._key("state"), "file", packed)
-        pipe.hset(self._key("head"), mapping=head)
+        pipe.hset(name, "file", packed)
         if not self._there:
-            pipe.hdel(self._key("state"), *PAIR)
-        if outdated:
-            pipe.hdel(alphas, *map(str, outdated))
-        if self._undelivered:
-            pipe.hset(alphas, mapping={str(v): a for v, a in self._undelivered.items()})
-        _, added, *_ = pipe.execute()
+            pipe.hdel(name, *PAIR)
+            pipe.delete(*map(self._key, KEYS))
+        added, *_ = pipe.execute()
         self._emptied = self._there and bool(added)
         if self._emptied:
-            logger.warning(
-                "redis %s: flushed; the newest state is there again, earlier versions of alpha "
-                "are not, nothing is missing in the run's folder", self._link.address.endpoint
-            )  # fmt: skip
-            self._delivered = []
+            endpoint = self._link.address.endpoint
+            logger.warning("redis %s: flushed; state and snapshots are sent there again", endpoint)
         self._there = True
-        self._delivered = sorted({*self._delivered, *self._undelivered} - {*outdated})
-        self._undelivered = {}
 
     def load(self) -> dict[str, Any] | None:
         """The newer of the folder's and Redis's states, None where there is neither.
@@ -193,22 +156,6 @@ class RedisStore:
             return unpack(parts[b"file"], where)
         document, tensors = (parts.get(field.encode(), b"") for field in PAIR)
         return unpack_pair(document, tensors, where)
-
-    def alpha(self, version: int) -> Array:
-        """Alpha `[P]` of one of the newest `KEPT_VERSIONS` versions, as committed.
-
-        Raises `SnapshotNotFound` or `StoreUnavailable`.
-        """
-        name = self._key("alpha")
-        data = self._link.call(lambda client: client.hget(name, str(version)))
-        if data is None:
-            there = ", ".join(map(str, self.alpha_versions()))
-            raise SnapshotNotFound(f"{self._link.address}/{name}", str(version), there or "none")
-        return np.frombuffer(data, "<f4").astype(np.float32)
-
-    def alpha_versions(self) -> list[int]:
-        """The versions that `alpha` has, ascending. Raises `StoreUnavailable`."""
-        return self._link.call(lambda client: versions_in(client, self._key("alpha")))
 
     def put_snapshot(self, snapshot: ObjectiveSnapshot) -> None:
         self._snapshots.put(snapshot)

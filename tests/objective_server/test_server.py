@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fixtures.servers import check_invariants
 
 from metagenrl.objective_server.adam import Adam
 from metagenrl.objective_server.server import ServerConfig
@@ -12,8 +13,8 @@ from metagenrl.objective_server.snapshots.errors import WrongGradientSize
 
 def test_a_round_is_one_adam_step_along_the_mean(make_server, make_gradient) -> None:
     server = make_server()
-    assert server.submit(make_gradient(1, [3, 0, -3])).status == "accepted"
-    assert server.submit(make_gradient(0, [1, 2, 3])).status == "accepted"
+    assert server.submit([make_gradient(1, [3, 0, -3])]) == (None,)
+    assert server.submit([make_gradient(0, [1, 2, 3])]) == (None,)
     before = server.broadcast()
     after = server.close_round(0, expected=[0, 1, 2])
     mean = np.array([2, 1, 0], np.float32)
@@ -27,7 +28,7 @@ def test_a_round_is_one_adam_step_along_the_mean(make_server, make_gradient) -> 
     # (1, 2, 3) . (3, 0, -3) = -6 over sqrt(14) * sqrt(18)
     assert after.report.cosines.overall == pytest.approx(-6 / np.sqrt(14 * 18))
     np.testing.assert_array_equal(before.alpha, [1, 2, 3])  # what was published stays
-    server.check_invariants()
+    check_invariants(server)
 
 
 def test_published_alpha_cannot_be_written(make_server, make_gradient) -> None:
@@ -35,7 +36,7 @@ def test_published_alpha_cannot_be_written(make_server, make_gradient) -> None:
     with pytest.raises(ValueError, match="read-only"):
         server.broadcast().alpha[0] = 5
     values = np.ones(3, np.float32)
-    server.submit(make_gradient(0, values))
+    server.submit([make_gradient(0, values)])
     values[:] = np.nan  # nor does a sender's buffer reach alpha after it was accepted
     assert np.isfinite(server.close_round(0).alpha).all()
 
@@ -46,10 +47,10 @@ def test_an_empty_round_moves_nothing(make_server, make_gradient) -> None:
     assert (closed.version, closed.round, closed.report.applied) == (0, 1, False)
     np.testing.assert_array_equal(closed.alpha, [1, 2, 3])
     # A gradient of the closed round is late, although alpha is still the one it was taken at.
-    assert server.submit(make_gradient(0)).reason == "stale"
-    assert server.submit(make_gradient(0, round=1)).status == "accepted"
+    assert server.submit([make_gradient(0)]) == ("stale",)
+    assert server.submit([make_gradient(0, round=1)]) == (None,)
     assert server.close_round(1).version == 1
-    server.check_invariants()
+    check_invariants(server)
 
 
 class _Nowhere:
@@ -69,7 +70,7 @@ def test_order_of_arrival_does_not_matter(make_server, make_gradient) -> None:
     for order in (items, items[::-1], [items[i] for i in (2, 0, 4, 1, 3)]):
         server = make_server(store=_Nowhere())
         for item in order:
-            server.submit(item)
+            server.submit([item])
         closed = server.close_round(0)
         results.add((closed.alpha.tobytes(), closed.report.cosines.overall))
     assert len(results) == 1
@@ -78,51 +79,50 @@ def test_order_of_arrival_does_not_matter(make_server, make_gradient) -> None:
 def test_each_identity_is_applied_at_most_once(make_server, make_gradient) -> None:
     server = make_server()
     g = make_gradient(7)
-    assert server.submit(g).status == "accepted"
-    assert server.submit(g).reason == "duplicate"  # while the round is open
+    assert server.submit([g]) == (None,)
+    assert server.submit([g]) == ("duplicate",)  # while the round is open
     alpha = server.close_round(0).alpha
-    assert server.submit(g).reason == "duplicate"  # and after it was applied
+    assert server.submit([g]) == ("duplicate",)  # and after it was applied
     assert server.close_round(1).alpha.tobytes() == alpha.tobytes()
     counters = server.counters()[7]
     assert (counters.sent, counters.accepted, counters.in_flight) == (3, 1, 0)
     assert counters.rejected["duplicate"] == 2
-    server.check_invariants()
+    check_invariants(server)
 
 
 def test_one_gradient_an_agent_and_round(make_server, make_gradient) -> None:
     server = make_server()
-    server.submit(make_gradient(7, [1, 0, 0]))
-    second = server.submit(make_gradient(7, [0, 1, 0], incarnation=1))
-    assert second.reason == "duplicate"
+    server.submit([make_gradient(7, [1, 0, 0])])
+    second = server.submit([make_gradient(7, [0, 1, 0], incarnation=1)])
+    assert second == ("duplicate",)
     assert server.counters()[7].in_flight == 1
     assert server.close_round(0).report.gradient_norm == pytest.approx(1.0)
-    server.check_invariants()
+    check_invariants(server)
 
 
 def test_stale_and_future_gradients_are_counted_and_dropped(make_server, make_gradient) -> None:
     server = make_server()
-    server.submit(make_gradient(0))
+    server.submit([make_gradient(0)])
     server.close_round(0)
-    late = server.submit(make_gradient(1))
-    assert (late.status, late.reason, late.version, late.round) == ("rejected", "stale", 1, 1)
-    assert server.submit(make_gradient(1, round=1, version=0)).reason == "stale"
-    assert server.submit(make_gradient(1, round=1, version=2)).reason == "future"
-    assert server.submit(make_gradient(1, round=2, version=1)).reason == "future"
+    assert server.submit([make_gradient(1)]) == ("stale",)
+    assert server.submit([make_gradient(1, round=1, version=0)]) == ("stale",)
+    assert server.submit([make_gradient(1, round=1, version=2)]) == ("future",)
+    assert server.submit([make_gradient(1, round=2, version=1)]) == ("future",)
     rejected = server.counters()[1].rejected
     assert (rejected["stale"], rejected["future"]) == (2, 2)
     assert not server.close_round(1).report.applied
-    server.check_invariants()
+    check_invariants(server)
 
 
 def test_wrong_size_shows_both_and_is_not_counted(make_server, make_gradient) -> None:
     server = make_server()
     with pytest.raises(WrongGradientSize, match=r"agent 3 \(env-1\).*\(2,\).*\(3,\)"):
-        server.submit(make_gradient(3, [1, 2]))
+        server.submit([make_gradient(3, [1, 2])])
     g = make_gradient(3)
     with pytest.raises(WrongGradientSize, match="float64"):
-        server.submit(replace(g, gradient=g.gradient.astype(np.float64)))
+        server.submit([replace(g, gradient=g.gradient.astype(np.float64))])
     with pytest.raises(ValueError, match="gradient's run: got 'other', allowed: r"):
-        server.submit(make_gradient(3, run="other"))
+        server.submit([make_gradient(3, run="other")])
     assert server.counters() == {}
 
 
@@ -134,20 +134,19 @@ def test_bad_gradients_are_rejected_by_name(
     values, reason, make_server, make_gradient, caplog
 ) -> None:
     server = make_server()
-    receipt = server.submit(make_gradient(5, values))
-    assert (receipt.status, receipt.reason) == ("rejected", reason)
-    assert "agent 5 (env-1)" in receipt.message
+    assert server.submit([make_gradient(5, values)]) == (reason,)
     # A zero gradient is ordinary (an inner step that saturates the policy): no warning.
     warned = f"agent 5 (env-1): {reason} gradient rejected" in caplog.text
     assert warned == (reason == "non_finite")
-    server.submit(make_gradient(6))
+    server.submit([make_gradient(6)])
     assert np.isfinite(server.close_round(0).alpha).all()
-    server.check_invariants()
+    check_invariants(server)
 
 
-def _bad(server, make_gradient, round_: int, incarnation: int = 0) -> str:
+def _bad(server, make_gradient, round_: int, incarnation: int = 0) -> str | None:
     g = make_gradient(1, [np.nan] * 3, round=round_, incarnation=incarnation)
-    return server.submit(g).reason
+    (reason,) = server.submit([g])
+    return reason
 
 
 def test_quarantine_after_bad_ones_in_a_row(make_server, make_gradient, caplog) -> None:
@@ -155,33 +154,33 @@ def test_quarantine_after_bad_ones_in_a_row(make_server, make_gradient, caplog) 
     assert _bad(server, make_gradient, 0) == "non_finite"
     assert _bad(server, make_gradient, 0) == "duplicate"  # a retry is not a second one
     server.close_round(0)
-    assert server.submit(make_gradient(1, round=1)).status == "accepted"  # ends the row
+    assert server.submit([make_gradient(1, round=1)]) == (None,)  # ends the row
     server.close_round(1)
     for round_ in (2, 3):
         g = make_gradient(1, [np.inf, 0, 0], round=round_, version=1)
-        assert server.submit(g).reason == "non_finite"
+        assert server.submit([g]) == ("non_finite",)
         server.close_round(round_)
     assert "agent 1 (env-1): quarantined after 2 bad gradients" in caplog.text
     good = make_gradient(1, round=4, version=1)
-    assert server.submit(good).reason == "quarantined"
+    assert server.submit([good]) == ("quarantined",)
     assert server.counters()[1].quarantined
-    server.check_invariants()
+    check_invariants(server)
 
 
 def test_zero_gradients_do_not_quarantine(make_server, make_gradient) -> None:
     """The agent is not broken: its policy saturates, or its next life has not begun to learn."""
     server = make_server(quarantine_after=2)
     for round_ in range(5):
-        assert server.submit(make_gradient(1, [0, 0, 0], round=round_)).reason == "zero"
+        assert server.submit([make_gradient(1, [0, 0, 0], round=round_)]) == ("zero",)
         server.close_round(round_)
-    assert server.submit(make_gradient(1, round=5)).status == "accepted"
+    assert server.submit([make_gradient(1, round=5)]) == (None,)
 
 
 def test_a_newer_incarnation_is_not_quarantined(make_server, make_gradient) -> None:
     server = make_server(quarantine_after=1)
     _bad(server, make_gradient, 0, incarnation=2)
-    assert server.submit(make_gradient(1, incarnation=1)).reason == "quarantined"
-    assert server.submit(make_gradient(1, incarnation=3)).status == "accepted"
+    assert server.submit([make_gradient(1, incarnation=1)]) == ("quarantined",)
+    assert server.submit([make_gradient(1, incarnation=3)]) == (None,)
     assert not server.counters()[1].quarantined
 
 
@@ -198,7 +197,7 @@ def test_configuration_is_validated(field, value) -> None:
 
 def test_invariants_notice_a_broken_state(make_server, make_gradient) -> None:
     server = make_server()
-    server.submit(make_gradient(0))
+    server.submit([make_gradient(0)])
     server.close_round(0)
     state = server._state
     broken = [
@@ -209,4 +208,4 @@ def test_invariants_notice_a_broken_state(make_server, make_gradient) -> None:
     for bad, message in broken:
         server._state = bad
         with pytest.raises(AssertionError, match=message):
-            server.check_invariants()
+            check_invariants(server)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fixtures.servers import check_invariants
 
 from metagenrl.base.files.checkpoint_folder import newest_complete, prune, read_folder, write_folder
 from metagenrl.objective_server.store.in_folder import FileStore
@@ -131,14 +132,14 @@ def _fill(ballast: Path) -> None:
 
 def test_full_disk_leaves_the_server_as_it_was(small_disk, make_server, make_gradient) -> None:
     server = make_server(store=FileStore(small_disk))
-    server.submit(make_gradient(0))
+    server.submit([make_gradient(0)])
     ballast = small_disk / "ballast"
     _fill(ballast)
     with pytest.raises(OSError, match="No space left"):
         server.close_round(0)
     assert (server.version, server.round) == (0, 0)
     assert FileStore(small_disk).load()["version"] == 0
-    server.check_invariants()
+    check_invariants(server)
     ballast.unlink()
     assert server.close_round(0).version == 1
     assert FileStore(small_disk).load()["version"] == 1

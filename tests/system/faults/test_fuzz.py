@@ -87,7 +87,7 @@ class Run:
             for member in members:
                 report = member.round(broadcast.alpha, broadcast.version, index)
                 if report.gradient is not None:
-                    server.submit(report.gradient)
+                    server.submit([report.gradient])
             server.close_round(index)
             self.commits.append(server.state_dict())
             if index >= 38:
