@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from metagenrl.runs.config.yaml_file import load_mapping
 from metagenrl.runs.folder import check_is_run
+from metagenrl.runs.metrics_file import iter_rows
 from metagenrl.runs.names import CONFIG_FILE, EVALUATIONS_FILE, METRICS_FILE
 
 if TYPE_CHECKING:
@@ -26,22 +25,24 @@ class Run:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The complete configuration, nested as in `config.yaml`."""
-        values: dict[str, Any] = yaml.safe_load((self.path / CONFIG_FILE).read_text())
-        return values
+        """The complete configuration, nested as in `config.yaml`.
+
+        Raises `UsageError` where the file is damaged.
+        """
+        return load_mapping(self.path / CONFIG_FILE, "path")
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
         """Every row in the order in which it was written; `kind` says what it is.
 
-        A line that is still being written is left out.
+        A line that is still being written is left out, and with a warning one that is damaged.
         """
-        rows: list[dict[str, Any]] = []
-        for name in (METRICS_FILE, EVALUATIONS_FILE):
-            path = self.path / name
-            lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
-            rows += [json.loads(line) for line in lines if line.endswith("\n")]
-        return rows
+        files = [(self.path / METRICS_FILE, None), (self.path / EVALUATIONS_FILE, "evaluation")]
+        return [
+            {"kind": row.kind} | {name: _plain(value) for name, value in vars(row).items()}
+            for path, kind in files
+            for row in iter_rows(path, kind)
+        ]
 
     def frame(self, kind: str | None = None) -> pandas.DataFrame:
         """The rows of a kind (`agent`, `objective`, `evaluation` ...), or all, as a table."""
@@ -61,6 +62,10 @@ the folder of a run
     """
     check_is_run("path", Path(path))
     return Run(Path(path))
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:

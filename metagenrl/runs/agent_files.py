@@ -35,6 +35,9 @@ class EpisodeRow:
     length: int  # steps
 
 
+_EPISODE = f'{{"kind": "{EpisodeRow.kind}"'.encode()
+
+
 class RowFile:
     """A file of rows that are out of this process as soon as they are written."""
 
@@ -79,11 +82,19 @@ class RowReader:
     def new_rows(self) -> list[EvaluationRow]:
         """The complete rows since the last call; from the start again where the file was cut.
 
-        Raises `ValueError` for a line that is none.
+        Raises `CorruptFile` for a line that is none.
         """
-        lines = self._follower.new_lines()
-        rows = [line for line in lines if json.loads(line)["kind"] != "episode"]
-        return [cast(EvaluationRow, from_line(line)) for line in rows]
+        rows = (self._row(line) for line in self._follower.new_lines())
+        return [row for row in rows if row is not None]
+
+    def _row(self, line: bytes) -> EvaluationRow | None:
+        """The evaluation in a line, None where it is an episode."""
+        try:
+            if line.startswith(_EPISODE):
+                return None
+            return cast(EvaluationRow, from_line(line))
+        except ValueError as error:
+            raise CorruptFile(self._follower.path, f"damaged ({error})") from error
 
     def close(self) -> None:
         """Let the file go."""

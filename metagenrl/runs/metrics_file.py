@@ -11,7 +11,7 @@ import io
 import logging
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from metagenrl.runs.run_records import HeldOutRow, ScoreRow, SnapshotRow, System
 
 WAITING_BYTES = 16 << 20
 """Rows that wait for a disk to have room again; beyond it the oldest are given up."""
+_TOLD = 3
+"""Damaged lines of a file that are told one by one."""
 
 logger = logging.getLogger(__name__)
 
@@ -159,11 +161,15 @@ def read_metrics(run_dir: Path) -> Metrics:
 
 
 def rows_of_kind(path: Path, kind: str) -> list[Row]:
-    """The rows of one kind in a file, without taking the time to parse the others."""
+    """The rows of one kind in a file, without taking the time to parse the others.
+
+    What is damaged is left out, as by `iter_rows`.
+    """
     start = f'{{"kind": "{kind}", '.encode()
     if not path.exists():
         return []
-    return [from_line(line) for line in _lines(path) if line.startswith(start)]
+    numbered = enumerate(_lines(path), start=1)
+    return list(_sound(path, ((n, line) for n, line in numbered if line.startswith(start))))
 
 
 def iter_rows(path: Path, kind: str | None = None) -> Iterator[Row]:
@@ -172,13 +178,23 @@ def iter_rows(path: Path, kind: str | None = None) -> Iterator[Row]:
     A damaged line is skipped with a warning, but for an unfinished last one, which only means
     that its writer was killed or is still at work.
     """
-    if not path.exists():
-        return
-    for number, line in enumerate(_lines(path), start=1):
+    if path.exists():
+        yield from _sound(path, enumerate(_lines(path), start=1), kind)
+
+
+def _sound(
+    path: Path, lines: Iterable[tuple[int, bytes]], kind: str | None = None
+) -> Iterator[Row]:
+    skipped = 0
+    for number, line in lines:
         try:
             yield from_line(line, kind)
         except ValueError as error:
-            logger.warning("%s, line %d is skipped: %s", path, number, error)
+            skipped += 1
+            if skipped <= _TOLD:
+                logger.warning("%s, line %d is skipped: %s", path, number, error)
+    if skipped > _TOLD:
+        logger.warning("%s: %d more lines are skipped", path, skipped - _TOLD)
 
 
 def _lines(path: Path) -> Iterator[bytes]:

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from metagenrl.api.runs import read_run
+from metagenrl.commands.main import main
 from metagenrl.runs.config.lone_agents import BaselineConfig
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import to_yaml
 from metagenrl.runs.row_codec import to_line
-from metagenrl.runs.rows import EvaluationRow
+from metagenrl.runs.rows import AgentRow, EvaluationRow, EventRow, ObjectiveRow
 
 Refusal = Callable[[str], str]
 StoreRun = Callable[[TrainConfig], Path]
+
+AGENT = AgentRow(
+    time=1.5, round=10, version=9, agent=0, env="Pendulum-v1", incarnation=1, steps=20, life=0,
+    life_steps=20, state="learning", episodes=1, return_mean=-3.25, return_last=-3.25,
+    episode_length=20.0, q=0.5, td_loss=1.0, objective_loss=2.0, policy_gradient_norm=0.25,
+    gradient_norm=80.0, value_after=0.125, lag=1, restarts=1,
+)  # fmt: skip
+OBJECTIVE = ObjectiveRow(
+    time=1.5, round=10, version=9, contributors=4, gradient_norm=0.5, update_norm=0.1,
+    alpha_norm=18.0, cosine=0.25, cosine_by_env={"Pendulum-v1": 0.5}, accepted=40, rejected=2,
+    stale=1, duplicate=1, agent_steps=80, agent_steps_per_s=100.0,
+)  # fmt: skip
+EVENT = EventRow(2.0, 11, "restart", 0, "agent 0 restarted (1/5) at step 20")
 
 DAMAGE = {
     "null": b"null",
@@ -90,6 +107,55 @@ def tested(tmp_path: Path) -> Path:
     row = EvaluationRow("td3", "Pendulum-v1", 0, 300_000, 1.0, (1.0,))
     (folder / "evaluations.jsonl").write_text(to_line(row))
     return folder
+
+
+FAR = (10**400, 1e999, "\ud800")
+WRONG_VALUES = ("many", True, [1], {"E": "x"}, *FAR)
+
+
+def damaged(line: str) -> list[str]:
+    """The line with each of its values exchanged for each of a wrong type."""
+    values = json.loads(line)
+    pairs = itertools.product(values, WRONG_VALUES)
+    wrong = [(n, w) for n, w in pairs if type(w) is not type(values[n]) or w in FAR]
+    return [json.dumps(values | {n: w}) + "\n" for n, w in wrong]
+
+
+def outcome(line: str) -> object:
+    """The exit code of a command line."""
+    try:
+        main(line.split())
+    except SystemExit as error:
+        return error.code
+    return 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "status {run}", "top {run} --once", "report {run} {tested} --out page",
+        "compare {tested} --out page",
+    ],
+)  # fmt: skip
+def test_rows_with_values_of_another_type_are_left_out(
+    line: str, run: Path, tested: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    evaluation = EvaluationRow("td3", "E", 0, 300_000, 1.0, (1.0,))
+    files = {
+        run / "metrics.jsonl": [AGENT, OBJECTIVE, EVENT],
+        tested / "evaluations.jsonl": [evaluation],
+    }
+    outcomes = []
+    for spoilt in (False, True):
+        for file, rows in files.items():
+            wrong = [part for row in rows for part in damaged(to_line(row)) if spoilt]
+            file.write_text("".join([*map(to_line, rows), *wrong]))
+        code = outcome(line.format(run=run, tested=tested))
+        outcomes.append((code, capsys.readouterr().out))
+    assert outcomes[0] == outcomes[1]
+    assert [row["kind"] for row in read_run(run).rows] == ["agent", "objective", "event"]
 
 
 @pytest.mark.parametrize("line", ["compare {} --out page", "report {} --out page"])

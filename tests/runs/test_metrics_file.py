@@ -124,9 +124,10 @@ def test_truncate_after_without_a_file_makes_none(path: Path) -> None:
 def test_damaged_lines_are_skipped_with_a_warning(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path.write_text(to_line(event(1)) + "garbage\n" + to_line(event(2)))
+    path.write_text(to_line(event(1)) + "garbage\n" * 9 + to_line(event(2)))
     assert rounds(path) == [1, 2]
     assert "line 2 is skipped" in caplog.text
+    assert caplog.messages[3:] == [f"{path}: 6 more lines are skipped"]
 
 
 def test_a_disk_that_is_full_for_a_while(

@@ -1,8 +1,10 @@
 """Rows as lines of JSON and back."""
 
+import itertools
 import json
 import math
 from dataclasses import replace
+from typing import get_type_hints
 
 import pytest
 
@@ -69,6 +71,34 @@ def test_a_row_of_a_release_without_measures_has_none() -> None:
 def test_what_is_no_row_is_refused(line: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         from_line(line)
+
+
+WRONG = (
+    "text", True, 1.5, None, [], [1], ["a"], {}, {"E": "x"}, 10**30, 10**400, "\ud800", math.nan,
+)  # fmt: skip
+NONE = type(None)
+TYPES = {
+    float: {float, int}, int: {int}, str: {str}, float | None: {float, int, NONE},
+    int | None: {int, NONE}, str | None: {str, NONE},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("row", [MEASURED, OBJECTIVE, EVENT, EVALUATION])
+def test_a_value_of_another_type_is_refused(row) -> None:
+    values, hints = json.loads(to_line(row)), get_type_hints(type(row))
+    told: list[tuple[str, str]] = []
+    for name, wrong in itertools.product(values, WRONG):
+        try:
+            found = vars(from_line(json.dumps(values | {name: wrong})))[name]
+        except ValueError as error:
+            told.append((name, str(error)))
+            continue
+        assert type(found) in TYPES.get(hints[name], {tuple, dict}), (name, wrong)
+        assert wrong not in (["a"], [1], {"E": "x"}, 10**400, "\ud800") or hints[name] in (
+            tuple[str, ...] if wrong == ["a"] else tuple[float, ...],
+        ), (name, wrong)
+    assert len(told) > 8 * len(values)
+    assert all(f"{name}: got " in line and line.isascii() for name, line in told)
 
 
 def test_a_line_without_a_kind_is_of_the_kind_given() -> None:
