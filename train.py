@@ -1,6 +1,6 @@
 import sys
 
-from metagenrl.commands.main import main
+from metagenrl.__main__ import main
 
 if __name__ == "__main__":
     main(["train", *sys.argv[1:]])

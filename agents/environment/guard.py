@@ -7,6 +7,7 @@ underflow, take over signals or re-encode standard output, when they are importe
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import logging
 import os
@@ -103,6 +104,51 @@ def _blocked() -> Callable[[], bool]:
     return restore
 
 
+_OUTPUTS = (1, 2)
+_FREE = 10
+"""The first number of our copies: environments close or replace those below."""
+_copies: dict[int, tuple[int, os.stat_result]] = {}  # of the outputs: number, and what it leads to
+
+
+def _descriptors() -> Callable[[], bool]:
+    """What C code and other processes write to; closed, it would go to the next file opened."""
+    for number in _OUTPUTS:
+        with contextlib.suppress(OSError):  # it was closed before
+            found, kept = os.fstat(number), _copies.get(number)
+            if kept is not None and _leads_to(kept[0], kept[1]):
+                if os.path.samestat(found, kept[1]):
+                    continue
+                os.close(kept[0])
+            _copies[number] = fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _FREE), found
+    # A list: all are put back, not only the first.
+    return lambda: bool([_put_back(n) for n, kept in _copies.items() if not _leads_to(n, kept[1])])
+
+
+def _closed_descriptors() -> Callable[[], bool]:
+    """As `_descriptors`, of what is closed alone: that can be seen within a microsecond."""
+    return lambda: bool([_put_back(number) for number in _copies if not _is_open(number)])
+
+
+def _is_open(number: int) -> bool:
+    try:
+        return fcntl.fcntl(number, fcntl.F_GETFD) >= 0
+    except OSError:
+        return False
+
+
+def _leads_to(number: int, place: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.fstat(number), place)
+    except OSError:
+        return False
+
+
+def _put_back(number: int) -> bool:
+    with contextlib.suppress(OSError):  # our copy was closed, too
+        os.dup2(_copies[number][0], number)
+    return True
+
+
 def _streams() -> Callable[[], bool]:
     before = [sys.stdout, sys.stderr]
     settings = [_encoding(stream) for stream in before]
@@ -143,10 +189,12 @@ def _warnings() -> Callable[[], bool]:
 _KEPT: tuple[tuple[str, Callable[[], Callable[[], bool]]], ...] = (
     ("working directory", _directory),
     ("numpy error state", _float_errors),
+    ("standard output", _closed_descriptors),
     ("signal handlers", _handlers),
     ("blocked signals", _blocked),
+    ("standard output", _descriptors),
     ("standard output", _streams),
     ("warning filters", _warnings),
 )
-_AT_STEPS = 2
+_AT_STEPS = 3
 """How many of these are kept at every step; the others when it is made, reset and closed."""

@@ -24,6 +24,7 @@ from metagenrl.base.files.errors import CorruptFile, FutureFormat
 from metagenrl.commands import refusals
 from metagenrl.commands.parsing import show_help
 from metagenrl.commands.shell import terminal, troubles
+from metagenrl.commands.shell.variables import refused_variable
 from metagenrl.commands.table import COMMANDS, SOURCED, Command, help_defaults, meta_learner
 from metagenrl.runs.config.lone_agents import MetaTestConfig
 from metagenrl.runs.config.paths import absolute
@@ -143,6 +144,13 @@ def _run(command: Command, config: Any) -> int:
             raise
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
         return _refuse(troubles.named(error, config), FAILED_EXIT if full else USAGE_EXIT)
+    except UsageError:
+        raise
+    except Exception as error:  # of a library that is imported only now
+        refused = refused_variable(error)
+        if refused is None:
+            raise
+        return _refuse(refused)
 
 
 def _told(code: int = 0) -> int:

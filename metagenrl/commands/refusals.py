@@ -13,6 +13,7 @@ from typing import Any
 from metagenrl.base.checks import UsageError
 from metagenrl.base.paths import check_file, check_writable
 from metagenrl.commands.objective.show import ShowConfig
+from metagenrl.commands.shell.variables import require_importable
 from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.learner.native.built import StaleLibraryError, open_library
 from metagenrl.objective_server.snapshots.find import snapshot_versions
@@ -53,7 +54,15 @@ def check_kernels() -> None:
 
 
 def check_variables(config: Any) -> None:
-    """Refuse variables of libraries that would end the command in the middle of its work."""
+    """Refuse variables of libraries that would end the command in the middle of its work.
+
+    A command that trains imports torch, and with Ray's engine Ray, in processes of its own; what it
+    imports itself is told where that fails.
+    """
+    if hasattr(config, "run_dir"):
+        require_importable("torch")
+        if getattr(config, "engine", "") == "ray":
+            require_importable("ray")
     if "MPLBACKEND" in os.environ:
         try:
             import matplotlib  # noqa: F401 - looks at it when it is imported

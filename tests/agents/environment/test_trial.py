@@ -182,6 +182,23 @@ def test_a_stream_that_is_closed_is_no_trap(stream, monkeypatch, tmp_path):
     print("more", file=getattr(sys, stream), flush=True)
 
 
+@pytest.mark.parametrize("step", [False, True])
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_descriptor_that_is_closed_is_not_given_to_the_next_file(number, step, tmp_path, capfd):
+    with guarded("Sound-v0"):
+        pass  # it is made
+    with guarded(f"Closing-{number}-{step}-v0", step=step):
+        os.close(number)
+        if not step:
+            os.open(os.devnull, os.O_WRONLY)  # which gets its number
+    with (tmp_path / "checkpoint").open("wb") as file:
+        assert file.fileno() > 2
+        os.write(number, b"shown")
+    out = capfd.readouterr()
+    assert [out.out, out.err][number - 1] == "shown"
+    assert (tmp_path / "checkpoint").read_bytes() == b""
+
+
 @pytest.mark.usefixtures("module")
 @pytest.mark.parametrize("name", ["Unclosed", "Shuts"])
 def test_what_closing_raises_is_logged(name, caplog):
