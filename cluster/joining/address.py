@@ -42,20 +42,32 @@ def address_to_join() -> str | None:
         _require_host_and_port(named)
         _join(named, _refused(named))
         return named
-    found = _started_here() or (_running_here() if named == "auto" else None)
-    if found is None:
-        if named == "auto":
-            raise UsageError(_text(named, "no Ray runs on this machine"))
-        return None
-    try:
-        _join(found, _refused(found))
-    except UsageError as error:
-        if named == "auto":
-            raise
-        reason = str(error).partition("(")[2].partition("), allowed")[0]
+    return _of_this_machine(told=named == "auto")
+
+
+def _of_this_machine(told: bool) -> str | None:
+    """The Ray that this machine is a node of; None: a local one is to be started.
+
+    `told`: it has to be there, as RAY_ADDRESS=auto says, however it was started.
+    """
+    left, tried = _started_here(), []
+    for found in dict.fromkeys([left, *(_running_here() if told else ())]):
+        if found is None:
+            continue
+        try:
+            _join(found, _refused(found))
+            return found
+        except UsageError as error:
+            reason = str(error).partition("(")[2].partition("), allowed")[0]
+            whose = ", of this user's last `ray start`" if found == left else ""
+            tried.append((found, reason, f"{found}{whose}: {reason}"))
+    if told:
+        each = "; ".join(line for _, _, line in tried)
+        why = f"no Ray here can be joined; {each}" if tried else "no Ray runs on this machine"
+        raise UsageError(_text("auto", why))
+    for found, reason, _ in tried:
         logger.warning("the Ray at %s is not joined (%s): starting a local one", found, reason)
-        return None
-    return found
+    return None
 
 
 def _text(address: str, reason: str) -> str:
@@ -121,8 +133,8 @@ def _started_here() -> str | None:
         return None
 
 
-def _running_here() -> str | None:
-    """The address of a Ray among this machine's processes, however it was started."""
+def _running_here() -> list[str]:
+    """The addresses of all Rays among this machine's processes, however they were started."""
     from ray._private.services import find_gcs_addresses
 
-    return next(iter(sorted(find_gcs_addresses())), None)
+    return sorted(find_gcs_addresses())

@@ -64,7 +64,7 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch
 )
 def test_an_address_that_leads_nowhere_is_refused_in_one_line(alone, named: str, why: str) -> None:
     alone.setenv("RAY_ADDRESS", named)
-    alone.setattr(address, "_running_here", lambda: None)
+    alone.setattr(address, "_running_here", list)
     with pytest.raises(UsageError) as refusal:
         address_to_join()
     assert str(refusal.value).startswith(f"RAY_ADDRESS: got {named!r} ({why}")
@@ -112,6 +112,12 @@ def test_one_that_was_killed_is_not_joined(alone, tmp_path: Path) -> None:
     (tmp_path / "ray").mkdir()
     (tmp_path / "ray" / "ray_current_cluster").write_text(CLOSED)
     assert address_to_join() is None
+    alone.setenv("RAY_ADDRESS", "auto")
+    alone.setattr(address, "_running_here", list)
+    with pytest.raises(UsageError) as refusal:
+        address_to_join()
+    found = f"no Ray here can be joined; {CLOSED}, of this user's last `ray start`: nothing answers"
+    assert str(refusal.value).startswith(f"RAY_ADDRESS: got 'auto' ({found} there: connection ref")
 
 
 class TestRunning:
@@ -129,6 +135,9 @@ class TestRunning:
         assert address_to_join() == head.address
         alone.setenv("RAY_ADDRESS", "auto")
         assert address_to_join() == found
+        alone.setattr(address, "_started_here", lambda: CLOSED)  # a later one, which was killed
+        alone.setattr(address, "_running_here", lambda: [head.address])
+        assert address_to_join() == head.address
 
     def test_another_users_is_not_joined_by_itself(self, head: RayHead) -> None:
         left = head.folder / "t" / "ray" / "ray_current_cluster"
