@@ -21,8 +21,10 @@ _AROUND_ROWS = 6
 """Lines that are no rows: message, header (three), the table's head, and the cursor's."""
 _BAR_WIDTH = 30
 _GAP = 2
-_SHORT_NAME = 16
-"""Columns that a name keeps before a number is left out for it."""
+_SHORT_NAME, _SHORTEST_NAME = 16, 5
+"""Columns that a name keeps before a number is left out for it, and in the narrowest terminal."""
+_DEAREST = 2
+"""Columns up to this rank stay until names are at their shortest."""
 _STATE_STYLES = {
     "learning": "",
     "random": "dim",
@@ -70,7 +72,7 @@ class _Column:
     heading: str
     cells: list[str] | list[Text]
     numeric: bool = True
-    optional: int = 0  # 0: always there; the highest is left out first
+    rank: int = 0  # 0: always there; the highest is left out first
 
     @property
     def width(self) -> int:
@@ -78,21 +80,24 @@ class _Column:
 
 
 def _table(columns: Sequence[_Column], width: int) -> Table:
-    """Names give way first, then optional columns go, so that no number is ever cut."""
+    """Names give way first, then columns go by their rank, so that no number is ever cut."""
     columns = list(columns)
-    while (room := _room_for_names(columns, width)) < 0:
-        dispensable = max(columns, key=lambda column: column.optional)
-        if not dispensable.optional:
+    for short, dearest in ((_SHORT_NAME, _DEAREST), (_SHORTEST_NAME, 0)):
+        while (room := _room_for_names(columns, width, short)) < 0:
+            dispensable = max(columns, key=lambda column: column.rank)
+            if dispensable.rank <= dearest:
+                break
+            columns.remove(dispensable)
+        if room >= 0:
             break
-        columns.remove(dispensable)
     # What is to spare goes to the names from left to right.
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
     spare = max(0, room)
     for column in columns:
         limit = column.width
         if not column.numeric:
-            limit = min(column.width, _SHORT_NAME + spare)
-            spare -= max(0, limit - _SHORT_NAME)
+            limit = min(column.width, short + spare)
+            spare -= max(0, limit - short)
         table.add_column(
             column.heading,
             justify="right" if column.numeric else "left",
@@ -105,24 +110,24 @@ def _table(columns: Sequence[_Column], width: int) -> Table:
     return table
 
 
-def _room_for_names(columns: Sequence[_Column], width: int) -> int:
-    """What is left of `width` with all numbers in full and all names short."""
-    widths = (c.width if c.numeric else min(c.width, _SHORT_NAME) for c in columns)
+def _room_for_names(columns: Sequence[_Column], width: int, short: int) -> int:
+    """What is left of `width` with all numbers in full and names of at most `short` columns."""
+    widths = (c.width if c.numeric else min(c.width, short) for c in columns)
     return width - sum(widths) - _GAP * (len(columns) - 1)
 
 
 def _agent_columns(rows: Sequence[AgentRow]) -> list[_Column]:
     return [
         _Column("agent", [str(row.agent) for row in rows]),
-        _Column("environment", [row.env for row in rows], numeric=False),
-        _Column("steps", [f"{row.steps:,}" for row in rows]),
-        _Column("life", [str(row.life) for row in rows], optional=2),
-        _Column("age", [f"{row.life_steps:,}" for row in rows], optional=3),
+        _Column("environment", [row.env for row in rows], numeric=False, rank=1),
+        _Column("steps", [f"{row.steps:,}" for row in rows], rank=2),
+        _Column("life", [str(row.life) for row in rows], rank=4),
+        _Column("age", [f"{row.life_steps:,}" for row in rows], rank=5),
         _Column("return", [number(row.return_mean) for row in rows]),
-        _Column("Q", [number(row.q) for row in rows], optional=1),
-        _Column("|g|", [number(row.gradient_norm) for row in rows], optional=4),
-        _Column("lag", [str(row.lag) for row in rows], optional=5),
-        *_measures([[row] for row in rows], optional=6),
+        _Column("Q", [number(row.q) for row in rows], rank=3),
+        _Column("|g|", [number(row.gradient_norm) for row in rows], rank=6),
+        _Column("lag", [str(row.lag) for row in rows], rank=7),
+        *_measures([[row] for row in rows], rank=8),
         _Column("state", [_state(row) for row in rows], numeric=False),
     ]
 
@@ -139,16 +144,14 @@ def _environment_columns(rows: Sequence[AgentRow]) -> list[_Column]:
     usual = [all(row.state in ("learning", "random", "starting") for row in m) for m in members]
     return [
         _Column("environment", list(groups), numeric=False),
-        _Column("agents", [str(len(m)) for m in members], optional=1),
-        _Column("steps", [f"{sum(row.steps for row in m) // len(m):,}" for m in members]),
+        _Column("agents", [str(len(m)) for m in members], rank=3),
+        _Column("steps", [f"{sum(row.steps for row in m) // len(m):,}" for m in members], rank=2),
         _Column("return", [number(mean_return(m)) for m in members]),
-        _Column("min", [number(min(r, default=None)) for r in returns], optional=2),
-        _Column("max", [number(max(r, default=None)) for r in returns], optional=3),
-        _Column("Q", [number(_mean([row.q for row in m])) for m in members], optional=4),
-        _Column(
-            "|g|", [number(_mean([row.gradient_norm for row in m])) for m in members], optional=5
-        ),
-        *_measures(members, optional=6),
+        _Column("min", [number(min(r, default=None)) for r in returns], rank=4),
+        _Column("max", [number(max(r, default=None)) for r in returns], rank=5),
+        _Column("Q", [number(_mean([row.q for row in m])) for m in members], rank=6),
+        _Column("|g|", [number(_mean([row.gradient_norm for row in m])) for m in members], rank=7),
+        *_measures(members, rank=8),
         _Column(
             "state",
             [
@@ -156,17 +159,18 @@ def _environment_columns(rows: Sequence[AgentRow]) -> list[_Column]:
                 for m, ok in zip(members, usual, strict=True)
             ],
             numeric=False,
+            rank=1,
         ),
     ]
 
 
-def _measures(groups: Sequence[Sequence[AgentRow]], optional: int) -> list[_Column]:
+def _measures(groups: Sequence[Sequence[AgentRow]], rank: int) -> list[_Column]:
     """What is measured of the policies, a group of agents in each line."""
     return [
         _Column(
             each.heading,
             [number(_mean([row.values.get(each.name) for row in group])) for group in groups],
-            optional=optional + index,
+            rank=rank + index,
         )
         for index, each in enumerate(MEASURES)
     ]

@@ -14,6 +14,7 @@ from metagenrl.runs.checkpoints import agent_part
 from metagenrl.runs.config.stored import stored_config
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.folder import check_is_run
+from metagenrl.runs.kinds import described
 from metagenrl.runs.names import CHECKPOINTS, CONFIG_FILE, SEEDS_FOLDER
 
 
@@ -38,7 +39,7 @@ def kept_policy(run: Path, seed: int | None = None) -> KeptPolicy:
     there = kept_seeds(run)
     if not there:
         raise UsageError(
-            f"run: got {str(run)!r} (no policy in it), allowed: a finished test or baseline of "
+            f"run: got {str(run)!r} ({described(run)}: no policy in it), allowed: a finished test or baseline of "
             "this release (rl2 keeps a recurrent one, for `metagenrl test`), or a population "
             "with a checkpoint"
         )
