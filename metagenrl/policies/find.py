@@ -39,9 +39,9 @@ def kept_policy(run: Path, seed: int | None = None) -> KeptPolicy:
     there = kept_seeds(run)
     if not there:
         raise UsageError(
-            f"run: got {str(run)!r} ({described(run)}: no policy in it), allowed: a finished test or baseline of "
-            "this release (rl2 keeps a recurrent one, for `metagenrl test`), or a population "
-            "with a checkpoint"
+            f"run: got {str(run)!r} ({described(run)}: no policy in it), allowed: a finished test "
+            "or baseline of this release (rl2 keeps a recurrent one, for `metagenrl test`), or a "
+            "population with a checkpoint"
         )
     chosen = there[0] if seed is None else seed
     if chosen not in there:
