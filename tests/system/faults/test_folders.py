@@ -122,6 +122,25 @@ def test_two_resumes_at_once_leave_one(run: Any) -> None:
     assert first.returncode == 143
 
 
+def test_two_baselines_at_once_leave_one(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    line = f"baseline --algo td3 --env Pendulum-v1 --preset quickstart --run-dir {folder}"
+    words = [*MAIN, *line.split(), "--seeds", "1", "--steps", "300"]
+    both = [
+        subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(2)
+    ]
+    errors = [process.communicate(timeout=300)[1].decode() for process in both]
+    codes = [process.returncode for process in both]
+    assert sorted(codes) == [0, 2], errors
+    refused = errors[codes.index(2)]
+    assert refused.startswith(f"error: run_dir: got '{folder}' (")
+    assert "in use by process" in refused or "holds another run" in refused
+    rows = (folder / "evaluations.jsonl").read_text().splitlines()
+    steps = [json.loads(row)["steps"] for row in rows]
+    assert steps == sorted(set(steps)), "rows of two processes"
+    assert steps[-1] == 300
+
+
 def elsewhere(folder: Path, lock: FolderLock) -> None:
     """Make the holder one on another machine."""
     values = json.loads((folder / LOCK_FILE).read_bytes())
