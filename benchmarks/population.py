@@ -113,7 +113,7 @@ def population_config(options: PopulationOptions, folder: Path) -> TrainConfig:
 def measure_population(options: PopulationOptions) -> PopulationResult:
     """Start a population, let it learn, and count."""
     from metagenrl.cluster.engines.placement import hosts_of
-    from metagenrl.cluster.training import engine_of, prepare_store
+    from metagenrl.cluster.parts import engine_of, prepare_store
 
     with tempfile.TemporaryDirectory() as folder:
         config = population_config(options, Path(folder))

@@ -27,10 +27,10 @@ import tyro
 
 from metagenrl.base.process import settle
 from metagenrl.cluster.engines.placement import hosts_of
+from metagenrl.cluster.parts import engine_of, held_out_tests, prepare_store
 from metagenrl.cluster.population.loop import Population
 from metagenrl.cluster.population.roster import Roster
 from metagenrl.cluster.recording.recorder import Recorder
-from metagenrl.cluster.training import engine_of, held_out_tests, prepare_store
 from metagenrl.meta_test.pool import TraineePool
 from metagenrl.runs.checkpoints import Checkpoints
 from metagenrl.runs.config.presets import PRESETS

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from metagenrl.cluster.training import learning_rate
+from metagenrl.cluster.parts import learning_rate
 from metagenrl.objective_server.state import ServerState
 from metagenrl.objective_server.store.in_redis import RedisStore
 from metagenrl.objective_server.store.interface import Store

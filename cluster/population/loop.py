@@ -8,7 +8,6 @@ without a bound: an agent that misses two deadlines counts as hung and is restar
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -19,7 +18,6 @@ from metagenrl.base.retry import PATIENCE, patiently
 from metagenrl.cluster.engines.exchange import Gradient
 from metagenrl.cluster.engines.interface import (
     START_TIMEOUT,
-    AgentLost,
     Averaged,
     Engine,
     Lost,
@@ -28,11 +26,12 @@ from metagenrl.cluster.engines.interface import (
 from metagenrl.cluster.held_out.tests import HeldOut
 from metagenrl.cluster.population.attendance import Attendance
 from metagenrl.cluster.population.roster import Roster, Seat
+from metagenrl.cluster.population.saving import Saving
 from metagenrl.cluster.population.strength import Strength
 from metagenrl.cluster.recording.recorder import Recorder
 from metagenrl.objective_server.answers import Broadcast
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
-from metagenrl.runs.checkpoints import Checkpoints, agent_part
+from metagenrl.runs.checkpoints import Checkpoints
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.ownership import OwnFolder
 
@@ -63,10 +62,12 @@ class Population:
         )
         self._strength = Strength(roster, recorder)
         self._broadcast: Broadcast = engine.exchange([], [], close=False).broadcast
-        self._checkpoint_due = config.checkpoint_every
+        self._saving = Saving(
+            config.checkpoint_every, engine, roster, self.attendance, recorder, checkpoints
+        )
         if states is not None:
             roster.load_state_dict(states["population"]["roster"])
-            self._checkpoint_due = int(states["population"]["checkpoint_due"])
+            self._saving.due = int(states["population"]["checkpoint_due"])
         self.attendance.begin(states or {})
 
     def run(self, steer: Callable[[], bool] = lambda: True) -> bool:
@@ -133,7 +134,7 @@ class Population:
             self._synchronous_round()
         else:
             self._asynchronous_step()
-        if max(self._progress(), default=self.config.steps) >= self._checkpoint_due:
+        if max(self._progress(), default=self.config.steps) >= self._saving.due:
             self.checkpoint()
         self.held_out.poll()
         self.tick()
@@ -154,7 +155,7 @@ class Population:
     def _begin(self, seat: Seat) -> None:
         after = seat.progress + self.config.agent.policy_delay
         # None of it beyond the agent's last step, nor beyond one that a checkpoint is due at.
-        ahead = after < min(self.config.steps, self._checkpoint_due)
+        ahead = after < min(self.config.steps, self._saving.due)
         self.engine.begin_round(seat.index, self._broadcast, ahead)
         seat.condition, seat.begun, seat.late = "busy", time.monotonic(), False
 
@@ -223,43 +224,7 @@ class Population:
             self._exchange(gradients, self.roster.active, close=False)
 
     def checkpoint(self, again: bool = False) -> bool:
-        """Save everything, with no round under way and all gradients delivered.
-
-        False where that was not possible. `again`: whether or not this round has one already.
-        """
+        """See `Saving.save`, once all gradients are delivered."""
         self.settle()
-        # A straggler or newcomer: try again after the next round.
-        newcomers = any(not seat.restarts for seat in self.roster.in_condition("starting"))
-        if newcomers or self.roster.in_condition("busy"):
-            return False
-        if max(self._progress(), default=self.config.steps) >= self._checkpoint_due:
-            self._checkpoint_due += self.config.checkpoint_every
-        fetch: dict[str, Callable[[], Mapping[str, Any]]] = {
-            agent_part(seat.index): functools.partial(self.engine.agent_state, seat.index)
-            for seat in self.roster.in_condition("idle", "done")
-        }
-        # Who is being brought back may be waiting for a place: what it goes on from is its state.
-        for seat in self.roster.in_condition("starting"):
-            state = self.attendance.last_state(seat.index)
-            if state is not None:
-                fetch[agent_part(seat.index)] = functools.partial(dict, state)
-        self.recorder.flush()  # a run resumed from here does not write these rows again
-        fetch["server"] = self.engine.server_state
-        fetch["population"] = self._state
-        try:
-            saved = self.checkpoints.save(self._broadcast.round, fetch, again)
-        except AgentLost as error:
-            self.recorder.event("checkpoint failed", None, str(error))
-            return False
-        what = "checkpoint" if saved else "checkpoint failed"
-        self.recorder.event(what, None, f"round {self._broadcast.round}")
-        return saved
-
-    def _state(self) -> dict[str, Any]:
-        return {
-            "roster": self.roster.state_dict(),
-            "checkpoint_due": self._checkpoint_due,
-            "recorder": self.recorder.state_dict(),
-            "version": self._broadcast.version,
-            "round": self._broadcast.round,
-        }
+        progress = max(self._progress(), default=self.config.steps)
+        return self._saving.save(self._broadcast, progress, again)

@@ -14,8 +14,8 @@ from metagenrl.cluster.engines.exchange import Exchange, Gradient
 from metagenrl.cluster.recording.agent_rows import IntervalAccumulator
 from metagenrl.cluster.recording.lost_round import objective_row, report_of
 from metagenrl.cluster.recording.machine import SystemMeter
+from metagenrl.cluster.recording.outlets import Outlets
 from metagenrl.cluster.recording.snapshots import SnapshotKeeper
-from metagenrl.cluster.view.live import LiveView
 from metagenrl.cluster.view.status import RunStatus
 from metagenrl.objective_server.answers import Broadcast
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
@@ -23,7 +23,6 @@ from metagenrl.objective_server.store.open import open_store
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.folder import note_backend
 from metagenrl.runs.machine.identity import RunIdentity
-from metagenrl.runs.metrics_file import MetricsWriter
 from metagenrl.runs.names import METRICS_FILE
 from metagenrl.runs.rate import RateMeter
 from metagenrl.runs.rows import EventRow, MetricsRow, Moment, ObjectiveRow
@@ -48,7 +47,6 @@ class Recorder:
         self._keeper = SnapshotKeeper(
             store, config.run_dir, identity.id, config.objective, config.envs
         )
-        self._writer = MetricsWriter(config.run_dir / METRICS_FILE)
         agents = config.agents if states is None else len(states["population"]["roster"])
         envs = [config.env_of(i) for i in range(agents)]
         self._intervals = IntervalAccumulator(config.log_every, envs)
@@ -57,21 +55,15 @@ class Recorder:
         self._agent_steps, self._elapsed, self._round, self._version = 0, 0.0, 0, 0
         if states is not None:
             self._restore(states["population"])
-        else:  # resumed without a checkpoint: all is computed again
-            self._writer.truncate_after(-1)
         self._began, self._meter = time.monotonic(), RateMeter()
         self._rate: float | None = None
-        self._rows: list[MetricsRow] = []
         self._objective: ObjectiveRow | None = None
         self._backends: list[str] = []  # of this process's rounds
         self._quarantined: dict[int, int] = {}  # incarnation by agent
         self._system, self._held_out_waiting = SystemMeter(), 0
-        self._tracking = Tracking(config, identity.id)
-        self._view = LiveView()
-        self._handler = self._view.handler()
-        self._handler.setLevel(logging.WARNING)
-        logging.getLogger("metagenrl").addHandler(self._handler)
-        self._view.__enter__()
+        self._outlets = Outlets(  # the open round is computed again, without a checkpoint all are
+            config.run_dir / METRICS_FILE, self._round - 1, lambda: Tracking(config, identity.id)
+        )
 
     def _restore(self, population: Mapping[str, Any]) -> None:
         saved = population["recorder"]
@@ -79,7 +71,6 @@ class Recorder:
         self._steps, self._lives = list(saved["steps"]), list(saved["lives"])
         self._agent_steps, self._elapsed = int(saved["agent_steps"]), float(saved["elapsed"])
         self._round, self._version = int(population["round"]), int(population["version"])
-        self._writer.truncate_after(self._round - 1)  # the open round is computed again
 
     @property
     def seconds(self) -> float:
@@ -105,9 +96,8 @@ class Recorder:
             self._note_backend(report)
         self._agent_steps += max(0, report.steps - self._steps[agent])
         self._steps[agent] = report.steps
-        rows = self._intervals.add(report, Moment(self.seconds, self._round, version))
-        self._view.remember(rows)
-        self._rows.extend(rows)
+        moment = Moment(self.seconds, self._round, version)
+        self._outlets.add_agents(self._intervals.add(report, moment))
 
     def _note_backend(self, report: MemberReport) -> None:
         """Tell what computes, once: in the log, in `run.json` and in the status."""
@@ -127,9 +117,7 @@ class Recorder:
     def left(self, agent: int, message: str) -> None:
         """An agent left the population."""
         moment = Moment(self.seconds, self._round - 1, self._version)
-        rows = self._intervals.leave(agent, moment)
-        self._view.remember(rows)
-        self._rows.extend(rows)
+        self._outlets.add_agents(self._intervals.leave(agent, moment))
         self.event("left", agent, message, between=True)
 
     def exchange(self, gradients: Sequence[Gradient], result: Exchange) -> None:
@@ -152,7 +140,7 @@ class Recorder:
             agent_steps_per_s=self._rate,
         )
         self._objective = row
-        self._rows.append(row)
+        self._outlets.add(row)
 
     def _refused(self, gradient: Gradient) -> None:
         """An event for each agent whose gradient was not finite."""
@@ -188,11 +176,12 @@ class Recorder:
         logger.log(logging.INFO if what in _QUIET else logging.WARNING, "%s%s", who, message)
         if agent is not None and what in ("restarted", "failed", "late"):
             self._intervals.mark(agent, what, restarts)
-        self._rows.append(EventRow(self.seconds, self._round - between, what, agent, message))
+        row = EventRow(self.seconds, self._round - between, what, agent, message)
+        self._outlets.add(row)
 
     def record(self, row: MetricsRow) -> None:
         """A row that is complete as it is."""
-        self._rows.append(row)
+        self._outlets.add(row)
 
     def snapshot(self, broadcast: Broadcast, required: bool = False) -> ObjectiveSnapshot:
         """Keep alpha under its version. Raises `OSError` where it cannot but is `required`."""
@@ -207,19 +196,15 @@ class Recorder:
         if self._system.due():
             self._measure()
         self.flush()
-        self._tracking.poll()
-        self._view.update(self.status)
+        self._outlets.show(self.status)
 
     def flush(self) -> None:
         """Write what has come together."""
-        rows, self._rows = self._rows, []
-        if rows:
-            self._writer.write(rows)
-            self._tracking.take(rows)
+        self._outlets.flush()
 
     def _measure(self) -> None:
         lags = [row.lag for row in self._intervals.current(self.moment())]
-        self._rows.append(
+        self._outlets.add(
             self._system.row(
                 self.moment(), self._agent_steps, self._rate, lags, self._held_out_waiting
             )
@@ -254,11 +239,7 @@ class Recorder:
 
     def close(self) -> None:
         """Write and show what is left; wait for nothing but the trackers, and not for long."""
-        self._rows.extend(self._intervals.finish(self.moment()))
+        for row in self._intervals.finish(self.moment()):
+            self._outlets.add(row)
         self._measure()
-        self.flush()
-        self._writer.close()
-        self._view.update(self.status, force=True)
-        self._tracking.close()
-        self._view.__exit__(None, None, None)
-        logging.getLogger("metagenrl").removeHandler(self._handler)
+        self._outlets.close(self.status)

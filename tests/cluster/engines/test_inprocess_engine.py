@@ -11,8 +11,8 @@ from metagenrl.agents.member import Member
 from metagenrl.cluster.engines.in_process import InProcessEngine
 from metagenrl.cluster.engines.interface import AgentLost, Completed, Lost
 from metagenrl.cluster.engines.placement import hosts_of
+from metagenrl.cluster.parts import engine_of, prepare_store
 from metagenrl.cluster.population.roster import Roster
-from metagenrl.cluster.training import engine_of, prepare_store
 from metagenrl.runs.config.presets import PRESETS
 
 ENVS = ("Pendulum-v1", "MountainCarContinuous-v0")

@@ -13,8 +13,8 @@ import pytest
 
 from metagenrl.cluster.engines.interface import Completed, Engine
 from metagenrl.cluster.engines.placement import Hosts
+from metagenrl.cluster.parts import engine_of, prepare_store
 from metagenrl.cluster.population.roster import Roster
-from metagenrl.cluster.training import engine_of, prepare_store
 from metagenrl.runs.config.presets import PRESETS
 from metagenrl.runs.config.train import TrainConfig
 
