@@ -36,7 +36,7 @@ _NETWORKS = ("phi", "theta", "phi_target", "theta_target")
 
 
 @dataclass(frozen=True)
-class PolicyStep:
+class PolicySteps:
     """What an update of policies and objective found, `[K]` but for `gradient`."""
 
     gradient: Tensor  # [K, P_alpha], clipped or normalised
@@ -110,7 +110,7 @@ class StackedAgents:
 
     def update_policies(
         self, batches: Sequence[Batch], p: Tensor | None, active: Tensor
-    ) -> PolicyStep:
+    ) -> PolicySteps:
         """Policy updates, targets and meta-gradients (Eq. 6 and 8), all starting from one phi.
 
         `batches`: one for each inner step, and one that is held out. The policy takes the first.
@@ -123,7 +123,7 @@ class StackedAgents:
         g, norm, j = self._meta_gradients(evaluation, value, tape, batches)
         policy_norm = self._step(evaluation, value.action_gradient, p, active)
         loss = value.loss.sum((1, 2)) / valid_steps(batches[0])
-        return PolicyStep(g, norm, loss, policy_norm, j, measure(evaluation.pi, batches[0]))
+        return PolicySteps(g, norm, loss, policy_norm, j, measure(evaluation.pi, batches[0]))
 
     def _value(self, evaluation: StackedEvaluation) -> tuple[ObjectiveValue, ObjectiveTape | None]:
         """The objective of every agent, and the learned one's tape."""

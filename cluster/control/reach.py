@@ -12,6 +12,7 @@ from metagenrl.base.files.atomic import write_atomic
 from metagenrl.base.files.errors import CorruptFile
 from metagenrl.base.files.json_file import read_object
 from metagenrl.cluster.control.desk import Mailbox, Remote
+from metagenrl.cluster.joining.probe import AUTHENTICATION
 from metagenrl.objective_server.store.address import StoreAddress
 from metagenrl.objective_server.store.open import check_store
 from metagenrl.runs.config.reference import RunReference
@@ -21,8 +22,6 @@ from metagenrl.runs.config.yaml import build
 from metagenrl.runs.kinds import require_meta_training
 from metagenrl.runs.machine.identity import identity_of
 from metagenrl.runs.names import CONFIG_FILE, CONTROL_FILE
-
-_AUTHENTICATION = "RAY_AUTH_MODE"
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ def open_mailbox(
         return None
     from metagenrl.cluster.control.by_ray import RayMailbox, cluster_address
 
-    where = Whereabouts(cluster_address(), os.environ.get(_AUTHENTICATION))
+    where = Whereabouts(cluster_address(), os.environ.get(AUTHENTICATION))
     write_atomic(run_dir / CONTROL_FILE, [json.dumps(asdict(where)).encode()])
     return RayMailbox(run)
 
@@ -107,7 +106,7 @@ def _by_ray(reference: RunReference, folder: Path, run: str) -> Remote:
         address = where.ray_address
         if where.ray_auth_mode is not None:
             # Ray reads it when it is imported, and takes the token from the user's home.
-            os.environ.setdefault(_AUTHENTICATION, where.ray_auth_mode)
+            os.environ.setdefault(AUTHENTICATION, where.ray_auth_mode)
     address = address or os.environ.get("RAY_ADDRESS")
     if address is None and (folder / CONFIG_FILE).is_file():
         raise ConnectionError("it was never started, or with another version of this program")

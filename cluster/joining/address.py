@@ -16,10 +16,9 @@ from typing import Any
 import psutil
 
 from metagenrl.base.checks import UsageError
-from metagenrl.cluster.joining.probe import Answer, probe
+from metagenrl.cluster.joining.probe import AUTHENTICATION, Answer, probe
 
 VARIABLE = "RAY_ADDRESS"
-AUTHENTICATION = "RAY_AUTH_MODE"
 ALLOWED = (
     "HOST:PORT of a running Ray that this machine is a node of, auto (one that runs on this "
     "machine), local or unset (then one is started)"

@@ -17,7 +17,8 @@ import ray
 
 from metagenrl.base.checks import UsageError
 from metagenrl.base.process import available_cores
-from metagenrl.cluster.joining.address import AUTHENTICATION, address_to_join
+from metagenrl.cluster.joining.address import address_to_join
+from metagenrl.cluster.joining.probe import AUTHENTICATION
 from metagenrl.cluster.workers.start import forked_workers
 from metagenrl.runs.config.train import WorkerStart
 

@@ -21,7 +21,8 @@ SECONDS = 15.0
 START_SECONDS = 120.0
 """Until that process has begun: on a machine that is busy, importing Ray takes long."""
 _CALL_SECONDS = 5.0
-_AUTHENTICATION = "RAY_AUTH_MODE"
+AUTHENTICATION = "RAY_AUTH_MODE"
+"""Ray's variable that says whether it wants a token."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def ask(address: str, seconds: float) -> Answer:
     for mode in modes:
         if mode == "token" and not has_token:
             continue
-        os.environ[_AUTHENTICATION] = mode
+        os.environ[AUTHENTICATION] = mode
         raylet.Config.initialize("")
         try:
             client = raylet.GcsClient(address=address)
@@ -97,7 +98,7 @@ def _unauthorised(modes: tuple[str, ...], has_token: bool) -> str:
 
 def _modes() -> tuple[str, ...]:
     """The kinds of authentication to try: the one that is set, else all."""
-    mode = os.environ.get(_AUTHENTICATION)
+    mode = os.environ.get(AUTHENTICATION)
     return ("disabled", "token") if mode is None else (mode,)
 
 

@@ -61,7 +61,7 @@ class PolicyState:
     theta: Tensor  # [E, P]
 
 
-class PolicyStep(NamedTuple):
+class Found(NamedTuple):
     """What one agent's update found."""
 
     gradient: Tensor  # g_i [P_alpha], clipped or normalised; empty where it is not asked for
@@ -88,7 +88,7 @@ def update_policies(
     meta: MetaConfig | None,
     states: Sequence[PolicyState],
     batches: Sequence[Sequence[Batch]],
-) -> list[PolicyStep]:
+) -> list[Found]:
     """Policy update, targets and meta-gradient (Eq. 6) of K agents with one `alpha [P_alpha]`.
 
     `batches` are tau_1 and tau_2 of each. Where `meta` is None there is no meta-gradient, and only
@@ -109,7 +109,7 @@ def update_policies(
         _method(agent, meta), len(states), (Learner * len(states))(*learners), alpha, sign,
         found if meta else None, seen, library.scratch(alpha, "update_room", sizes, objective)[0],
     )  # fmt: skip
-    return [PolicyStep(g, *row) for g, row in zip(found, seen.tolist(), strict=True)]
+    return [Found(g, *row) for g, row in zip(found, seen.tolist(), strict=True)]
 
 
 def _learner(dtype: torch.dtype, state: PolicyState, own: Batch, other: Batch) -> Learner:

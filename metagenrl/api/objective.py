@@ -14,9 +14,10 @@ from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.learner.objective.net import ObjectiveNet, first_alpha
 from metagenrl.learner.ops import learned_objective
 from metagenrl.learner.types import Batch
-from metagenrl.objective_server.snapshots.find import Version, find_snapshot
+from metagenrl.objective_server.snapshots.find import find_snapshot
 from metagenrl.objective_server.snapshots.pretrained import PRETRAINED
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.version import Version
 from metagenrl.runs.config.yaml import build
 
 ACTION_PENALTY = 0.05

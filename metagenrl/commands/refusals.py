@@ -141,7 +141,7 @@ def snapshot_architecture(config: MetaTestConfig) -> ObjectiveConfig:
     from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
     try:
-        path = find_snapshot(Path(config.objective), config.requested_version)
+        path = find_snapshot(Path(config.objective), config.wanted)
         return build(ObjectiveConfig, ObjectiveSnapshot.load(path).config)
     except ValueError as error:
         if kind_of(Path(config.objective)) != "epg":  # such runs hold objectives, too

@@ -156,7 +156,7 @@ def _learned(config: MetaTestConfig) -> TestedObjective:
 
     facts_file, copy = config.run_dir / FACTS_FILE, config.run_dir / COPY_FILE
     resumed = config.resume and facts_file.exists()
-    source = copy if resumed else find_snapshot(Path(config.objective), config.requested_version)
+    source = copy if resumed else find_snapshot(Path(config.objective), config.wanted)
     snapshot = ObjectiveSnapshot.load(source)
     rule: Rule = "epg" if is_epg(snapshot) else "learned"
     if rule == "epg":

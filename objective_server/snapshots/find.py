@@ -7,7 +7,7 @@ import json
 import logging
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from metagenrl.base.checks import require
 from metagenrl.base.files.atomic import write_atomic
@@ -15,8 +15,7 @@ from metagenrl.base.files.errors import CorruptFile
 from metagenrl.objective_server.snapshots.errors import SnapshotNotFound
 from metagenrl.objective_server.snapshots.pretrained import is_pretrained, pretrained_file
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
-
-Version = int | Literal["best", "last"]
+from metagenrl.objective_server.snapshots.version import Version
 
 FOLDER = "objectives"
 BEST = "best.json"

@@ -12,13 +12,13 @@ from metagenrl.base.files.atomic import remove_temporary
 from metagenrl.base.files.errors import CorruptFile
 from metagenrl.base.files.state_file import read_state, state_path, write_state
 from metagenrl.objective_server.snapshots.find import (
-    Version,
     find_snapshot,
     record_best,
     snapshot_path,
     snapshot_versions,
 )
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.version import Version
 
 SLOTS = ("state-0", "state-1")
 

@@ -18,8 +18,8 @@ from typing import Any
 from metagenrl.base.files.errors import CorruptFile
 from metagenrl.base.files.state_file import pack, unpack
 from metagenrl.base.files.state_pair import unpack_pair
-from metagenrl.objective_server.snapshots.find import Version
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.version import Version
 from metagenrl.objective_server.store.in_folder import FileStore
 from metagenrl.objective_server.store.redis_link import Client, RedisLink, StoreUnavailable
 from metagenrl.objective_server.store.redis_snapshots import RedisSnapshots, key

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from metagenrl.objective_server.snapshots.find import Version
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.version import Version
 
 
 class Store(Protocol):

@@ -11,8 +11,9 @@ import json
 from pathlib import Path
 
 from metagenrl.objective_server.snapshots.errors import SnapshotNotFound
-from metagenrl.objective_server.snapshots.find import Version, read_best
+from metagenrl.objective_server.snapshots.find import read_best
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
+from metagenrl.objective_server.snapshots.version import Version
 from metagenrl.objective_server.store.in_folder import FileStore
 from metagenrl.objective_server.store.redis_link import Client, RedisLink, StoreUnavailable
 

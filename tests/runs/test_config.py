@@ -194,7 +194,7 @@ def test_bad_meta_test_values_are_refused(fields: dict[str, Any], named: str) ->
 @pytest.mark.parametrize(("text", "version"), [("12", 12), ("best", "best"), ("last", "last")])
 def test_version_is_a_number_or_a_word(text: str, version: int | str) -> None:
     config = MetaTestConfig(objective="x", env="y", run_dir=Path("z"), version=text)
-    assert config.requested_version == version
+    assert config.wanted == version
 
 
 def test_a_stores_password_is_in_no_text_of_a_configuration() -> None:

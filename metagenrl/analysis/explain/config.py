@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from tyro.conf import Positional
 
 from metagenrl.base.checks import require, seed_range
+from metagenrl.objective_server.snapshots.version import Version, version_of
 from metagenrl.runs.config.presets import DEFAULT_PRESET, PresetName
 from metagenrl.runs.folder import run_of
 
@@ -44,11 +44,7 @@ class ExplainConfig:
     """Folder of text and pictures; None: `explain` in the run's folder, or beside the file."""
 
     def __post_init__(self) -> None:
-        number = self.version.isdecimal()
-        require(
-            number or self.version in ("best", "last"), "version", self.version,
-            "best, last or a whole number >= 0",
-        )  # fmt: skip
+        version_of(self.version)
         for name in ("agents", "minibatches"):
             value = getattr(self, name)
             require(value >= 1, name, value, "a whole number >= 1")
@@ -60,11 +56,9 @@ class ExplainConfig:
         require(self.steps is None or self.steps >= 1, "steps", self.steps, "a whole number >= 1")
 
     @property
-    def wanted(self) -> int | Literal["best", "last"]:
+    def wanted(self) -> Version:
         """`version` as `find_snapshot` takes it."""
-        if self.version.isdecimal():
-            return int(self.version)
-        return "last" if self.version == "last" else "best"
+        return version_of(self.version)
 
     @property
     def run(self) -> Path | None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
@@ -14,6 +14,7 @@ from metagenrl.base.checks import UsageError, require
 from metagenrl.base.paths import check_writable
 from metagenrl.commands.parsing import parse
 from metagenrl.objective_server.snapshots.pretrained import PRETRAINED
+from metagenrl.objective_server.snapshots.version import Version, version_of
 from metagenrl.runs.config.yaml import build
 from metagenrl.runs.folder import run_of
 from metagenrl.runs.machine.identity import read_identity
@@ -57,15 +58,12 @@ class CardConfig:
         allowed = "letters, digits, '.', '_', '-', first a letter or digit"
         fine = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name) is not None
         require(fine, "name", self.name, allowed)
-        number = self.version.isdecimal() or self.version in ("best", "last")
-        require(number, "version", self.version, "best, last or a whole number >= 0")
+        version_of(self.version)
 
     @property
-    def wanted(self) -> int | Literal["best", "last"]:
+    def wanted(self) -> Version:
         """`version` as `find_snapshot` takes it."""
-        if self.version.isdecimal():
-            return int(self.version)
-        return "last" if self.version == "last" else "best"
+        return version_of(self.version)
 
 
 def card_config(argv: Sequence[str]) -> CardConfig:

@@ -23,6 +23,7 @@ from metagenrl.base.checks import (
 from metagenrl.base.process import available_cores
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 from metagenrl.objective_server.snapshots.pretrained import PRETRAINED
+from metagenrl.objective_server.snapshots.version import Version, version_of
 from metagenrl.runs.config.baselines import (
     BASELINES,
     Algorithm,
@@ -109,19 +110,12 @@ class MetaTestConfig(EvaluationConfig):
             self.objective,
             f"a run folder, a snapshot, {PRETRAINED}, random",
         )
-        require(
-            self.version in ("best", "last") or self.version.isdecimal(),
-            "version",
-            self.version,
-            "best, last or a whole number >= 0",
-        )
+        version_of(self.version)
 
     @property
-    def requested_version(self) -> int | Literal["best", "last"]:
-        """`version` as the objective server's `find_snapshot` takes it."""
-        if self.version.isdecimal():
-            return int(self.version)
-        return "last" if self.version == "last" else "best"
+    def wanted(self) -> Version:
+        """`version` as `find_snapshot` takes it."""
+        return version_of(self.version)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from metagenrl.learner.critic import td_gradient, td_target
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
 from metagenrl.learner.native import forms, library
 from metagenrl.learner.native import updates as agent_fused
-from metagenrl.learner.native.policy_updates import PolicyState, PolicyStep, update_policies
+from metagenrl.learner.native.policy_updates import Found, PolicyState, update_policies
 from metagenrl.learner.native.updates import CriticState
 from metagenrl.learner.networks import mlp
 from metagenrl.learner.networks.agent_networks import AgentNetworks, initial_parameters
@@ -184,7 +184,7 @@ class Updates:
 
     def _whole(
         self, agent: AgentConfig, meta: MetaConfig, state: PolicyState, batches: list[Batch]
-    ) -> PolicyStep:
+    ) -> Found:
         policy, theta = (
             self.nets.policy.layout.views,
             self.nets.critic.layout.views(state.theta),
@@ -205,7 +205,7 @@ class Updates:
         state.adam.step(state.gradient)
         state.phi_target.lerp_(phi, agent.polyak)
         state.theta_target.lerp_(state.theta, agent.polyak)
-        return PolicyStep(g, norm, float(value.loss.sum() / valid), policy_norm, float(j))
+        return Found(g, norm, float(value.loss.sum() / valid), policy_norm, float(j))
 
 
 def _step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
