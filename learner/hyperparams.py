@@ -58,11 +58,12 @@ class ObjectiveConfig:
     bidirectional: bool = False
     """Add a second LSTM that runs forwards in time (the conclusion's variant)."""
     normalization: Normalization = "zscore"
-    """Of reward and values: `zscore` each (the paper); `joint`, on one scale; or `td`, with the
-    temporal difference in the place of V_{t+1} (see README)."""
+    """How rewards and values are normalised: `zscore`, each on its own (the paper); `joint`, on one
+    scale; `td`, with the temporal difference in the place of V_{t+1} (docs/algorithm.md, section
+    12)."""
     reflect_actions: bool = False
-    """Show every other segment of a minibatch with the signs of its actions (a_t and pi) reversed:
-    what the objective cannot tell apart it cannot push to one side (see README)."""
+    """Reverse the signs of a_t and pi in every other segment of a minibatch, so that the objective
+    cannot learn to push all actions in one direction (docs/algorithm.md, section 12)."""
     td_discount: float = 0.99
     """Discount of the temporal difference that `normalization = td` feeds."""
     use_advantage: bool = False
@@ -144,10 +145,10 @@ class AgentConfig:
     replay_capacity: int = 1_000_000
     """Transitions the replay buffer holds (Table 4)."""
     precision: Precision = "fp32"
-    """`mixed`: bfloat16 products in the critic's update and, with one inner step, in the outer half
-    of the meta-gradient, for networks of more than 128 units (on a GPU of any size), and products
-    of 16 bits elsewhere in them where the processor has a matrix unit; `fp32` everywhere (the
-    paper)."""
+    """Number format of matrix products. `fp32`: float32 (the paper). `mixed`: bfloat16 in the
+    critic's update and in the outer half of the meta-gradient, 16 bits elsewhere on a processor
+    with a matrix unit; faster, for networks of more than 128 units or on a GPU. With several inner
+    steps the meta-gradient stays float32."""
     learning_starts: int = 1_000
     """Steps collected before the first update; at least enough for its minibatches."""
 
@@ -189,7 +190,8 @@ class MetaConfig:
     `action_regression` of -dL/d pi on dQ/da, which needs no inner step size (docs/algorithm.md,
     section 12)."""
     gradient_scaling: GradientScaling = "clip"
-    """Per-agent meta-gradient: `clip` its norm or `normalize` it (small sizes, see README)."""
+    """Each agent's meta-gradient: `clip` its norm (the paper), or `normalize` it, so that every
+    environment has the same weight with small networks, too (docs/algorithm.md, section 12)."""
     gradient_clip: float = 1.0
     """Global norm that each agent's meta-gradient is clipped or normalised to (Table 3)."""
     anneal_steps: int = 10_000

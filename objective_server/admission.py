@@ -1,4 +1,4 @@
-"""Which gradients enter the open round: identity, age and health (RELIABILITY's rules)."""
+"""Which gradients enter the open round: their identity, age and health (docs/reliability.md)."""
 
 from __future__ import annotations
 

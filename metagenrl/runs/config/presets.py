@@ -29,7 +29,7 @@ class Preset:
     """Environment steps of an agent in a meta-test or baseline."""
 
 
-# What the paper leaves out and small populations need (README, results/learning_notes.md): the
+# What the paper leaves out and small populations need (docs/algorithm.md, section 12): the
 # agents' meta-gradients differ in norm by orders of magnitude, hence `normalize`; without lifetimes
 # and a decaying step size alpha steers the policies that are there and trains no new ones; without
 # the action penalty policies saturate within a hundred updates, and with them every gradient; the

@@ -101,8 +101,8 @@ class TrainConfig:
     engine: EngineName = "ray"
     """Agents as Ray actors, or all in this process."""
     worker_start: WorkerStart = "fork"
-    """How processes of a Ray begin that the run starts itself: forked on Linux from one that has
-    everything imported, or each from nothing, as everywhere else and with device cuda."""
+    """How the workers of a Ray begin that the run starts itself. `fork`: each is forked from a
+    process that has everything imported (Linux, device cpu). `spawn`: each starts from nothing."""
     checkpoint_every: int = 10_000
     """Steps of each agent between checkpoints."""
     keep_checkpoints: int = 3
@@ -120,32 +120,34 @@ class TrainConfig:
     agent_cpus: float | None = None
     """CPUs that Ray reserves for an actor; None: what the machine has, shared evenly."""
     cluster_cpus: int = 0
-    """CPUs that the Ray cluster is to have before agents start, which its autoscaler is asked for;
-    0: those that are there."""
+    """CPUs that the Ray cluster needs before agents start; its autoscaler is asked for them. 0: the
+    CPUs that are there."""
     cluster_wait: float = 600.0
-    """Seconds to wait for them before the run is refused."""
+    """Seconds to wait for `cluster_cpus` before the run is refused."""
     agents_per_actor: int | Literal["auto"] = 1
     """Agents of one environment that share an actor and answer together; auto: as many as keep
     every core, or with device cuda every GPU, busy."""
     backend: BackendName = "auto"
-    """How updates are computed on a CPU: `native`, whole in C, for networks of at most 128 units;
-    `reference`, in torch with the agents of an actor along a leading axis; `auto`, the fastest for
-    the networks and the processor: native, else the reference with each agent for itself. With
-    device cuda it is the reference."""
+    """What computes updates on a CPU. `native`: C, for networks of at most 128 units. `reference`:
+    torch, all agents of an actor at once. `auto`: the fastest for these networks and this
+    processor, which is native or the reference with one agent after the other. Device cuda takes
+    the reference."""
     device: Device = "cpu"
-    """Where agents learn; for all of them on one GPU take --agents-per-actor auto."""
+    """Where agents learn; with --agents-per-actor auto all of them share one GPU."""
     env_workers: int | Literal["auto"] = "auto"
-    """Processes that step the environments of an actor, beside the updates; 0: none; auto: on cuda
-    one for each core of this machine but one, on cpu none."""
+    """Processes that step the environments of an actor, beside the updates; 0: none. auto: none on
+    cpu; on cuda as many as this machine has cores, less one."""
     env_timeout: float = ANSWER_TIMEOUT
     """Seconds that such a process may take for a step before it counts as hung."""
     env_start_timeout: float = START_TIMEOUT
     """Seconds that making an environment and its first reset may take."""
     store: StoreOption = field(default_factory=StoreAddress)
-    """The server's state: `file` (run_dir alone), or redis://:PASSWORD@HOST:PORT/DB as well
-    (rediss://: TLS). The password may stand in METAGENRL_REDIS_PASSWORD; it is saved nowhere."""
+    """Where the server keeps its state: `file` (run_dir alone), or redis://:PASSWORD@HOST:PORT/DB
+    beside it (rediss://: TLS). The password may stand in METAGENRL_REDIS_PASSWORD; it is saved
+    nowhere."""
     allow_redis_without_password: bool = False
-    """Use a Redis on another machine although anybody who reaches it can change the run."""
+    """Accept a Redis without a password on another machine: anybody who reaches it can change the
+    run."""
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     agent: OmitArgPrefixes[AgentConfig] = field(default_factory=AgentConfig)
     meta: OmitArgPrefixes[MetaConfig] = field(default_factory=MetaConfig)

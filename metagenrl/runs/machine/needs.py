@@ -1,8 +1,8 @@
 """Memory and disk that a run will need, estimated before it starts.
 
-The constants are measured on Linux with CPU torch (README, Speed): 20 and 40 agents at the paper's
-sizes take 8.4 and 13.5 GB with an actor each, 2.1 and 2.7 GB in two actors; the estimates are
-8.0, 14.9, 2.3 and 2.9 GB.
+The constants are measured on Linux with CPU torch (docs/performance.md): 20 and 40 agents at the
+paper's sizes take 8.4 and 13.5 GB with an actor each, 2.1 and 2.7 GB in two actors; the estimates
+are 8.0, 14.9, 2.3 and 2.9 GB.
 """
 
 from __future__ import annotations
