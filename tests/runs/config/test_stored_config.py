@@ -15,7 +15,7 @@ from metagenrl.runs.config.stored import stored_config, stored_values
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import to_yaml
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "v0.1"
+GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "v0.1"
 
 BEFORE = {
     "TrainConfig.env_kwargs": [],

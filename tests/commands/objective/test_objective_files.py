@@ -16,7 +16,7 @@ from metagenrl.runs.config.stored import stored_config
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.folder import training_file_of
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "v0.1"
+GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "v0.1"
 Run = Callable[..., int]
 
 
