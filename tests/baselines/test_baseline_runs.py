@@ -34,7 +34,7 @@ CASES: dict[str, tuple[str, int, int, tuple[str, ...]]] = {
     "ppo": ("InvertedPendulum-v5", 1_000, 10, ON_POLICY),  # short episodes, as it is slow to act
     "rl2": ("InvertedPendulum-v5", 1_000, 10, ON_POLICY),
 }
-"""Environment, steps, steps between evaluations and sizes; `cluster/epg/test_training.py` has epg's."""
+"""Environment, steps, steps between evaluations and sizes; epg: `cluster/epg/test_training.py`."""
 
 
 @pytest.mark.parametrize("algo", CASES)
