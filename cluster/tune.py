@@ -14,9 +14,10 @@ from metagenrl.analysis.compare.scores import Normalisation
 from metagenrl.base.checks import UsageError
 from metagenrl.cluster.joining.connect import connect
 from metagenrl.studies.plan import Condition, Plan
+from metagenrl.studies.points import Point, points_of, ranges_of
 from metagenrl.studies.queue import run_here
 from metagenrl.studies.results import Result, read_results, scales_of
-from metagenrl.studies.sweep import Point, Range, Sweep, points_of, ranges_of
+from metagenrl.studies.sweep import Range, Sweep
 
 SCORE = "score"
 """What trials report: the mean of the last third of the evaluations, in normalised scores where the

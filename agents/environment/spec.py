@@ -11,7 +11,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,8 +18,7 @@ from typing import Any
 
 import numpy as np
 
-RANGES = ("uniform", "integers", "choice")
-"""Names of ranges: `uniform: [low, high)`, `integers: [low, high]` and `choice: [a, b, …]`."""
+from metagenrl.agents.environment.ranges import check_range, draw, range_of
 
 RANGES_STREAM = 1_000_033
 """Spawn key of the draws: no agent of a population has this index."""
@@ -89,12 +87,12 @@ class EnvironmentSpec:
     @property
     def ranges(self) -> dict[str, tuple[str, list[Any]]]:
         """The arguments that are ranges: (kind, values)."""
-        found = {name: _range(value) for name, value in self.arguments.items()}
+        found = {name: range_of(value) for name, value in self.arguments.items()}
         return {name: one for name, one in found.items() if one is not None}
 
     def drawn(self, rng: np.random.Generator) -> EnvironmentSpec:
         """With a value from each range in its place."""
-        values = {name: _draw(*one, rng) for name, one in self.ranges.items()}
+        values = {name: draw(*one, rng) for name, one in self.ranges.items()}
         return self.extended(values)
 
     def corners(self) -> list[EnvironmentSpec]:
@@ -157,7 +155,7 @@ def _sorted(text: str, kwargs: Mapping[str, Any]) -> tuple[tuple[str, str], ...]
     for name, value in kwargs.items():
         if not name.isidentifier():
             raise ValueError(f"got the argument {name!r}, allowed: a name as in Python")
-        _check_range(name, value)
+        check_range(name, value)
     try:
         return tuple(
             (name, json.dumps(kwargs[name], sort_keys=True, allow_nan=False))
@@ -168,42 +166,3 @@ def _sorted(text: str, kwargs: Mapping[str, Any]) -> tuple[tuple[str, str], ...]
             f"got {dict(kwargs)!r} for {text} ({error}), allowed: finite numbers, texts, lists and "
             "mappings of them"
         ) from None
-
-
-def _range(value: Any) -> tuple[str, list[Any]] | None:
-    if isinstance(value, Mapping) and len(value) == 1:
-        ((kind, values),) = value.items()
-        if kind in RANGES:
-            return kind, values
-    return None
-
-
-def _check_range(name: str, value: Any) -> None:
-    found = _range(value)
-    if found is None:
-        return
-    kind, values = found
-    numbers = int if kind == "integers" else int | float
-    if not isinstance(values, list | tuple) or not values:
-        right = False
-    elif kind == "choice":
-        right = True
-    else:
-        right = len(values) == 2 and all(
-            isinstance(v, numbers) and not isinstance(v, bool) and math.isfinite(v) for v in values
-        )
-        right = right and values[0] <= values[1]
-    if not right:
-        raise ValueError(
-            f"got {name}={value!r}, allowed: {{uniform: [low, high]}} of finite numbers, "
-            "{integers: [low, high]} of whole ones, {choice: [a, b, …]}"
-        )
-
-
-def _draw(kind: str, values: list[Any], rng: np.random.Generator) -> Any:
-    if kind == "choice":
-        return values[int(rng.integers(len(values)))]
-    low, high = values
-    if kind == "integers":
-        return int(rng.integers(low, high, endpoint=True))
-    return float(rng.uniform(low, high))

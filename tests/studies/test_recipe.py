@@ -9,7 +9,7 @@ from metagenrl.base.checks import UsageError
 from metagenrl.commands.studies.experiment import check_experiment
 from metagenrl.studies.options import ExperimentConfig
 from metagenrl.studies.plan import plan, words_of
-from metagenrl.studies.recipe import read_recipe
+from metagenrl.studies.read_recipe import read_recipe
 
 RECIPES = Path(__file__).resolve().parents[2] / "experiments" / "recipes"
 

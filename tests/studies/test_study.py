@@ -15,7 +15,7 @@ from metagenrl.runs.row_codec import to_line
 from metagenrl.runs.rows import EvaluationRow
 from metagenrl.studies.options import ExperimentConfig
 from metagenrl.studies.plan import Condition, plan
-from metagenrl.studies.recipe import read_recipe
+from metagenrl.studies.read_recipe import read_recipe
 from metagenrl.studies.report import _why
 from metagenrl.studies.results import best_variants, overall, read_results
 

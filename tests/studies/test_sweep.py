@@ -12,7 +12,8 @@ from metagenrl.runs.row_codec import to_line
 from metagenrl.runs.rows import EvaluationRow
 from metagenrl.studies.options import SweepConfig
 from metagenrl.studies.plan import plan
-from metagenrl.studies.sweep import agent_jobs, name_of, points_of, read_sweep, recipe_of
+from metagenrl.studies.points import agent_jobs, name_of, points_of, recipe_of
+from metagenrl.studies.sweep import read_sweep
 
 SMALL = {
     "preset": "quickstart", "hidden-units": 8, "batch-size": 2, "random-steps": 50,

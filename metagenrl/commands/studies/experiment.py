@@ -31,7 +31,7 @@ def experiment_config(argv: Sequence[str]) -> ExperimentConfig:
 def check_experiment(config: ExperimentConfig) -> None:
     """Refuse a recipe with a mistake in any of its commands, and an unusable `out`."""
     from metagenrl.studies.plan import plan
-    from metagenrl.studies.recipe import read_recipe
+    from metagenrl.studies.read_recipe import read_recipe
 
     recipe = read_recipe(config.recipe, config.scale)
     check_writable("out", config.out)
@@ -57,7 +57,7 @@ def run_experiment(config: ExperimentConfig) -> int:
     """Run what is missing and write the report; 1 where a job failed."""
     from metagenrl.studies.plan import plan
     from metagenrl.studies.queue import locked
-    from metagenrl.studies.recipe import read_recipe
+    from metagenrl.studies.read_recipe import read_recipe
 
     recipe = read_recipe(config.recipe, config.scale)
     if config.show:

@@ -17,7 +17,8 @@ from metagenrl.studies.options import SweepConfig
 
 if TYPE_CHECKING:
     from metagenrl.studies.plan import Plan
-    from metagenrl.studies.sweep import Point, Sweep
+    from metagenrl.studies.points import Point
+    from metagenrl.studies.sweep import Sweep
 
 
 def sweep_config(argv: Sequence[str]) -> SweepConfig:
@@ -27,7 +28,8 @@ def sweep_config(argv: Sequence[str]) -> SweepConfig:
 
 def check_sweep(config: SweepConfig) -> None:
     """Refuse a sweep with a mistake in any of its commands, and an unusable `out`."""
-    from metagenrl.studies.sweep import points_of, read_sweep
+    from metagenrl.studies.points import points_of
+    from metagenrl.studies.sweep import read_sweep
 
     sweep = read_sweep(config.file)
     if sweep.search and config.on != "tune":
@@ -40,7 +42,7 @@ def check_sweep(config: SweepConfig) -> None:
 
 def _plan(sweep: Sweep, points: Sequence[Point], config: SweepConfig) -> Plan:
     from metagenrl.studies.plan import Plan, plan
-    from metagenrl.studies.sweep import agent_jobs, recipe_of
+    from metagenrl.studies.points import agent_jobs, recipe_of
 
     if sweep.command == "train":
         return plan(recipe_of(sweep, points, config.file.stem), config.out)
@@ -53,8 +55,9 @@ def _plan_of(sweep: Sweep, config: SweepConfig, point: Point) -> Plan:
 
 def run_sweep(config: SweepConfig) -> int:
     """Run what is missing and compare the points; 1 where a job failed."""
+    from metagenrl.studies.points import points_of
     from metagenrl.studies.queue import locked
-    from metagenrl.studies.sweep import points_of, read_sweep
+    from metagenrl.studies.sweep import read_sweep
 
     sweep = read_sweep(config.file)
     points = points_of(sweep)
@@ -78,9 +81,9 @@ def run_sweep(config: SweepConfig) -> int:
 def _compare(sweep: Sweep, points: Sequence[Point], config: SweepConfig) -> None:
     """The comparison of all points; of a sweep over `train` the study's report as well."""
     from metagenrl.studies.comparison import write_comparison
+    from metagenrl.studies.points import name_of, recipe_of
     from metagenrl.studies.report import write_report
     from metagenrl.studies.results import read_results
-    from metagenrl.studies.sweep import name_of, recipe_of
 
     whole = _plan(sweep, points, config)
     folders: dict[str, list[Path]] = {}
