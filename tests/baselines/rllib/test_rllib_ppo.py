@@ -141,19 +141,19 @@ def test_a_recurrent_policy_remembers_until_it_starts_anew() -> None:
 
 
 @pytest.mark.slow
-def test_it_learns_pendulum(tmp_path: Path) -> None:
-    """Above -900 within 15 K steps in 2 of 3 seeds; a policy that does nothing has -1 200."""
+def test_it_learns_to_balance(tmp_path: Path) -> None:
+    """Above 60 within 5 K steps in 2 of 3 seeds; untrained policies have about 8."""
     torch.set_num_threads(1)
-    finals = []
+    env, finals = "InvertedPendulum-v5", []
     for seed in range(3):
         job = TraineeJob(
-            env="Pendulum-v1", seed=seed, label="ppo", steps=15_000, eval_every=15_000,
+            env=env, seed=seed, label="ppo", steps=5_000, eval_every=5_000,
             eval_episodes=5, folder=str(tmp_path), agent=AgentConfig(hidden_units=32, gamma=0.9),
-            objective=ObjectiveChoice("ppo"), on_policy=OnPolicyConfig(rollout_steps=1_000),
-            ppo=PpoConfig(learning_rate=1e-3),
+            objective=ObjectiveChoice("ppo"), on_policy=OnPolicyConfig(rollout_steps=500),
+            ppo=PpoConfig(learning_rate=3e-3),
         )  # fmt: skip
         agent = PpoAgent(job)
-        lived(agent, 15_000)
-        returns = [e.undiscounted_return for e in agent.evaluate(5, "Pendulum-v1")]
+        lived(agent, 5_000)
+        returns = [e.undiscounted_return for e in agent.evaluate(5, env)]
         finals.append(sum(returns) / len(returns))
-    assert sum(final > -900 for final in finals) >= 2, finals
+    assert sum(final > 60 for final in finals) >= 2, finals
