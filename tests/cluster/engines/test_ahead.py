@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from metagenrl.base.files.checkpoint_folder import read_folder
-from metagenrl.cluster import training
+from metagenrl.cluster import parts, training
 from metagenrl.cluster.control.desk import Answer, ControlDesk, Request
 from metagenrl.cluster.engines.in_process import InProcessEngine
 from metagenrl.cluster.engines.interface import Completed
@@ -76,7 +76,7 @@ def eager() -> Iterator[list[tuple[int, bool]]]:
     """Runs train with `EagerEngine`; what was begun, in order."""
     EagerEngine.begun = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "InProcessEngine", EagerEngine)
+        patch.setattr(parts, "InProcessEngine", EagerEngine)
         yield EagerEngine.begun
 
 
@@ -131,6 +131,6 @@ def test_stopped_while_agents_are_ahead_and_resumed_without(
         assert state["steps"] == 60
     monkeypatch.undo()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "InProcessEngine", InProcessEngine)
+        patch.setattr(parts, "InProcessEngine", InProcessEngine)
         training.train(dataclasses.replace(config, run_dir=run_dir, resume=run_dir))
     assert _outcome(run_dir) == _outcome(reference)
