@@ -56,15 +56,13 @@ def td_target(
     return batch.rewards + gamma * (1 - batch.terminated) * q_target
 
 
-def td_loss(q: Tensor, y: Tensor, mask: Tensor) -> Tensor:
-    """Masked mean of (Q_theta1 - y)^2 + (Q_theta2 - y)^2 (Eq. 5): `[E, B, T] -> []`."""
-    return ((q - y).square() * mask).sum() / mask.sum().clamp(min=1)
-
-
 def td_gradient(
     nets: AgentNetworks, theta: Views, batch: Batch, y: Tensor, grads: Views
 ) -> tuple[Tensor, Tensor]:
-    """Each agent's loss and mean Q, `[K]` both; writes its gradient by theta into `grads`."""
+    """Each agent's loss and mean Q, `[K]` both; writes its gradient by theta into `grads`.
+
+    The loss is the mean of (Q_theta1 - y)^2 + (Q_theta2 - y)^2 over valid steps (Eq. 5).
+    """
     nets = nets.outer
     k, b, t = y.shape
     rows = torch.cat([rows_of(batch.observations[:, :, :-1]), rows_of(batch.actions)], -1)

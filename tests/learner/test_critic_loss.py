@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from metagenrl.learner.critic import smoothing_noise, td_gradient, td_loss, td_target
+from metagenrl.learner.critic import smoothing_noise, td_gradient, td_target
 from metagenrl.learner.networks.agent_networks import AgentNetworks, apply_critic, apply_policy
 from metagenrl.learner.networks.mlp import MLP
 from metagenrl.learner.types import Batch
@@ -81,11 +81,13 @@ def test_smoothing_noise_is_clipped_gaussian():
 
 
 def test_loss_by_hand():
-    """Squares of (1, 2, masked) and (0, 3, masked) over two valid steps: (1 + 4 + 0 + 9) / 2."""
-    q = torch.tensor([[[1.0, 2.0, 50.0]], [[2.0, 3.0, 60.0]]])
-    y, mask = torch.tensor([[2.0, 0.0, -7.0]]), torch.tensor([[1.0, 1.0, 0.0]])
-    assert td_loss(q, y, mask).item() == pytest.approx(7.0)
-    assert td_loss(q, y, torch.zeros(1, 3)).item() == 0.0
+    """Q_1 - y = (2, -2, padding), Q_2 - y = (3, 0, padding): (4 + 4 + 9 + 0) / 2 valid steps."""
+    y = torch.tensor([[[1.0, 4.0, -7.0]]])
+    for mask, expected in (([1.0, 1.0, 0.0], (8.5, 2.5)), ([0.0] * 3, (0.0, 0.0))):
+        batch = _batch([3.0, 2.0, 50.0, 0.0], [0.0] * 3, [0.0] * 3, mask)
+        grads = {name: torch.zeros_like(view) for name, view in THETA.items()}
+        (loss,), (q,) = td_gradient(LINEAR, THETA, batch.alone, y, grads)
+        assert (loss.item(), q.item()) == pytest.approx(expected)
 
 
 def test_gradient_by_hand():
@@ -105,7 +107,7 @@ def test_gradient_equals_autograd(make_problem):
     theta = problem.theta.clone().requires_grad_()
     views = problem.nets.critic.layout.views(theta)
     q = apply_critic(problem.nets.critic, views, batch.observations[:, :-1], batch.actions)
-    loss = td_loss(q, y, batch.mask)
+    loss = ((q - y).square() * batch.mask).sum() / batch.mask.sum()  # Eq. 5
     (expected,) = torch.autograd.grad(loss, theta)
     got = torch.empty_like(problem.theta)
     with torch.no_grad():
