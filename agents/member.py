@@ -32,7 +32,7 @@ _NAN = float("nan")
 
 
 class Member:
-    """What an agent is apart from how it computes; `metagenrl.agents.round` plays its rounds."""
+    """An agent's environment, memory, lives and state; `metagenrl.agents.round` plays rounds."""
 
     def __init__(
         self,
@@ -101,18 +101,18 @@ class Member:
         return self._prepared is None and self._failure is None and not self.life_is_over
 
     def forget_episodes(self) -> None:
-        """Those of the round before have been reported."""
+        """Drop the episodes of the last round, which have been reported."""
         self.episodes = ()
 
     def take_result(self, result: Preparation | Exception) -> None:
-        """Keep what the alpha-free part led to."""
+        """Keep the result of the alpha-free part."""
         if isinstance(result, Exception):
             self._failure = result
         else:
             self._prepared = result
 
     def take_preparation(self) -> Preparation:
-        """What the alpha-free part led to. Raises what it met with."""
+        """The result of the alpha-free part. Raises the error that it ended with."""
         self._raise_failure()
         prepared, self._prepared = self._prepared, None
         assert prepared is not None, "a round's alpha-free part comes first"
@@ -207,7 +207,7 @@ class Member:
         self.rollout.environment.close()
 
     def state_dict(self, backend: Backend | None) -> dict[str, Any]:
-        """Everything: restoring it gives the same future. Raises what was met with ahead."""
+        """The complete state: restoring it gives the same future. Raises errors of work ahead."""
         self._raise_failure()
         networks = self.waiting
         if networks is None:

@@ -15,7 +15,7 @@ from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConf
 
 @dataclass(frozen=True)
 class MemberConfig:
-    """What one member needs to know; equal for all members but for the first four fields."""
+    """The configuration of one member; equal for all members but for the first four fields."""
 
     run: str
     seed: int
@@ -71,7 +71,7 @@ class CriticNumbers(NamedTuple):
 
 @dataclass(frozen=True)
 class Preparation:
-    """What the alpha-free part of a round led to, apart from the changes to the member itself."""
+    """The result of a round's alpha-free part, apart from the changes to the member itself."""
 
     episodes: tuple[Episode, ...]  # that ended
     critic: CriticStep | None  # the last update's; None: the buffer fills

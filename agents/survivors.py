@@ -30,7 +30,7 @@ class Group(Generic[Agent]):
     def each(
         self, phase: Callable[[Agent], Result], among: Iterable[Agent] | None = None
     ) -> dict[Agent, Result]:
-        """What `phase` gives for each agent, all that play if it is not said for which."""
+        """The result of `phase` for each of the given agents, by default for all that play."""
         results = {}
         for agent in list(self.playing if among is None else among):
             try:
@@ -44,7 +44,7 @@ class Group(Generic[Agent]):
         given: Mapping[Agent, Given],
         compute: Callable[[Mapping[int, Given]], Mapping[int, Result]],
     ) -> dict[Agent, Result]:
-        """What `compute` makes of all agents' values at once; where it raises, all are out."""
+        """The results of `compute` for all agents' values at once; where it raises, all are out."""
         if not given:
             return {}
         try:

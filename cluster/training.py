@@ -84,7 +84,7 @@ def _train(config: TrainConfig, ending: Ending, folder: OwnFolder) -> int:
 
 @dataclass(frozen=True)
 class _Parts:
-    """What a run is put together from."""
+    """The parts that a run is put together from."""
 
     identity: RunIdentity
     hosts: Hosts

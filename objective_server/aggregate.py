@@ -23,7 +23,7 @@ __all__ = [
 
 
 class Contribution(Protocol):
-    """What is needed of a message here; `AlphaGradient` and `CohortGradient` have it."""
+    """The part of a message that is averaged; `AlphaGradient` and `CohortGradient` have it."""
 
     @property
     def agent(self) -> int:

@@ -43,7 +43,7 @@ class Broadcast:
 
 @dataclass(frozen=True)
 class AgentCounters:
-    """What became of an agent's gradients: sent = accepted + rejected + in flight."""
+    """The counters of an agent's gradients: sent = accepted + rejected + in flight."""
 
     sent: int
     accepted: int  # applied
@@ -53,7 +53,7 @@ class AgentCounters:
 
 
 class Totals(NamedTuple):
-    """What became of all agents' gradients together."""
+    """The counters of all agents' gradients together."""
 
     accepted: int  # applied
     rejected: int  # for any reason

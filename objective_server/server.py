@@ -127,11 +127,11 @@ class ObjectiveServer:
             return self.broadcast()
 
     def counters(self) -> dict[int, AgentCounters]:
-        """What became of each agent's gradients."""
+        """The counters of each agent's gradients."""
         with self._lock:
             return self._state.counters()
 
     def totals(self) -> Totals:
-        """What became of all agents' gradients together."""
+        """The counters of all agents' gradients together."""
         with self._lock:
             return self._state.totals()

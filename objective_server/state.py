@@ -77,7 +77,7 @@ class ServerState:
         )
 
     def counters(self) -> dict[int, AgentCounters]:
-        """What became of each agent's gradients, by agent."""
+        """The counters of each agent's gradients, by agent."""
         return {
             agent: AgentCounters(
                 record.sent,
@@ -90,7 +90,7 @@ class ServerState:
         }
 
     def totals(self) -> Totals:
-        """What became of all agents' gradients together."""
+        """The counters of all agents' gradients together."""
         records = self.agents.values()
         return Totals(
             sum(record.accepted for record in records),

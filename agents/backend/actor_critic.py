@@ -23,7 +23,7 @@ from metagenrl.learner.types import Array, Batch
 
 
 class CriticSeen(NamedTuple):
-    """What a critic update saw."""
+    """The numbers of a critic update."""
 
     td_loss: float
     q: float  # mean Q_theta1 on the minibatch

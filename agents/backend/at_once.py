@@ -162,7 +162,7 @@ class AtOnce:
         self._found[:, column] = torch.where(self._active, value, self._found[:, column])
 
     def results(self) -> Array:
-        """What every slot's last updates found. Waits for the device."""
+        """The numbers of every slot's last updates. Waits for the device."""
         if self._rows is None:
             self._rows = self._found.cpu().numpy()
             if self._device.type == "cpu":

@@ -51,7 +51,7 @@ def choose(
     sizes: tuple[int, int],
     slots: int,
 ) -> Backend:
-    """What computes `slots` agents whose observations and actions have these `sizes`.
+    """The backend for `slots` agents whose observations and actions have these `sizes`.
 
     `auto` is the fastest that there is for the networks' width and this processor: `native` for
     small networks, else the reference with each agent for itself; `reference`, or a GPU, has all of
@@ -72,7 +72,7 @@ def choose(
 
 
 def choose_alone(agent: AgentConfig, objective: Objective, sizes: tuple[int, int]) -> Backend:
-    """What computes an agent that any fixed objective trains, on the CPU."""
+    """The backend, on the CPU, for an agent that a fixed objective trains."""
     setting = Setting(agent, sizes, objective, None)
     return Native(setting) if forms.agents(agent) else Reference(setting, ops=_ops())
 

@@ -75,7 +75,7 @@ class DeviceReplay:
         self._rows = larger
 
     def minibatches(self, draws: Mapping[int, Minibatch], segments: int, length: int) -> Batch:
-        """What was drawn, `[K, B, ...]`; all is padding where none drew."""
+        """The minibatches that agents drew, `[K, B, ...]`; a slot without a draw is padding."""
         self.follow({slot: draw.buffer for slot, draw in draws.items()})
         return self.gather({slot: d.places() for slot, d in draws.items()}, segments, length)
 

@@ -24,7 +24,7 @@ NetworksState = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """What the agents of one backend have in common."""
+    """The configuration that the agents of one backend share."""
 
     agent: AgentConfig
     sizes: tuple[int, int]  # of an observation and an action
@@ -38,14 +38,14 @@ class Setting:
 
 
 class CriticDraw(NamedTuple):
-    """What one agent's random streams gave for an update of its critics."""
+    """The random draws of one agent for an update of its critics."""
 
     minibatch: Minibatch  # B segments
     noise: Tensor  # [B, T, A], the target policy's smoothing
 
 
 class PolicyDraw(NamedTuple):
-    """What one agent brings to an update of its policy and to its gradient of alpha."""
+    """The minibatches and weights of one agent for its policy's update and gradient of alpha."""
 
     minibatch: Minibatch  # (k + 1) B segments: k inner steps and one minibatch that is held out
     objective_weight: float = 1.0  # p: the objective's share of the policy's loss (B.2)
@@ -53,7 +53,7 @@ class PolicyDraw(NamedTuple):
 
 
 class CriticStep(Protocol):
-    """What an update of one agent's critics found. Reading it may wait for the device."""
+    """The numbers of an update of one agent's critics. Reading them may wait for the device."""
 
     @property
     def td_loss(self) -> float:
@@ -68,7 +68,7 @@ class CriticStep(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class PolicyStep:
-    """What an update of one agent's policy found."""
+    """The gradient and the numbers of an update of one agent's policy."""
 
     gradient: Array  # g_i [P_alpha], clipped or normalised; empty where there is no meta-gradient
     norm: float  # of the gradient before that
@@ -86,7 +86,7 @@ class Backend(Protocol):
 
     @property
     def name(self) -> str:
-        """What computes, for people: `native avx512`, `reference cuda`."""
+        """The backend's name for people: `native avx512`, `reference cuda`."""
         ...
 
     @property

@@ -56,7 +56,7 @@ class EpisodeNotReproducible(RuntimeError):  # noqa: N818 - the caller goes on w
 
 @dataclass(frozen=True, eq=False)
 class StepResult:
-    """What one action led to."""
+    """The result of one action."""
 
     observation: Array  # [O]
     reward: float

@@ -35,7 +35,7 @@ FAILURES = (Exception, SystemExit)
 
 @dataclass(frozen=True)
 class EnvironmentFacts:
-    """What networks, buffers and reports need to know of an environment."""
+    """The facts of an environment that networks, buffers and reports need."""
 
     env_id: str  # its text, see `EnvironmentSpec`
     observation_size: int  # O, after flattening

@@ -33,14 +33,14 @@ def explain(spec: EnvironmentSpec, error: BaseException, known: str) -> str:
 
 
 def in_words(error: BaseException) -> str:
-    """What an exception says, in one line."""
+    """The message of an exception, in one line."""
     if isinstance(error, SystemExit):
         return f"it called sys.exit({error.code!r})"
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def _unknown_argument(spec: EnvironmentSpec, error: TypeError, known: str) -> str | None:
-    """What is allowed instead of an argument that the environment does not take."""
+    """The arguments that the environment takes in place of one that it does not."""
     match = re.search(r"unexpected keyword argument '(\w+)'", str(error))
     if match is None or match[1] not in spec.arguments:
         return None

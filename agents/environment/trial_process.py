@@ -27,7 +27,7 @@ PATIENCE = 10.0
 
 
 def try_environments(texts: Iterable[str], timeout: float = START_TIMEOUT) -> dict[str, Tried]:
-    """What came of each environment's trial.
+    """The result of each environment's trial.
 
     Gymnasium's own environments are only made, unless they have arguments or wrappers. Others take
     some steps in another process, except those that were registered in this one with an object

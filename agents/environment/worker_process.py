@@ -35,7 +35,7 @@ _PARENT_GONE_EXIT = 3
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """What is to be done with the environment of this number."""
+    """A call for the environment of this number."""
 
     environment: int
     method: Method
@@ -44,7 +44,7 @@ class Call:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What came of a call, and where the environment stands now."""
+    """The result of a call, and the environment's state after it."""
 
     environment: int
     result: Any

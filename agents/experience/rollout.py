@@ -153,7 +153,7 @@ class Rollout:
         return Episode(environment.episode_return, environment.episode_length)
 
     def _attempt(self, action: Callable[[], Result]) -> Result | None:
-        """What the environment answers, or None where it raised and its episode is dropped."""
+        """The environment's answer, or None where it raised and its episode is dropped."""
         try:
             return action()
         except Exception as error:

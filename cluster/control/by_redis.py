@@ -32,7 +32,7 @@ class RedisMailbox:
     """The run's `Mailbox` in Redis."""
 
     def __init__(self, address: StoreAddress, run: str) -> None:
-        """What was asked of an earlier process of the run is forgotten."""
+        """Drop the requests to an earlier process of the run."""
         self._link = RedisLink(address, "out of reach until it is back, the run goes on")
         self._run = run
         self._began = False

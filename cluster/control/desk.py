@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Request:
-    """What somebody asks of a running population."""
+    """A request to a running population."""
 
     action: Action
     agents: int | None = None  # how many it shall have; for "scale"
@@ -43,7 +43,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a request."""
+    """The answer to a request."""
 
     id: str
     outcome: Outcome
@@ -113,7 +113,7 @@ class ControlDesk:
         self._thread = threading.Thread(target=self._work, name="control", daemon=True)
 
     def requests(self) -> list[Request]:
-        """What was asked since the last call."""
+        """The requests since the last call."""
         with self._lock:
             requests, self._requests = self._requests, []
         return requests

@@ -79,7 +79,7 @@ def _config(folder: Path) -> TrainConfig:
 
 
 def _whereabouts(path: Path) -> Whereabouts:
-    """What the run noted. Raises `UsageError` where that cannot be read."""
+    """The run's own note. Raises `UsageError` where it cannot be read."""
     try:
         values = read_object(path)
         known = [one.name for one in fields(Whereabouts)]

@@ -20,14 +20,14 @@ from metagenrl.objective_server.answers import Broadcast
 
 @dataclass
 class Mail:
-    """What has come from all actors and has not been fetched."""
+    """The messages of all actors that have not been fetched."""
 
     results: list[Result] = field(default_factory=list)
     came_up: list[Started | Lost] = field(default_factory=list)
     states: dict[int, Any] = field(default_factory=dict)  # by agent; or `Raised`
 
     def forget(self, agent: int) -> None:
-        """What has come of an agent that is stopped; its gradient stays as good as it was."""
+        """Drop the messages of an agent that is stopped; its gradient stays valid."""
         self.results = [r for r in self.results if isinstance(r, Averaged) or r.agent != agent]
         self.came_up = [each for each in self.came_up if each.agent != agent]
         self.states.pop(agent, None)
@@ -50,7 +50,7 @@ class ActorHost:
     open: deque[AddOrder | RoundOrder | StateOrder] = field(default_factory=deque)  # unanswered
 
     def connected(self, channel: Channel) -> None:
-        """It has called; send what waits for that."""
+        """The actor has called: send the orders that wait for it."""
         self.channel = channel
         unsent, self.unsent = self.unsent, []
         for order in unsent:

@@ -118,7 +118,7 @@ class Reception:
         return self._listening.fileno()
 
     def receive(self) -> tuple[int, Channel] | None:
-        """Who has called; None where it does not know the secret. Nothing of it is unpickled."""
+        """The caller's number and channel; None without the secret, and nothing is unpickled."""
         end, _ = self._listening.accept()
         end.settimeout(_TO_SAY_HELLO)
         try:
@@ -137,7 +137,7 @@ class Reception:
 
 @dataclass(frozen=True)
 class Raised:
-    """What a request raised at the other end."""
+    """The error that a request raised at the other end."""
 
     error: Exception
     detail: str  # the traceback
@@ -154,7 +154,7 @@ class Raised:
 
 
 def requests(channel: Channel) -> Iterable[Any]:
-    """What the other end sends, until it hangs up."""
+    """The messages of the other end, until it hangs up."""
     while True:
         try:
             yield channel.receive()

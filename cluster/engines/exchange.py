@@ -14,7 +14,7 @@ Gradient = CohortGradient
 
 @dataclass(frozen=True)
 class Exchange:
-    """What the server made of some gradients."""
+    """The server's answer to some gradients."""
 
     broadcast: Broadcast
     closed: bool  # whether the open round was closed

@@ -87,7 +87,7 @@ class Engine(Protocol):
         ...
 
     def poll(self, timeout: float, everyone: bool) -> list[Result]:
-        """What finished: at least one result, or all where `everyone`, or what `timeout` gave."""
+        """Finished rounds: at least one, or all where `everyone`; fewer after `timeout` seconds."""
         ...
 
     def agent_state(self, agent: int) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def _room(config: TrainConfig, actors: Plan, nodes: Sequence[Memory], places: fl
 
 
 def refuse(check: Callable[[], Checked]) -> Checked:
-    """What `check` returns; what it finds wrong (`ValueError`) is the user's to put right."""
+    """The result of `check`; its `ValueError` becomes a `UsageError`, the user's to put right."""
     try:
         return check()
     except ValueError as error:

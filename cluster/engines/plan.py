@@ -15,7 +15,7 @@ from metagenrl.runs.config.train import TrainConfig
 
 @dataclass(frozen=True)
 class Share:
-    """What Ray reserves for an actor."""
+    """The part of a machine that Ray reserves for an actor."""
 
     cpus: float
     gpus: float = 0.0  # a part of one

@@ -50,7 +50,7 @@ def has_a_core(share: float) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
+    """The message of an error, in one line."""
     text = str(error).strip()
     return text.splitlines()[0] if text else repr(error)
 

@@ -34,7 +34,7 @@ class HeldOutRows:
         self._scored: set[int] = set()
 
     def read(self) -> None:
-        """What the run's metrics have already, after a resume cut them back."""
+        """Read the results that the run's metrics have already, after a resume cut them back."""
         file = self._run_dir / METRICS_FILE
         for row in (*rows_of_kind(file, HeldOutRow.kind), *rows_of_kind(file, ScoreRow.kind)):
             if isinstance(row, HeldOutRow):

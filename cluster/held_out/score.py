@@ -53,7 +53,7 @@ def _place(value: float, column: Sequence[float]) -> float:
 
 
 def metric(options: HeldOutOptions) -> str:
-    """What a score is, in words."""
+    """The meaning of a score, in words."""
     envs = ", ".join(options.eval_envs)
     where = f"after {options.eval_steps} steps, {counted(options.eval_seeds, 'seed')}"
     if len(options.eval_envs) == 1:

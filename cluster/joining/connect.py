@@ -135,7 +135,7 @@ def _session() -> str:
 
 
 def _handed_on() -> dict[str, Any] | None:
-    """What the processes on all nodes get from this one: where the user's modules are found.
+    """The environment of the processes on all nodes: where the user's modules are found.
 
     A job that was submitted has an environment of its own, which Ray hands on.
     """

@@ -32,7 +32,7 @@ _REMEDY = (
 
 @dataclass(frozen=True)
 class NodeReport:
-    """What a node says of itself."""
+    """A node's report of itself."""
 
     address: str
     memory: Memory | None  # None: no answer in time

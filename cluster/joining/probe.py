@@ -27,7 +27,7 @@ AUTHENTICATION = "RAY_AUTH_MODE"
 
 @dataclass(frozen=True)
 class Answer:
-    """What a Ray said."""
+    """The answer of a Ray."""
 
     mode: str | None = None  # RAY_AUTH_MODE that it lets in
     nodes: tuple[str, ...] = ()  # addresses of those that are alive

@@ -54,7 +54,7 @@ class Crowd:
 
 
 def needs_of(crowd: Crowd, plan: Plan, tests: int = 0) -> Needs:
-    """What agents need in the processes of `plan`, and `tests` processes more.
+    """The bytes that agents need in the processes of `plan`, with `tests` processes beside them.
 
     Raises `UsageError` where a replay buffer is beyond what any process could reserve.
     """

@@ -106,7 +106,7 @@ class Roster:
         return [seat.index for seat in self.in_condition("starting", "idle", "busy")]
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps of each seat."""
+        """The part of each seat that a checkpoint keeps."""
         return {
             str(seat.index): {
                 "incarnation": seat.incarnation,

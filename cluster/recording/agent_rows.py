@@ -21,7 +21,7 @@ _NAMED = {*_AVERAGED, "gradient_norm"}  # means with a field of their own in the
 
 @dataclass
 class _Interval:
-    """What one agent did since its last row. Only JSON values, so that it is its own state."""
+    """An agent's steps since its last row. Only JSON values, so that it is its own state."""
 
     start: int = 0  # steps at its beginning
     incarnation: int = 0

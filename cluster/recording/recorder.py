@@ -121,7 +121,7 @@ class Recorder:
         self.event("left", agent, message, between=True)
 
     def exchange(self, gradients: Sequence[Gradient], result: Exchange) -> None:
-        """What the server made of a round; one row per version of alpha."""
+        """The server's answer to a round; one row per version of alpha."""
         for gradient in gradients:
             self._refused(gradient)
         broadcast = result.broadcast
@@ -211,7 +211,7 @@ class Recorder:
         )
 
     def status(self) -> RunStatus:
-        """What is known of the run at this moment."""
+        """The run's status at this moment."""
         row = self._objective
         return RunStatus(
             run=str(self._config.run_dir),
@@ -228,7 +228,7 @@ class Recorder:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs to go on with the same rows."""
+        """The state that a resumed run needs to go on with the same rows."""
         return {
             "intervals": self._intervals.state_dict(),
             "steps": list(self._steps),

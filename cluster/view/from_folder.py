@@ -30,7 +30,7 @@ class Sighting:
 
 
 class PublishedStatus:
-    """What `metrics.jsonl` tells of a run now.
+    """The status of a run by its `metrics.jsonl`.
 
     An agent's row is as old as its last interval (`log_every` steps); the population's steps,
     version and rate are those of the last round.

@@ -12,7 +12,7 @@ from metagenrl.runs.rows import AgentRow
 
 @dataclass(frozen=True)
 class RunStatus:
-    """What the view shows."""
+    """The numbers that the view shows."""
 
     run: str
     round: int

@@ -111,7 +111,7 @@ def _table(columns: Sequence[_Column], width: int) -> Table:
 
 
 def _room_for_names(columns: Sequence[_Column], width: int, short: int) -> int:
-    """What is left of `width` with all numbers in full and names of at most `short` columns."""
+    """The rest of `width` beside all numbers in full and names of at most `short` columns."""
     widths = (c.width if c.numeric else min(c.width, short) for c in columns)
     return width - sum(widths) - _GAP * (len(columns) - 1)
 
@@ -165,7 +165,7 @@ def _environment_columns(rows: Sequence[AgentRow]) -> list[_Column]:
 
 
 def _measures(groups: Sequence[Sequence[AgentRow]], rank: int) -> list[_Column]:
-    """What is measured of the policies, a group of agents in each line."""
+    """The measures of the policies, a group of agents in each line."""
     return [
         _Column(
             each.heading,

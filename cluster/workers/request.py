@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Kind:
-    """What workers must have in common to be forks of one process."""
+    """The properties that forks of one process share."""
 
     script: str  # Ray's `default_worker.py`
     environment: tuple[tuple[str, str], ...]
@@ -22,7 +22,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class WorkerRequest:
-    """What the worker takes over from the process that asks for it."""
+    """The surroundings that the worker takes over from the process that asks for it."""
 
     kind: Kind
     language: str

@@ -25,7 +25,7 @@ LIMITS = tuple(sorted(n for name, n in vars(resource).items() if name.startswith
 
 
 def as_it_is_here() -> dict[str, object]:
-    """What a new process would take over from this one, and the worker's arguments, for JSON."""
+    """This process's surroundings and arguments, which a new one would take over, for JSON."""
     return {
         "arguments": sys.argv[1:],
         "environment": dict(os.environ),

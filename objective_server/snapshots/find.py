@@ -49,7 +49,7 @@ def record_best(run_dir: Path, version: int, score: float, metric: str) -> None:
 
 
 def read_best(run_dir: Path) -> dict[str, Any] | None:
-    """What `record_best` noted, or None. Raises `CorruptFile` where the note cannot be read."""
+    """The note of `record_best`, or None. Raises `CorruptFile` where it cannot be read."""
     path = run_dir / FOLDER / BEST
     try:
         body = json.loads(path.read_bytes())  # a missing one is no fault

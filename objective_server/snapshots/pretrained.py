@@ -20,7 +20,7 @@ def is_pretrained(objective: str | Path) -> bool:
 
 
 def pretrained_names() -> list[str]:
-    """Those that this installation has, in alphabetical order."""
+    """The names of this installation's objectives, in alphabetical order."""
     return sorted(path.stem for path in _folder().glob("*.safetensors"))
 
 

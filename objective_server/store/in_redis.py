@@ -125,7 +125,7 @@ class RedisStore:
         return dict(newest["state"])
 
     def _found(self) -> tuple[list[dict[str, Any]], Exception | None]:
-        """What folder and Redis hold, and the reason why one of them could not be read."""
+        """The states in folder and Redis, and the reason why one of them could not be read."""
         found: list[dict[str, Any]] = []
         trouble: Exception | None = None
         for read in (self._from_folder, self._from_redis):

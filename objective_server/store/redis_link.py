@@ -45,7 +45,7 @@ class RedisLink:
         self._down_since = self._retry_at = float("-inf")
 
     def call(self, action: Callable[[Client], Result]) -> Result:
-        """What `action` makes of the client. It may be carried out twice where an answer is lost.
+        """The result of `action` on the client. Where an answer is lost it may be done twice.
 
         Raises `StoreUnavailable` where Redis cannot be reached or refuses.
         """
