@@ -186,7 +186,7 @@ class MetaConfig:
     inner_reduction: InnerReduction = "sum"
     """Inner loss: `sum` over batch and time (authors' code) or the `mean`."""
     outer_loss: OuterLoss = "value"
-    """What alpha is trained for: `value`, the critic's value of the updated policy (Eq. 6), or
+    """The goal of alpha: `value`, the critic's value of the updated policy (Eq. 6), or
     `action_regression` of -dL/d pi on dQ/da, which needs no inner step size (docs/algorithm.md,
     section 12)."""
     gradient_scaling: GradientScaling = "clip"

@@ -35,7 +35,7 @@ class Evaluation(Evaluated, Protocol):
 
 
 class Objective(Protocol):
-    """What trains a policy."""
+    """The rule that trains a policy: a loss for each of its actions."""
 
     def __call__(self, evaluation: Evaluation) -> ObjectiveValue:
         """Loss and its derivative with respect to the actions of the evaluated policy."""

@@ -54,7 +54,7 @@ class StackedAdam:
         return expand(x.to(self.parameters.dtype), self.parameters)
 
     def state_dict(self, agent: int) -> dict[str, Any]:
-        """What `Adam.state_dict` gives for one agent."""
+        """One agent's state, as of `Adam.state_dict`."""
         return {
             "m": self.m[agent].cpu().numpy().copy(),
             "v": self.v[agent].cpu().numpy().copy(),

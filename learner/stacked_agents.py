@@ -37,7 +37,7 @@ _NETWORKS = ("phi", "theta", "phi_target", "theta_target")
 
 @dataclass(frozen=True)
 class PolicySteps:
-    """What an update of policies and objective found, `[K]` but for `gradient`."""
+    """The result of an update of policies and objective, `[K]` but for `gradient`."""
 
     gradient: Tensor  # [K, P_alpha], clipped or normalised
     norm: Tensor  # of the gradient before that
@@ -212,7 +212,7 @@ class StackedAgents:
         return norm
 
     def networks_state(self, agent: int) -> dict[str, Any]:
-        """What `ActorCritic.networks_state` gives, for one agent."""
+        """One agent's networks, as of `ActorCritic.networks_state`."""
         state: dict[str, Any] = {n: getattr(self, n)[agent].cpu().numpy().copy() for n in _NETWORKS}
         state["phi_adam"] = self._phi_adam.state_dict(agent)
         state["theta_adam"] = self._theta_adam.state_dict(agent)

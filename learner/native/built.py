@@ -15,7 +15,7 @@ class StaleLibraryError(ImportError):
 
 
 def digest(sources: Path) -> str:
-    """What distinguishes the C files in a folder: their names and contents, as 16 characters."""
+    """A digest of the names and contents of the C files in a folder, 16 characters."""
     found = hashlib.sha256()
     for path in sorted(sources.glob("*.[ch]")):
         found.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")

@@ -52,7 +52,7 @@ if _LIBRARY is not None and _LEVEL == "avx512" and os.environ.get("METAGENRL_KER
 
 
 def backend() -> str:
-    """What runs on the CPU in float32: `avx512+amx`, `avx512`, `avx2`, `base` or `torch`."""
+    """The form of float32 on this CPU: `avx512+amx`, `avx512`, `avx2`, `base` or `torch`."""
     if _LIBRARY is None:
         return "torch"
     return f"{_LEVEL}+amx" if wide_form(3) == "amx" else _LEVEL

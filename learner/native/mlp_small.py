@@ -22,7 +22,7 @@ class Shape(ctypes.Structure):
 
 @dataclass(frozen=True)
 class FusedTape:
-    """What `forward` leaves for the derivatives."""
+    """The values that `forward` leaves for the derivatives."""
 
     x: Tensor  # [1 or E, N, inputs]
     z: Tensor  # [L, E, N, H], before the activation
@@ -32,7 +32,7 @@ class FusedTape:
 
 @dataclass(frozen=True)
 class FusedTangentTape:
-    """What `input_tangent` leaves for `dual_backward`."""
+    """The values that `input_tangent` leaves for `dual_backward`."""
 
     xd: Tensor  # [E, N, inputs]
     zd: Tensor  # [L, E, N, H]

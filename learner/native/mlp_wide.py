@@ -23,7 +23,7 @@ _BLOCK = 32  # `round_up` of wide_rows.h
 
 @dataclass(frozen=True)
 class WideTape:
-    """What `forward` leaves for the derivatives."""
+    """The values that `forward` leaves for the derivatives."""
 
     x: Tensor  # [1 or E, N, inputs]
     z: Tensor  # [L, E, rows, columns]: N and H rounded up, before the activation

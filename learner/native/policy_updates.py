@@ -52,7 +52,7 @@ class Method(ctypes.Structure):
 
 @dataclass(frozen=True, eq=False)
 class PolicyState:
-    """What an update of one agent's policy reads and writes, apart from minibatches."""
+    """The tensors that an update of one agent's policy reads and writes, apart from minibatches."""
 
     gradient: Tensor  # [1, P]
     adam: Adam  # of phi [1, P]
@@ -62,7 +62,7 @@ class PolicyState:
 
 
 class Found(NamedTuple):
-    """What one agent's update found."""
+    """The result of one agent's update."""
 
     gradient: Tensor  # g_i [P_alpha], clipped or normalised; empty where it is not asked for
     norm: float  # before that

@@ -25,7 +25,7 @@ class Sizes(ctypes.Structure):
 
 
 def _rows(batch: Batch) -> Sizes:
-    """What is known of a minibatch alone."""
+    """The sizes of a minibatch alone."""
     return Sizes(*batch.rewards.shape, batch.observations.shape[-1], batch.actions.shape[-1])
 
 
@@ -62,7 +62,7 @@ class Critics(ctypes.Structure):
 
 @dataclass(frozen=True, eq=False)
 class CriticState:
-    """What an update of one agent's critics reads and writes, apart from a minibatch."""
+    """The tensors that an update of one agent's critics reads and writes, beside a minibatch."""
 
     phi_target: Tensor  # [1, P]
     theta_target: Tensor  # [E, P]
@@ -114,7 +114,7 @@ def act(nets: AgentNetworks, policies: Sequence[Tensor], observations: Tensor) -
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What `PolicyEvaluation` holds."""
+    """The values of a `PolicyEvaluation`."""
 
     pi: Tensor  # [B, T, A]
     v: Tensor  # [B, T]

@@ -18,7 +18,7 @@ from metagenrl.learner.networks.spec import MLP, Views
 
 @dataclass(frozen=True)
 class MixedTape:
-    """What `forward` leaves for `backward`; bfloat16 but for `stats`."""
+    """The values that `forward` leaves for `backward`; bfloat16 but for `stats`."""
 
     weights: dict[str, Tensor]  # the parameters' matrices
     inputs: list[Tensor]  # [E, N, width] of each layer

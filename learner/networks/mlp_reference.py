@@ -16,7 +16,7 @@ from metagenrl.learner.networks.spec import MLP, Views
 
 @dataclass(frozen=True)
 class LayerTape:
-    """What `forward` leaves for the derivatives."""
+    """The values that `forward` leaves for the derivatives."""
 
     inputs: list[Tensor]  # [E, N, width] of each layer
     pre: list[Tensor]  # [E, N, H] before the activation
@@ -92,7 +92,7 @@ def _xhat(net: MLP, tape: LayerTape, layer: int) -> Tensor:
 
 @dataclass(frozen=True)
 class LayerTangentTape:
-    """What `input_tangent` leaves for `dual_backward`."""
+    """The values that `input_tangent` leaves for `dual_backward`."""
 
     inputs: list[Tensor]  # tangent of each layer's input
     pre: list[Tensor]  # tangent before the activation

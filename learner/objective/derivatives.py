@@ -90,7 +90,7 @@ class LearnedObjective:
         self._grads = Parts.of(net, self._gradient)
 
     def inputs(self, evaluated: Evaluated) -> ObjectiveInputs:
-        """What the objective sees of an evaluated minibatch."""
+        """The objective's inputs from an evaluated minibatch."""
         return inputs_on(self.net.config, evaluated, self._features)
 
     def forward(self, pi: Tensor, inputs: ObjectiveInputs) -> ObjectiveTape:

@@ -59,7 +59,7 @@ class Evaluated(Protocol):
 
 
 def critic_values(config: ObjectiveConfig, evaluated: Evaluated) -> dict[str, Tensor]:
-    """What the objective asks the critic for, by the name that `objective_inputs` takes it by."""
+    """The critic's values that the objective needs, by their names in `objective_inputs`."""
     values = {"v": evaluated.v, "v_next": evaluated.v_next} if config.use_value else {}
     if config.use_advantage:
         values["q"] = evaluated.value_of(evaluated.batch.actions)
@@ -69,7 +69,7 @@ def critic_values(config: ObjectiveConfig, evaluated: Evaluated) -> dict[str, Te
 def inputs_on(
     config: ObjectiveConfig, evaluated: Evaluated, features: Features = input_features
 ) -> ObjectiveInputs:
-    """What the objective sees of an evaluated minibatch; only what it uses is computed."""
+    """The objective's inputs from an evaluated minibatch; only those that it uses are computed."""
     values = critic_values(config, evaluated)
     direction = critic_direction(config, evaluated)
     batch = evaluated.batch

@@ -58,7 +58,7 @@ class Objective:
     name: str = "objective"
     version: int = 0
     environments: tuple[str, ...] = ()
-    """Those that it was meta-trained in."""
+    """The environments that the objective was meta-trained in."""
 
     def loss(
         self, batch: Batch, policy: Policy, critic: Critic, action_penalty: float = ACTION_PENALTY

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """What `train`, `test` or `baseline` left in a folder; read when asked for."""
+    """The folder of a `train`, `test` or `baseline`; its files are read when asked for."""
 
     path: Path
 

@@ -38,7 +38,7 @@ class AlphaGradient:
 
     @property
     def identity(self) -> tuple[str, int, int, int, int]:
-        """What the server remembers so that a retried message is applied at most once."""
+        """The key by which the server applies a retried message at most once."""
         return (self.run, self.agent, self.incarnation, self.round, self.version)
 
     @cached_property

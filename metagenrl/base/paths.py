@@ -102,7 +102,7 @@ def _refusal(field: str, shown: str | Path, why: str, allowed: str) -> UsageErro
 
 
 def folder_gone(folder: Path) -> OSError:
-    """What is wrong where a run's folder is no longer at its place."""
+    """The reason why a run's folder is no longer at its place."""
     return OSError(errno.ENOENT, f"the run's folder {folder} was moved, removed or unmounted")
 
 

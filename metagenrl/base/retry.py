@@ -19,7 +19,7 @@ def patiently(
     pause: float = PAUSE,
     give_up: Callable[[], bool] = lambda: False,
 ) -> Result:
-    """What `call` returns, once it no longer raises `OSError`.
+    """The result of `call`, once it no longer raises `OSError`.
 
     `tell` is called with one line at the first failure. After `patience` seconds of failures the
     error is raised: waiting for ever would look like a hang. So it is once `give_up` says so.

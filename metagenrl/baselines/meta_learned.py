@@ -21,7 +21,7 @@ class MetaLearned:
     run_dir: Path
     algo: Algorithm
     environments: tuple[str, ...]
-    """Those of meta-training."""
+    """The environments of the meta-training."""
     padding: Padding
 
     @property
@@ -31,7 +31,7 @@ class MetaLearned:
 
 
 def meta_learned(run_dir: Path) -> MetaLearned | None:
-    """What is in `run_dir`, or None where it is not the meta-training of a baseline.
+    """The baseline meta-learned in `run_dir`, or None where that is another kind of run.
 
     Raises `UsageError` where its facts cannot be read.
     """

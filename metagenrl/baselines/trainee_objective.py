@@ -20,7 +20,7 @@ ALPHA_STREAM = 1_000_004
 
 
 def objective_for(choice: ObjectiveChoice, agent: AgentConfig, seed: int) -> Objective:
-    """What trains the agent of `seed`.
+    """The objective that trains the agent of `seed`.
 
     Raises `CorruptFile`, `FutureFormat` or `WrongArchitecture` where the snapshot cannot be used.
     """

@@ -129,7 +129,7 @@ def workspace_config(argv: Sequence[str]) -> WorkspaceConfig:
 
 
 def control_config(cls: type[RunReference]) -> Callable[[Sequence[str]], RunReference]:
-    """What gives the configuration of a command to a running population; raises `UsageError`."""
+    """The parser of a command to a running population, which raises `UsageError`."""
     return lambda argv: build(cls, with_home(parse(cls, argv)))
 
 
@@ -147,7 +147,7 @@ def _test_defaults(source: Source, trained_by: Path | None) -> dict[str, Any]:
 
 
 def _file_values(source: Source, cls: type) -> dict[str, Any]:
-    """What --config says. Raises `UsageError` for the file of another command's run."""
+    """The values of --config. Raises `UsageError` for the file of another command's run."""
     if source.config is None:
         return {}
     values = stored_values(cls, source.config)

@@ -71,7 +71,7 @@ class ExportConfig(SeenPolicy):
 
 
 def seeing_config(cls: type[SeenPolicy]) -> Callable[[Sequence[str]], Any]:
-    """What gives the configuration of such a command; raises `UsageError`."""
+    """The parser of such a command, which raises `UsageError`."""
     return lambda argv: build(cls, parse(cls, argv))
 
 

@@ -162,7 +162,7 @@ def meta_learner(words: Sequence[str]) -> Command | None:
 
 
 def help_defaults(command: Command, words: Sequence[str]) -> Mapping[str, Any]:
-    """What --help shows as defaults: those of the preset that the line names."""
+    """The defaults in --help: those of the preset that the line names."""
     named = words[words.index("--preset") + 1 :][:1] if "--preset" in words else []
     name = next((n for n in PRESETS if [n] == named), DEFAULT_PRESET)
     preset = PRESETS[name]

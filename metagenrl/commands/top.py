@@ -109,7 +109,7 @@ def _watch(source: StatusSource, config: TopConfig, stream: TextIO) -> None:
 
 
 class AskedStatus:
-    """What a running population says when asked."""
+    """The status that a running population gives when asked."""
 
     def __init__(self, remote: Remote) -> None:
         self._remote = remote

@@ -50,7 +50,7 @@ class TestedObjective:
 
     @property
     def environments(self) -> tuple[str, ...] | None:
-        """Those of the meta-training; None where there was none."""
+        """The environments of the meta-training; None where there was none."""
         found = self.facts.get("environments")
         return None if found is None else tuple(found)
 

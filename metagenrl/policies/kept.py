@@ -31,7 +31,7 @@ _METADATA = "metagenrl_policy"
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyFacts:
-    """What a policy is and where it acts."""
+    """The facts of a policy and of the environment that it acts in."""
 
     label: str  # what trained it
     env: str

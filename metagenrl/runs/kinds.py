@@ -42,12 +42,12 @@ _HINTS = {
 
 
 def described(folder: Path) -> str:
-    """What the run in a folder is, and which command goes on with it."""
+    """The kind of the run in a folder, and the command that goes on with it."""
     return _HINTS[kind_of(folder) or "other"]
 
 
 def what_is_there(folder: Path) -> str | None:
-    """What the run in a folder is, None where there is no run that can be read."""
+    """The kind of the run in a folder, None where there is no run that can be read."""
     try:
         kind = kind_of(folder)
     except UsageError:

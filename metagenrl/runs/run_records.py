@@ -27,7 +27,7 @@ class SnapshotRow:
 
 @dataclass(frozen=True)
 class SystemRow:
-    """What the run takes from the machine, and how far agents are behind."""
+    """The run's load on the machine, and how far agents are behind."""
 
     kind: ClassVar[str] = "system"
 

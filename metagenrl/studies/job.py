@@ -46,7 +46,7 @@ class Job:
 
     @property
     def log(self) -> Path:
-        """What the command prints."""
+        """The file with the command's output."""
         return self.folder.with_name(f"{self.folder.name}.log")
 
     def command(self) -> list[str]:

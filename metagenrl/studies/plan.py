@@ -15,7 +15,7 @@ from metagenrl.studies.recipe import RANDOM, Options, Recipe, Set, Variant
 
 @dataclass(frozen=True)
 class Condition:
-    """What one rule trains new agents to in one environment."""
+    """The tests of one rule in one environment."""
 
     rule: str
     env: str

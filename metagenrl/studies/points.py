@@ -22,7 +22,7 @@ Point = Mapping[str, Any]
 
 
 def ranges_of(random: Random) -> dict[str, Range | list[Any]]:
-    """What each option is drawn from. Raises `UsageError`."""
+    """The range or list that each option is drawn from. Raises `UsageError`."""
     found: dict[str, Range | list[Any]] = {}
     for name, value in random.options.items():
         if isinstance(value, Mapping):

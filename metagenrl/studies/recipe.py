@@ -70,7 +70,7 @@ class Scale:
     """How large the study is: what differs between a machine of two cores and the paper."""
 
     takes: str = ""
-    """What a run at this scale takes, in words."""
+    """The time that a run at this scale takes, in words."""
     first_meta_seed: int = 0
     """Seed of the first meta-training of each variant."""
     meta_seeds: int = 5
@@ -92,7 +92,7 @@ class Scale:
     test: Options = field(default_factory=dict)
     """Options of every test and baseline at this scale: sizes, minibatches."""
     variants: tuple[str, ...] = ()
-    """Those that are run at this scale; none: all."""
+    """The variants that are run at this scale; none: all."""
     baselines: tuple[str, ...] = ()
     """Hand-made rules that are run at this scale; none: all."""
 

@@ -62,7 +62,7 @@ class Overall:
     aggregates: Mapping[Number, Aggregate]
     scores: Mapping[Number, Scores]
     numbers: Mapping[Number, Mapping[str, Seeds]]
-    """What `scores` was made of: returns, by environment and seed."""
+    """The returns that `scores` were made of, by environment and seed."""
     note: str = ""
 
 
@@ -81,7 +81,7 @@ def read_results(conditions: Iterable[Condition]) -> list[Result]:
 
 
 def scales_of(results: Sequence[Result], number: Number) -> dict[str, Normalisation]:
-    """What is 0 and 1, by environment, where the random objective and TD3 are there."""
+    """The returns that score 0 and 1, by environment, where random objective and TD3 are there."""
     found = {}
     for env in dict.fromkeys(result.condition.env for result in results):
         rules = {

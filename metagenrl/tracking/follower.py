@@ -63,7 +63,7 @@ class Sink(Protocol):
 
 
 def shown(rows: Iterable[Row]) -> list[MetricsRow]:
-    """Those that trackers take: every `OBJECTIVE_EVERY`th version, and no evaluations."""
+    """The rows that trackers take: every `OBJECTIVE_EVERY`th version, and no evaluations."""
     return [
         row
         for row in rows

@@ -16,7 +16,7 @@ class _Stretch:
 
 
 class MeanSteps:
-    """What an agent that was there from the start has done: its share of each step of all."""
+    """The steps of an agent that was there from the start: its share of each step of all."""
 
     def __init__(self, agents: int) -> None:
         self._stretches = [_Stretch(0.0, 0.0, agents)]

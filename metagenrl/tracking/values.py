@@ -43,7 +43,7 @@ class ValueTable:
         self._given_up = 0
 
     def values(self, rows: Sequence[MetricsRow]) -> Values:
-        """What `rows` say; where two say the same key, the later one counts."""
+        """The values of `rows` by key; of two values of a key the later one counts."""
         values: dict[str, float | None] = {}
         for row in rows:
             if isinstance(row, AgentRow):

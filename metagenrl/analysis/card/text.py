@@ -27,7 +27,7 @@ LIMITS = """\
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What a card says beside what is in the objective's own file."""
+    """The facts of a card that are not in the objective's own file."""
 
     name: str
     snapshot: ObjectiveSnapshot
@@ -39,7 +39,7 @@ class CardFacts:
     selection: str = ""
     """How this objective was chosen among others."""
     limits: str = ""
-    """What it is not good for, beside what is true of all of them."""
+    """The limits of this objective, beside those of all objectives."""
     commit: str = ""
     licence: str = "apache-2.0"
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -126,7 +126,7 @@ def _made(facts: CardFacts) -> str:
 
 
 def _variant(objective: ObjectiveConfig, meta: MetaConfig, agent: AgentConfig) -> str:
-    """What differs from the defaults, which are the paper's."""
+    """The fields that differ from their defaults, which are the paper's."""
     found = []
     for section, given in (("objective", objective), ("meta", meta), ("agent", agent)):
         mine, paper = to_dict(given), to_dict(type(given)())

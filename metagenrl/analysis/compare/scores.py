@@ -24,7 +24,7 @@ ALL = "all, normalised"
 
 @dataclass(frozen=True)
 class Scores:
-    """What one rule trained its agents to in one environment."""
+    """The scores of one rule's agents in one environment."""
 
     curve: Curves
     steps: int  # at which it is compared

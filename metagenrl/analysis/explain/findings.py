@@ -58,7 +58,7 @@ class VersionFindings:
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found out about one version, and in short about earlier ones."""
+    """The findings about one version, and in short about earlier ones."""
 
     version: int
     environments: Sequence[str]

@@ -106,7 +106,7 @@ class Explained:
 
 @torch.no_grad()
 def inputs_of(learned: LearnedObjective, evaluation: PolicyEvaluation) -> ObjectiveInputs:
-    """What the objective sees of a minibatch."""
+    """The objective's inputs from a minibatch."""
     return learned.inputs(evaluation)
 
 

@@ -99,7 +99,7 @@ def meta_block(history: RunHistory) -> Block:
 
 
 def policies_block(history: RunHistory) -> Block:
-    """What was measured of the policies, the mean of the agents of each environment."""
+    """The measures of the policies, the mean of the agents of each environment."""
     colors = _colors(history)
     panels: list[Panel] = [
         functools.partial(

@@ -58,7 +58,7 @@ class TestRun:
 
     @property
     def rule(self) -> str:
-        """What trained the agents, in a word."""
+        """The rule that trained the agents, in a word."""
         return str(self.facts.get("rule", self.config.get("algo", "unknown")))
 
     @property
@@ -73,7 +73,7 @@ class TestRun:
 
     @property
     def agents(self) -> int:
-        """Those that were to be trained, whether or not they have come to anything."""
+        """The agents that were to be trained, whether or not they were."""
         return int(self.config.get("seeds", 0))
 
     @property
@@ -182,5 +182,5 @@ def _names(paths: Sequence[Path]) -> dict[Path, str]:
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    """Those of `objective.json`, none where there is no such file."""
+    """The facts in `objective.json`, none where there is no such file."""
     return read_object(path / FACTS_FILE) if (path / FACTS_FILE).exists() else {}

@@ -51,7 +51,7 @@ class Rules:
         return self._training.get(str(test.facts.get("run")))
 
     def name_of(self, test: TestRun) -> str:
-        """What trained the agents of a test."""
+        """The rule that trained the agents of a test."""
         name = test.label
         if test.trained_in is not None:
             method = "EPG" if test.rule == "epg" else "MetaGenRL"
@@ -109,7 +109,7 @@ class Rules:
 
     @property
     def environments(self) -> list[str]:
-        """Those of the tests: first the ones that some rule was meta-trained in."""
+        """The environments of the tests, first those that some rule was meta-trained in."""
         envs = dict.fromkeys(env for rule in self.rules for env in rule.curves)
         seen = {env for rule in self.rules for env in rule.trained_in or ()}
         return sorted(envs, key=lambda env: env not in seen)

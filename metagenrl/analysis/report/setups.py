@@ -25,7 +25,7 @@ Scores = dict[str, dict[str, list[float]]]
 def comparison_section(
     runs: Runs, rules: Rules, variants: Variants, histories: Mapping[Path, RunHistory]
 ) -> Section:
-    """What the runs' differences did to the returns (Figures 5, 6, 12); empty for one set-up."""
+    """The effect of the runs' differences on returns (Figures 5, 6, 12); empty for one set-up."""
     named = {run.path: ", ".join(variants.words(run)) for run in runs.training}
     section = Section("comparison", "Set-ups compared")
     if len(set(named.values())) < 2:

@@ -73,7 +73,7 @@ def _speed(history: RunHistory) -> Table:
 
 
 def fault_counts(history: RunHistory) -> dict[str, int]:
-    """What went wrong, by how often; routine events are no faults."""
+    """The faults of a run, by how often; routine events are no faults."""
     counts = {what: n for what, n in sorted(history.events.items()) if what not in ROUTINE}
     last = history.last_version
     if last is not None:

@@ -15,7 +15,7 @@ from metagenrl.base.files.errors import CorruptFile
 
 @dataclass(frozen=True)
 class FileRecord:
-    """What a complete file must look like."""
+    """The hash and the size of a complete file."""
 
     sha256: str
     size: int  # bytes

@@ -30,7 +30,7 @@ SILENCE_SECONDS = 35.0
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a folder."""
+    """The process that holds a folder."""
 
     host: str
     boot: str  # identifies the machine since it was started; empty where it has no such name
@@ -177,7 +177,7 @@ class FolderLock:
 
 
 def read_holder(path: Path) -> Holder | None:
-    """Who the file says holds its folder; None where it says nothing."""
+    """The holder that the file names; None where it names none."""
     try:
         return Holder(**json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError, RecursionError):

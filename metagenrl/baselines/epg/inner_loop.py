@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class InnerLoop:
-    """What is to be done."""
+    """The orders for one inner loop."""
 
     agent: EpgConfig
     env: str
@@ -38,7 +38,7 @@ class InnerLoop:
 
 @dataclass(frozen=True)
 class InnerLoopResult:
-    """What came of it."""
+    """The result of one inner loop."""
 
     fitness: float  # mean undiscounted return of the trained policy; -inf where it diverged
     last_return: float | None  # of the last of its episodes; None where it diverged

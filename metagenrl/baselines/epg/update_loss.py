@@ -79,7 +79,7 @@ class UpdateLoss:
 
 @dataclass(frozen=True)
 class Targets:
-    """What PPO holds fixed during an update."""
+    """The values that PPO holds fixed during an update."""
 
     policy: Gaussian  # [M, A], before the update
     actions: Tensor  # [M, A]

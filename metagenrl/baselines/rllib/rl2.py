@@ -60,7 +60,7 @@ class Rl2Agent(RllibPpo):
         return lived[per_trial - 1 :: per_trial]
 
     def policy_state(self) -> dict[str, Any]:
-        """What a meta-test needs, by itself."""
+        """The part of the state that a meta-test needs."""
         padding = vars(self.padding).copy()
         trial = {"episodes_per_trial": self.rl2.episodes_per_trial, "padding": padding}
         return self.frozen_state() | trial

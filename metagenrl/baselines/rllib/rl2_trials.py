@@ -27,7 +27,7 @@ def input_size(padding: Padding) -> int:
 def trial_input(
     padding: Padding, observation: Array, action: Array, reward: float, done: bool
 ) -> Array:
-    """What the policy sees: s_t, a_{t-1}, r_{t-1} and whether step t-1 ended an episode.
+    """The policy's input: s_t, a_{t-1}, r_{t-1} and whether step t-1 ended an episode.
 
     `observation [O]` and `action [A]` are zero-padded; at the start of a trial `action` is 0.
     """

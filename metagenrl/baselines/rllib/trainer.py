@@ -108,7 +108,7 @@ class RllibPpo:
         return ObservationFilter(int(s.num_pushes), s.mean_array.copy(), s.sum_sq_diff_array.copy())
 
     def frozen_state(self) -> dict[str, Any]:
-        """What `frozen_policy` needs, as a state."""
+        """The state that `frozen_policy` needs."""
         f = self.observation_filter()
         return {
             "network": vars(self.run.network).copy(),

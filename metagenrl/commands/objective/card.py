@@ -45,7 +45,7 @@ class CardConfig:
     selection: str = ""
     """How this objective was chosen, and in which environments."""
     limits: str = ""
-    """What it is not good for, beside what the card says of all of them."""
+    """Limits of this objective, beside those that every card names."""
     licence: str = "apache-2.0"
     """Licence, as model hubs name it."""
     commit: str = ""

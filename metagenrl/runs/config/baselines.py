@@ -96,7 +96,7 @@ class Rl2Config:
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineOptions:
-    """What an algorithm may need beside its agent; each reads its own part."""
+    """The options of the algorithms beside their agents'; each reads its own part."""
 
     on_policy: OnPolicyConfig = field(default_factory=OnPolicyConfig)
     sac: SacConfig = field(default_factory=SacConfig)
@@ -124,7 +124,7 @@ RLLIB = Library("ray[rllib]", ("tree", "lz4", "ormsgpack", "scipy"))
 
 @dataclass(frozen=True)
 class Baseline:
-    """What the rest of the program has to know of an algorithm."""
+    """The facts of an algorithm that the rest of the program needs."""
 
     agent: str = "registry:with_objective"
     """`module:function` below `metagenrl.baselines` that makes the agent of a job; imported by the

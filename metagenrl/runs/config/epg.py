@@ -106,7 +106,7 @@ class EpgTrainConfig:
 
     @property
     def environments(self) -> tuple[str, ...]:
-        """Those that the agents train in."""
+        """The environments that the agents train in."""
         return self.envs or (self.env,)
 
     @property

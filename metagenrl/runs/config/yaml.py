@@ -140,7 +140,7 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
 
 
 def describe(hint: Any) -> str:
-    """What a field of this type accepts, in words."""
+    """The values that a field of this type accepts, in words."""
     if get_origin(hint) is Literal:
         return ", ".join(map(str, get_args(hint)))
     if get_origin(hint) in (Union, types.UnionType):

@@ -25,7 +25,7 @@ _PACKAGES = ("metagenrl", "torch", "ray", "gymnasium", "mujoco", "numpy")
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """Who a run is; written once, kept on resume."""
+    """A run's identity; written once, kept on resume."""
 
     id: str
     created: float  # seconds since the epoch
@@ -38,7 +38,7 @@ class RunIdentity:
 
     @property
     def surroundings(self) -> dict[str, str]:
-        """What a run's bits and pace can depend on, where it was recorded."""
+        """The surroundings that a run's bits and pace can depend on, where they were recorded."""
         known = {"processor": self.processor, "cores": str(self.cores or "")}
         return dict(self.versions) | {name: value for name, value in known.items() if value}
 

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What W&B is told of a run when it begins; one that has begun with this id goes on."""
+    """The facts of a run that W&B gets when it begins; a run of this id goes on."""
 
     id: str
     name: str

@@ -72,7 +72,7 @@ def build_workspace(
 
 
 def specification(workspace: ws.Workspace) -> dict[str, Any]:
-    """What W&B stores of the workspace."""
+    """The workspace as W&B stores it."""
     model: Any = workspace._to_model()
     content: dict[str, Any] = json.loads(model.spec.model_dump_json(by_alias=True))
     return content
