@@ -65,7 +65,7 @@ def hosts_of(config: TrainConfig, states: States | None) -> Hosts:
     start = config.worker_start if config.device == "cpu" else "spawn"
     refuse(lambda: connect(local, start))
     cpus = await_cpus(config.cluster_cpus, config.cluster_wait)
-    reports = ask_nodes((*config.envs, *config.held_out.eval_envs))
+    reports = ask_nodes((*config.envs, *config.held_out.eval_envs), config.env_start_timeout)
     known = [report.memory for report in reports if report.memory is not None]
     return refuse(lambda: fitting(cpus, known or [memory_here()]))
 

@@ -139,7 +139,7 @@ def _loops(config: EpgTrainConfig) -> Loops:
         share = shared(connect(shared))
     except ValueError as error:
         raise UsageError(str(error).replace("agents:", "workers:", 1)) from error
-    ask_nodes(config.environments)
+    ask_nodes(config.environments, config.env_start_timeout)
     return RayLoops(config.workers, share, config.loop_timeout, config.max_restarts)
 
 

@@ -21,7 +21,9 @@ from metagenrl.base.checks import UsageError
 from metagenrl.base.memory import Memory
 
 ANSWER_SECONDS = 120.0
-"""Until a node must have answered: it starts a process and imports an environment."""
+"""Until a node must have answered: it starts a process. Environments may take longer."""
+QUIET_SECONDS = 10.0
+"""After which the user is told what is waited for."""
 _GONE = (GetTimeoutError, NodeDiedError, TaskUnschedulableError, WorkerCrashedError)
 _REMEDY = (
     "an environment that every node can import: start in the folder of its module or with that "
@@ -54,14 +56,16 @@ def look_around(address: str, environments: tuple[str, ...]) -> NodeReport:
     return NodeReport(address, memory_here(), tuple(trouble))
 
 
-def ask_nodes(environments: Sequence[str]) -> list[NodeReport]:
+def ask_nodes(environments: Sequence[str], env_timeout: float = 0.0) -> list[NodeReport]:
     """The reports of all nodes that are alive and have CPUs to give, in order of their addresses.
 
-    Raises `UsageError` where an environment that the driver can make cannot be made on a node.
+    `env_timeout`: seconds in which an environment may be made. Raises `UsageError` where one that
+    the driver can make cannot be made on a node.
     """
     nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
     tasks = {_ask(node, environments): node for node in nodes}
-    done = _await({ref: node["NodeID"] for ref, node in tasks.items()})
+    seconds = max(ANSWER_SECONDS, env_timeout)
+    done = _await({ref: node["NodeID"] for ref, node in tasks.items()}, seconds)
     reports = [
         _answer(ref, node["NodeManagerAddress"])
         if ref in done
@@ -85,19 +89,23 @@ def _ask(node: dict[str, Any], environments: Sequence[str]) -> Any:
     )
 
 
-def _await(tasks: Mapping[Any, str]) -> set[Any]:
+def _await(tasks: Mapping[Any, str], seconds: float) -> set[Any]:
     """Those of the tasks (by the node that each was sent to) that have an answer, when all have
-    one whose node is alive, or after `ANSWER_SECONDS`.
+    one whose node is alive, or after `seconds`.
 
     Ray itself goes on waiting for a node that it has given up.
     """
-    deadline = time.monotonic() + ANSWER_SECONDS
+    begun, told = time.monotonic(), False
+    deadline = begun + seconds
     waiting, done = dict(tasks), set[Any]()
     while waiting and time.monotonic() < deadline:
         answered, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=1.0)
         done |= set(answered)
         alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
         waiting = {ref: node for ref, node in waiting.items() if ref not in done and node in alive}
+        if waiting and not told and time.monotonic() - begun > QUIET_SECONDS:
+            told = True
+            print(f"{len(waiting)} nodes make the environments (at most {seconds:g} s)", flush=True)
     return done
 
 

@@ -26,8 +26,13 @@ class Attendance:
         roster: Roster,
         recorder: Recorder,
         checkpoints: Checkpoints,
+        start_timeout: float = START_TIMEOUT,
     ) -> None:
-        """An agent is done after `steps`, and failed when it is lost after `max_restarts`."""
+        """An agent is done after `steps`, and failed when it is lost after `max_restarts`.
+
+        `start_timeout`: seconds until it must have come up.
+        """
+        self.start_timeout = start_timeout
         self._steps, self._max_restarts = steps, max_restarts
         self._engine, self._roster = engine, roster
         self._recorder, self._checkpoints = recorder, checkpoints
@@ -39,7 +44,7 @@ class Attendance:
             self._engine.start_agent(
                 seat.config, seat.incarnation, None if state is None else dict(state)
             )
-        self.welcome(START_TIMEOUT)
+        self.welcome(self.start_timeout)
 
     def welcome(self, timeout: float) -> None:
         """Let agents that came up take part; the others go on without those that have not."""

@@ -58,7 +58,13 @@ class Population:
         self.recorder, self.held_out, self.checkpoints = recorder, held_out, checkpoints
         self._synchronous = config.server.staleness_bound == 0
         self.attendance = Attendance(
-            config.steps, config.max_restarts, engine, roster, recorder, checkpoints
+            config.steps,
+            config.max_restarts,
+            engine,
+            roster,
+            recorder,
+            checkpoints,
+            max(START_TIMEOUT, config.env_start_timeout),
         )
         self._strength = Strength(roster, recorder)
         self._broadcast: Broadcast = engine.exchange([], [], close=False).broadcast
@@ -128,7 +134,8 @@ class Population:
 
     def _advance(self) -> None:
         """One round, or in asynchronous mode what has come in."""
-        self.attendance.welcome(0.0 if self.roster.in_condition("idle", "busy") else START_TIMEOUT)
+        nobody = not self.roster.in_condition("idle", "busy")
+        self.attendance.welcome(self.attendance.start_timeout if nobody else 0.0)
         self._strength.note()
         if self._synchronous:
             self._synchronous_round()
