@@ -14,6 +14,7 @@ from torch import Tensor
 
 from metagenrl.learner import ops
 from metagenrl.learner.objective.derivatives import ObjectiveTape
+from metagenrl.learner.objective.features import normalize_advantage
 from metagenrl.learner.objective.inputs import Evaluated
 from metagenrl.learner.objective.net import ObjectiveNet
 from metagenrl.learner.returns import generalized_advantage
@@ -80,6 +81,23 @@ class Reinforce:
             self.gamma, self.gae_lambda,
         )  # fmt: skip
         return reinforce(evaluation.pi, batch.actions, advantage)
+
+
+@dataclass(frozen=True)
+class ReinforceByCritic:
+    """l_t = mean_A (a_t - pi_phi(s_t))^2 A_t with A_t = Q_theta1(s_t, a_t) - V_t over its rms.
+
+    The hand-made rule nearest to an L_alpha that is fed this advantage (section 12): what such an
+    objective does better, it has learned. Of one agent alone, since the rms is over all segments.
+    """
+
+    def __call__(self, evaluation: Evaluation) -> ObjectiveValue:
+        """Towards actions that the critic finds better than the policy's, away from others."""
+        batch = evaluation.batch
+        q = evaluation.value_of(batch.actions)
+        return reinforce(
+            evaluation.pi, batch.actions, normalize_advantage(q, evaluation.v, batch.mask)
+        )
 
 
 def reinforce(pi: Tensor, actions: Tensor, advantage: Tensor) -> ObjectiveValue:

@@ -11,7 +11,13 @@ from torch import Tensor
 from metagenrl.agents.seeding import draw_torch_seed
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 from metagenrl.learner.objective.net import ObjectiveNet, initial_alpha
-from metagenrl.learner.policy_update import CriticObjective, Learned, Objective, Reinforce
+from metagenrl.learner.policy_update import (
+    CriticObjective,
+    Learned,
+    Objective,
+    Reinforce,
+    ReinforceByCritic,
+)
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.runs.agent_job import ObjectiveChoice
 
@@ -26,6 +32,8 @@ def objective_for(choice: ObjectiveChoice, agent: AgentConfig, seed: int) -> Obj
     """
     if choice.rule == "reinforce-off":
         return Reinforce(agent.gamma, agent.gae_lambda)
+    if choice.rule == "reinforce-critic":
+        return ReinforceByCritic()
     if choice.rule in ("td3", "ddpg"):
         return CriticObjective()
     net = ObjectiveNet(choice.architecture)

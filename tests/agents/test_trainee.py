@@ -11,7 +11,12 @@ from metagenrl.agents.trainee import Trainee, TraineeConfig
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 from metagenrl.learner.native import policy_updates
 from metagenrl.learner.objective.net import ObjectiveNet, initial_alpha
-from metagenrl.learner.policy_update import CriticObjective, Learned, Reinforce
+from metagenrl.learner.policy_update import (
+    CriticObjective,
+    Learned,
+    Reinforce,
+    ReinforceByCritic,
+)
 
 TINY = AgentConfig(
     hidden_units=6, segment_length=5, batch_size=4, random_steps=10, learning_starts=12,
@@ -29,6 +34,7 @@ OBJECTIVES = {
     "learned": _learned,
     "critic": CriticObjective,
     "reinforce": lambda: Reinforce(0.99, 0.97),
+    "reinforce by critic": ReinforceByCritic,
 }
 
 

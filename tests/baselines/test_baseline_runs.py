@@ -30,6 +30,7 @@ CASES: dict[str, tuple[str, int, int, tuple[str, ...]]] = {
     "td3": ("Pendulum-v1", 600, 20, OFF_POLICY),
     "ddpg": ("Pendulum-v1", 600, 20, OFF_POLICY),
     "reinforce-off": ("Pendulum-v1", 600, 20, OFF_POLICY),
+    "reinforce-critic": ("Pendulum-v1", 600, 20, OFF_POLICY),
     "reinforce": ("Pendulum-v1", 800, 20, ON_POLICY),
     "ppo": ("InvertedPendulum-v5", 1_000, 10, ON_POLICY),  # short episodes, as it is slow to act
     "rl2": ("InvertedPendulum-v5", 1_000, 10, ON_POLICY),

@@ -67,7 +67,10 @@ BAD_LINES = [
     ("train --run-dir /proc/none/run", "run_dir: got '/proc/none/run' ("),
     ("test --objective random --run-dir out", "env: missing, allowed: text"),
     ("test --objective none --env Pendulum-v1 --run-dir out", "objective: got 'none' (none: no ob"),
-    ("baseline --algo a2c", "--algo: got 'a2c', allowed: td3, ddpg, sac, reinforce-off, reinforce"),
+    (
+        "baseline --algo a2c",
+        "--algo: got 'a2c', allowed: td3, ddpg, sac, reinforce-off, reinforce-cri",
+    ),
     ("objective show none", "file: got 'none' (no such file), allowed: an objective's snapshot"),
     ("objective show", "file: missing, allowed: a path"),
     ("objective show a b", "b: unexpected argument"),

@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from metagenrl.learner.networks.agent_networks import apply_critic, apply_policy
+from metagenrl.learner.objective.features import normalize_advantage
 from metagenrl.learner.objective.inputs import objective_inputs
 from metagenrl.learner.objective.net import apply as apply_objective
 from metagenrl.learner.policy_update import (
     CriticObjective,
     Reinforce,
+    ReinforceByCritic,
     anneal,
     annealing,
     reinforce,
@@ -50,10 +52,18 @@ def _reinforce_loss(problem, batch, pi):
     return (batch.actions - pi).square().mean(-1) * advantage
 
 
+def _by_critic_loss(problem, batch, pi):
+    s, critic = batch.observations[:, :-1], problem.nets.critic
+    q = apply_critic(critic, _first(problem.theta_views), s, batch.actions)[0]
+    advantage = normalize_advantage(q, _states(problem, batch)[0], batch.mask)
+    return (batch.actions - pi).square().mean(-1) * advantage
+
+
 OBJECTIVES = {
     "learned": (lambda problem: problem.learned(), _learned_loss),
     "critic": (lambda problem: CriticObjective(), _critic_loss),
     "reinforce": (lambda problem: REINFORCE, _reinforce_loss),
+    "reinforce by critic": (lambda problem: ReinforceByCritic(), _by_critic_loss),
 }
 
 
@@ -88,7 +98,8 @@ def test_terminated_matters_and_the_padding_does_not(make_problem, name):
     torch.testing.assert_close(objective(problem.evaluation(garbage)).loss, loss)
     truncated = replace(batch, terminated=torch.zeros_like(batch.terminated))
     changed = (objective(problem.evaluation(truncated)).loss - loss).abs().max()
-    assert (changed > 1e-3) == (name != "critic")  # -Q itself looks at no transition
+    by_value = name in ("critic", "reinforce by critic")  # Q looks at no transition
+    assert (changed > 1e-3) == (not by_value)
 
 
 def test_reinforce_by_hand():

@@ -56,7 +56,7 @@ def test_a_job_survives_its_way_to_the_process(tmp_path: Path) -> None:
     assert TraineeJob.from_json(line.encode()) == original
 
 
-@pytest.mark.parametrize("rule", ["random", "td3", "ddpg", "reinforce-off"])
+@pytest.mark.parametrize("rule", ["random", "td3", "ddpg", "reinforce-off", "reinforce-critic"])
 def test_a_life_is_evaluated_at_its_start_and_end_and_in_between(
     rule: Rule, tmp_path: Path
 ) -> None:

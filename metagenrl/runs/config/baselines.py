@@ -13,7 +13,9 @@ from typing import Literal
 
 from metagenrl.base.checks import UsageError, require, require_at_least, require_positive
 
-Algorithm = Literal["td3", "ddpg", "sac", "reinforce-off", "reinforce", "ppo", "rl2", "epg"]
+Algorithm = Literal[
+    "td3", "ddpg", "sac", "reinforce-off", "reinforce-critic", "reinforce", "ppo", "rl2", "epg"
+]
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,7 @@ BASELINES: dict[Algorithm, Baseline] = {
     "ddpg": Baseline(single_transitions=True),
     "sac": Baseline("sac:SacAgent", single_transitions=True),
     "reinforce-off": Baseline(),
+    "reinforce-critic": Baseline(),
     "reinforce": Baseline("reinforce:make_agent", on_policy=True),
     "ppo": Baseline("rllib.ppo:PpoAgent", on_policy=True, needs=RLLIB),
     "rl2": Baseline("rllib.rl2:rl2_agent", on_policy=True, meta_learner=True, needs=RLLIB),
