@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -61,7 +62,8 @@ def _titled(recipe: Recipe, results: Sequence[Result], env: str) -> str:
     """The environment with the sets that it belongs to."""
     of_env = [r for r in results if r.condition.env == env and not r.handmade]
     sets = list(dict.fromkeys(r.condition.set for r in of_env)) or [recipe.set_of(env, "")]
-    return f"{env} ({', '.join(sets)})"
+    name = re.sub(r"^[\w.]+:", "", env)  # without its module: titles stand side by side
+    return f"{name} ({', '.join(sets)})"
 
 
 def _bar(each: Overall) -> Bar:
