@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fixtures.rows import AGENT, EVENT, OBJECTIVE
 
 from metagenrl.api.runs import read_run
 from metagenrl.commands.main import main
@@ -15,23 +16,11 @@ from metagenrl.runs.config.lone_agents import BaselineConfig
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import to_yaml
 from metagenrl.runs.row_codec import to_line
-from metagenrl.runs.rows import AgentRow, EvaluationRow, EventRow, ObjectiveRow
+from metagenrl.runs.rows import EvaluationRow
 
 Refusal = Callable[[str], str]
 StoreRun = Callable[[TrainConfig], Path]
 
-AGENT = AgentRow(
-    time=1.5, round=10, version=9, agent=0, env="Pendulum-v1", incarnation=1, steps=20, life=0,
-    life_steps=20, state="learning", episodes=1, return_mean=-3.25, return_last=-3.25,
-    episode_length=20.0, q=0.5, td_loss=1.0, objective_loss=2.0, policy_gradient_norm=0.25,
-    gradient_norm=80.0, value_after=0.125, lag=1, restarts=1,
-)  # fmt: skip
-OBJECTIVE = ObjectiveRow(
-    time=1.5, round=10, version=9, contributors=4, gradient_norm=0.5, update_norm=0.1,
-    alpha_norm=18.0, cosine=0.25, cosine_by_env={"Pendulum-v1": 0.5}, accepted=40, rejected=2,
-    stale=1, duplicate=1, agent_steps=80, agent_steps_per_s=100.0,
-)  # fmt: skip
-EVENT = EventRow(2.0, 11, "restart", 0, "agent 0 restarted (1/5) at step 20")
 
 DAMAGE = {
     "null": b"null",

@@ -7,25 +7,14 @@ from dataclasses import replace
 from typing import get_type_hints
 
 import pytest
+from fixtures.rows import AGENT, EVENT, OBJECTIVE
 
 from metagenrl.cluster.recording.lost_round import objective_row
 from metagenrl.objective_server.aggregate import Cosines
 from metagenrl.objective_server.answers import RoundReport, Totals
 from metagenrl.runs.row_codec import from_line, to_line
-from metagenrl.runs.rows import AgentRow, EvaluationRow, EventRow, ObjectiveRow
+from metagenrl.runs.rows import AgentRow, EvaluationRow, ObjectiveRow
 
-AGENT = AgentRow(
-    time=1.5, round=10, version=9, agent=7, env="Pendulum-v1", incarnation=1, steps=20, life=0,
-    life_steps=20, state="learning", episodes=1, return_mean=-3.25, return_last=-3.25,
-    episode_length=20.0, q=0.5, td_loss=1.0, objective_loss=2.0, policy_gradient_norm=0.25,
-    gradient_norm=80.0, value_after=0.125, lag=1, restarts=1,
-)  # fmt: skip
-OBJECTIVE = ObjectiveRow(
-    time=1.5, round=10, version=9, contributors=4, gradient_norm=0.5, update_norm=0.1,
-    alpha_norm=18.0, cosine=0.25, cosine_by_env={"Pendulum-v1": 0.5}, accepted=40, rejected=2,
-    stale=1, duplicate=1, agent_steps=80, agent_steps_per_s=100.0,
-)  # fmt: skip
-EVENT = EventRow(2.0, 11, "restart", 7, "agent 7 restarted (1/5) at step 20")
 EVALUATION = EvaluationRow("td3", "Pendulum-v1", 0, 1000, -200.0, (-150.0, -250.0))
 
 
