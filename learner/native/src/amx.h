@@ -113,11 +113,12 @@ static inline long WIDE(at_layer)(long terms, int down, const NAME(shape) *s, lo
     return bottom + (l - 1) * packed(terms, s->H, s->H);
 }
 
-/* out [M, N] (+)= x [M, K], whose rows lie `ldx` apart, and a packed right factor. */
+/* out [M, N] (+)= x [M, K], whose rows lie `ldx` apart, and a packed right factor. `soon` is not used. */
 static inline __attribute__((always_inline)) void
 WIDE(multiply)(const int terms, long M, long K, long N, const float *x, long ldx, const bf16 *right,
-               float *out, long ld, int add, bf16 *left)
+               float *out, long ld, int add, bf16 *left, const float *soon)
 {
+    (void)soon;
     WIDE(product)(terms, M, K, N, x, ldx, 1, right, out, ld, add, left);
 }
 

@@ -155,9 +155,11 @@ static inline long WIDE(at_layer)(long terms, int down, const NAME(shape) *s, lo
     return (down ? WIDE(packed)(s->H, s->I) : WIDE(packed)(s->I, s->H)) + (l - 1) * WIDE(packed)(s->H, s->H);
 }
 
-/* out [M, N] (+)= x [M, K], whose rows lie `ldx` apart, and a packed right factor; M up to BLOCK. */
+/* out [M, N] (+)= x [M, K], whose rows lie `ldx` apart, and a packed right factor; M up to BLOCK.
+ * Unless NULL, as much is brought nearer from `soon` on, a part with each panel. */
 static void WIDE(multiply)(long terms, long M, long K, long N, const float *x, long ldx,
-                           const float *right, float *out, long ld, int add, float *left)
+                           const float *right, float *out, long ld, int add, float *left,
+                           const float *soon)
 {
     (void)terms;
     long depth = DEPTH(K);
@@ -172,6 +174,7 @@ static void WIDE(multiply)(long terms, long M, long K, long N, const float *x, l
     (void)left;
 #endif
     for (long n = 0; n < N; n += PANEL, right += depth * PANEL) {
+        if (soon) fetch(M * PANEL, soon + M * n);
         if (add)
             WIDE(column)(M, depth, x, ldx, 1, right, PANEL, out + n, ld, 1);
         else

@@ -29,7 +29,7 @@ WIDE(forward)(const int terms, const NAME(shape) *s, const float *x, const float
                 float *zr = z ? z + (member * round_up(N) + n) * ld : own;
                 float *st = z ? stats + 2 * (member * N + n) : own_stats;
                 WIDE(multiply)(terms, R, width, H, in, in_ld, right + WIDE(at_layer)(terms, 0, s, l), zr,
-                         ld, 0, left);
+                         ld, 0, left, NULL);
                 relu_ln(R, H, ld, zr, b, b + H, b + 2 * H, a, st);
                 in = a;
                 in_ld = ld;
@@ -74,7 +74,8 @@ WIDE(backward)(const int terms, const NAME(shape) *s, const float *x, const floa
                     const float *dyr = dy + (e * N + n + b) * O;
                     if (l < L - 1) {
                         WIDE(multiply)(terms, B, H, H, above + b * ld, ld,
-                                 weights + WIDE(at_layer)(terms, 1, s, l + 1), da, ld, 0, left);
+                                 weights + WIDE(at_layer)(terms, 1, s, l + 1), da, ld, 0, left,
+                                 zr + b * ld);
                     } else {
                         project_back(B, H, O, dyr, wt, da, ld);
                         if (g) {
@@ -102,7 +103,8 @@ WIDE(backward)(const int terms, const NAME(shape) *s, const float *x, const floa
             }
             for (long b = 0; dx && b < R; b += BLOCK) {
                 long B = least(R - b, BLOCK);
-                WIDE(multiply)(terms, B, H, I, above + b * ld, ld, weights, da, round_up(I), 0, left);
+                WIDE(multiply)(terms, B, H, I, above + b * ld, ld, weights, da, round_up(I), 0, left,
+                               NULL);
                 for (long i = 0; i < B; i++)
                     memcpy(dx + (e * N + n + b + i) * I, da + i * round_up(I), I * sizeof(float));
             }
@@ -140,8 +142,9 @@ WIDE(parameter_tangent)(const int terms, const NAME(shape) *s, const float *x, c
                 const float *zr = z + (member * round_up(N) + n) * ld, *gamma = p + at + H;
                 const float *st = stats + 2 * (member * N + n);
                 long of_layer = WIDE(at_layer)(terms, 0, s, l);
-                WIDE(multiply)(terms, R, NAME(width)(s, l), H, in, in_ld, moved + of_layer, zd, ld, 0, left);
-                if (l) WIDE(multiply)(terms, R, H, H, xd, ld, right + of_layer, zd, ld, 1, left);
+                WIDE(multiply)(terms, R, NAME(width)(s, l), H, in, in_ld, moved + of_layer, zd, ld, 0, left,
+                               zr);
+                if (l) WIDE(multiply)(terms, R, H, H, xd, ld, right + of_layer, zd, ld, 1, left, NULL);
                 relu_ln_tangent(R, H, ld, zd, zr, st, gamma, q + at, xd);
                 normalized(R, H, ld, zr, st, gamma, gamma + H, a);
                 in = a;

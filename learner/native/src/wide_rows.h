@@ -47,34 +47,89 @@ static inline long round_up(long n) { return (n + 31) / 32 * 32; }
 
 static inline float mean_of(__m512 sum, long H) { return _mm512_reduce_add_ps(sum) / H; }
 
+/* Has n floats brought nearer while something else is computed. */
+static inline void fetch(long n, const float *x)
+{
+    for (long i = 0; i < n; i += 16) _mm_prefetch((const char *)(x + i), _MM_HINT_T1);
+}
+
+/* Rows go four at a time: they share what is loaded of the parameters, and no row's sum waits for
+ * another's. Every sum adds up in the order that one row at a time gives. */
+#define ROWS static inline __attribute__((always_inline)) void
+#define EACH_OF(n) _Pragma("GCC unroll 4") for (int i = 0; i < (n); i++)
+#define BY_ROWS(R, step)                        \
+    for (; (R) >= 4; (R) -= 4) step(4);         \
+    for (; (R) > 0; (R)--) step(1);
+/* Keeps the compiler from adding rows up in another order. */
+#define IN_ORDER(sum) __asm__("" : "+v"(sum))
+
+ROWS relu_ln_of(const int n, long H, long ld, float *restrict z, const float *restrict bias,
+                const float *restrict gamma, const float *restrict beta, float *restrict y,
+                float *restrict stats)
+{
+    __m512 sum[4], square[4], mean[4], rstd[4];
+    EACH_OF(n) sum[i] = square[i] = _mm512_setzero_ps();
+    ROW_LOOP(H) {
+        MASK;
+        __m512 shift = LOAD(bias);
+        EACH_OF(n)
+        {
+            __m512 v = _mm512_add_ps(LOAD(z + i * ld), shift);
+            STORE(z + i * ld, v);
+            sum[i] = _mm512_add_ps(sum[i], RELU(v));
+        }
+    }
+    EACH_OF(n) mean[i] = _mm512_set1_ps(mean_of(sum[i], H));
+    ROW_LOOP(H) {
+        MASK;
+        EACH_OF(n)
+        {
+            __m512 d = _mm512_sub_ps(RELU(LOAD(z + i * ld)), mean[i]);
+            square[i] = _mm512_mask3_fmadd_ps(d, d, square[i], live);
+        }
+    }
+    EACH_OF(n)
+    {
+        float inverse = 1 / sqrtf(mean_of(square[i], H) + (float)LAYER_NORM_EPS);
+        rstd[i] = _mm512_set1_ps(inverse);
+        stats[2 * i] = _mm512_cvtss_f32(mean[i]);
+        stats[2 * i + 1] = inverse;
+    }
+    ROW_LOOP(H) {
+        MASK;
+        __m512 scale = LOAD(gamma), shift = LOAD(beta);
+        EACH_OF(n)
+        {
+            __m512 xhat = _mm512_mul_ps(_mm512_sub_ps(RELU(LOAD(z + i * ld)), mean[i]), rstd[i]);
+            STORE(y + i * ld, _mm512_fmadd_ps(xhat, scale, shift));
+        }
+    }
+}
+
 /* z += bias; y = layer_norm(relu(z)) gamma + beta; stats[row] = (mean, 1 / std). */
 static void relu_ln(long R, long H, long ld, float *restrict z, const float *restrict bias,
                     const float *restrict gamma, const float *restrict beta, float *restrict y,
                     float *restrict stats)
 {
-    for (long r = 0; r < R; r++, z += ld, y += ld) {
-        __m512 sum = _mm512_setzero_ps(), square = sum;
-        ROW_LOOP(H) {
-            MASK;
-            __m512 v = _mm512_add_ps(LOAD(z), LOAD(bias));
-            STORE(z, v);
-            sum = _mm512_add_ps(sum, RELU(v));
+#define STEP(n) relu_ln_of(n, H, ld, z, bias, gamma, beta, y, stats), z += n * ld, y += n * ld, stats += 2 * n
+    BY_ROWS(R, STEP)
+#undef STEP
+}
+
+ROWS normalized_of(const int n, long H, long ld, const float *restrict z,
+                   const float *restrict stats, const float *restrict gamma,
+                   const float *restrict beta, float *restrict y)
+{
+    __m512 mean[4], rstd[4];
+    EACH_OF(n) mean[i] = _mm512_set1_ps(stats[2 * i]), rstd[i] = _mm512_set1_ps(stats[2 * i + 1]);
+    ROW_LOOP(H) {
+        MASK;
+        __m512 scale = LOAD(gamma), shift = LOAD(beta);
+        EACH_OF(n)
+        {
+            __m512 xhat = _mm512_mul_ps(_mm512_sub_ps(RELU(LOAD(z + i * ld)), mean[i]), rstd[i]);
+            STORE(y + i * ld, _mm512_fmadd_ps(xhat, scale, shift));
         }
-        __m512 mean = _mm512_set1_ps(mean_of(sum, H));
-        ROW_LOOP(H) {
-            MASK;
-            __m512 d = _mm512_sub_ps(RELU(LOAD(z)), mean);
-            square = _mm512_mask3_fmadd_ps(d, d, square, live);
-        }
-        float inverse = 1 / sqrtf(mean_of(square, H) + (float)LAYER_NORM_EPS);
-        __m512 rstd = _mm512_set1_ps(inverse);
-        ROW_LOOP(H) {
-            MASK;
-            __m512 xhat = _mm512_mul_ps(_mm512_sub_ps(RELU(LOAD(z)), mean), rstd);
-            STORE(y, _mm512_fmadd_ps(xhat, LOAD(gamma), LOAD(beta)));
-        }
-        stats[2 * r] = _mm512_cvtss_f32(mean);
-        stats[2 * r + 1] = inverse;
     }
 }
 
@@ -83,13 +138,66 @@ static void normalized(long R, long H, long ld, const float *restrict z,
                        const float *restrict stats, const float *restrict gamma,
                        const float *restrict beta, float *restrict y)
 {
-    for (long r = 0; r < R; r++, z += ld, y += ld) {
-        __m512 mean = _mm512_set1_ps(stats[2 * r]), rstd = _mm512_set1_ps(stats[2 * r + 1]);
-        ROW_LOOP(H) {
-            MASK;
-            __m512 xhat = _mm512_mul_ps(_mm512_sub_ps(RELU(LOAD(z)), mean), rstd);
-            STORE(y, _mm512_fmadd_ps(xhat, LOAD(gamma), LOAD(beta)));
+#define STEP(n) normalized_of(n, H, ld, z, stats, gamma, beta, y), z += n * ld, y += n * ld, stats += 2 * n
+    BY_ROWS(R, STEP)
+#undef STEP
+}
+
+ROWS relu_ln_backward_of(const int n, long H, long ld, const float *restrict dy,
+                         const float *restrict z, const float *restrict stats,
+                         const float *restrict gamma, float *restrict dz,
+                         float *restrict grads)
+{
+    __m512 mean[4], rstd[4], sa[4], sax[4];
+    EACH_OF(n)
+    {
+        mean[i] = _mm512_set1_ps(stats[2 * i]), rstd[i] = _mm512_set1_ps(stats[2 * i + 1]);
+        sa[i] = sax[i] = _mm512_setzero_ps();
+    }
+    ROW_LOOP(H) {
+        MASK;
+        __m512 scale = LOAD(gamma), of_gamma, of_beta;
+        if (grads) of_gamma = LOAD(grads + H), of_beta = LOAD(grads + 2 * H);
+        EACH_OF(n)
+        {
+            __m512 d = LOAD(dy + i * ld), a = _mm512_mul_ps(d, scale);
+            __m512 xhat = _mm512_mul_ps(_mm512_sub_ps(RELU(LOAD(z + i * ld)), mean[i]), rstd[i]);
+            sa[i] = _mm512_add_ps(sa[i], a);
+            sax[i] = _mm512_fmadd_ps(a, xhat, sax[i]);
+            if (grads) {
+                of_gamma = _mm512_fmadd_ps(d, xhat, of_gamma);
+                of_beta = _mm512_add_ps(d, of_beta);
+                IN_ORDER(of_gamma);
+                IN_ORDER(of_beta);
+            }
         }
+        if (grads) {
+            STORE(grads + H, of_gamma);
+            STORE(grads + 2 * H, of_beta);
+        }
+    }
+    EACH_OF(n)
+    {
+        sa[i] = _mm512_set1_ps(mean_of(sa[i], H));
+        sax[i] = _mm512_set1_ps(mean_of(sax[i], H));
+    }
+    ROW_LOOP(H) {
+        MASK;
+        __m512 scale = LOAD(gamma), of_bias;
+        if (grads) of_bias = LOAD(grads);
+        EACH_OF(n)
+        {
+            __m512 v = LOAD(z + i * ld), a = _mm512_sub_ps(_mm512_mul_ps(LOAD(dy + i * ld), scale), sa[i]);
+            __m512 xhat = _mm512_mul_ps(_mm512_sub_ps(RELU(v), mean[i]), rstd[i]);
+            a = _mm512_mul_ps(rstd[i], _mm512_fnmadd_ps(xhat, sax[i], a));
+            a = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_GT_OQ), a);
+            STORE(dz + i * ld, a);
+            if (grads) {
+                of_bias = _mm512_add_ps(a, of_bias);
+                IN_ORDER(of_bias);
+            }
+        }
+        if (grads) STORE(grads, of_bias);
     }
 }
 
@@ -99,30 +207,54 @@ static void relu_ln_backward(long R, long H, long ld, const float *restrict dy,
                              const float *restrict gamma, float *restrict dz,
                              float *restrict grads)
 {
-    for (long r = 0; r < R; r++, dy += ld, z += ld, dz += ld) {
-        const __m512 mean = _mm512_set1_ps(stats[2 * r]), rstd = _mm512_set1_ps(stats[2 * r + 1]);
-        __m512 sa = _mm512_setzero_ps(), sax = sa;
-        ROW_LOOP(H) {
-            MASK;
-            __m512 d = LOAD(dy), a = _mm512_mul_ps(d, LOAD(gamma));
-            __m512 xhat = _mm512_mul_ps(_mm512_sub_ps(RELU(LOAD(z)), mean), rstd);
-            sa = _mm512_add_ps(sa, a);
-            sax = _mm512_fmadd_ps(a, xhat, sax);
-            if (grads) {
-                STORE(grads + H, _mm512_fmadd_ps(d, xhat, LOAD(grads + H)));
-                STORE(grads + 2 * H, _mm512_add_ps(d, LOAD(grads + 2 * H)));
-            }
+#define STEP(n) relu_ln_backward_of(n, H, ld, dy, z, stats, gamma, dz, grads), dy += n * ld, z += n * ld, \
+        dz += n * ld, stats += 2 * n
+    if (grads) {
+        BY_ROWS(R, STEP)
+    } else {
+        grads = NULL;
+        BY_ROWS(R, STEP)
+    }
+#undef STEP
+}
+
+ROWS relu_ln_tangent_of(const int n, long H, long ld, float *restrict zd, const float *restrict z,
+                        const float *restrict stats, const float *restrict gamma,
+                        const float *restrict v, float *restrict yd)
+{
+    __m512 mean[4], rstd[4], su[4], sux[4];
+    EACH_OF(n)
+    {
+        mean[i] = _mm512_set1_ps(stats[2 * i]), rstd[i] = _mm512_set1_ps(stats[2 * i + 1]);
+        su[i] = sux[i] = _mm512_setzero_ps();
+    }
+    ROW_LOOP(H) {
+        MASK;
+        __m512 shift = LOAD(v);
+        EACH_OF(n)
+        {
+            __m512 u = LOAD(z + i * ld), ud = _mm512_add_ps(LOAD(zd + i * ld), shift);
+            ud = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(u, _mm512_setzero_ps(), _CMP_GT_OQ), ud);
+            __m512 xhat = _mm512_mul_ps(_mm512_sub_ps(RELU(u), mean[i]), rstd[i]);
+            STORE(zd + i * ld, ud);
+            su[i] = _mm512_add_ps(su[i], ud);
+            sux[i] = _mm512_fmadd_ps(ud, xhat, sux[i]);
         }
-        sa = _mm512_set1_ps(mean_of(sa, H));
-        sax = _mm512_set1_ps(mean_of(sax, H));
-        ROW_LOOP(H) {
-            MASK;
-            __m512 v = LOAD(z), a = _mm512_sub_ps(_mm512_mul_ps(LOAD(dy), LOAD(gamma)), sa);
-            __m512 xhat = _mm512_mul_ps(_mm512_sub_ps(RELU(v), mean), rstd);
-            a = _mm512_mul_ps(rstd, _mm512_fnmadd_ps(xhat, sax, a));
-            a = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_GT_OQ), a);
-            STORE(dz, a);
-            if (grads) STORE(grads, _mm512_add_ps(a, LOAD(grads)));
+    }
+    EACH_OF(n)
+    {
+        su[i] = _mm512_set1_ps(mean_of(su[i], H));
+        sux[i] = _mm512_set1_ps(mean_of(sux[i], H));
+    }
+    ROW_LOOP(H) {
+        MASK;
+        __m512 scale = LOAD(gamma), of_gamma = LOAD(v + H), of_beta = LOAD(v + 2 * H);
+        EACH_OF(n)
+        {
+            __m512 xhat = _mm512_mul_ps(_mm512_sub_ps(RELU(LOAD(z + i * ld)), mean[i]), rstd[i]);
+            __m512 d = _mm512_fnmadd_ps(xhat, sux[i], _mm512_sub_ps(LOAD(zd + i * ld), su[i]));
+            d = _mm512_mul_ps(_mm512_mul_ps(d, rstd[i]), scale);
+            STORE(yd + i * ld, _mm512_add_ps(d, _mm512_fmadd_ps(of_gamma, xhat, of_beta)));
         }
     }
 }
@@ -132,28 +264,10 @@ static void relu_ln_tangent(long R, long H, long ld, float *restrict zd, const f
                             const float *restrict stats, const float *restrict gamma,
                             const float *restrict v, float *restrict yd)
 {
-    for (long r = 0; r < R; r++, zd += ld, z += ld, yd += ld) {
-        const __m512 mean = _mm512_set1_ps(stats[2 * r]), rstd = _mm512_set1_ps(stats[2 * r + 1]);
-        __m512 su = _mm512_setzero_ps(), sux = su;
-        ROW_LOOP(H) {
-            MASK;
-            __m512 u = LOAD(z), ud = _mm512_add_ps(LOAD(zd), LOAD(v));
-            ud = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(u, _mm512_setzero_ps(), _CMP_GT_OQ), ud);
-            __m512 xhat = _mm512_mul_ps(_mm512_sub_ps(RELU(u), mean), rstd);
-            STORE(zd, ud);
-            su = _mm512_add_ps(su, ud);
-            sux = _mm512_fmadd_ps(ud, xhat, sux);
-        }
-        su = _mm512_set1_ps(mean_of(su, H));
-        sux = _mm512_set1_ps(mean_of(sux, H));
-        ROW_LOOP(H) {
-            MASK;
-            __m512 xhat = _mm512_mul_ps(_mm512_sub_ps(RELU(LOAD(z)), mean), rstd);
-            __m512 d = _mm512_fnmadd_ps(xhat, sux, _mm512_sub_ps(LOAD(zd), su));
-            d = _mm512_mul_ps(_mm512_mul_ps(d, rstd), LOAD(gamma));
-            STORE(yd, _mm512_add_ps(d, _mm512_fmadd_ps(LOAD(v + H), xhat, LOAD(v + 2 * H))));
-        }
-    }
+#define STEP(n) relu_ln_tangent_of(n, H, ld, zd, z, stats, gamma, v, yd), zd += n * ld, z += n * ld, \
+        yd += n * ld, stats += 2 * n
+    BY_ROWS(R, STEP)
+#undef STEP
 }
 
 /* y[r, o] += x[r, :] . wt[o, :] */
