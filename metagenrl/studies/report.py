@@ -10,6 +10,7 @@ from pathlib import Path
 
 from metagenrl.analysis.confidence import Interval
 from metagenrl.analysis.number_text import markdown_table, score, short, with_interval
+from metagenrl.analysis.protocol.chance import spread_by_chance
 from metagenrl.analysis.protocol.difference import difference
 from metagenrl.analysis.protocol.numbers import NAMES, NUMBERS, TITLES, Number
 from metagenrl.analysis.protocol.scores import ONE, ZERO, Aggregate, apart
@@ -66,8 +67,9 @@ def to_markdown(
 
 def _overall_table(of_set: Sequence[Overall]) -> str:
     header = ("trained by", "environments", "IQM, whole curve", "IQM, last third",
-              "optimality gap, last third", "worst / best seed", "seeds")  # fmt: skip
+              "optimality gap, last third", "worst / best seed (by chance)", "seeds")  # fmt: skip
     rows = []
+    td3 = next((each for each in of_set if each.rule == ONE), None)
     for each in of_set:
         late = each.aggregates.get("late")
         area = each.aggregates.get("area")
@@ -76,10 +78,19 @@ def _overall_table(of_set: Sequence[Overall]) -> str:
         rows.append([
             each.rule, ", ".join(some.environments), _aggregate(area), _aggregate(late),
             "-" if late is None else _scored(late.optimality_gap),
-            "-" if late is None or late.worst_over_best is None else score(late.worst_over_best),
+            _spread(each, td3),
             "-" if each.handmade else str(some.seeds),
         ])  # fmt: skip
     return markdown_table(header, rows)
+
+
+def _spread(each: Overall, td3: Overall | None) -> str:
+    """The worst seed over the best one; in brackets what agents' noise alone makes of TD3's."""
+    late = each.aggregates.get("late")
+    if late is None or late.worst_over_best is None:
+        return "-"
+    chance = None if td3 is None else spread_by_chance(td3.scores["late"], each.scores["late"])
+    return score(late.worst_over_best) + ("" if chance is None else f" ({score(chance)})")
 
 
 def _aggregate(found: Aggregate | None) -> str:

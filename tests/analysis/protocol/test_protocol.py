@@ -15,6 +15,7 @@ from metagenrl.analysis.protocol.aggregates import (
     performance_profile,
 )
 from metagenrl.analysis.protocol.bootstrap import interval, intervals, resample
+from metagenrl.analysis.protocol.chance import spread_by_chance
 from metagenrl.analysis.protocol.difference import difference
 from metagenrl.analysis.protocol.numbers import area_under_curve, late_mean
 from metagenrl.analysis.protocol.scores import (
@@ -190,3 +191,19 @@ def test_without_a_scale_there_is_no_difference() -> None:
     given["td3"]["F"] = [np.zeros(9)]
     assert difference(given, "rule", "td3", ("E", "F")) is None
     assert difference(given, "rule", "td3", ("E",)) == Interval(0.5, 0.5, 0.5)
+
+
+def test_what_agents_noise_alone_makes_of_seeds() -> None:
+    learned = {"E": [[1.0], [1.0]], "F": [[1.0, 1.0], [1.0, 1.0]]}
+    exact = {"E": [[1.0] * 3], "F": [[1.0] * 3]}
+    assert spread_by_chance(exact, learned) == pytest.approx(1.0)
+    noisy = {"E": [[0.1, 1.0, 1.9]], "F": [[1.0] * 3]}
+    one, many = (
+        spread_by_chance(noisy, {"E": [[1.0] * k] * 5, "F": [[1.0] * k] * 5}) for k in (1, 100)
+    )
+    assert one == pytest.approx(0.1 / 1.9)
+    assert many is not None
+    assert 0.7 < many < 1.0  # the noise of many agents is small
+    assert spread_by_chance({"E": [[1.0] * 3]}, learned) is None  # not in every environment
+    assert spread_by_chance({"E": [[1.0] * 2], "F": [[1.0] * 3]}, learned) is None
+    assert spread_by_chance(exact, {"E": [[1.0, 1.0]]}) is None  # a single seed
