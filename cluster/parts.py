@@ -43,7 +43,9 @@ def engine_of(config: TrainConfig, run: str, hosts: Hosts) -> Engine:
 
 def held_out_tests(config: TrainConfig, runner: Runner, recorder: Recorder) -> HeldOut:
     """The tests of alpha beside the population; their results become rows of the run."""
-    of_candidate = functools.partial(trials, config.held_out, config.agent, config.objective)
+    of_candidate = functools.partial(
+        trials, config.held_out, config.agent, config.objective, config.env_start_timeout
+    )
     return HeldOut(
         config.run_dir, config.held_out, of_candidate, runner, recorder.record, recorder.moment
     )

@@ -83,7 +83,11 @@ def kept_candidates(run_dir: Path, last: int) -> list[Candidate]:
 
 
 def trials(
-    options: HeldOutOptions, agent: AgentConfig, objective: ObjectiveConfig, candidate: Candidate
+    options: HeldOutOptions,
+    agent: AgentConfig,
+    objective: ObjectiveConfig,
+    start_timeout: float,
+    candidate: Candidate,
 ) -> list[TraineeJob]:
     """The new agents that `candidate` has to train: Algorithm 2, agents as in the population."""
     return [
@@ -100,6 +104,7 @@ def trials(
             objective=ObjectiveChoice("learned", str(candidate.alpha), objective),
             niceness=NICENESS,
             timeout=options.eval_timeout,
+            start_timeout=start_timeout,
         )
         for env in options.eval_envs
         for index in range(options.eval_seeds)

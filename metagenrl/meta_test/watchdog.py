@@ -42,25 +42,30 @@ class _Work(threading.Thread):
         return time.monotonic() - self._waited
 
 
-def watched(work: Callable[[Callable[[], None]], None], seconds: float) -> None:
+def watched(
+    work: Callable[[Callable[[], None]], None], seconds: float, start_seconds: float
+) -> None:
     """Carry out `work`, which calls its argument as a sign of life, in a thread.
 
-    Raises what it raises, and `TimeoutError` after `seconds` without such a sign; the thread is
-    then left to the end of the process. Time in which it waits for a CPU does not count, so that
-    who is only starved is not taken for dead. Where C code hangs that keeps Python's lock, so that
-    nothing can be raised, the process is ended after twice the time.
+    Raises what it raises, and `TimeoutError` after `seconds` without such a sign, or
+    `start_seconds` without the first; the thread is then left to the end of the process. Time in
+    which it waits for a CPU does not count, so that who is only starved is not taken for dead.
+    Where C code hangs that keeps Python's lock, so that nothing can be raised, the process is ended
+    after twice the time.
     """
     thread = _Work(work)
     thread.start()
     signs, since = 0, thread.clock()
     try:
         while thread.is_alive():
-            faulthandler.dump_traceback_later(2 * seconds, exit=True)
-            thread.join(min(1.0, seconds / LOOKS))
+            limit = seconds if signs else start_seconds
+            faulthandler.dump_traceback_later(2 * limit, exit=True)
+            thread.join(min(1.0, limit / LOOKS, seconds / LOOKS))
             if thread.signs != signs:
                 signs, since = thread.signs, thread.clock()
-            elif thread.clock() - since > seconds:
-                raise TimeoutError(f"hangs in {_place(thread)}: no step for {seconds:g} s")
+            elif thread.clock() - since > limit:
+                what = "no step for" if signs else "not begun after"
+                raise TimeoutError(f"hangs in {_place(thread)}: {what} {limit:g} s")
     finally:
         faulthandler.cancel_dump_traceback_later()
     if thread.error is not None:

@@ -144,9 +144,18 @@ class TraineeRun:
 
 
 def carry_out(job: TraineeJob) -> None:
-    """Live the job's agent's life. Raises `TimeoutError` where it hangs for `job.timeout`."""
+    """Live the job's agent's life. Raises `TimeoutError` where it hangs for `job.timeout`.
+
+    What importing and making its environments take is bounded by `job.start_timeout` alone.
+    """
+
+    def live(sign: Callable[[], None]) -> None:
+        life = TraineeRun(job, sign)
+        sign()
+        life.run()
+
     if job.timeout:
-        watched(lambda sign: TraineeRun(job, sign).run(), job.timeout)
+        watched(live, job.timeout, job.start_timeout)
     else:
         TraineeRun(job).run()
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
 
-from metagenrl.agents.environment.limits import EPISODE_LIMIT
+from metagenrl.agents.environment.limits import EPISODE_LIMIT, START_TIMEOUT
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
 from metagenrl.runs.config.baselines import Algorithm, BaselineOptions
 
@@ -58,6 +58,8 @@ class TraineeJob(BaselineOptions):
     """Added to the process's, 0 ... 19: what runs beside others at low priority has more."""
     timeout: float = 0.0
     """Seconds without a step after which it counts as hung, 0: never."""
+    start_timeout: float = START_TIMEOUT
+    """Seconds without its first step, before which its environments are imported and made."""
 
     @property
     def rows(self) -> Path:

@@ -21,7 +21,7 @@ def test_work_that_hangs_is_named_by_its_place() -> None:
         release.wait(60)
 
     with pytest.raises(TimeoutError, match=r"hangs in wait \(threading.py:\d+\): no step for 0.2"):
-        watched(hangs, 0.2)
+        watched(hangs, 0.2, 60.0)
     release.set()
 
 
@@ -34,7 +34,7 @@ def test_work_that_moves_may_take_as_long_as_it_likes() -> None:
             sign()
         done.append(True)
 
-    watched(moves, 0.5)
+    watched(moves, 0.5, 60.0)
     assert done
 
 
@@ -43,7 +43,7 @@ def test_what_the_work_raises_is_raised() -> None:
         raise OSError("no licence")
 
     with pytest.raises(OSError, match="no licence"):
-        watched(raises, 60.0)
+        watched(raises, 60.0, 60.0)
 
 
 def test_waiting_for_a_cpu_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +56,7 @@ def test_waiting_for_a_cpu_does_not_count(tmp_path: Path, monkeypatch: pytest.Mo
             return f"7 {time.monotonic_ns() - begun} 3\n"
 
     monkeypatch.setattr(watchdog, "Path", Starving)
-    watched(lambda sign: time.sleep(0.6), 0.1)
+    watched(lambda sign: time.sleep(0.6), 0.1, 0.1)
 
 
 def test_who_was_starved_may_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,4 +72,4 @@ def test_who_was_starved_may_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             return f"7 {10**12} 3\n"
 
     monkeypatch.setattr(watchdog, "Path", Forgotten)
-    watched(lambda sign: time.sleep(0.2), 5.0)
+    watched(lambda sign: time.sleep(0.2), 5.0, 5.0)

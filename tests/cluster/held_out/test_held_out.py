@@ -87,7 +87,7 @@ class Run:
         config = self.config
         self.held_out = HeldOut(
             run_dir, config.held_out,
-            functools.partial(trials, config.held_out, config.agent, config.objective),
+            functools.partial(trials, config.held_out, config.agent, config.objective, 7.0),
             self.runner, lambda row: self.writer.write([row]), self.moment,
         )  # fmt: skip
 
@@ -144,7 +144,7 @@ def test_new_agents_are_as_those_of_the_population_and_get_out_of_its_way(tmp_pa
     assert (job.env, job.steps, job.eval_episodes) == ("E", 70_000, 4)
     assert (job.agent, job.objective.architecture) == (run.config.agent, run.config.objective)
     assert ObjectiveSnapshot.load(Path(job.objective.snapshot)).version == 10
-    assert (job.niceness, job.timeout) == (NICENESS, 9.0)
+    assert (job.niceness, job.timeout, job.start_timeout) == (NICENESS, 9.0, 7.0)
 
 
 def test_an_agent_that_diverged_leaves_no_mean() -> None:

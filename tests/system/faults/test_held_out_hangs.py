@@ -44,18 +44,16 @@ def few_tries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(held_out_module, "POLL_SECONDS", 0.1)
 
 
-def test_those_that_hang_cost_their_version_and_no_other_test(
-    tmp_path: Path, faulty: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One sleeps, one is in C code that keeps Python's lock; the run's end waits for neither."""
-    monkeypatch.syspath_prepend(faulty)
-    stuck, seized = "faulty:Stuck-v0", "faulty:Seized-v0"
-    settings, rows = config(tmp_path / "run", stuck, seized, "Pendulum-v1"), list[MetricsRow]()
+def rows_of_tests(settings: TrainConfig, start_timeout: float) -> list[MetricsRow]:
+    """The rows of all tests of one version."""
+    rows = list[MetricsRow]()
     (settings.run_dir / "objectives").mkdir(parents=True)
     pool = TraineePool(3)
     held_out = HeldOut(
         settings.run_dir, settings.held_out,
-        functools.partial(trials, settings.held_out, settings.agent, settings.objective),
+        functools.partial(
+            trials, settings.held_out, settings.agent, settings.objective, start_timeout
+        ),
         pool, rows.append, lambda: Moment(1.0, 7, 7),
     )  # fmt: skip
     alpha = first_alpha(settings.objective, settings.seed).numpy()
@@ -70,6 +68,42 @@ def test_those_that_hang_cost_their_version_and_no_other_test(
         assert pool.outstanding == 0
     finally:
         held_out.close()
+    return rows
+
+
+SLOW = """
+import time
+time.sleep(SECONDS)
+import gymnasium
+from gymnasium.envs.classic_control.pendulum import PendulumEnv
+gymnasium.register("E-v0", PendulumEnv, max_episode_steps=200)
+"""
+
+
+def test_the_clock_of_a_test_begins_when_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Importing has a bound of its own: 3 s are more than a step may take, an hour is too long."""
+    for name, seconds in (("slow", 3.0), ("endless", 3600.0)):
+        (tmp_path / f"{name}.py").write_text(SLOW.replace("SECONDS", str(seconds)))
+    monkeypatch.syspath_prepend(tmp_path)
+    rows = rows_of_tests(config(tmp_path / "run", "slow:E-v0", "endless:E-v0"), 12.0)
+    events = [row.message for row in rows if isinstance(row, EventRow)]
+    assert len(events) == 2, events  # begun anew, given up
+    for message in events:
+        assert "endless:E-v0" in message
+        assert "hangs in <module> (endless.py:3): not begun after 12 s" in message
+    (other,) = [row for row in rows if isinstance(row, HeldOutRow)]
+    assert (other.env, other.steps) == ("slow:E-v0", 30)
+
+
+def test_those_that_hang_cost_their_version_and_no_other_test(
+    tmp_path: Path, faulty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One sleeps, one is in C code that keeps Python's lock; the run's end waits for neither."""
+    monkeypatch.syspath_prepend(faulty)
+    stuck, seized = "faulty:Stuck-v0", "faulty:Seized-v0"
+    rows = rows_of_tests(config(tmp_path / "run", stuck, seized, "Pendulum-v1"), 60.0)
 
     events = [row for row in rows if isinstance(row, EventRow)]
     assert sorted(row.what for row in events) == ["test given up"] * 2 + ["test restarted"] * 2
