@@ -14,7 +14,7 @@ from metagenrl.base.files.folder_lock import FolderInUse, FolderLock
 from metagenrl.base.paths import folder_gone
 
 LOOK_SECONDS = 1.0
-"""Between two looks at the folder."""
+"""Between two looks at who holds the folder."""
 
 
 class OwnFolder:
@@ -31,13 +31,13 @@ class OwnFolder:
         That is where it was moved, removed, unmounted or made read-only; `FolderLost` where
         another process has taken it over.
         """
-        now = time.monotonic()
-        if now < self._due:
-            return
         try:
             found = os.stat(self.path)
         except FileNotFoundError:
             raise folder_gone(self.path) from None
+        now = time.monotonic()
+        if now < self._due and os.path.samestat(found, self._stat):
+            return
         if not os.path.samestat(found, self._stat) and not self._lock.path.exists():
             raise OSError(errno.ESTALE, f"another folder is in the place of the run's, {self.path}")
         if not os.access(self.path, os.W_OK | os.X_OK):

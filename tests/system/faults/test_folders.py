@@ -54,10 +54,10 @@ def test_the_second_process_is_refused_and_told_who_is_first(run: Any, words: li
     assert (run.folder / LOCK_FILE).exists()
     former = run.process.pid
     run.resume("--steps", "100000")
-    run.wait_until(lambda: read_holder(run.folder / LOCK_FILE).pid == run.process.pid)
-    run.wait_until(lambda: learning(run))
+    run.wait_for_line(f"taken over from process {former} ")
+    assert read_holder(run.folder / LOCK_FILE).pid == run.process.pid
     run.process.terminate()
-    assert f"taken over from process {former} " in run.finish(143)
+    run.finish(143)
 
 
 def test_a_run_that_was_moved_is_resumed_by_either_path(
@@ -210,6 +210,46 @@ def test_a_folder_that_is_removed_ends_in_one_line_when_told_to(run: Any) -> Non
     assert "was moved, removed or unmounted" in out
     assert "Traceback" not in out
     assert not run.folder.exists()
+
+
+@pytest.fixture
+def mounted(run: Any, tmp_path: Path) -> Iterator[Callable[[bool], None]]:
+    """The run's folder is a disk of its own, which can be taken away and put back."""
+    store = tmp_path / "store"
+    store.mkdir()
+    run.folder.mkdir()
+
+    def change(there: bool) -> None:
+        words = ["mount", "--bind", str(store)] if there else ["umount", "-l"]
+        if subprocess.run([*words, str(run.folder)], capture_output=True, check=False).returncode:
+            pytest.skip("needs root that may mount")
+
+    change(True)
+    yield change
+    if os.path.ismount(run.folder):
+        change(False)
+
+
+def sizes(folder: Path) -> dict[Path, int]:
+    return {file: file.stat().st_size for file in folder.rglob("*") if file.is_file()}
+
+
+def test_a_folder_that_is_unmounted_is_waited_for(
+    run: Any, mounted: Callable[[bool], None]
+) -> None:
+    run.start(*LONG)
+    run.wait_until(lambda: learning(run))
+    mounted(False)
+    run.wait_for_line("another folder is in the place of the run")
+    assert run.process.poll() is None
+    left = sizes(run.folder)  # what the round of that moment wrote into the empty mount point
+    time.sleep(1)
+    assert sizes(run.folder) == left
+    mounted(True)
+    there = read_metrics(run.folder).objective[-1].round
+    run.wait_until(lambda: read_metrics(run.folder).objective[-1].round > there + 50)
+    run.process.terminate()
+    assert "Traceback" not in run.finish(143)
 
 
 @pytest.fixture
