@@ -17,9 +17,9 @@ LOOKS = 10
 class _Work(threading.Thread):
     """The work, with the number of its signs of life and what it raised."""
 
-    def __init__(self, work: Callable[[Callable[[], None]], None]) -> None:
+    def __init__(self, work: Callable[[Callable[[], None]], None], seconds: float) -> None:
         super().__init__(daemon=True)
-        self._work, self.signs = work, 0
+        self._work, self._seconds, self.signs = work, seconds, 0
         self.error: BaseException | None = None
         self._waited = 0.0  # seconds, for a CPU
 
@@ -30,6 +30,8 @@ class _Work(threading.Thread):
             self.error = error
 
     def _sign(self) -> None:
+        if not self.signs:  # begun; who watches may not get Python's lock to say so any more
+            _end_after(self._seconds)
         self.signs += 1
 
     def clock(self) -> float:
@@ -53,13 +55,13 @@ def watched(
     Where C code hangs that keeps Python's lock, so that nothing can be raised, the process is ended
     after twice the time.
     """
-    thread = _Work(work)
+    thread = _Work(work, seconds)
     thread.start()
     signs, since = 0, thread.clock()
     try:
         while thread.is_alive():
             limit = seconds if signs else start_seconds
-            faulthandler.dump_traceback_later(2 * limit, exit=True)
+            _end_after(limit)
             thread.join(min(1.0, limit / LOOKS, seconds / LOOKS))
             if thread.signs != signs:
                 signs, since = thread.signs, thread.clock()
@@ -70,6 +72,11 @@ def watched(
         faulthandler.cancel_dump_traceback_later()
     if thread.error is not None:
         raise thread.error
+
+
+def _end_after(seconds: float) -> None:
+    """End the process after twice the time, unless this is called again before."""
+    faulthandler.dump_traceback_later(2 * seconds, exit=True)
 
 
 def _place(thread: threading.Thread) -> str:
