@@ -31,7 +31,7 @@ class HeldOutOptions:
     """Tests at the same time, at low priority; None: the CPUs that the population leaves over."""
     eval_timeout: float = 600.0
     """Seconds without a step, the wait for a CPU apart, after which a test counts as hung; it is
-    begun anew then, as if it had crashed. Its start has --env-start-timeout."""
+    begun anew then, as if it had crashed. For its start --env-start-timeout holds."""
     eval_patience: int = 0
     """Tested versions without a new best one after which meta-training stops; 0: never."""
 
