@@ -2,7 +2,8 @@
 
 The first signal lets the command finish what it is at (`Ending.finishing`), or where there is
 nothing to finish, raises `EndedBySignal`. A second one ends the process and all that it started
-at once. A signal that is ignored when the command starts stays ignored, as `nohup` wants it.
+at once, also while Ray is shut down on the process's way out (`leave_quickly`). A signal that is
+ignored when the command starts stays ignored, as `nohup` wants it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import psutil
+
+from metagenrl.base.process import adopt_orphans
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 SIGNAL_EXIT = 128
@@ -125,9 +128,28 @@ def end_descendants() -> None:
                     act(process)
 
 
-def forget_signals() -> None:
-    """From here on a signal ends the process without a word; for its very last moments."""
+def leave_quickly(code: int) -> None:
+    """From here on a signal ends the process and all that it started without a word.
+
+    For a process that is on its way out with this exit code. What Ray's shutdown has left without
+    a parent becomes a child of this process, so that it is found.
+    """
     sys.stdout.flush()
-    for caught in SIGNALS:
-        if signal.getsignal(caught) is not signal.SIG_IGN:
-            signal.signal(caught, signal.SIG_DFL)
+    adopt_orphans()
+
+    def ended(signum: int, frame: FrameType | None) -> NoReturn:
+        end_descendants()
+        os._exit(code)
+
+    for caught in _heard():
+        signal.signal(caught, ended)
+
+
+def forget_signals() -> None:
+    """Signals end the process as the system does it: an interpreter that ends runs no handler."""
+    for caught in _heard():
+        signal.signal(caught, signal.SIG_DFL)
+
+
+def _heard() -> list[signal.Signals]:
+    return [caught for caught in SIGNALS if signal.getsignal(caught) is not signal.SIG_IGN]

@@ -1,11 +1,14 @@
-"""How a process that trains agents uses its core and its memory."""
+"""What a process asks of its operating system: cores, memory, who ends with whom."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import sys
 
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+_PDEATHSIG, _CHILD_SUBREAPER = 1, 36  # <sys/prctl.h>
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
 _LARGEST_MMAP_THRESHOLD = 32 << 20  # what glibc allows on 64 bits
 KEPT_BYTES = 256 << 20
@@ -24,7 +27,7 @@ def settle() -> None:
 
     torch.set_num_threads(1)
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    mallopt = getattr(_LIBC, "mallopt", None)
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
         mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
@@ -33,3 +36,15 @@ def settle() -> None:
 def available_cores() -> int:
     """Cores that this process may use, which a container can make fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def end_with_parent() -> None:
+    """Be told to end (SIGTERM) when the thread that started this process ends; Linux only."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PDEATHSIG, signal.SIGTERM)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose own parent ends; Linux only."""
+    if _LIBC is not None:
+        _LIBC.prctl(_CHILD_SUBREAPER, 1)

@@ -8,6 +8,7 @@ closed the pipe, otherwise what the command returns.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import os
@@ -19,7 +20,7 @@ from importlib.metadata import version
 from typing import Any
 
 from metagenrl.base.checks import UsageError
-from metagenrl.base.ending import SIGNAL_EXIT, EndedBySignal, forget_signals
+from metagenrl.base.ending import SIGNAL_EXIT, EndedBySignal, forget_signals, leave_quickly
 from metagenrl.base.files.errors import CorruptFile, FutureFormat
 from metagenrl.commands import refusals
 from metagenrl.commands.parsing import show_help
@@ -46,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     _import_from_here()
+    if argv is None:
+        atexit.register(forget_signals)  # first here is last there: after Ray's shutdown
     terminal.prepare(program=argv is None)
     try:
         code = _dispatch(words)
@@ -57,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         code = terminal.leave_quietly()
     if code >= SIGNAL_EXIT and argv is None:
-        forget_signals()
+        leave_quickly(code)
     if code:
         raise SystemExit(code)
 

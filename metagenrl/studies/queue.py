@@ -6,11 +6,8 @@ Another place to run them (a Ray cluster) is another `Runner`; everything else s
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
-import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,14 +16,13 @@ from pathlib import Path
 from typing import Protocol
 
 from metagenrl.base.checks import UsageError
+from metagenrl.base.process import end_with_parent
 from metagenrl.studies.job import Job, environment
 
 Say = Callable[[str], None]
 
 _LOCK = ".lock"
 _TERM_SECONDS = 10.0
-_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class Runner(Protocol):
@@ -50,13 +46,8 @@ def start(job: Job) -> subprocess.Popen[bytes]:
             stderr=subprocess.STDOUT,
             env=environment(),
             start_new_session=True,  # Ctrl-C comes to us alone, and we end it
-            preexec_fn=_die_with_parent,
+            preexec_fn=end_with_parent,
         )
-
-
-def _die_with_parent() -> None:
-    if _LIBC is not None:
-        _LIBC.prctl(_DIE_WITH_PARENT, signal.SIGTERM)
 
 
 class LocalProcesses:

@@ -68,6 +68,16 @@ def test_a_second_signal_ends_at_once(run: Any, engine: str) -> None:
     assert ended(family)
 
 
+def test_a_signal_while_ray_is_shut_down_leaves_nothing_over(run: Any) -> None:
+    family = train_until_round(run, "ray")
+    run.process.terminate()
+    run.wait_for_line("ended by SIGTERM")
+    run.wait_until(lambda: not all(process.is_running() for process in family))
+    run.process.terminate()
+    run.finish(143)
+    assert ended(family)
+
+
 def test_a_finished_run_says_so_and_starts_nothing(run: Any) -> None:
     run.start("--engine", "inprocess", "--wandb", "disabled", "--steps", "260").finish()
     before = (run.folder / "metrics.jsonl").read_bytes()
