@@ -22,15 +22,15 @@ def changes(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:
 
     Keys are names of packages, `python`, `processor` and `cores`.
     """
-    other = [f"{name} {now[name]} (was {before[name]})" for name in now
-             if before.get(name, now[name]) != now[name]]  # fmt: skip
+    other = [name for name in now if before.get(name, now[name]) != now[name]]
     if not other:
         return None
-    if all(each.startswith("cores ") for each in other):
+    named = ", ".join(f"{name} {now[name]} (was {before[name]})" for name in other)
+    if other == ["cores"]:
         what = "the pace changes, what a synchronous run computes does not"
     else:
         what = (
             "bits may differ from a run that was never interrupted, because libraries and "
             "processors round sums differently"
         )
-    return f"goes on with {', '.join(other)}: {what}"
+    return f"goes on with {named}: {what}"
