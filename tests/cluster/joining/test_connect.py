@@ -78,12 +78,12 @@ def test_the_users_folders_are_handed_on_and_not_the_interpreters(local, tmp_pat
     assert not any("site-packages" in path or path.endswith("python3.11") for path in user_paths())
 
 
-def _start(folder: Path, name: str, *before: str) -> subprocess.Popen[str]:
+def _start(folder: Path, name: str, *before: str, home: str = "") -> subprocess.Popen[str]:
     environment = os.environ | {"RAY_ADDRESS": "local", "RAY_TMPDIR": str(folder)}
     words = [sys.executable, "-m", "metagenrl.commands.main", *TINY.split(), "--run-dir", name]
     return subprocess.Popen(
         [*before, *words],
-        env=environment | {"HOME": str(folder), "RAY_USAGE_STATS_ENABLED": "0"},
+        env=environment | {"HOME": str(folder / home), "RAY_USAGE_STATS_ENABLED": "0"},
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -105,3 +105,36 @@ def test_two_runs_at_once_on_one_machine_one_with_a_small_shared_memory() -> Non
         for run in runs:
             out, _ = run.communicate(timeout=300)
             assert run.returncode == 0, out[-3000:]
+
+
+# The interpreter may be below a home that other users cannot enter: the second one sees that home
+# with the interpreter alone.
+_AS_NOBODY = """
+case %(python)s in /root/*)
+    mount --bind %(python)s /mnt; mount -t tmpfs -o mode=755 tmpfs /root
+    mkdir -p %(python)s; mount --move /mnt %(python)s;;
+esac
+exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"
+"""
+
+
+@pytest.mark.slow
+def test_two_users_at_once_on_one_machine() -> None:
+    """They share the folder of Ray's sessions, as users of one /tmp do."""
+    if os.geteuid() != 0:
+        pytest.skip("becoming another user needs root")
+    script = _AS_NOBODY % {"python": sys.base_prefix}
+    nobody = ["unshare", "--mount", "sh", "-ec", script, "sh"]
+    importing = [sys.executable, "-c", "import metagenrl.commands.main"]
+    if subprocess.run([*nobody, *importing], capture_output=True, check=False).returncode:
+        pytest.skip("this checkout cannot be read by other users")
+    with tempfile.TemporaryDirectory(prefix="mg-", dir="/tmp") as folder:
+        for path in (folder, f"{folder}/b"):
+            Path(path).mkdir(exist_ok=True)
+            os.chmod(path, 0o777)
+        runs = [_start(Path(folder), "a"), _start(Path(folder), "b/run", *nobody, home="b")]
+        for run in runs:
+            out, _ = run.communicate(timeout=300)
+            assert run.returncode == 0, out[-3000:]
+        owners = [os.stat(Path(folder, name, "run.json")).st_uid for name in ("a", "b/run")]
+        assert owners == [0, 65534]
