@@ -187,9 +187,24 @@ def _judge(env_id: str, env: gymnasium.Env[Any, Any], limit: int | None) -> Envi
     if unbounded.any():
         dimensions = ", ".join(map(str, np.flatnonzero(unbounded)[:10]))
         refuse(env_id, f"without finite bounds in action dimension {dimensions}", _ACTIONS)
+    _judge_range(env_id, actions)
     return EnvironmentFacts(
         env_id=env_id,
         observation_size=math.prod(observations.shape),
         action_size=math.prod(actions.shape),
         max_episode_steps=limit,
     )
+
+
+def _judge_range(env_id: str, actions: gymnasium.spaces.Box) -> None:
+    """Refuse bounds between which no action can be computed."""
+    low, high = (np.asarray(b, np.float64).reshape(-1) for b in (actions.low, actions.high))
+    with np.errstate(over="ignore"):
+        wrong = ~((high >= low) & np.isfinite(high - low))
+    if wrong.any():
+        d = int(np.flatnonzero(wrong)[0])
+        refuse(
+            env_id,
+            f"whose action dimension {d} goes from {low[d]:g} to {high[d]:g}",
+            "a lower bound, then a higher one at a finite distance",
+        )

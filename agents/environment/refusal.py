@@ -36,7 +36,16 @@ def in_words(error: BaseException) -> str:
     """The message of an exception, in one line."""
     if isinstance(error, SystemExit):
         return f"it called sys.exit({error.code!r})"
-    return " ".join(str(error).split()) or type(error).__name__
+    try:
+        return " ".join(str(error).split()) or type(error).__name__
+    except Exception:  # its own `__str__`
+        return type(error).__name__
+
+
+def kind_and_words(error: BaseException) -> str:
+    """The class of an exception and its message, in one line."""
+    kind, words = type(error).__name__, in_words(error)
+    return kind if words == kind else f"{kind}: {words}"
 
 
 def _unknown_argument(spec: EnvironmentSpec, error: TypeError, known: str) -> str | None:

@@ -19,6 +19,7 @@ import gymnasium
 
 from metagenrl.agents.environment.limits import START_TIMEOUT
 from metagenrl.agents.environment.make import EnvironmentFacts, check_environment, resolved
+from metagenrl.agents.environment.refusal import in_words, kind_and_words
 from metagenrl.agents.environment.spec import EnvironmentSpec
 from metagenrl.agents.environment.trial import Tried, try_here
 
@@ -187,7 +188,12 @@ def main() -> None:
             answer: dict[str, Any] | None
             try:
                 answer = dataclasses.asdict(try_here(text)) if _is_registered(text) else None
-            except Exception as error:
-                answer = {"error": " ".join(str(error).split())}
+            except ValueError as error:
+                answer = {"error": in_words(error)}
+            except Exception as error:  # of a part that we look at, such as a space
+                answer = {
+                    "error": f"environment: got {text!r}, which raises "
+                    f"{kind_and_words(error)}, allowed: one that raises in reset() or step() alone"
+                }
             answers.write(json.dumps(answer).encode() + b"\n")
     os._exit(0)  # whatever threads the environments have left

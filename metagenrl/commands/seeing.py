@@ -100,8 +100,7 @@ def enjoy(config: EnjoyConfig) -> int:
     mode = "human" if config.window and has_display() else None
     for index in range(config.episodes):
         lived = episode(policy, config.first_state + index, mode, acted=actions.append)
-        value, length = lived.undiscounted_return, lived.length
-        print(f"episode {index}: return {value:,.1f}, {length:,} steps", flush=True)
+        print(f"episode {index}: {_in_words(lived)}", flush=True)
     print(action_facts(actions))
     return 0
 
@@ -113,9 +112,14 @@ def record(config: RecordConfig) -> int:
 
     prepare_drawing()
     lived = film(_policy(config), config.first_state, config.out, config.max_steps)
-    value, length = lived.undiscounted_return, lived.length
-    print(f"{config.out}: return {value:,.1f}, {length:,} steps")
+    print(f"{config.out}: {_in_words(lived)}")
     return 0
+
+
+def _in_words(lived: Any) -> str:
+    """The return and the length of an episode, and whether it was cut."""
+    cut = " (cut: the episode had not ended)" if lived.cut else ""
+    return f"return {lived.undiscounted_return:,.1f}, {lived.length:,} steps{cut}"
 
 
 def export_policy(config: ExportConfig) -> int:

@@ -11,7 +11,7 @@ from metagenrl.agents.experience.rollout import Episode
 from metagenrl.base.checks import UsageError
 from metagenrl.base.paths import check_file
 from metagenrl.policies.kept import KeptPolicy
-from metagenrl.policies.play import Frame, episode
+from metagenrl.policies.play import CannotDraw, Frame, episode
 
 FORMATS = (".mp4", ".gif")
 FRAMES_PER_SECOND = 30
@@ -27,7 +27,16 @@ def film(policy: KeptPolicy, seed: int, out: Path, most: int = EPISODE_LIMIT) ->
 
     check_format(out)
     frames: list[Frame] = []
-    lived = episode(policy, seed, "rgb_array", frames.append, most)
+
+    def keep(frame: Frame) -> None:
+        if frames and frame.shape != frames[0].shape:
+            raise CannotDraw(
+                f"environment: got {policy.facts.env!r}, whose render() returned {frame.shape} "
+                f"after {frames[0].shape}, allowed: pictures of one size"
+            )
+        frames.append(frame)
+
+    lived = episode(policy, seed, "rgb_array", keep, most)
     partial = out.with_name(f".{out.stem}.partial{out.suffix}")
     options = {"fps": FRAMES_PER_SECOND, "macro_block_size": 2} if out.suffix == ".mp4" else {
         "duration": 1000 / FRAMES_PER_SECOND, "loop": 0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from typing import Any
@@ -9,14 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metagenrl.agents.environment import calls
 from metagenrl.agents.environment.limits import EPISODE_LIMIT
-from metagenrl.agents.environment.make import make_environment
+from metagenrl.agents.environment.make import FAILURES, EnvironmentFacts, make_environment
+from metagenrl.agents.environment.refusal import in_words
 from metagenrl.agents.experience.rollout import Episode
 from metagenrl.base.checks import UsageError
 from metagenrl.policies.kept import KeptPolicy
 from metagenrl.policies.network import acting
 
 Frame = NDArray[np.uint8]  # [H, W, 3]
+SMALLEST = 16
+"""Pixels of a picture's height and width that encoders of films take."""
 
 
 class CannotDraw(UsageError):  # noqa: N818 - reads as the event it is
@@ -44,23 +49,31 @@ def episode(
     seed: int,
     mode: str | None = None,
     show: Callable[[Frame], None] | None = None,
-    most: int = EPISODE_LIMIT,
+    most: int | None = None,
     acted: Callable[[NDArray[np.float64]], None] | None = None,
     every: int = 1,
 ) -> Episode:
     """One episode from the initial state of `seed`, at most `most` steps.
 
-    `mode`: None, "human" (a window) or "rgb_array", whose frames `show` gets: those of the states
-    before every `every`-th step. `acted` gets each action `[A]` in [-1, 1]. Raises `CannotDraw` and
-    whatever the environment raises.
+    `most`: None for the whole episode, which is `EPISODE_LIMIT` steps at most in an environment
+    without a limit. `mode`: None, "human" (a window) or "rgb_array", whose frames `show` gets:
+    those of the states before every `every`-th step. `acted` gets each action `[A]` in [-1, 1].
+    Raises `CannotDraw`, and `UsageError` where the environment raises or breaks its interface.
     """
     facts, act = policy.facts, acting(policy)
     low, high = np.array(facts.action_low), np.array(facts.action_high)
-    env = _made(facts.env, mode)
+    env, made = _made(facts.env, mode)
+    sizes = (facts.observation_size, facts.action_size)
+    if (made.observation_size, made.action_size) != sizes:
+        raise UsageError(
+            f"environment: got {facts.env!r} with {made.observation_size} observations and "
+            f"{made.action_size} actions, allowed: {sizes[0]} and {sizes[1]}, as the policy has"
+        )
+    if most is None and made.max_episode_steps is None:
+        most = EPISODE_LIMIT
     space: Any = env.action_space
     try:
-        observation, _ = env.reset(seed=seed)
-        total, steps, over = 0.0, 0, False
+        observation, total, steps, over = calls.reset(env, made, seed), 0.0, 0, False
         while not over and steps != most:
             if show is not None and steps % every == 0:
                 show(drawn(env, facts.env))
@@ -68,18 +81,24 @@ def episode(
             if acted is not None:
                 acted(action)
             scaled = np.clip(low + (action + 1) / 2 * (high - low), low, high)
-            taken = env.step(scaled.astype(space.dtype).reshape(space.shape))
-            observation, reward, terminated, truncated, _ = taken
-            total, steps, over = total + float(reward), steps + 1, terminated or truncated
+            taken = scaled.astype(space.dtype).reshape(space.shape)
+            observation, reward, over = calls.step(env, made, taken)
+            total, steps = total + reward, steps + 1
+    except calls.Fault as fault:
+        raise UsageError(f"environment: got {facts.env!r} {fault}") from fault
     finally:
-        env.close()
-    return Episode(total, steps)
+        with contextlib.suppress(*FAILURES):  # the episode is over, and this changes nothing of it
+            env.close()
+    return Episode(total, steps, cut=not over)
 
 
-def _made(name: str, mode: str | None) -> Any:
-    """The environment. Raises `ValueError`, and `CannotDraw` where only its pictures fail."""
+def _made(name: str, mode: str | None) -> tuple[Any, EnvironmentFacts]:
+    """The environment, and its facts.
+
+    Raises `ValueError`, and `CannotDraw` where only its pictures fail.
+    """
     try:
-        return make_environment(name, mode)[0]
+        return make_environment(name, mode)
     except ValueError as error:
         if mode is None:
             raise
@@ -87,7 +106,7 @@ def _made(name: str, mode: str | None) -> Any:
 
 
 def _cannot_draw(name: str, error: BaseException) -> CannotDraw:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    reason = in_words(error)[:200]
     cannot = isinstance(error, NotImplementedError) or "argument 'render_mode'" in reason
     allowed = (
         "one that takes `render_mode` and has a `render` that gives a picture"
@@ -104,8 +123,14 @@ def drawn(env: Any, name: str) -> Frame:
     """The environment's picture of now. Raises `CannotDraw`, one line, with what to install."""
     try:
         frame = env.render()
-    except Exception as error:
+    except FAILURES as error:
         raise _cannot_draw(name, error) from error
     if not isinstance(frame, np.ndarray):
         raise CannotDraw(f"environment: got {name!r}, allowed: one that draws (rgb_array)")
-    return frame
+    colours = frame.shape[2] if frame.ndim == 3 else 3 if frame.ndim == 2 else 0
+    if frame.dtype != np.uint8 or colours not in (3, 4) or min(frame.shape[:2]) < SMALLEST:
+        raise CannotDraw(
+            f"environment: got {name!r}, whose render() returned {frame.dtype} {frame.shape}, "
+            f"allowed: uint8 [height, width, 3], at least {SMALLEST} pixels in height and width"
+        )
+    return np.repeat(frame[..., None], 3, 2) if frame.ndim == 2 else frame[..., :3]

@@ -63,6 +63,21 @@ def forks(self, action):
     return X, 1.0, False, False, {}
 variant("Forks", step=forks)
 variant("ForksWhenMade", __init__=lambda self: os.fork() and None or None)
+class Unshown:
+    def __repr__(self): raise RuntimeError("no words")
+class Unsaid(Exception):
+    def __str__(self): raise RuntimeError("no words")
+def raises_unsaid(self, action): raise Unsaid
+class NoSamples(gym.spaces.Box):
+    def sample(self, *arguments, **named): raise OSError("no samples")
+variant("Unshown", step=step(X, Unshown(), False, False, {}))
+variant("Unsaid", step=raises_unsaid)
+variant("Integer", step=step(X, 10**400, False, False, {}))
+variant("NoSamples", action_space=NoSamples(-1, 1, (2,), np.float32))
+variant("Wide", action_space=gym.spaces.Box(-1e308, 1e308, (2,), np.float64))
+flipped = gym.spaces.Box(-1, 2, (2,), np.float32)
+flipped.low, flipped.high = flipped.high, flipped.low
+variant("Flipped", action_space=flipped)
 variant("Needs", __init__=lambda self, size, seed: None)
 variant("Pools", __init__=lambda self: multiprocessing.get_context("fork").Pool(1).terminate())
 
@@ -125,6 +140,12 @@ def test_a_study_tries_each_environment_once(tmp_path):
         ("Complex", "step() returned the observation array([0.+0.j, 0.+0.j, 0.+0.j])"),
         ("Forks", "step() called os.fork(), allowed: subprocess or multiprocessing"),
         ("ForksWhenMade", "which calls os.fork() where it is made, allowed: subprocess or"),
+        ("Unshown", "step() returned the reward a Unshown, allowed: one finite number"),
+        ("Unsaid", "step() raised Unsaid, allowed: step(action), which returns"),
+        ("Integer", "step() returned the reward 1000"),
+        ("NoSamples", "which raises OSError: no samples, allowed: one that raises in reset()"),
+        ("Wide", "whose action dimension 0 goes from -1e+308 to 1e+308, allowed: a lower bound"),
+        ("Flipped", "whose action dimension 0 goes from 2 to -1, allowed: a lower bound, then"),
         ("Needs", "allowed: with size=..., seed=..., which it needs, by --env-kwargs"),
         ("Sond", "for example tried_env:Sound-v0"),
     ],
