@@ -104,6 +104,7 @@ def _dispatch(words: list[str]) -> int:
 def _carry_out(command: Command, words: Sequence[str]) -> int:
     config: Any = None
     try:
+        troubles.check_directory()
         with troubles.held_notes():
             refusals.check_kernels()
             config = command.resolve(words)

@@ -19,6 +19,7 @@ import tyro
 
 from metagenrl.base.checks import UsageError
 from metagenrl.base.paths import user_path
+from metagenrl.commands.shell.terminal import wide_enough
 from metagenrl.runs.config.presets import PresetName
 from metagenrl.runs.config.yaml import build, coerce, describe, merge, unknown
 
@@ -100,13 +101,14 @@ def show_help(cls: type, command: str, defaults: Mapping[str, Any], sourced: boo
         value = tyro.MISSING if value is dataclasses.MISSING else value
         object.__setattr__(settings, field.name, value)
     arguments: Any = with_source(cls) if sourced else cls
-    tyro.cli(
-        arguments,
-        prog=f"metagenrl {command}",
-        description=(cls.__doc__ or "").strip(),
-        args=["--help"],
-        default=arguments(settings, Source()) if sourced else settings,
-    )
+    with wide_enough():
+        tyro.cli(
+            arguments,
+            prog=f"metagenrl {command}",
+            description=(cls.__doc__ or "").strip(),
+            args=["--help"],
+            default=arguments(settings, Source()) if sourced else settings,
+        )
 
 
 def with_source(cls: type) -> type:

@@ -19,6 +19,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -39,6 +40,7 @@ from metagenrl.meta_test.tested_objective import (
     objective_of_baseline,
     objective_of_test,
 )
+from metagenrl.policies.kept import policy_path
 from metagenrl.runs.agent_files import is_finished, merge_evaluations
 from metagenrl.runs.agent_job import TraineeJob, agent_for
 from metagenrl.runs.config.baselines import BASELINES, BaselineOptions
@@ -102,7 +104,8 @@ def _run(config: Config, tested: TestedObjective, ending: Ending, folder: OwnFol
             folder.check()
             rows = merge_evaluations(config.run_dir, [job.rows for job in jobs])
         ending.raise_if_requested()
-        _draw(config, tested)
+        if len(failed) < config.seeds and not _drawn(config, tested):
+            _say(console, f"{CURVES_FILE} could not be drawn (see run.log)")
         if not failed:
             track_evaluation(config, functools.partial(_say, console))
         console.print(summary(config, tested, rows, time.monotonic() - started))
@@ -183,6 +186,8 @@ def _train(
                 logger.error("what seed %d logged last:\n%s", end.job.seed, end.detail)
             else:
                 progress.say(f"seed {end.job.seed}: done, return {progress.final(end.job.seed)}")
+                if _lost_policy(end.job):
+                    progress.say(f"seed {end.job.seed}: its policy could not be written")
 
         def on_poll(running: Sequence[int]) -> None:
             patiently(folder.check, progress.say, give_up=lambda: ending.requested)
@@ -193,7 +198,12 @@ def _train(
     return failed
 
 
-def _draw(config: Config, tested: TestedObjective) -> None:
+def _lost_policy(job: TraineeJob) -> bool:
+    """Whether a policy that `enjoy` would look for is not there; rl2 keeps one of another kind."""
+    return job.objective.rule != "rl2" and not policy_path(Path(job.folder), job.seed).is_file()
+
+
+def _drawn(config: Config, tested: TestedObjective) -> bool:
     """A picture that cannot be drawn costs nothing but the picture."""
     try:
         from metagenrl.analysis.pictures.meta_training import (
@@ -205,3 +215,5 @@ def _draw(config: Config, tested: TestedObjective) -> None:
         draw_meta_test([config.run_dir], config.run_dir / CURVES_FILE, envs)
     except Exception:
         logger.exception("%s could not be drawn", CURVES_FILE)
+        return False
+    return True

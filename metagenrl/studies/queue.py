@@ -22,7 +22,8 @@ from metagenrl.studies.job import Job, environment
 Say = Callable[[str], None]
 
 _LOCK = ".lock"
-_TERM_SECONDS = 10.0
+_TERM_SECONDS = 60.0
+"""Time that jobs have to save what they are at."""
 
 
 class Runner(Protocol):
@@ -78,9 +79,10 @@ class LocalProcesses:
             running = list(self._processes)
         for process in running:
             process.terminate()
+        deadline = time.monotonic() + _TERM_SECONDS
         for process in running:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_TERM_SECONDS)
+                process.wait(max(0.0, deadline - time.monotonic()))
                 continue
             process.kill()
 

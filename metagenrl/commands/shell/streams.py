@@ -26,7 +26,7 @@ class _File(io.FileIO):
     """A descriptor to write to, whose failures are told once and otherwise swallowed."""
 
     def __init__(self, descriptor: int, name: str) -> None:
-        super().__init__(fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _FREE), "w")
+        super().__init__(_copy(descriptor), "w")
         self.called, self.failure = name, ""
 
     def write(self, data: Any) -> int:
@@ -51,6 +51,13 @@ class _File(io.FileIO):
 
     def close(self) -> None:
         """Stay open: a line that is written later would end the run."""
+
+
+def _copy(descriptor: int) -> int:
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _FREE)
+    except OSError:  # this process may not have as many
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
 
 
 class _Stream(io.TextIOWrapper):

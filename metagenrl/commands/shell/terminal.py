@@ -5,14 +5,18 @@ from __future__ import annotations
 import codecs
 import contextlib
 import os
+import shutil
 import sys
 import unicodedata
+from collections.abc import Iterator
 from typing import TextIO
 
 from metagenrl.commands.shell import streams
 
 CLOSED_PIPE_EXIT = 141
 """What a shell reports of a process that a closed pipe ended (128 + SIGPIPE)."""
+NARROWEST = 20
+"""Columns of the narrowest help."""
 _PLAIN = {
     "…": "...", "→": "->", "\N{MINUS SIGN}": "-", "\N{EN DASH}": "-",
     "\N{EM DASH}": "-", "\N{MULTIPLICATION SIGN}": "x", "\N{GREEK SMALL LETTER ALPHA}": "alpha",
@@ -59,6 +63,20 @@ def leave_quietly() -> int:
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return CLOSED_PIPE_EXIT
+
+
+@contextlib.contextmanager
+def wide_enough() -> Iterator[None]:
+    """A terminal of at least `NARROWEST` columns, for a library that never ends in one of three."""
+    before = os.environ.get("COLUMNS")
+    try:
+        if shutil.get_terminal_size().columns < NARROWEST:
+            os.environ["COLUMNS"] = str(NARROWEST)
+        yield
+    finally:
+        os.environ.pop("COLUMNS", None)
+        if before is not None:
+            os.environ["COLUMNS"] = before
 
 
 def _is_utf8(stream: TextIO) -> bool:

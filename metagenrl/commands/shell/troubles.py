@@ -36,6 +36,16 @@ def named(error: Exception, config: Any = None) -> UsageError:
     return UsageError(f"{field}: got {value!r} ({why}), allowed: {allowed}")
 
 
+def check_directory() -> None:
+    """Refuse to begin in a working directory that was removed: libraries end the process there."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UsageError(
+            "working directory: got one that was removed, allowed: one that exists (cd to it)"
+        ) from None
+
+
 def _field_of(path: Path, config: Any) -> tuple[str, str]:
     """The field whose path is `path` or a folder above it, and its value."""
     absolute = path.absolute()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shlex
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from metagenrl.base.ending import EndedBySignal, Ending, say
 from metagenrl.base.paths import check_writable
 from metagenrl.commands.parsing import parse
 from metagenrl.runs.config.yaml import build
@@ -113,9 +112,12 @@ def carry_out(jobs: Sequence[Job], options: ExperimentConfig | SweepConfig) -> l
 
     mine = share_of(jobs, *options.part)
     runner, at_once = _runner(options)
-    with _ended_by_sigterm():
+    with Ending("the same command").listening():
         try:
             return run_jobs(mine, at_once, runner, _say)
+        except EndedBySignal:
+            say("its jobs have ended; the same command goes on with those that are not done")
+            raise
         finally:
             runner.close()
 
@@ -133,21 +135,3 @@ def _runner(options: ExperimentConfig | SweepConfig) -> tuple[Runner, int]:
     from metagenrl.studies.queue import LocalProcesses
 
     return LocalProcesses(), options.jobs
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM, which schedulers send, ends the jobs as Ctrl-C does."""
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before: Callable[..., Any] | int | None = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

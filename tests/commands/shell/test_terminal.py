@@ -40,6 +40,51 @@ def test_a_closed_output_changes_no_answer(closed: str) -> None:
         assert subprocess.run(["sh", "-c", line], timeout=300).returncode == code
 
 
+@pytest.mark.parametrize("columns", ["0", "1", "3", "-5", "x"])
+def test_help_ends_in_a_terminal_of_any_width(columns: str) -> None:
+    ended = subprocess.run(
+        [*MAIN, "record", "--help"],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"COLUMNS": columns},
+        timeout=300,
+    )
+    assert ended.returncode == 0
+    assert b"--max-steps" in ended.stdout
+
+
+def test_few_descriptors_are_enough_to_answer() -> None:
+    limit = shlex.join([*MAIN, "objective", "list"])
+    ended = subprocess.run(
+        ["sh", "-c", f"ulimit -n 10; exec {limit}"], capture_output=True, timeout=300
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert b"pretrained" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["test", "--objective", "random", "--env", "Pendulum-v1", "--run-dir", "run"],
+        ["baseline", "--env", "Pendulum-v1", "--run-dir", "ABOVE/run"],
+        ["train", "--engine", "inprocess", "--run-dir", "ABOVE/run"],
+        ["report", "ABOVE"],
+    ],
+)
+def test_a_removed_working_directory_is_one_line(words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    line = shlex.join([*MAIN, *(word.replace("ABOVE", str(tmp_path)) for word in words)])
+    ended = subprocess.run(
+        ["sh", "-c", f"rmdir ../gone; exec {line}"],
+        capture_output=True,
+        cwd=tmp_path / "gone",
+        timeout=300,
+    )
+    refusal = "error: working directory: got one that was removed, allowed: one that exists"
+    assert ended.stderr.decode() == f"{refusal} (cd to it)\n"
+    assert ended.returncode == 2
+    assert list(tmp_path.iterdir()) == []
+
+
 SHORT = (
     "train --engine inprocess --envs Pendulum-v1 --agents 2 --steps 24 --wandb disabled "
     "--hidden-units 8 --batch-size 4 --learning-starts 20 --random-steps 20 --lifetime 0"

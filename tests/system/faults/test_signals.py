@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+import yaml
 
 LONG = ["--steps", "100000", "--wandb", "disabled"]
 MAIN = [sys.executable, "-c", "from metagenrl.commands.main import main; main()"]
@@ -117,4 +118,30 @@ def test_a_signal_ends_agents_that_train_alone(line: str, tmp_path: Path) -> Non
     assert "Traceback" not in out
     if own:
         assert len(list(folder.glob("seeds/seed-*.checkpoints/step-*"))) == 2
+    assert ended(family)
+
+
+@pytest.mark.parametrize(
+    ("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
+)
+def test_a_signal_ends_a_sweep_and_its_jobs(signum: int, code: int, tmp_path: Path) -> None:
+    options = {"algo": "td3", "env": "Pendulum-v1", "preset": "quickstart", "steps": 100_000}
+    sweep = {"command": "baseline", "options": options, "grid": {"gamma": [0.9]}, "seeds": 1}
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sweep))
+    words = ["sweep", "--file", str(tmp_path / "sweep.yaml"), "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(
+        [*MAIN, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    deadline = time.monotonic() + 300
+    while not any(file.stat().st_size for file in tmp_path.glob("out/**/seeds/*.jsonl")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signum)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == code, out
+    assert "the same command goes on with those that are not done\n" in out
+    assert f"ended by {signal.Signals(signum).name}\n" in out
+    assert len(list(tmp_path.glob("out/**/seed-*.checkpoints/step-*"))) == 1
     assert ended(family)
