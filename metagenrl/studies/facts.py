@@ -13,8 +13,8 @@ from metagenrl.studies.plan import words_of
 from metagenrl.studies.recipe import Recipe
 
 
-def facts_of(recipe: Recipe, command: str) -> list[str]:
-    """A list item each."""
+def facts_of(recipe: Recipe, command: str, measured_here: bool = True) -> list[str]:
+    """A list item each; the machine, where the results were measured on it."""
     scale = recipe.scale
     last = scale.first_meta_seed + scale.meta_seeds - 1
     sets = {
@@ -37,7 +37,7 @@ def facts_of(recipe: Recipe, command: str) -> list[str]:
         "intervals": "95 %; of learned objectives by a hierarchical bootstrap over meta-training "
         "seeds, then agents; of hand-made rules over agents; none for a single seed. They take "
         "what is 0 and 1 as exact; those of differences between rules draw it anew as well",
-        "machine": machine(),
+        "machine": machine() if measured_here else "",
     }
     lines = [f"- {name}: {text}" for name, text in facts.items() if text]
     return [*lines, *_variants(recipe)]

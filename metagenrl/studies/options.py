@@ -51,6 +51,9 @@ class ExperimentConfig(QueueOptions):
     """Where the commands run: on this machine, or on the Ray cluster of RAY_ADDRESS."""
     scale: str = "small"
     """One of the recipe's scales: `small` takes two cores hours, `paper` is the paper's."""
+    curves: Path | None = None
+    """Make the table and the picture from this file, as a report has written it, and run nothing:
+    results/*_curves.csv."""
 
 
 @dataclass(frozen=True, kw_only=True)

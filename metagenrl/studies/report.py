@@ -16,6 +16,7 @@ from metagenrl.analysis.protocol.numbers import NAMES, NUMBERS, TITLES, Number
 from metagenrl.analysis.protocol.scores import ONE, ZERO, Aggregate, apart
 from metagenrl.base.files.atomic import write_atomic
 from metagenrl.studies.facts import facts_of
+from metagenrl.studies.kept_curves import to_curves_csv
 from metagenrl.studies.picture import draw_study
 from metagenrl.studies.recipe import RANDOM, Recipe
 from metagenrl.studies.results import Overall, Result, overall, scales_of
@@ -23,15 +24,26 @@ from metagenrl.studies.results import Overall, Result, overall, scales_of
 SETS = ("test", "selection", "meta-training")
 
 
-def write_report(recipe: Recipe, results: Sequence[Result], out: Path, command: str) -> Path:
-    """Write `out`.md, `out`.csv and `out`.png and give the first.
+def write_report(
+    recipe: Recipe,
+    results: Sequence[Result],
+    out: Path,
+    command: str,
+    *,
+    measured_here: bool = True,
+) -> Path:
+    """Write `out`.md, `out`.csv, `out`.png and `out`_curves.csv and give the first.
 
-    Raises `OSError` where they cannot be written.
+    The machine is named where the results were measured on it. Raises `OSError` where the files
+    cannot be written.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     everything = overalls(results)
     picture = draw_study(recipe, results, everything, out.with_suffix(".png"))
-    text = to_markdown(recipe, results, everything, command, picture)
+    facts = facts_of(recipe, command, measured_here)
+    text = to_markdown(recipe, facts, results, everything, picture)
+    curves = to_curves_csv(results, recipe.scale.first_meta_seed)
+    write_atomic(out.with_name(f"{out.name}_curves.csv"), [curves.encode()])
     write_atomic(out.with_suffix(".csv"), [to_csv(results, everything).encode()])
     write_atomic(out.with_suffix(".md"), [text.encode()])
     return out.with_suffix(".md")
@@ -46,13 +58,13 @@ def overalls(results: Sequence[Result]) -> list[Overall]:
 
 def to_markdown(
     recipe: Recipe,
+    facts: Sequence[str],
     results: Sequence[Result],
     everything: Sequence[Overall],
-    command: str,
     picture: Path | None,
 ) -> str:
-    """The whole report."""
-    parts = [f"# {recipe.title}", "\n".join(facts_of(recipe, command))]
+    """The whole report; `facts` are list items that stand above the numbers."""
+    parts = [f"# {recipe.title}", "\n".join(facts)]
     for name in SETS:
         of_set = [each for each in everything if each.set == name]
         if of_set:

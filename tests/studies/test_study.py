@@ -3,6 +3,7 @@
 import csv
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -128,6 +129,10 @@ def test_the_report_has_table_numbers_and_picture(
     ]  # fmt: skip
     assert (float(iqm["value"]), iqm["seeds"]) == (pytest.approx(1.0), "2")
     assert (config.out / "report.png").read_bytes()[1:4] == b"PNG"
+    again = replace(config, curves=config.out / "report_curves.csv", out=config.out / "again")
+    assert run_experiment(again) == 0
+    assert (again.out / "report.csv").read_text() == (config.out / "report.csv").read_text()
+    assert "- machine: " not in (again.out / "report.md").read_text()
 
 
 @pytest.mark.slow

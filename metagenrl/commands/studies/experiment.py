@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from metagenrl.studies.recipe import Recipe
 
 REPORT = "report"
-"""Name of the table and the picture in `out`, before .md, .csv and .png."""
+"""Name of table, picture and curves in `out`, before .md, .csv, .png and _curves.csv."""
 
 
 def experiment_config(argv: Sequence[str]) -> ExperimentConfig:
@@ -61,6 +61,8 @@ def run_experiment(config: ExperimentConfig) -> int:
     recipe = read_recipe(config.recipe, config.scale)
     if config.show:
         return show_jobs(plan(recipe, config.out, list(recipe.variants)).jobs)
+    if config.curves is not None:
+        return _report(config, recipe, plan(recipe, config.out, list(recipe.variants)))
     with locked(config.out, config.share):
         first = plan(recipe, config.out)
         failed = [] if config.report_only else carry_out(first.jobs, config)
@@ -84,16 +86,24 @@ def _choose(recipe: Recipe, first: Plan) -> list[str] | None:
 
 
 def _report(config: ExperimentConfig, recipe: Recipe, whole: Plan) -> int:
+    from metagenrl.studies.kept_curves import read_kept_curves
     from metagenrl.studies.report import write_report
     from metagenrl.studies.results import read_results
 
-    results = read_results(whole.conditions)
+    if config.curves is None:
+        results = read_results(whole.conditions)
+    else:
+        first_seed = recipe.scale.first_meta_seed
+        results = read_kept_curves(config.curves, whole.conditions, first_seed)
     if not results:
         print("no evaluation is there yet: no report")
         return 0
     words = ["metagenrl", "experiment", "--recipe", str(config.recipe), "--scale", config.scale]
+    words += [] if config.curves is None else ["--curves", str(config.curves)]
     command = shlex.join([*words, "--out", "OUT"])
-    path = write_report(recipe, results, config.out / REPORT, command)
+    path = write_report(
+        recipe, results, config.out / REPORT, command, measured_here=config.curves is None
+    )
     print(f"{path.read_text()}\ntable: {path}")
     return 0
 
