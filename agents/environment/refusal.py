@@ -20,6 +20,8 @@ _IDENTIFIERS = "the id of an installed Gymnasium environment"
 def explain(spec: EnvironmentSpec, error: BaseException, known: str) -> str:
     """One line on why an environment could not be made; `known`: its id as it is registered."""
     got = f"environment: got {spec.text!r}, allowed: "
+    if spec.id.count(":") > 1:
+        return f"{got}{_IDENTIFIERS}, with its module before a single colon"
     if isinstance(error, TypeError) and (unknown := _unknown_argument(spec, error, known)):
         return got + unknown
     if isinstance(error, TypeError) and (needed := _MISSING.search(str(error))):

@@ -305,6 +305,12 @@ def test_objective_show_takes_a_run(
             "config: got 'c.yaml' (seed stands twice, again in line 2), allowed",
         ),
         ("\tseed: 1\n", "config: got 'c.yaml' (while scanning"),
+        (
+            "agents: 010\n",
+            "config: got 'c.yaml' (010 is 8 in YAML, line 1: write a decimal number)",
+        ),
+        ("seed: 1\nsteps: 1:30\n", "config: got 'c.yaml' (1:30 is 90 in YAML, line 2: write"),
+        ("gamma: -1:30.5\n", "config: got 'c.yaml' (-1:30.5 is -90.5 in YAML, line 1: write"),
         ("", "config: got 'c.yaml', allowed: a YAML mapping of fields to values"),
         ("- 1\n", "config: got 'c.yaml', allowed: a YAML mapping of fields to values"),
         ("seed: 1\n---\nseed: 2\n", "config: got 'c.yaml' (expected a single document"),

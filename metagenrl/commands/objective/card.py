@@ -95,6 +95,11 @@ def _facts(config: CardConfig) -> CardFacts:
             f"objective: got {str(config.objective)!r} ({error}), allowed: a run folder, a "
             f"snapshot, {PRETRAINED}"
         ) from error
+    if snapshot.version == 0:
+        raise UsageError(
+            f"objective: got {str(config.objective)!r} (version 0, which has learned nothing), "
+            "allowed: version 1 or later"
+        )
     if config.study is not None and not config.study.is_file():
         raise UsageError(f"study: got {str(config.study)!r}, allowed: a Markdown file")
     file = training_file_of(config.objective)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,16 @@ import yaml
 
 from metagenrl.base.checks import UsageError
 
+_OTHER_BASE = re.compile(r"[-+]?(0[0-9_]|[0-9_.]+:)")
+"""Of YAML 1.1, which the loader reads: 010 is 8 there, and 1:30 is 90."""
+
 
 class _Twice(yaml.YAMLError):
     """A key that stands twice in one mapping."""
+
+
+class _NotDecimal(yaml.YAMLError):
+    """A number whose digits say another one."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -31,6 +39,19 @@ class _Loader(yaml.SafeLoader):
                 raise _Twice(f"{key} stands twice, again in line {key_node.start_mark.line + 1}")
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+    def _number(self, node: yaml.ScalarNode, kind: str) -> int | float:
+        value: int | float = getattr(self, f"construct_yaml_{kind}")(node)
+        if _OTHER_BASE.match(node.value):
+            where = f"line {node.start_mark.line + 1}"
+            raise _NotDecimal(f"{node.value} is {value} in YAML, {where}: write a decimal number")
+        return value
+
+
+for _kind in ("int", "float"):
+    _Loader.add_constructor(
+        f"tag:yaml.org,2002:{_kind}", lambda loader, node, kind=_kind: loader._number(node, kind)
+    )
 
 
 def load_mapping(path: Path, name: str = "config") -> dict[str, Any]:

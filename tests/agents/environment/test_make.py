@@ -62,6 +62,7 @@ def test_check_environment_gives_the_sizes_and_closes(spaces):
         ("zzzzzz", ["the id of an installed Gymnasium environment (", "zzzzzz"]),
         ("", ["the id of an installed Gymnasium environment ("]),
         ("no_such_module:Some-v0", ["not installed", "no_such_module"]),
+        ("a:b:Some-v0", ["with its module before a single colon"]),
         ("CartPole-v1", ["action space Discrete(2)", "a Box action space of floats"]),
         ("FrozenLake-v1", ["observation space Discrete(16)", "a Box observation space"]),
         ("Blackjack-v1", ["observation space Tuple(", "a Box observation space"]),

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,12 @@ def test_bad_cards_are_refused(
     ):
         assert run(*card, *words) == 2
         assert message in capsys.readouterr().err
+    untrained = tmp_path / "untrained.safetensors"
+    replace(ObjectiveSnapshot.load(find_snapshot(GOLDEN / "inprocess", "last")), version=0).save(
+        untrained
+    )
+    assert run("objective", "card", untrained, "--out", out) == 2
+    assert "(version 0, which has learned nothing)" in capsys.readouterr().err
     assert not out.exists()
 
 
