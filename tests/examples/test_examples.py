@@ -18,7 +18,7 @@ from metagenrl.objective_server.snapshots.pretrained import pretrained_names
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests/golden/v0.1/cohort/objectives/objective-00000076.safetensors"
-ENV, STEPS, SEEDS = "InvertedPendulum-v5", 4_000, (0, 1, 2)
+ENV, STEPS, SEEDS = "InvertedPendulum-v5", 2_500, (0, 1)
 shipped = pytest.mark.skipif(
     "pure" not in pretrained_names(), reason="this checkout ships no pretrained objective"
 )
