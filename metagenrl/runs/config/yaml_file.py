@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from metagenrl.base.checks import UsageError
 
+_Number = TypeVar("_Number", int, float)
 _OTHER_BASE = re.compile(r"[-+]?(0[0-9_]|[0-9_.]+:)")
 """Of YAML 1.1, which the loader reads: 010 is 8 there, and 1:30 is 90."""
 
@@ -40,18 +41,24 @@ class _Loader(yaml.SafeLoader):
             seen.add(key)
         return super().construct_mapping(node, deep)
 
-    def _number(self, node: yaml.ScalarNode, kind: str) -> int | float:
-        value: int | float = getattr(self, f"construct_yaml_{kind}")(node)
-        if _OTHER_BASE.match(node.value):
-            where = f"line {node.start_mark.line + 1}"
-            raise _NotDecimal(f"{node.value} is {value} in YAML, {where}: write a decimal number")
-        return value
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """A whole number. Raises `_NotDecimal`."""
+        return _decimal(node, super().construct_yaml_int(node))
+
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+        """A number. Raises `_NotDecimal`."""
+        return _decimal(node, super().construct_yaml_float(node))
 
 
-for _kind in ("int", "float"):
-    _Loader.add_constructor(
-        f"tag:yaml.org,2002:{_kind}", lambda loader, node, kind=_kind: loader._number(node, kind)
-    )
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_yaml_float)
+
+
+def _decimal(node: yaml.ScalarNode, value: _Number) -> _Number:
+    if _OTHER_BASE.match(node.value):
+        where = f"line {node.start_mark.line + 1}"
+        raise _NotDecimal(f"{node.value} is {value} in YAML, {where}: write a decimal number")
+    return value
 
 
 def load_mapping(path: Path, name: str = "config") -> dict[str, Any]:
