@@ -64,6 +64,22 @@ def require_distinct(agents: Sequence[tuple[str, str, int, Path]]) -> None:
             )
 
 
+def repeated(runs: Sequence[TestRun]) -> dict[Path, Path]:
+    """Runs that hold an agent of an earlier one, a copy for one, and that one's folder."""
+    names = labels(runs)
+    held: dict[tuple[Any, ...], Path] = {}
+    found = {}
+    for run in runs:
+        rule = (names[run.path], run.facts.get("run"), run.version, run.steps)
+        agents = {(*rule, row.env, row.seed): run.path for row in run.rows()}
+        first = next((held[agent] for agent in agents if agent in held), None)
+        if first is None:
+            held |= agents
+        else:
+            found[run.path] = first
+    return found
+
+
 def learning_starts(run: TestRun) -> int:
     """Steps after which an evaluation is one of a trained policy; 0 where no field tells."""
     agent = _configuration(run).get("agent")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from metagenrl.analysis.compare.same import repeated
 from metagenrl.analysis.report.configuration import configuration_section
 from metagenrl.analysis.report.discover import Runs, find_runs
 from metagenrl.analysis.report.evolution import evolution_section
@@ -20,13 +23,15 @@ from metagenrl.analysis.report.variants import Variants
 from metagenrl.analysis.run_history import read_history
 from metagenrl.base.wording import counted
 
+logger = logging.getLogger(__name__)
+
 
 def make_report(folders: Sequence[Path], out: Path) -> Path:
     """Write the report on the runs that `folders` are or hold into `out`; the page's path.
 
     Raises `OSError` where it cannot be written.
     """
-    runs = find_runs(folders)
+    runs = _each_agent_once(find_runs(folders))
     variants = Variants(runs.training)
     rules = Rules(runs, variants)
     histories = {run.path: read_history(run.path) for run in runs.training}
@@ -41,6 +46,14 @@ def make_report(folders: Sequence[Path], out: Path) -> Path:
         configuration_section(runs, histories),
     ]
     return write_report(_title(runs, folders), _subtitle(runs), sections, out)
+
+
+def _each_agent_once(runs: Runs) -> Runs:
+    """The runs without those that hold an agent of another one, which would count twice."""
+    twice = repeated(runs.tests)
+    for path, first in twice.items():
+        logger.warning("%s is left out: its agents are those of %s", path, first)
+    return replace(runs, tests=[run for run in runs.tests if run.path not in twice])
 
 
 def _title(runs: Runs, folders: Sequence[Path]) -> str:

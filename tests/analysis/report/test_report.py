@@ -1,8 +1,9 @@
 """The whole report: what is on the page, and that the page needs nothing else."""
 
 import re
+import shutil
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -231,3 +232,14 @@ def test_a_long_history_takes_no_more_memory_than_a_short_one(train_run) -> None
     short = peak()
     (folder / METRICS_FILE).write_bytes(lines * 400)
     assert peak() < 1.3 * short
+
+
+def test_agents_that_two_folders_hold_count_once(
+    new_agents: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = new_agents("td3", "Ant-v5", [{0: 1.0, 100: 2.0}, {0: 1.0, 100: 4.0}])
+    copy = shutil.copytree(first, tmp_path / "copy")
+    longer = new_agents("longer", "Ant-v5", [{0: 1.0, 200: 2.0}], steps=200)
+    page = Page(make_report([first, copy, longer], tmp_path / "report"))
+    assert any("IQM 3, 2 agents" in cell for row in page.rows for cell in row)
+    assert caplog.messages == [f"{copy} is left out: its agents are those of {first}"]
