@@ -17,6 +17,7 @@ HEADER = "trained_by,environment,set,meta_seed,agent,step,mean_return\n"
 KEPT = [  # recipe, its scale, name of the table in results/
     ("generalisation", "small", "generalisation"),
     ("generalisation", "long", "longer_meta_training"),
+    ("generalisation", "levers", "levers_test"),
     ("levers", "small", "levers"),
     ("number_of_environments", "small", "number_of_environments"),
     ("other_agents", "small", "other_agents"),
