@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import metagenrl
 from metagenrl.base.checks import UsageError
 from metagenrl.cluster.joining.connect import _ensure_token, connect, user_paths
 
@@ -125,9 +126,12 @@ def test_two_users_at_once_on_one_machine() -> None:
         pytest.skip("becoming another user needs root")
     script = _AS_NOBODY % {"python": sys.base_prefix}
     nobody = ["unshare", "--mount", "sh", "-ec", script, "sh"]
-    importing = [sys.executable, "-c", "import metagenrl.commands.main"]
-    if subprocess.run([*nobody, *importing], capture_output=True, check=False).returncode:
-        pytest.skip("this checkout cannot be read by other users")
+    became = subprocess.run([*nobody, "true"], capture_output=True, text=True, check=False)
+    if became.returncode:
+        pytest.skip(f"becoming another user: {became.stderr.strip()}")
+    files = [path for path in (sys.executable, metagenrl.__file__) if path is not None]
+    if any(subprocess.run([*nobody, "test", "-r", f], check=False).returncode for f in files):
+        pytest.skip("the files of this checkout cannot be read by other users")
     with tempfile.TemporaryDirectory(prefix="mg-", dir="/tmp") as folder:
         for path in (folder, f"{folder}/b"):
             Path(path).mkdir(exist_ok=True)
