@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from metagenrl.agents.environment.forks import copies_ended, copy_came_back, forks
 from metagenrl.agents.environment.make import EnvironmentFacts
 from metagenrl.agents.environment.refusal import kind_and_words
+from metagenrl.base.checks import brief
 
 PROCESSES = "subprocess or multiprocessing, whose processes do not go on with this one's work"
 _RESET = "reset(self, *, seed=None, options=None), which returns (observation, info)"
@@ -48,7 +49,7 @@ def step(
     _check_observation("step()", observation, facts)
     for name, flag in (("terminated", terminated), ("truncated", truncated)):
         if not isinstance(flag, bool | np.bool_):
-            raise Fault(f"whose step() returned {name} = {_brief(flag)}", "True or False")
+            raise Fault(f"whose step() returned {name} = {brief(flag)}", "True or False")
     return observation, _number(reward), bool(terminated or truncated)
 
 
@@ -75,8 +76,8 @@ def _check_observation(call: str, observation: Any, facts: EnvironmentFacts) -> 
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # complex numbers, whose second part would be dropped
             flat = np.asarray(observation, np.float64).reshape(-1)
-    except (TypeError, ValueError, Warning):
-        raise Fault(f"whose {call} returned the observation {_brief(observation)}", allowed) from (
+    except Exception:  # whatever the object's own `__array__` raises
+        raise Fault(f"whose {call} returned the observation {brief(observation)}", allowed) from (
             None
         )
     if flat.size != facts.observation_size:
@@ -90,11 +91,11 @@ def _check_observation(call: str, observation: Any, facts: EnvironmentFacts) -> 
 def _number(reward: Any) -> float:
     try:
         value = float(np.asarray(reward).item())
-    except (TypeError, ValueError, OverflowError):
+    except Exception:  # whatever the object's own `__array__` raises
         value = math.nan
     if not abs(value) <= _FLOAT32:
         allowed = f"one finite number, {_AT_MOST}"
-        raise Fault(f"whose step() returned the reward {_brief(reward)}", allowed)
+        raise Fault(f"whose step() returned the reward {brief(reward)}", allowed)
     return value
 
 
@@ -108,11 +109,3 @@ def _shape(returned: Any) -> str:
     if isinstance(returned, tuple):
         return f"{len(returned)} values"
     return f"a single {type(returned).__name__}"
-
-
-def _brief(value: Any) -> str:
-    try:
-        text = " ".join(repr(value).split())
-    except Exception:  # its own `__repr__`
-        text = f"a {type(value).__name__}"
-    return text if len(text) <= 80 else f"{text[:77]}..."

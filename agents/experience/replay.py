@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from metagenrl.agents.experience import checked
 from metagenrl.agents.experience.segments import Draw, Segments
-from metagenrl.base.checks import require
+from metagenrl.base.checks import require, whole_number
 from metagenrl.learner.native import library
 from metagenrl.learner.types import Array
 
@@ -49,9 +50,9 @@ class ReplayBuffer:
 
     def __init__(self, capacity: int, observation_size: int, action_size: int) -> None:
         """Raises `ValueError` where one of the sizes is below 1."""
-        require(capacity >= 1, "capacity", capacity, "an integer >= 1")
-        require(observation_size >= 1, "observation_size", observation_size, "an integer >= 1")
-        require(action_size >= 1, "action_size", action_size, "an integer >= 1")
+        capacity = whole_number("capacity", capacity, 1)
+        observation_size = whole_number("observation_size", observation_size, 1)
+        action_size = whole_number("action_size", action_size, 1)
         self.capacity = capacity
         self.observation_size = observation_size
         self.action_size = action_size
@@ -81,22 +82,22 @@ class ReplayBuffer:
         """Store one step over the oldest one.
 
         Within an episode `observation` is the previous call's `next_observation`. Raises
-        `ValueError` on a wrong shape, before anything is stored.
+        `ValueError` on a wrong shape, a value that is not finite or an action outside of [-1, 1],
+        before anything is stored.
         """
-        for field, value, size in (
-            ("observation", observation, self.observation_size),
-            ("action", action, self.action_size),
-            ("next_observation", next_observation, self.observation_size),
-        ):
-            # Assignment would broadcast a single number over the row without a word.
-            require(np.shape(value) == (size,), field, np.shape(value), f"shape ({size},)")
+        s = checked.row("observation", observation, self.observation_size)
+        a = checked.row("action", action, self.action_size, 1.0)
+        r = checked.number("reward", reward)
+        after = checked.row("next_observation", next_observation, self.observation_size)
+        terminal = checked.flag("terminated", terminated)
+        ended = checked.flag("truncated", truncated) or terminal
         head = self._head
-        self._observations[head] = observation
-        self._actions[head] = action
-        self._rewards[head] = reward
-        self._next_observations[head] = next_observation
-        self._terminated[head] = terminated
-        self._ends[head] = terminated or truncated
+        self._observations[head] = s
+        self._actions[head] = a
+        self._rewards[head] = r
+        self._next_observations[head] = after
+        self._terminated[head] = terminal
+        self._ends[head] = ended
         self._head = (head + 1) % self.capacity
         self._size = min(self._size + 1, self.capacity)
         self.added += 1
@@ -119,7 +120,8 @@ class ReplayBuffer:
 
         Raises `ValueError` for more segments than stored steps.
         """
-        return Minibatch(self, self._starts(rng, segments, length), length)
+        length = whole_number("length", length, 1)
+        return Minibatch(self, self._starts(rng, segments), length)
 
     def segments(self, starts: NDArray[np.int64], length: int) -> Segments:
         """The segments that begin at steps of these ages `[B]`."""
@@ -152,12 +154,16 @@ class ReplayBuffer:
         and memory are O(segments * length), whatever the buffer's size. Raises `ValueError` for
         more segments than stored steps.
         """
-        return self.places(self._starts(rng, segments, length), length)
+        length = whole_number("length", length, 1)
+        return self.places(self._starts(rng, segments), length)
 
-    def _starts(self, rng: np.random.Generator, segments: int, length: int) -> NDArray[np.int64]:
+    def _starts(self, rng: np.random.Generator, segments: int) -> NDArray[np.int64]:
         """Ages of the steps that segments start at, `[B]`."""
-        require(1 <= segments <= self._size, "segments", segments, f"1 to {self._size} (stored)")
-        require(length >= 1, "length", length, "an integer >= 1")
+        allowed = f"1 to {self._size} (stored)" if self._size else "a buffer with steps in it"
+        segments = whole_number("segments", segments, 1, allowed)
+        require(segments <= self._size, "segments", segments, allowed)
+        generators = np.random.Generator, np.random.RandomState
+        require(isinstance(rng, generators), "rng", rng, "numpy.random.default_rng(SEED)")
         # Shuffled, because without it numpy draws a uniform set in a biased order: the newest
         # steps would turn up only in the last of the minibatches.
         return rng.choice(self._size, segments, replace=False)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, get_type_hints
 
 from tyro.conf import Positional
 
 from metagenrl.api.runs import Run, read_run
-from metagenrl.base.checks import UsageError
+from metagenrl.base.checks import UsageError, brief
 from metagenrl.commands.environments import with_tried
 from metagenrl.commands.table import COMMANDS, META_LEARNERS, Command
 from metagenrl.runs.config.epg import EpgTrainConfig
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
 from metagenrl.runs.config.train import TrainConfig
+from metagenrl.runs.config.yaml import build, to_dict
 
 
 class CommandFailed(RuntimeError):  # noqa: N818 - reads as the event it is
@@ -63,8 +64,9 @@ def _trained(name: str, config: Any, options: Mapping[str, Any]) -> Run:
     if config is not None:
         if options:
             raise UsageError(f"{next(iter(options))}: unexpected beside a complete configuration")
-        chosen = META_LEARNERS["epg"] if isinstance(config, EpgTrainConfig) else COMMANDS[name]
-        config = with_tried(config)
+        epg = name == "baseline" and isinstance(config, EpgTrainConfig)
+        chosen = META_LEARNERS["epg"] if epg else COMMANDS[name]
+        config = with_tried(_complete(chosen.config_class, config))
         _checked(chosen, config)
     else:
         chosen, config = _resolved(name, options)
@@ -73,6 +75,18 @@ def _trained(name: str, config: Any, options: Mapping[str, Any]) -> Run:
     if code:
         raise CommandFailed(f"metagenrl {name}: exit code {code}, see {config.run_dir}/run.log")
     return read_run(config.run_dir)
+
+
+def _complete(cls: type, config: Any) -> Any:
+    """`config` with its fields as a file's are: numbers of their types, paths for text.
+
+    Raises `UsageError` for a field of another type, and for another command's configuration.
+    """
+    if not isinstance(config, cls):
+        allowed = f"a complete {cls.__name__}, or options by their names"
+        raise UsageError(f"config: got {brief(config)}, allowed: {allowed}")
+    with _in_one_line():
+        return build(cls, to_dict(config))
 
 
 @contextlib.contextmanager
@@ -95,23 +109,25 @@ def _ray_is_on() -> bool:
 
 def _resolved(name: str, options: Mapping[str, Any]) -> tuple[Command, Any]:
     """The command and its valid configuration."""
-    if name not in COMMANDS:
-        raise UsageError(f"command: got {name!r}, allowed: {', '.join(COMMANDS)}")
-    own = META_LEARNERS.get(options.get("algo", "")) if name == "baseline" else None
+    if not isinstance(name, str) or name not in COMMANDS:
+        raise UsageError(f"command: got {brief(name)}, allowed: {', '.join(COMMANDS)}")
+    own = META_LEARNERS.get(str(options.get("algo"))) if name == "baseline" else None
     chosen = own or COMMANDS[name]
-    try:
+    with _in_one_line():
         config = chosen.resolve(_words(chosen.config_class, options))
-    except UsageError:
-        raise
-    except ValueError as error:
-        raise UsageError(" ".join(str(error).split())) from error
     _checked(chosen, config)
     return chosen, config
 
 
 def _checked(chosen: Command, config: Any) -> None:
-    try:
+    with _in_one_line():
         chosen.check(config)
+
+
+@contextlib.contextmanager
+def _in_one_line() -> Iterator[None]:
+    try:
+        yield
     except UsageError:
         raise
     except ValueError as error:
@@ -126,23 +142,28 @@ def _words(cls: type, options: Mapping[str, Any]) -> list[str]:
     flags = {name: value for name, value in options.items() if name not in placed}
     words = [word for flag in _flags(flags) for word in flag]
     for name in placed:
-        words = [*_values(options[name]), *words] if name in options else words
+        words = [*_values(name, options[name]), *words] if name in options else words
     return words
 
 
 def _flags(options: Mapping[str, Any], prefix: str = "") -> Iterator[list[str]]:
     """Each option with its values; a nested mapping is a section (`--agent.gamma`)."""
     for name, value in options.items():
-        dashed = name.replace("_", "-")
+        dashed = str(name).replace("_", "-")
         if isinstance(value, Mapping):
             yield from _flags(value, f"{prefix}{dashed}.")
         elif isinstance(value, bool):
             yield [f"--{prefix}{dashed}" if value else f"--{prefix}no-{dashed}"]
         elif value is not None:
-            yield [f"--{prefix}{dashed}", *_values(value)]
+            yield [f"--{prefix}{dashed}", *_values(f"{prefix}{name}", value)]
 
 
-def _values(value: Any) -> list[str]:
+def _values(name: str, value: Any) -> list[str]:
     if isinstance(value, list | tuple):
-        return [str(each) for each in value]
-    return [str(value) if isinstance(value, str | int | Path) else repr(value)]
+        return [word for each in value for word in _values(name, each)]
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        value = value.item()  # a number of numpy's or torch's
+    if not isinstance(value, str | int | float | os.PathLike):
+        allowed = "text, a number, a path, a list of these or a mapping"
+        raise UsageError(f"{name}: got {brief(value)}, allowed: {allowed}")
+    return [repr(value) if isinstance(value, float) else str(value)]

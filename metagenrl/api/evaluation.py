@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,24 +21,31 @@ Critic = Callable[[Tensor, Tensor], Tensor]
 class OnBatch:
     """`Evaluated` for any torch policy and critic; only what the objective asks for is computed.
 
-    Raises `ValueError`, one line, where a shape is not as the protocol says.
+    The policy and the critic get observations and actions as they were given. All else is in
+    float64 where the policy's actions are, and in float32 otherwise (under autocast, too).
+    Raises `ValueError`, one line, where a value is not as the protocol says.
     """
 
     def __init__(self, batch: Batch, policy: Policy, critic: Critic) -> None:
         check_batch(batch)
-        self.batch, self._policy, self._critic = batch, policy, critic
-        self.pi = policy(batch.observations[:, :-1])
-        """`[B, T, A]`, with the policy's graph."""
-        found, wanted = tuple(self.pi.shape), tuple(batch.actions.shape)
+        for name, function in (("policy", policy), ("critic", critic)):
+            require(callable(function), name, function, "a module or a function")
+        self._policy, self._critic, self._states = policy, critic, batch.observations
+        pi = _tensor("policy's actions", policy(self._states[:, :-1]))
+        found, wanted = tuple(pi.shape), tuple(batch.actions.shape)
         require(found == wanted, "policy's actions", found, f"the batch's actions' shape {wanted}")
+        self._given = pi.dtype
+        dtype = torch.float64 if pi.dtype == torch.float64 else torch.float32
+        self.batch = batch.to(dtype)
+        self.pi = pi.to(dtype)
+        """`[B, T, A]`, with the policy's graph."""
 
     @cached_property
     def _values(self) -> Tensor:
         """V of all states, `[B, T + 1]`."""
-        states = self.batch.observations
         with torch.no_grad():
-            last = self._policy(states[:, -1:])
-            return self._value(states, torch.cat([self.pi.detach(), last], 1))
+            last = self._policy(self._states[:, -1:]).to(self.pi)
+            return self._value(self._states, torch.cat([self.pi.detach(), last], 1))
 
     @property
     def v(self) -> Tensor:
@@ -54,31 +62,50 @@ class OnBatch:
         """dQ / da at pi(s_t): `[B, T, A]`."""
         with torch.enable_grad():
             actions = self.pi.detach().requires_grad_()
-            value = self._value(self.batch.observations[:, :-1], actions).sum()
-            (gradient,) = torch.autograd.grad(value, actions)
-        return gradient
+            value = self._value(self._states[:, :-1], actions).sum()
+            graph = value.requires_grad
+            found = torch.autograd.grad(value, actions, allow_unused=True) if graph else (None,)
+        if found[0] is None:
+            raise ValueError("critic's values: got values whose graph does not reach the actions, "
+                             "allowed: values that are differentiable in the actions")  # fmt: skip
+        return found[0]
 
     def value_of(self, actions: Tensor) -> Tensor:
         """Q(s_t, a_t) of any actions: `[B, T, A] -> [B, T]`."""
         with torch.no_grad():
-            return self._value(self.batch.observations[:, :-1], actions)
+            return self._value(self._states[:, :-1], actions)
 
     def _value(self, states: Tensor, actions: Tensor) -> Tensor:
-        value = self._critic(states, actions)
+        value = _tensor("critic's values", self._critic(states, actions.to(self._given)))
         wanted = tuple(states.shape[:-1])
         value = value.squeeze(-1) if value.shape == (*wanted, 1) else value
         found = tuple(value.shape)
         require(found == wanted, "critic's values", found, f"shape {wanted} or {(*wanted, 1)}")
-        return value
+        return value.to(self.pi.dtype)
 
 
 def check_batch(batch: Batch) -> None:
-    """Raise `ValueError` for the first field whose shape does not fit `actions [B, T, A]`."""
+    """Raise `ValueError` for the first field that is no tensor, or does not fit `actions`."""
+    require(isinstance(batch, Batch), "batch", type(batch), "a metagenrl.Batch")
+    fields = {name: _tensor(name, value) for name, value in vars(batch).items()}
+    for name, value in fields.items():
+        device, wanted_device = value.device, batch.actions.device
+        require(device == wanted_device, name, str(device), f"{wanted_device}, as actions")
     shape = tuple(batch.actions.shape)
-    require(len(shape) == 3, "actions", shape, "shape [B, T, A]")
+    require(len(shape) == 3 and shape[-1] > 0, "actions", shape, "shape [B, T, A]")
     b, t, _ = shape
     o = tuple(batch.observations.shape)
     require(len(o) == 3 and o[:2] == (b, t + 1), "observations", o, f"shape ({b}, {t + 1}, O)")
     for name in ("rewards", "terminated", "mask"):
         found = tuple(getattr(batch, name).shape)
         require(found == (b, t), name, found, f"shape {(b, t)}")
+
+
+def _tensor(field: str, value: Any) -> Tensor:
+    """`value`. Raises `ValueError` unless it is an ordinary tensor of real numbers."""
+    allowed = "a dense tensor of real numbers (torch.from_numpy makes one of an array)"
+    require(isinstance(value, Tensor), field, type(value), allowed)
+    shown = f"{value.dtype}, {value.layout}"
+    real = not value.is_complex() and value.layout == torch.strided
+    require(real, field, shown, allowed)
+    return value

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from metagenrl.api.evaluation import Critic, OnBatch, Policy
-from metagenrl.base.checks import UsageError, require
+from metagenrl.base.checks import (
+    UsageError,
+    finite_at_least_0,
+    require,
+    seed_range,
+)
+from metagenrl.base.paths import user_path
 from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.learner.objective.net import ObjectiveNet, first_alpha
 from metagenrl.learner.ops import learned_objective
@@ -60,6 +67,13 @@ class Objective:
     environments: tuple[str, ...] = ()
     """The environments that the objective was meta-trained in."""
 
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for a `config` or an `alpha` of another kind or size."""
+        _check_config(self.config)
+        size = ObjectiveNet(self.config).layout.size
+        found = tuple(self.alpha.shape) if isinstance(self.alpha, Tensor) else self.alpha
+        require(found == (size,), "alpha", found, f"a tensor of shape ({size},)")
+
     def loss(
         self, batch: Batch, policy: Policy, critic: Critic, action_penalty: float = ACTION_PENALTY
     ) -> Tensor:
@@ -68,17 +82,20 @@ class Objective:
         Its first derivative reaches the policy's parameters through pi(s_t) alone; rewards, values
         and taken actions are constants (Eq. 7), so the critic gets no gradient. There is no second
         derivative. `action_penalty` adds the cost of saturated actions that the objective was
-        meta-trained with (0 in the paper). Raises `ValueError` for a wrong shape.
+        meta-trained with (0 in the paper). Raises `ValueError` for what is no `Batch` of tensors,
+        for a wrong shape, and for a penalty below 0.
         """
+        finite_at_least_0("action_penalty", action_penalty)
         evaluated = OnBatch(batch, policy, critic)
         steps, gradient = self._evaluate(evaluated)
-        count = batch.mask.sum().clamp(min=1)
+        mask = evaluated.batch.mask
+        count = mask.sum().clamp(min=1)
         pi = evaluated.pi
         # A plane with the value and the derivative that were computed by hand.
         loss = (steps.sum() + (gradient * (pi - pi.detach())).sum()) / count
         if not action_penalty:
             return loss
-        return loss + action_penalty * _penalty(pi, gradient, batch.mask)
+        return loss + action_penalty * _penalty(pi, gradient, mask)
 
     def action_gradient(self, batch: Batch, policy: Policy, critic: Critic) -> Tensor:
         """d (sum_t l_t) / d pi(s_t): `[B, T, A]`, 0 on padding, without a graph."""
@@ -114,8 +131,9 @@ def load_objective(where: str | Path = "pretrained", *, version: Version = "best
     metagenrl.base.checks.UsageError: objective: got 'no/such/run' (no/such/run: no objective \
 snapshot 'best', there: no such file or folder), allowed: ...
     """
+    path = user_path("objective", where)
     try:
-        snapshot = ObjectiveSnapshot.load(find_snapshot(Path(where), version))
+        snapshot = ObjectiveSnapshot.load(find_snapshot(path, version))
         config = build(ObjectiveConfig, snapshot.config)
         snapshot.expect(config, ObjectiveNet(config).layout.size)
     except ValueError as error:
@@ -132,9 +150,15 @@ def random_objective(seed: int = 0, config: ObjectiveConfig | None = None) -> Ob
 
     `config`: the architecture, for example `load_objective(...).config`; None: the paper's.
     """
-    require(seed >= 0, "seed", seed, "a whole number >= 0")
-    config = config or ObjectiveConfig()
-    return Objective(config, first_alpha(config, seed), "random")
+    seed_range("seed", seed)
+    config = ObjectiveConfig() if config is None else config
+    _check_config(config)
+    return Objective(config, first_alpha(config, int(seed)), "random")
+
+
+def _check_config(config: Any) -> None:
+    allowed = "an ObjectiveConfig, such as load_objective(...).config"
+    require(isinstance(config, ObjectiveConfig), "config", config, allowed)
 
 
 def _penalty(pi: Tensor, gradient: Tensor, mask: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metagenrl.base.paths import user_path
 from metagenrl.runs.config.yaml_file import load_mapping
 from metagenrl.runs.folder import check_is_run
 from metagenrl.runs.metrics_file import iter_rows
@@ -22,6 +23,10 @@ class Run:
     """The folder of a `train`, `test` or `baseline`; its files are read when asked for."""
 
     path: Path
+
+    def __post_init__(self) -> None:
+        """A path may be given as text."""
+        object.__setattr__(self, "path", user_path("path", self.path))
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -60,8 +65,9 @@ def read_run(path: str | Path) -> Run:
     metagenrl.base.checks.UsageError: path: got 'no/such/run' (no such folder), allowed: \
 the folder of a run
     """
-    check_is_run("path", Path(path))
-    return Run(Path(path))
+    run = Run(user_path("path", path))
+    check_is_run("path", run.path)
+    return run
 
 
 def _plain(value: Any) -> Any:

@@ -9,19 +9,23 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from metagenrl.base.checks import UsageError
+from metagenrl.base.checks import UsageError, brief
 
 _LONGEST_PATH = 4_096  # bytes, Linux's PATH_MAX
 ROOM = 200
 """Characters that a run's own files need below its folder."""
 
 
-def user_path(field: str, text: str | Path) -> Path:
-    """`text` as a path, the home of `~` filled in.
+def user_path(field: str, text: Any) -> Path:
+    """`text`, a string or a path, as a path, the home of `~` filled in.
 
-    Raises `UsageError` in the name of `field` where no file can have that path.
+    Raises `UsageError` in the name of `field` where it is something else, or no file can have it.
     """
+    if not isinstance(text, str | os.PathLike):
+        raise UsageError(f"{field}: got {brief(text)}, allowed: a path (str or pathlib.Path)")
+    text = text if isinstance(text, str) else Path(text)
     try:
         path = Path(text).expanduser()
         str(path).encode()  # into configurations, which are UTF-8

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from metagenrl.base.checks import require
+from metagenrl.base.checks import require, whole_number
 from metagenrl.base.files.atomic import write_atomic
 from metagenrl.base.files.errors import CorruptFile
 from metagenrl.objective_server.snapshots.errors import SnapshotNotFound
@@ -73,8 +73,11 @@ def find_snapshot(where: Path, version: Version = "best") -> Path:
     last, with a note in the log. A file is itself, whatever word is asked for; a number must be
     its own. Raises `SnapshotNotFound`, which lists what is there, or `CorruptFile`.
     """
-    if isinstance(version, str):
-        require(version in ("best", "last"), "version", version, "a number, best, last")
+    allowed = "a number, best, last"
+    if not isinstance(version, str):
+        version = whole_number("version", version, allowed=allowed)
+    elif version not in ("best", "last"):
+        require(False, "version", version, allowed)
     if is_pretrained(where):
         where = pretrained_file(where)
     if where.is_file():

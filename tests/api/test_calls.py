@@ -1,14 +1,24 @@
 """Commands as functions: the options and errors of the command line, and what comes back."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 import metagenrl
 from metagenrl.api.calls import _words
 from metagenrl.commands.table import COMMANDS
+from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.runs.config.lone_agents import MetaTestConfig
 from metagenrl.runs.config.train import TrainConfig
+
+
+def settings(**fields: Any) -> MetaTestConfig:
+    return MetaTestConfig(**{"objective": "random", "env": "E-v0", "run_dir": Path("r")} | fields)
+
 
 TINY = {"hidden_units": 8, "random_steps": 60, "learning_starts": 60, "batch_size": 4}
 
@@ -28,7 +38,7 @@ def test_a_complete_configuration_is_checked_like_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # which is not asked for any of these
-    config = TrainConfig(envs=("NoSuch-v0",), run_dir=tmp_path / "run")
+    config = TrainConfig(envs=("NoSuch-v0",), run_dir=str(tmp_path / "run"))  # type: ignore[arg-type]
     with pytest.raises(metagenrl.UsageError, match=r"^envs: got 'NoSuch-v0', allowed"):
         metagenrl.train(config)
     with pytest.raises(metagenrl.UsageError, match="steps: unexpected beside"):
@@ -54,10 +64,41 @@ def test_mistakes_are_exceptions_with_the_same_line(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("call", "line"),
+    [
+        (lambda: metagenrl.test("x"), "config: got 'x', allowed: a complete MetaTestConfig"),
+        (lambda: metagenrl.test(TrainConfig()), "config: got TrainConfig.*a complete MetaTest"),
+        (lambda: metagenrl.train(settings()), "config: got Meta"),
+        (lambda: metagenrl.train(config="a.yaml"), "config: got 'a.yaml', allowed: a complete"),
+        (lambda: settings(env=None), "env: got None"),
+        (lambda: settings(steps="5"), "steps: got '5'"),
+        (lambda: settings(steps=5.5), "steps: got 5.5"),
+        (lambda: TrainConfig(env_timeout="5"), "env_timeout: got '5'"),
+        (lambda: AgentConfig(gamma=None), "gamma: got None"),
+        (lambda: metagenrl.test(settings(run_dir=4)), "run_dir: got 4"),
+        (lambda: metagenrl.command(["report"]), r"command: got \['report'\]"),
+        (lambda: metagenrl.baseline(algo=[]), "--algo: missing value"),
+        (lambda: metagenrl.test(agent={1: 2}), "--agent.1: unknown option"),
+        (lambda: metagenrl.test(run_dir=b"runs/a"), "run_dir: got b'runs/a'"),
+        (lambda: metagenrl.test(env=dict, run_dir="x"), "env: got <class 'dict'>"),
+        (lambda: metagenrl.test(agent={"gamma": object()}), "agent.gamma: got <object"),
+        (lambda: metagenrl.test(steps=[np.zeros(2)]), "steps: got array"),
+    ],
+)
+def test_what_is_no_option_is_named(call: Callable[[], Any], line: str) -> None:
+    with pytest.raises(ValueError, match=f"^{line}") as error:
+        call()
+    assert "\n" not in str(error.value)
+
+
 def test_options_are_words() -> None:
     options = {"env": "A-v1", "agent": {"gamma": 0.5}, "resume": True, "version": 3}
     words = ["--env", "A-v1", "--agent.gamma", "0.5", "--resume", "--version", "3"]
     assert _words(MetaTestConfig, options) == words
+    numbers = {"steps": np.int64(3), "agent": {"gamma": np.float32(0.5)}, "seed": torch.tensor(4)}
+    words = ["--steps", "3", "--agent.gamma", "0.5", "--seed", "4"]
+    assert _words(MetaTestConfig, numbers) == words
     compare = COMMANDS["compare"].config_class
     given = {"out": Path("o"), "runs": ["a", Path("b")]}
     assert _words(compare, given) == ["a", "b", "--out", "o"]

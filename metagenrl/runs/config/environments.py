@@ -89,6 +89,8 @@ def fold(config: Any, *fields: str) -> None:
     for field in fields:
         value = getattr(config, field)
         texts = (value,) if isinstance(value, str) else value
+        named = isinstance(texts, list | tuple) and all(isinstance(one, str) for one in texts)
+        require(named, field, value, "an environment's id, or several where it takes several")
         new = tuple(_folded(field, text, kwargs, config.env_wrappers) for text in texts)
         object.__setattr__(config, field, new[0] if isinstance(value, str) else new)
     object.__setattr__(config, "env_kwargs", ())

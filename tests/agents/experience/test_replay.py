@@ -232,7 +232,9 @@ def test_any_history_gives_exactly_the_reference_segments(
 def test_padding_is_zero_whatever_comes_after():
     buffer = ReplayBuffer(10, 1, 1)
     buffer.add([1], [1], 1, [2], False, True)
-    buffer.add([np.inf], [np.nan], np.nan, [np.nan], True, False)
+    buffer.add([3], [1], 1, [4], True, False)
+    for name in ("observations", "actions", "rewards", "next_observations"):
+        buffer._arrays()[name][1] = np.nan  # which 0 times a mask would keep
     sampled = buffer.sample(_rng(), 2, 4)
     row = _rows(sampled)[(1.0,)]
     np.testing.assert_array_equal(sampled.observations[row, :, 0], [1, 2, 0, 0, 0])
@@ -369,16 +371,16 @@ def test_more_segments_than_steps_is_an_error():
     recorder = _filled()
     with pytest.raises(ValueError, match=r"segments: got 35, allowed: 1 to 34 \(stored\)"):
         recorder.buffer.sample(_rng(), 35, 6)
-    with pytest.raises(ValueError, match="segments: got 1, allowed: 1 to 0"):
+    with pytest.raises(ValueError, match="segments: got 1, allowed: a buffer with steps in it"):
         ReplayBuffer(5, 2, 3).sample(_rng(), 1, 6)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((0, 1, 1), "capacity: got 0, allowed: an integer >= 1"),
-        ((1, 0, 1), "observation_size: got 0, allowed: an integer >= 1"),
-        ((1, 1, 0), "action_size: got 0, allowed: an integer >= 1"),
+        ((0, 1, 1), "capacity: got 0, allowed: a whole number >= 1"),
+        ((1, 0, 1), "observation_size: got 0, allowed: a whole number >= 1"),
+        ((1, 1, 0), "action_size: got 0, allowed: a whole number >= 1"),
     ],
 )
 def test_sizes_must_be_positive(arguments, message):
@@ -407,7 +409,7 @@ def test_other_requests_are_checked():
     for count in (0, 3):
         with pytest.raises(ValueError, match=f"count: got {count}, allowed: a divisor of 10"):
             sampled.split(count)
-    with pytest.raises(ValueError, match="length: got 0, allowed: an integer >= 1"):
+    with pytest.raises(ValueError, match="length: got 0, allowed: a whole number >= 1"):
         _filled().buffer.sample(_rng(), 1, 0)
 
 
