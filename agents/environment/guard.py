@@ -7,7 +7,6 @@ underflow, take over signals or re-encode standard output, when they are importe
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import io
 import logging
 import os
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from metagenrl.agents.environment.forks import copies_ended
+from metagenrl.base import outputs
 
 _LOG = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -80,6 +80,41 @@ def _float_errors() -> Callable[[], bool]:
     return restore
 
 
+def _torch_numbers() -> Callable[[], bool]:
+    """What tensors are made of where nothing else is said, and whether they have a graph."""
+    torch = sys.modules.get("torch")
+    before = (torch.get_default_dtype(), torch.is_grad_enabled()) if torch else None
+
+    def restore() -> bool:
+        torch = sys.modules.get("torch")
+        if torch is None:
+            return False
+        dtype, graph = before or (torch.float32, True)
+        if (torch.get_default_dtype(), torch.is_grad_enabled()) == (dtype, graph):
+            return False
+        torch.set_default_dtype(dtype)
+        torch.set_grad_enabled(graph)
+        return True
+
+    return restore
+
+
+def _torch_device() -> Callable[[], bool]:
+    """Where tensors are made; it takes ten microseconds to ask."""
+    torch = sys.modules.get("torch")
+    before = torch.get_default_device() if torch else None
+
+    def restore() -> bool:
+        torch = sys.modules.get("torch")
+        wanted = before or (torch and torch.device("cpu"))
+        if torch is None or torch.get_default_device() == wanted:
+            return False
+        torch.set_default_device(wanted)
+        return True
+
+    return restore
+
+
 def _handlers() -> Callable[[], bool]:
     before = {number: signal.getsignal(number) for number in _SIGNALS}
 
@@ -102,51 +137,6 @@ def _blocked() -> Callable[[], bool]:
         return signal.pthread_sigmask(signal.SIG_SETMASK, before) != before
 
     return restore
-
-
-_OUTPUTS = (1, 2)
-_FREE = 10
-"""The first number of our copies: environments close or replace those below."""
-_copies: dict[int, tuple[int, os.stat_result]] = {}  # of the outputs: number, and what it leads to
-
-
-def _descriptors() -> Callable[[], bool]:
-    """What C code and other processes write to; closed, it would go to the next file opened."""
-    for number in _OUTPUTS:
-        with contextlib.suppress(OSError):  # it was closed before
-            found, kept = os.fstat(number), _copies.get(number)
-            if kept is not None and _leads_to(kept[0], kept[1]):
-                if os.path.samestat(found, kept[1]):
-                    continue
-                os.close(kept[0])
-            _copies[number] = fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _FREE), found
-    # A list: all are put back, not only the first.
-    return lambda: bool([_put_back(n) for n, kept in _copies.items() if not _leads_to(n, kept[1])])
-
-
-def _closed_descriptors() -> Callable[[], bool]:
-    """As `_descriptors`, of what is closed alone: that can be seen within a microsecond."""
-    return lambda: bool([_put_back(number) for number in _copies if not _is_open(number)])
-
-
-def _is_open(number: int) -> bool:
-    try:
-        return fcntl.fcntl(number, fcntl.F_GETFD) >= 0
-    except OSError:
-        return False
-
-
-def _leads_to(number: int, place: os.stat_result) -> bool:
-    try:
-        return os.path.samestat(os.fstat(number), place)
-    except OSError:
-        return False
-
-
-def _put_back(number: int) -> bool:
-    with contextlib.suppress(OSError):  # our copy was closed, too
-        os.dup2(_copies[number][0], number)
-    return True
 
 
 def _streams() -> Callable[[], bool]:
@@ -189,12 +179,14 @@ def _warnings() -> Callable[[], bool]:
 _KEPT: tuple[tuple[str, Callable[[], Callable[[], bool]]], ...] = (
     ("working directory", _directory),
     ("numpy error state", _float_errors),
-    ("standard output", _closed_descriptors),
+    ("torch defaults", _torch_numbers),
+    ("standard output", outputs.closed),
     ("signal handlers", _handlers),
     ("blocked signals", _blocked),
-    ("standard output", _descriptors),
+    ("torch defaults", _torch_device),
+    ("standard output", outputs.replaced),
     ("standard output", _streams),
     ("warning filters", _warnings),
 )
-_AT_STEPS = 3
+_AT_STEPS = 4
 """How many of these are kept at every step; the others when it is made, reset and closed."""

@@ -26,7 +26,10 @@ from metagenrl.agents.environment.spec import EnvironmentSpec
 _LOG = logging.getLogger(__name__)
 
 FLATTEN = "gymnasium.wrappers:FlattenObservation"
-_OBSERVATIONS = f"a Box observation space (any shape), or the wrapper {FLATTEN} around a Dict"
+_OBSERVATIONS = (
+    f"a Box observation space (any shape), or the wrapper {FLATTEN} "
+    "around a Dict, Tuple or Discrete"
+)
 _ACTIONS = "a Box action space of floats, every dimension with finite bounds"
 Trial = Callable[[gymnasium.Env[Any, Any], "EnvironmentFacts"], None]
 FAILURES = (Exception, SystemExit)

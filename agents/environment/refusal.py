@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
+import sys
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, NoReturn
 
@@ -22,6 +24,11 @@ def explain(spec: EnvironmentSpec, error: BaseException, known: str) -> str:
     got = f"environment: got {spec.text!r}, allowed: "
     if spec.id.count(":") > 1:
         return f"{got}{_IDENTIFIERS}, with its module before a single colon"
+    module = spec.id.rpartition(":")[0]
+    if "/" in module or module.endswith(".py"):
+        path = Path(module)
+        name = path.stem if path.is_absolute() else ".".join(path.with_suffix("").parts)
+        return f"{got}{_IDENTIFIERS}, with its module as `import` names it ({name}), not its file"
     if isinstance(error, TypeError) and (unknown := _unknown_argument(spec, error, known)):
         return got + unknown
     if isinstance(error, TypeError) and (needed := _MISSING.search(str(error))):
@@ -31,7 +38,23 @@ def explain(spec: EnvironmentSpec, error: BaseException, known: str) -> str:
     what = "it or a package it needs is not installed" if missing else "it cannot be made"
     nearest = _nearest(spec.id)
     hint = f", for example {nearest}" if nearest and nearest != spec.id else ""
-    return f"{got}{_IDENTIFIERS}{hint} ({what}: {in_words(error)})"
+    unknown_name = isinstance(error, gymnasium.error.NameNotFound)
+    where = _where(module) if unknown_name else ""
+    return f"{got}{_IDENTIFIERS}{hint} ({what}: {in_words(error)}{where})"
+
+
+def _where(module: str) -> str:
+    """The file that was imported for `module`, which is not always the user's of that name."""
+    if module not in sys.modules:
+        return ""
+    file = getattr(sys.modules[module], "__file__", None)
+    folders = list(getattr(sys.modules[module], "__path__", ()))
+    found = file or (f"the folder {folders[0]}" if folders else "a part of Python")
+    place = Path(*module.split("."))
+    own = (path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file())
+    hidden = next((path for path in own if file is None or not path.samefile(file)), None)
+    hint = f", which hides {hidden} here: rename that" if hidden else ""
+    return f" {module} is {found}{hint or ', which does not register it'}."
 
 
 def in_words(error: BaseException) -> str:

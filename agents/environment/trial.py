@@ -27,6 +27,7 @@ class Tried:
     text: str  # with the id that Gymnasium takes it for
     facts: EnvironmentFacts
     note: str = ""  # what it does to its process, if that is worth a line
+    local: bool = False  # registered by what runs here: no other process has it
 
 
 def try_here(text: str) -> Tried:

@@ -6,12 +6,10 @@ import contextlib
 import dataclasses
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
@@ -22,9 +20,13 @@ from metagenrl.agents.environment.make import EnvironmentFacts, check_environmen
 from metagenrl.agents.environment.refusal import in_words, kind_and_words
 from metagenrl.agents.environment.spec import EnvironmentSpec
 from metagenrl.agents.environment.trial import Tried, try_here
-
-PATIENCE = 10.0
-"""Seconds after which the user is told what is waited for."""
+from metagenrl.agents.environment.trial_answers import (
+    Died,
+    how_it_ended,
+    last_line,
+    until_newline,
+)
+from metagenrl.base.process import TRIAL, refuse_within_a_trial
 
 
 def try_environments(texts: Iterable[str], timeout: float = START_TIMEOUT) -> dict[str, Tried]:
@@ -35,6 +37,7 @@ def try_environments(texts: Iterable[str], timeout: float = START_TIMEOUT) -> di
     that no other process has. Raises `ValueError` of one line, also where an environment ends that
     process or takes longer than `timeout` seconds.
     """
+    refuse_within_a_trial("metagenrl")
     wanted = list(dict.fromkeys(texts))
     found = {text: _kept[text] for text in wanted if text in _kept}
     new = [text for text in wanted if text not in found]
@@ -75,7 +78,9 @@ def facts_of(text: str) -> EnvironmentFacts:
 
 def _known(text: str) -> Tried:
     facts, name = check_environment(text), resolved(text)
-    return Tried(name, dataclasses.replace(facts, env_id=name))
+    known = gymnasium.registry.get(EnvironmentSpec.of(name).id)
+    local = known is not None and not isinstance(known.entry_point, str)
+    return Tried(name, dataclasses.replace(facts, env_id=name), local=local)
 
 
 def _is_foreign(text: str) -> bool:
@@ -102,12 +107,12 @@ def _in_process(texts: list[str], timeout: float) -> dict[str, Tried]:
             os.close(theirs)
         try:
             return _answers(texts, process, answers, timeout)
+        except Died as death:
+            raise ValueError(f"{death}{last_line(output)}") from None
         finally:
             with contextlib.suppress(OSError):  # with whatever the environment has started
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            if process.stdin is not None:
-                process.stdin.close()
 
 
 def _start(texts: list[str], pipe: int, output: IO[bytes]) -> subprocess.Popen[bytes]:
@@ -116,11 +121,11 @@ def _start(texts: list[str], pipe: int, output: IO[bytes]) -> subprocess.Popen[b
     code = "from metagenrl.agents.environment.trial_process import main; main()"
     return subprocess.Popen(
         [sys.executable, "-P", "-c", code, str(pipe), *texts],
-        stdin=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,  # an environment that asks something gets no answer
         stdout=output,
         stderr=subprocess.STDOUT,
         pass_fds=[pipe],
-        env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", TRIAL: "1"},
         start_new_session=True,
     )
 
@@ -130,12 +135,18 @@ def _answers(
 ) -> dict[str, Tried]:
     found: dict[str, Tried] = {}
     for text in texts:
-        line = b"".join(_until_newline(text, pipe, timeout))
+        line = b"".join(until_newline(text, pipe, timeout))
         if not line.endswith(b"\n"):
-            raise ValueError(_died(text, process))
-        answer = json.loads(line)
+            raise Died(how_it_ended(text, process))
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            raise ValueError(
+                f"environment: got {text!r}, which changes `json` so that its trial cannot "
+                "answer, allowed: one that leaves Python's own modules as they are"
+            ) from None
         if answer is None:  # registered by what runs here, and only here
-            found[text] = _known(text)
+            found[text] = dataclasses.replace(_known(text), local=True)
             continue
         if "error" in answer:
             raise ValueError(answer["error"])
@@ -143,35 +154,6 @@ def _answers(
         found[text] = Tried(facts=facts, **answer)
         _TRIED[found[text].text] = facts
     return found
-
-
-def _until_newline(text: str, pipe: Any, timeout: float) -> Iterator[bytes]:
-    """The next line, byte by byte, or what there is of it where the process has ended."""
-    begun, told = time.monotonic(), False
-    while True:
-        waited = time.monotonic() - begun
-        if waited > timeout:
-            raise ValueError(
-                f"environment: got {text!r}, which takes longer than {timeout:g} s to be made, "
-                "reset and stepped, allowed: less, or another --env-start-timeout"
-            )
-        if not told and waited > PATIENCE:
-            told = True
-            print(f"trying {text} (at most {timeout:g} s)", file=sys.stderr, flush=True)
-        if select.select([pipe], [], [], 0.2)[0]:
-            byte = pipe.read(1)
-            yield byte
-            if byte in (b"\n", b""):
-                return
-
-
-def _died(text: str, process: subprocess.Popen[bytes]) -> str:
-    code = process.wait()
-    how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-    return (
-        f"environment: got {text!r}, which ended its process {how} in its trial, allowed: one that "
-        "raises exceptions"
-    )
 
 
 def _is_registered(text: str) -> bool:

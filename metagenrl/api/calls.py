@@ -13,6 +13,7 @@ from tyro.conf import Positional
 
 from metagenrl.api.runs import Run, read_run
 from metagenrl.base.checks import UsageError, brief
+from metagenrl.base.process import refuse_within_a_trial
 from metagenrl.commands.environments import with_tried
 from metagenrl.commands.table import COMMANDS, META_LEARNERS, Command
 from metagenrl.runs.config.epg import EpgTrainConfig
@@ -55,12 +56,14 @@ def command(name: str, **options: Any) -> int:
         ...
     metagenrl.base.checks.UsageError: file: got 'no/such/file' (no such file), allowed: ...
     """
+    refuse_within_a_trial("metagenrl.command")
     chosen, config = _resolved(name, options)
     with _ray_as_before():
         return chosen.run(config)
 
 
 def _trained(name: str, config: Any, options: Mapping[str, Any]) -> Run:
+    refuse_within_a_trial(f"metagenrl.{name}")
     if config is not None:
         if options:
             raise UsageError(f"{next(iter(options))}: unexpected beside a complete configuration")

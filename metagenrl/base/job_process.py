@@ -55,11 +55,19 @@ def read_job() -> bytes:
 
 
 def when_parent_ends(act: Callable[[], object]) -> None:
-    """In such a process, once it has its job: call `act`, in a thread, when the parent ends."""
+    """In such a process, once it has its job: call `act`, in a thread, when the parent ends.
+
+    Its standard input is empty from then on: an environment that asks something (`input()`,
+    `breakpoint()`) gets an exception, where it would wait for ever.
+    """
+    pipe = os.dup(_STDIN)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, _STDIN)
+    os.close(nothing)
 
     def watch() -> None:
         # os.read and not sys.stdin: a buffered reader's lock, held here, fails the normal exit.
-        while os.read(_STDIN, 1):
+        while os.read(pipe, 1):
             pass
         act()
 

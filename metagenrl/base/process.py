@@ -7,12 +7,30 @@ import os
 import signal
 import sys
 
+from metagenrl.base.checks import UsageError
+
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _PDEATHSIG, _CHILD_SUBREAPER = 1, 36  # <sys/prctl.h>
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
 _LARGEST_MMAP_THRESHOLD = 32 << 20  # what glibc allows on 64 bits
 KEPT_BYTES = 256 << 20
 """Freed memory that a process keeps: more than an update's temporaries at the paper's sizes."""
+
+
+TRIAL = "METAGENRL_TRIAL"
+"""The variable of processes in which an environment is tried, and of what they start."""
+
+
+def refuse_within_a_trial(what: str) -> None:
+    """Raise `UsageError` where an environment's module starts a run while it is imported.
+
+    That run would try the environment, which imports the module, which starts a run.
+    """
+    if TRIAL in os.environ:
+        raise UsageError(
+            f"{what}: called while a run imports this module for an environment, allowed: calls "
+            'under `if __name__ == "__main__":`'
+        )
 
 
 def settle() -> None:

@@ -4,9 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium.envs.classic_control.pendulum import PendulumEnv
 
 import metagenrl
 from metagenrl.api.calls import _words
@@ -90,6 +92,18 @@ def test_what_is_no_option_is_named(call: Callable[[], Any], line: str) -> None:
     with pytest.raises(ValueError, match=f"^{line}") as error:
         call()
     assert "\n" not in str(error.value)
+
+
+def test_an_environment_of_this_program_alone_is_refused_where_agents_have_processes(
+    tmp_path: Path,
+) -> None:
+    gymnasium.register("OfThisTest-v0", PendulumEnv)
+    try:
+        with pytest.raises(metagenrl.UsageError, match=r"^env: got 'OfThisTest-v0' .*alone"):
+            metagenrl.test(objective="random", env="OfThisTest-v0", run_dir=tmp_path / "run")
+    finally:
+        del gymnasium.registry["OfThisTest-v0"]
+    assert not (tmp_path / "run").exists()
 
 
 def test_options_are_words() -> None:
