@@ -43,7 +43,7 @@ def compare_config(argv: Sequence[str]) -> CompareConfig:
 
 
 def check_compare(config: CompareConfig) -> None:
-    """Refuse folders without runs, runs that do not go together, and an unusable `out`."""
+    """Refuse folders without finished agents, runs that do not go together, an unusable `out`."""
     _read(config)
     check_writable("out", config.out)
 
@@ -52,7 +52,14 @@ def _read(config: CompareConfig) -> list[Scores]:
     from metagenrl.analysis.compare.read import comparable, read_rows  # numpy, rich
 
     rows = read_rows(config.runs)
-    return comparable(rows, config.allow_steps, config.allow_env_versions)
+    scores = comparable(rows, config.allow_steps, config.allow_env_versions)
+    require(
+        any(score.final.size for score in scores),
+        "runs",
+        ", ".join(map(str, config.runs)),
+        "at least one agent that reached its last step; here all failed or are unfinished",
+    )
+    return scores
 
 
 def run_compare(config: CompareConfig) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 from metagenrl.analysis.report.discover import TestRun
 from metagenrl.base.checks import UsageError
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
+from metagenrl.runs.config.learning_begins import learning_begins
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
 from metagenrl.runs.config.stored import stored_config
 from metagenrl.runs.config.yaml import to_dict
@@ -26,8 +27,6 @@ _BESIDE = frozenset({
     "eval_episodes", "objective", "version",
 })  # fmt: skip
 """Fields that have no say in what trains an agent, or that are compared elsewhere."""
-_WITHOUT_REPLAY = frozenset({"ppo", "reinforce", "rl2", "epg"})
-"""Rules whose agents learn from their first episode or rollout on."""
 PARAMETERS = "objective"
 _SHOWN = 12  # digits of a checksum
 
@@ -82,10 +81,8 @@ def repeated(runs: Sequence[TestRun]) -> dict[Path, Path]:
 
 def learning_starts(run: TestRun) -> int:
     """Steps after which an evaluation is one of a trained policy; 0 where no field tells."""
-    agent = _configuration(run).get("agent")
-    if run.rule in _WITHOUT_REPLAY or not isinstance(agent, dict):
-        return 0
-    return int(agent["learning_starts"])
+    config = _stored(run)
+    return 0 if config is None else learning_begins(config)
 
 
 def _identity(run: TestRun) -> dict[str, Any]:
@@ -96,11 +93,16 @@ def _identity(run: TestRun) -> dict[str, Any]:
 
 def _configuration(run: TestRun) -> dict[str, Any]:
     """All its fields; what a folder by another program wrote counts as it stands."""
+    config = _stored(run)
+    return run.config if config is None else to_dict(config)
+
+
+def _stored(run: TestRun) -> MetaTestConfig | BaselineConfig | None:
     cls = BaselineConfig if "algo" in run.config else MetaTestConfig
     try:
-        return to_dict(stored_config(cls, run.path / CONFIG_FILE))
+        return stored_config(cls, run.path / CONFIG_FILE)
     except ValueError:
-        return run.config
+        return None
 
 
 def _parameters(run: TestRun) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from metagenrl.analysis.compare.same import learning_starts
 from metagenrl.analysis.number_text import brief, short
 from metagenrl.analysis.population_curves import PopulationReturns
 from metagenrl.analysis.report.contents import Fact, Facts, Section
@@ -27,7 +28,8 @@ _ERRORS = 2.0  # standard errors that a change must exceed
 def glance_section(runs: Runs, rules: Rules, histories: Mapping[Path, RunHistory]) -> Section:
     """Facts about the evidence first, then about every run."""
     health = [Facts(run.name, _health(run, histories[run.path])) for run in runs.training]
-    facts = [Facts("New agents", _evidence(rules)), *health] if runs.training or runs.tests else []
+    evidence = Facts("New agents", [*_evidence(rules), *_untrained(rules)])
+    facts = [evidence, *health] if runs.training or runs.tests else []
     return Section("glance", "At a glance", facts=facts)
 
 
@@ -40,6 +42,20 @@ def _evidence(rules: Rules) -> list[Fact]:
     if control is None:
         return [Fact("No random objective among the tests to compare with.", "warning")]
     return [_against(rule, control) for rule in learned]
+
+
+def _untrained(rules: Rules) -> list[Fact]:
+    """Of each rule and environment whose tests ended before their agents learned anything."""
+    found = {}
+    for test in rules.tests:
+        starts = learning_starts(test)
+        if test.steps < starts:
+            text = (
+                f"{rules.name_of(test)} in {test.env}: learning begins at step {starts:,}, these "
+                f"agents ended after {test.steps:,} and are as they began."
+            )
+            found[text] = Fact(text, "warning")
+    return list(found.values())
 
 
 def _against(rule: Rule, control: Rule) -> Fact:

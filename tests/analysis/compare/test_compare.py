@@ -246,6 +246,7 @@ def test_one_agent_has_a_number_and_no_interval(store: Store, tmp_path: Path) ->
         ("compare {run}", "out: missing, allowed: a path"),
         ("compare nowhere --out out", "runs: got 'nowhere' (no such folder), allowed: folders of "),
         ("compare {tmp}/empty --out out", "runs: got '{tmp}/empty' (holds no run of these comma"),
+        ("compare {failed} --out out", "runs: got '{failed}', allowed: at least one agent that re"),
         ("compare {run} --out {run}/config.yaml", "out: got '{run}/config.yaml' (a file), allowed"),
         ("compare {run} {longer} --out out", "steps: got 3000 ({longer}) and 2000 ({run}), allow"),
         ("compare {run} --allow-step --out out", "--allow-step: unknown option, did you mean --al"),
@@ -259,6 +260,7 @@ def test_bad_input_is_one_line_and_writes_nothing(
     names = {
         "tmp": str(tmp_path), "run": str(store("td3", "A-v1", [1.0])),
         "longer": str(store("td3", "A-v1", [1.0], steps=3_000, name="longer")),
+        "failed": str(store("td3", "A-v1", [None, None], name="failed")),
     }  # fmt: skip
     (tmp_path / "empty").mkdir()
     before = sorted(tmp_path.rglob("*"))

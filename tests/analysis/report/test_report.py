@@ -194,6 +194,15 @@ def test_only_baselines_are_a_report_too(new_agents, tmp_path: Path) -> None:
     assert "No meta-tests yet" in page.sections["glance"]
 
 
+def test_agents_that_ended_before_they_learned_are_told(new_agents, tmp_path: Path) -> None:
+    new_agents("short", "Ant-v5", [{0: 1.0, 100: 2.0}])
+    new_agents("long", "Hopper-v5", [{0: 1.0, 1_000: 2.0}], steps=1_000)
+    page = Page(make_report([tmp_path / "short", tmp_path / "long"], tmp_path / "out"))
+    said = "in Ant-v5: learning begins at step 1,000, these agents ended after 100"
+    assert said in page.sections["glance"]
+    assert page.sections["glance"].count("learning begins") == 1
+
+
 def test_names_from_files_are_no_markup(train_run, tmp_path: Path) -> None:
     train_run("<script>alert(1)<")
     text = make_report([tmp_path], tmp_path / "out").read_text()
