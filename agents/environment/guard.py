@@ -80,39 +80,31 @@ def _float_errors() -> Callable[[], bool]:
     return restore
 
 
-def _torch_numbers() -> Callable[[], bool]:
-    """What tensors are made of where nothing else is said, and whether they have a graph."""
-    torch = sys.modules.get("torch")
-    before = (torch.get_default_dtype(), torch.is_grad_enabled()) if torch else None
+def _torch_defaults() -> Callable[[], bool]:
+    """What tensors are where nothing else is said: their type, a graph or none, their device."""
+    before = _torch_now()
 
     def restore() -> bool:
-        torch = sys.modules.get("torch")
-        if torch is None:
+        if _torch_now() == before:
             return False
-        dtype, graph = before or (torch.float32, True)
-        if (torch.get_default_dtype(), torch.is_grad_enabled()) == (dtype, graph):
-            return False
-        torch.set_default_dtype(dtype)
-        torch.set_grad_enabled(graph)
+        torch = sys.modules["torch"]
+        torch.set_default_dtype(before[0] or torch.float32)
+        torch.set_grad_enabled(before[1])
+        torch.set_default_device(before[2])
         return True
 
     return restore
 
 
-def _torch_device() -> Callable[[], bool]:
-    """Where tensors are made; it takes ten microseconds to ask."""
+def _torch_now() -> tuple[Any, bool, Any]:
     torch = sys.modules.get("torch")
-    before = torch.get_default_device() if torch else None
-
-    def restore() -> bool:
-        torch = sys.modules.get("torch")
-        wanted = before or (torch and torch.device("cpu"))
-        if torch is None or torch.get_default_device() == wanted:
-            return False
-        torch.set_default_device(wanted)
-        return True
-
-    return restore
+    if torch is None:
+        return None, True, None
+    dtype = torch.get_default_dtype()
+    # torch.get_default_device() makes a tensor to find out, which takes ten microseconds. This
+    # module is not there until a default is set.
+    device = getattr(sys.modules.get("torch.utils._device"), "CURRENT_DEVICE", None)
+    return None if dtype == torch.float32 else dtype, torch.is_grad_enabled(), device
 
 
 def _handlers() -> Callable[[], bool]:
@@ -179,11 +171,10 @@ def _warnings() -> Callable[[], bool]:
 _KEPT: tuple[tuple[str, Callable[[], Callable[[], bool]]], ...] = (
     ("working directory", _directory),
     ("numpy error state", _float_errors),
-    ("torch defaults", _torch_numbers),
+    ("torch defaults", _torch_defaults),
     ("standard output", outputs.closed),
     ("signal handlers", _handlers),
     ("blocked signals", _blocked),
-    ("torch defaults", _torch_device),
     ("standard output", outputs.replaced),
     ("standard output", _streams),
     ("warning filters", _warnings),

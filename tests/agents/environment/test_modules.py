@@ -96,8 +96,7 @@ def test_torch_defaults_are_put_back(step: bool, caplog: pytest.LogCaptureFixtur
     with guarded(f"Torch-{step}-v0", step=step):
         torch.set_default_dtype(torch.float64)
         torch.set_grad_enabled(False)
-        if not step:
-            torch.set_default_device("meta")
+        torch.set_default_device("meta")
     assert torch.get_default_dtype() == torch.float32
     assert torch.is_grad_enabled()
     assert torch.zeros(1).device == torch.device("cpu")
