@@ -20,7 +20,7 @@ def absolute(config: Config) -> Config:
     for field in dataclasses.fields(values):
         value = getattr(values, field.name)
         if isinstance(value, Path):
-            paths[field.name] = value.absolute()
+            paths[field.name] = _absolute(value)
         elif field.name == "objective" and isinstance(value, str):
             paths[field.name] = absolute_objective(value)
     return dataclasses.replace(values, **paths)
@@ -30,4 +30,9 @@ def absolute_objective(text: str) -> str:
     """The objective of a meta-test: a path, unless it is a word for one that is no file here."""
     if text in ("", RANDOM_OBJECTIVE) or is_pretrained(text):
         return text
-    return str(user_path("objective", text).absolute())
+    return str(_absolute(user_path("objective", text)))
+
+
+def _absolute(path: Path) -> Path:
+    """Links stay as the user wrote them, but for a `..`, which only the disk can undo."""
+    return path.resolve() if ".." in path.parts else path.absolute()
