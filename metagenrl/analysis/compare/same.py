@@ -98,9 +98,11 @@ def _configuration(run: TestRun) -> dict[str, Any]:
 
 
 def _stored(run: TestRun) -> MetaTestConfig | BaselineConfig | None:
-    cls = BaselineConfig if "algo" in run.config else MetaTestConfig
+    file = run.path / CONFIG_FILE
     try:
-        return stored_config(cls, run.path / CONFIG_FILE)
+        if "algo" in run.config:
+            return stored_config(BaselineConfig, file)
+        return stored_config(MetaTestConfig, file)
     except ValueError:
         return None
 
