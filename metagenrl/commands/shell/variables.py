@@ -19,8 +19,13 @@ from metagenrl.base.checks import UsageError
 
 _OURS = frozenset({"HOME", "PATH", "PYTHONHOME", "PYTHONPATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV"})
 """What a process cannot do without."""
-_PREFIXES = {"torch": ("TORCH", "PYTORCH", "COMPILE_STROBELIGHT"), "ray": ("RAY_",)}
-"""What the names of a library's variables begin with."""
+_PREFIXES = {
+    "torch": ("TORCH", "PYTORCH", "COMPILE_STROBELIGHT"),
+    "ray": ("RAY_", "PYTHONOPTIMIZE", "PYTHONWARNINGS"),
+}
+"""What the names of a library's variables begin with; Python's own where the library minds them."""
+_TRIED = {"ray": "ray.dashboard.modules.event.event_head, ray.dashboard.modules.job.job_head"}
+"""Of these libraries, the modules that its other processes import first of all."""
 _HARMLESS = frozenset(
     {
         "TORCH_HOME",
@@ -102,7 +107,7 @@ def _refusal(name: str, library: str, told: str) -> UsageError:
 
 
 def _import(library: str, variables: Mapping[str, str]) -> str | None:
-    code = f"import {library}"
+    code = f"import {_TRIED.get(library, library)}"
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-c", code],
@@ -121,6 +126,6 @@ def _import(library: str, variables: Mapping[str, str]) -> str | None:
 def _reason(errors: str) -> str:
     """What the process said of its end, in a few words."""
     text = errors.rpartition("\n  File ")[2]
-    found = re.search(r"^[A-Za-z_.]+(?:Error|Exception)\b:?(.*)", text, re.MULTILINE | re.DOTALL)
+    found = re.search(r"^[A-Za-z_][\w.]*(?::|$)(.*)", text, re.MULTILINE | re.DOTALL)
     words = " ".join((found[1] if found else text).split()) or "its import ends the process"
     return words if len(words) <= 120 else f"{words[:117]}..."

@@ -38,6 +38,22 @@ def test_it_is_named_before_anything_starts(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("PYTHONOPTIMIZE", "2", "unsupported operand type(s) for +=: 'NoneType' and 'str'"),
+        ("PYTHONWARNINGS", "error", "`pydantic.config.Extra` is deprecated"),
+    ],
+)
+def test_one_that_ends_rays_other_processes_is_named(
+    name: str, value: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError) as caught:
+        variables.require_importable("ray")
+    assert str(caught.value).startswith(f"{name}: got '{value}', allowed: what ray takes ({says}")
+
+
 def test_one_that_no_message_speaks_of_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_ODD_KEY", "x" * 9)
     told = "it went wrong"
