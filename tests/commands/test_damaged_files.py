@@ -90,7 +90,7 @@ def tested(tmp_path: Path) -> Path:
     """A baseline with one evaluation."""
     folder = tmp_path / "alone"
     (folder / "seeds").mkdir(parents=True)
-    config = BaselineConfig(algo="td3", env="Pendulum-v1", run_dir=folder)
+    config = BaselineConfig(algo="td3", env="Pendulum-v1", run_dir=folder, steps=300_000)
     (folder / "config.yaml").write_text(to_yaml(config))
     (folder / "objective.json").write_text('{"label": "td3", "rule": "td3"}')
     row = EvaluationRow("td3", "Pendulum-v1", 0, 300_000, 1.0, (1.0,))
