@@ -39,8 +39,9 @@ train: setup
 		--run-dir "$$tests/random" $(TEST_FLAGS); \
 	$(BIN)/python -m metagenrl.commands.summary "$$run" "$$tests/learned" "$$tests/random"
 
+# Tests that start a Ray one after the other, all others beside them.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 # Neither mypy nor import-linter sees through an editable installation: they read a plain copy. What setuptools
 # leaves in build/lib from an earlier build would end up in that copy.

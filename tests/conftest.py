@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -30,6 +31,25 @@ def pytest_configure() -> None:
     for signum in (signal.SIGHUP, signal.SIGINT):
         if signal.getsignal(signum) is signal.SIG_IGN:
             signal.signal(signum, lambda *_: None)
+
+
+ON_RAY = (
+    "tests/benchmarks/", "tests/cluster/", "tests/experiments/", "tests/studies/test_sweep",
+    "tests/system/", "tests/tracking/test_ray_tracking",
+)  # fmt: skip
+"""How the files begin whose tests start a Ray, kill processes or count what a machine has."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `pytest -n 2` one worker has the tests above, one after the other."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class OneRay(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "on Ray" if nodeid.startswith(ON_RAY) else nodeid
+
+    return OneRay(config, log)
 
 
 @pytest.fixture(scope="module", autouse=True)
