@@ -25,9 +25,9 @@ from metagenrl.base.files.errors import CorruptFile, FutureFormat
 from metagenrl.commands import refusals
 from metagenrl.commands.parsing import show_help
 from metagenrl.commands.shell import terminal, troubles
+from metagenrl.commands.shell.short_runs import too_short
 from metagenrl.commands.shell.variables import refused_variable
 from metagenrl.commands.table import COMMANDS, SOURCED, Command, help_defaults, meta_learner
-from metagenrl.runs.config.learning_begins import too_short
 from metagenrl.runs.config.lone_agents import MetaTestConfig
 from metagenrl.runs.config.paths import absolute
 from metagenrl.runs.config.train import TrainConfig

@@ -15,7 +15,7 @@ from typing import Any
 from metagenrl.analysis.report.discover import TestRun
 from metagenrl.base.checks import UsageError
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
-from metagenrl.runs.config.learning_begins import learning_begins
+from metagenrl.runs.config.baselines import BASELINES
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
 from metagenrl.runs.config.stored import stored_config
 from metagenrl.runs.config.yaml import to_dict
@@ -27,6 +27,7 @@ _BESIDE = frozenset({
     "eval_episodes", "objective", "version",
 })  # fmt: skip
 """Fields that have no say in what trains an agent, or that are compared elsewhere."""
+_WITHOUT_BUFFER = {str(rule) for rule, traits in BASELINES.items() if not traits.fills_a_buffer}
 PARAMETERS = "objective"
 _SHOWN = 12  # digits of a checksum
 
@@ -81,8 +82,10 @@ def repeated(runs: Sequence[TestRun]) -> dict[Path, Path]:
 
 def learning_starts(run: TestRun) -> int:
     """Steps after which an evaluation is one of a trained policy; 0 where no field tells."""
-    config = _stored(run)
-    return 0 if config is None else learning_begins(config)
+    agent = _configuration(run).get("agent")
+    if run.rule in _WITHOUT_BUFFER or not isinstance(agent, dict):
+        return 0
+    return int(agent["learning_starts"])
 
 
 def _identity(run: TestRun) -> dict[str, Any]:
@@ -93,18 +96,11 @@ def _identity(run: TestRun) -> dict[str, Any]:
 
 def _configuration(run: TestRun) -> dict[str, Any]:
     """All its fields; what a folder by another program wrote counts as it stands."""
-    config = _stored(run)
-    return run.config if config is None else to_dict(config)
-
-
-def _stored(run: TestRun) -> MetaTestConfig | BaselineConfig | None:
-    file = run.path / CONFIG_FILE
+    cls = BaselineConfig if "algo" in run.config else MetaTestConfig
     try:
-        if "algo" in run.config:
-            return stored_config(BaselineConfig, file)
-        return stored_config(MetaTestConfig, file)
+        return to_dict(stored_config(cls, run.path / CONFIG_FILE))
     except ValueError:
-        return None
+        return run.config
 
 
 def _parameters(run: TestRun) -> str | None:

@@ -142,6 +142,11 @@ class Baseline:
     needs: Library | None = None
     """Which it alone imports."""
 
+    @property
+    def fills_a_buffer(self) -> bool:
+        """Whether its agents learn once their buffer holds `learning_starts` steps."""
+        return not (self.on_policy or self.meta_learner)
+
 
 BASELINES: dict[Algorithm, Baseline] = {
     "td3": Baseline(single_transitions=True),

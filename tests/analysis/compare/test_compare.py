@@ -18,7 +18,7 @@ from metagenrl.analysis.compare.scores import ALL, Comparison, Line, compare
 from metagenrl.commands.main import main
 from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
-from metagenrl.runs.config.lone_agents import BaselineConfig
+from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
 from metagenrl.runs.config.yaml import to_yaml
 from metagenrl.runs.row_codec import to_line
 from metagenrl.runs.rows import EvaluationRow
@@ -198,6 +198,14 @@ def test_policies_that_have_not_begun_to_learn_are_not_compared(store: Store) ->
     with pytest.raises(ValueError, match=r"steps: got 1000 as the last .* allowed: more than 1500"):
         compared(short, long, mix_steps=True)
     assert compared(long).lines[0].steps == 2_000
+
+
+def test_what_a_meta_learner_left_learns_from_its_first_step(store: Store) -> None:
+    tested = store("rl2", "A-v1", [1.0], steps=1_000)
+    configuration = MetaTestConfig(env="A-v1", objective="run", run_dir=tested, steps=1_000)
+    assert configuration.agent.learning_starts == 1_000
+    (tested / "config.yaml").write_text(to_yaml(configuration))
+    assert compared(tested).lines[0].steps == 1_000
 
 
 @pytest.fixture
