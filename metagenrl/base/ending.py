@@ -2,12 +2,13 @@
 
 The first signal lets the command finish what it is at (`Ending.finishing`), or where there is
 nothing to finish, raises `EndedBySignal`. A second one ends the process and all that it started
-at once, also while Ray is shut down on the process's way out (`leave_quickly`). A signal that is
+at once, also while Ray is shut down on the process's way out (`Program`). A signal that is
 ignored when the command starts stays ignored, as `nohup` wants it.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -128,28 +129,49 @@ def end_descendants() -> None:
                     act(process)
 
 
-def leave_quickly(code: int) -> None:
-    """From here on a signal ends the process and all that it started without a word.
+class Program:
+    """The signals of a process that is one command, also where no `Ending` listens.
 
-    For a process that is on its way out with this exit code. What Ray's shutdown has left without
-    a parent becomes a child of this process, so that it is found.
+    Before an `Ending` and after it SIGTERM and SIGHUP end the process and all that it started, with
+    the exit code of a signal; Ctrl-C raises `KeyboardInterrupt`, as Python has it.
     """
-    sys.stdout.flush()
-    adopt_orphans()
 
-    def ended(signum: int, frame: FrameType | None) -> NoReturn:
+    def __init__(self) -> None:
+        """To be made before anything else registers what it does at the process's exit."""
+        self._code: int | None = None
+        atexit.register(self._last)  # first here is last there: after Ray's shutdown
+        self._end_at(signal.SIGTERM, signal.SIGHUP)
+
+    def leave(self, code: int) -> None:
+        """A signal has ended the command; another ends the process at once, without a word.
+
+        `code` is the process's exit code, whatever comes. What Ray's shutdown has left without a
+        parent becomes a child of this process, so that it is found.
+        """
+        self._code = code
+        self._end_at(*SIGNALS)
+        sys.stdout.flush()
+        adopt_orphans()
+
+    def _end_at(self, *signals: signal.Signals) -> None:
+        for caught in signals:
+            if signal.getsignal(caught) is not signal.SIG_IGN:
+                signal.signal(caught, self._ended)
+
+    def _ended(self, signum: int, frame: FrameType | None) -> NoReturn:
         end_descendants()
-        os._exit(code)
+        os._exit(SIGNAL_EXIT + signum if self._code is None else self._code)
 
-    for caught in _heard():
-        signal.signal(caught, ended)
+    def _last(self) -> None:
+        """An interpreter that ends runs no handler: from here on signals act as the system has it.
 
-
-def forget_signals() -> None:
-    """Signals end the process as the system does it: an interpreter that ends runs no handler."""
-    for caught in _heard():
-        signal.signal(caught, signal.SIG_DFL)
-
-
-def _heard() -> list[signal.Signals]:
-    return [caught for caught in SIGNALS if signal.getsignal(caught) is not signal.SIG_IGN]
+        That is another exit code, so a process that a signal ended goes here.
+        """
+        if self._code is not None:
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError, ValueError):  # closed, or its reader has gone
+                    stream.flush()
+            os._exit(self._code)
+        for caught in SIGNALS:
+            if signal.getsignal(caught) is not signal.SIG_IGN:
+                signal.signal(caught, signal.SIG_DFL)

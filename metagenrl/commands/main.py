@@ -8,7 +8,6 @@ closed the pipe, otherwise what the command returns.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import errno
 import os
@@ -20,7 +19,7 @@ from importlib.metadata import version
 from typing import Any
 
 from metagenrl.base.checks import UsageError
-from metagenrl.base.ending import SIGNAL_EXIT, EndedBySignal, forget_signals, leave_quickly
+from metagenrl.base.ending import SIGNAL_EXIT, EndedBySignal, Program
 from metagenrl.base.files.errors import CorruptFile, FutureFormat
 from metagenrl.commands import refusals
 from metagenrl.commands.parsing import show_help
@@ -46,9 +45,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     Raises `SystemExit` with the exit code unless it is 0.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    program = Program() if argv is None else None
     _import_from_here()
-    if argv is None:
-        atexit.register(forget_signals)  # first here is last there: after Ray's shutdown
     terminal.prepare(program=argv is None)
     try:
         code = _dispatch(words)
@@ -59,8 +57,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         code = SIGNAL_EXIT + getattr(error, "signum", signal.SIGINT)
     except BrokenPipeError:
         code = terminal.leave_quietly()
-    if code >= SIGNAL_EXIT and argv is None:
-        leave_quickly(code)
+    if code >= SIGNAL_EXIT and program is not None:
+        program.leave(code)
     if code:
         raise SystemExit(code)
 

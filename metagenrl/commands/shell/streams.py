@@ -98,7 +98,7 @@ def make_lasting() -> None:
             io.BufferedWriter(_File(number, called)),
             encoding=stream.encoding,
             errors=stream.errors,
-            line_buffering=stream.line_buffering,
+            line_buffering=stream.line_buffering or stream.write_through,  # `python -u`
         )
         setattr(sys, name, lasting)
 

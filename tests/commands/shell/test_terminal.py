@@ -52,6 +52,23 @@ def test_help_ends_in_a_terminal_of_any_width(columns: str) -> None:
     assert b"--max-steps" in ended.stdout
 
 
+@pytest.mark.parametrize(("flags", "out"), [([], ""), (["-u"], "out\n")])
+def test_a_line_is_written_when_python_would_write_it(flags: list[str], out: str) -> None:
+    script = """
+import os, sys
+from metagenrl.commands.shell import streams
+streams.make_lasting()
+print("out")
+print("err", file=sys.stderr)
+os._exit(0)
+"""
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    ended = subprocess.run(
+        [sys.executable, *flags, "-c", script], env=env, capture_output=True, text=True
+    )
+    assert (ended.stdout, ended.stderr) == (out, "err\n")
+
+
 def test_few_descriptors_are_enough_to_answer() -> None:
     limit = shlex.join([*MAIN, "objective", "list"])
     ended = subprocess.run(

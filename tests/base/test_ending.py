@@ -1,0 +1,80 @@
+"""Signals where no command listens to them: their exit code is the same, and nothing is printed."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+CHILD = """
+import atexit, os, signal, subprocess, sys
+from metagenrl.base.ending import Ending
+from metagenrl.commands import main as program
+
+def told(*signals):
+    for signum in signals:
+        os.kill(os.getpid(), signum)
+
+def command(words):
+    {command}
+
+program._dispatch = command
+{before}
+program.main()
+"""
+LISTENS = """
+    with Ending().listening() as ending, ending.finishing("a checkpoint is written"):
+        told(signal.SIGTERM)
+    {after}
+    return ending.code
+"""
+
+
+def program(command: str, before: str = "") -> tuple[int, str]:
+    """The exit code of a program whose command is this, and what it printed."""
+    script = CHILD.format(command=command.strip(), before=before)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_before_anybody_listens(name: str, code: int) -> None:
+    assert program(f"told(signal.{name}); print('never')") == (code, "")
+
+
+def test_a_second_signal_when_nobody_listens_any_more() -> None:
+    code, out = program(LISTENS.format(after="told(signal.SIGTERM); print('never')"))
+    assert (code, out.splitlines()) == (
+        143,
+        ["SIGTERM: a checkpoint is written (again: at once)"],
+    )
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
+def test_a_second_signal_while_the_interpreter_ends(name: str) -> None:
+    code, out = program(
+        LISTENS.format(after="print('printed')"),
+        before=f"atexit.register(told, signal.{name})",  # runs after what the program has last
+    )
+    assert code == 143
+    assert out.splitlines() == ["printed", "SIGTERM: a checkpoint is written (again: at once)"]
+
+
+def test_what_a_program_started_ends_with_it() -> None:
+    command = """
+    child = subprocess.Popen(["sleep", "600"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    print(child.pid, flush=True)
+    told(signal.SIGTERM)
+"""
+    code, out = program(command)
+    assert code == 143
+    with contextlib.suppress(psutil.NoSuchProcess):
+        psutil.Process(int(out)).wait(30)
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    command = "told(signal.SIGHUP); print('on'); return 0"
+    assert program(command, before="signal.signal(signal.SIGHUP, signal.SIG_IGN)") == (0, "on\n")
