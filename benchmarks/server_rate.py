@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +59,7 @@ def _messages(agents: int, cohort: int) -> list[AlphaGradient | CohortGradient]:
 
 def _for_round(message: AlphaGradient | CohortGradient, now: int) -> AlphaGradient | CohortGradient:
     """The message as it would be in round and version `now`; arrays are shared."""
-    values = {name: value for name, value in vars(message).items() if name != "shares"}
+    values = {part.name: getattr(message, part.name) for part in fields(message)}
     if isinstance(message, AlphaGradient):
         return AlphaGradient(**{**values, "round": now, "version": now})
     shares = tuple(type(s)(s.agent, s.incarnation, now, s.norm) for s in message.shares)

@@ -39,18 +39,15 @@ class Pending:
     @classmethod
     def of(cls, message: AlphaGradient | CohortGradient) -> Pending:
         """Copy what is needed of a message."""
-        if isinstance(message, CohortGradient):
-            length, directions = message.length, message.directions
-        else:
-            length, directions = euclidean(message.gradient), None
+        directions = message.directions if isinstance(message, CohortGradient) else None
         members = tuple(
             (share.agent, share.incarnation, message.round, share.version)
             for share in message.shares
             if share.defect is None
         )
         return cls(
-            message.agent, message.round, message.environment, message.gradient.copy(), length,
-            None if directions is None else directions.copy(), members,
+            message.agent, message.round, message.environment, message.gradient.copy(),
+            message.length, None if directions is None else directions.copy(), members,
         )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:

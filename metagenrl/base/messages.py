@@ -5,6 +5,7 @@ Nothing here needs torch, so that the server's process does without it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float32]
 Defect = Literal["non_finite", "zero", "quarantined"]
 
+_MOST = float(np.finfo(np.float32).max)
 _SAME_LENGTH = 1e-5  # relative: what clipping to one norm leaves in float32
 
 
@@ -42,9 +44,14 @@ class AlphaGradient:
         return (self.run, self.agent, self.incarnation, self.round, self.version)
 
     @cached_property
+    def length(self) -> float:
+        """`|gradient|`; the server's most expensive question about a message, so asked once."""
+        return euclidean(self.gradient)
+
+    @cached_property
     def shares(self) -> tuple[GradientShare, ...]:
         """The one agent's part."""
-        found = defect(self.gradient, self.norm)
+        found = defect(self.length, self.norm)
         return (GradientShare(self.agent, self.incarnation, self.version, self.norm, found),)
 
     @property
@@ -54,7 +61,7 @@ class AlphaGradient:
 
     def unit_sum(self) -> NDArray[np.float64]:
         """The gradient's direction, `[P_alpha]`, of length 1."""
-        return self.gradient.astype(np.float64) / euclidean(self.gradient)
+        return self.gradient.astype(np.float64) / self.length
 
 
 @dataclass(frozen=True)
@@ -124,11 +131,11 @@ def average(
     shares, sound = [], []
     for item in ordered:
         banned = item.incarnation <= (quarantined or {}).get(item.agent, -1)
-        found: Defect | None = "quarantined" if banned else defect(item.gradient, item.norm)
+        found: Defect | None = "quarantined" if banned else defect(item.length, item.norm)
         shares.append(GradientShare(item.agent, item.incarnation, item.version, item.norm, found))
         if found is None:
             sound.append(item)
-    lengths = [euclidean(item.gradient) for item in sound]
+    lengths = [item.length for item in sound]
     total = np.zeros(ordered[0].gradient.shape, np.float64)
     for item in sound:
         total += item.gradient
@@ -145,17 +152,15 @@ def average(
     )  # fmt: skip
 
 
-def defect(gradient: Array, norm: float) -> Literal["non_finite", "zero"] | None:
-    """Why a gradient must not enter the mean, or None; `norm` is the one before clipping.
+def defect(length: float, norm: float) -> Literal["non_finite", "zero"] | None:
+    """Why a gradient of this length must not enter the mean, or None; `norm` is before clipping.
 
     Squares that overflow float32 count as non-finite: Adam's second moment would stay infinite
     and the parameter would never move again.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        squared = np.square(gradient).sum(dtype=np.float32)
-    if not (np.isfinite(squared) and np.isfinite(norm)):
+    if not (length**2 <= _MOST and math.isfinite(norm)):
         return "non_finite"
-    return None if squared > 0 or np.any(gradient) else "zero"
+    return None if length > 0 else "zero"
 
 
 def euclidean(vector: NDArray[np.floating[Any]]) -> float:

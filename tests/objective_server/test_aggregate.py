@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from metagenrl.base.messages import average
-from metagenrl.objective_server.aggregate import combine, defect
+from metagenrl.objective_server.aggregate import combine, defect, euclidean
 
 
 def test_mean_by_hand(make_gradient) -> None:
@@ -49,7 +49,7 @@ def test_mean_refuses_two_of_one_agent(make_gradient) -> None:
     ],
 )
 def test_defects(values, norm, expected) -> None:
-    assert defect(np.array(values, np.float32), norm) == expected
+    assert defect(euclidean(np.array(values, np.float32)), norm) == expected
 
 
 def test_cosines_by_hand(make_gradient) -> None:
