@@ -48,9 +48,9 @@ def step(
     observation, reward, terminated, truncated, _ = returned
     _check_observation("step()", observation, facts)
     for name, flag in (("terminated", terminated), ("truncated", truncated)):
-        if not isinstance(flag, bool | np.bool_):
+        if not _is_truth(flag):
             raise Fault(f"whose step() returned {name} = {brief(flag)}", "True or False")
-    return observation, _number(reward), bool(terminated or truncated)
+    return observation, _number(reward), bool(terminated) or bool(truncated)
 
 
 def called(env: Any, call: str, allowed: str, *arguments: Any, **named: Any) -> Any:
@@ -97,6 +97,15 @@ def _number(reward: Any) -> float:
         allowed = f"one finite number, {_AT_MOST}"
         raise Fault(f"whose step() returned the reward {brief(reward)}", allowed)
     return value
+
+
+def _is_truth(flag: Any) -> bool:
+    """One truth value, which an array of one is too."""
+    try:
+        array = np.asarray(flag)
+        return array.dtype == np.bool_ and array.size == 1
+    except Exception:  # whatever the object's own `__array__` raises
+        return False
 
 
 def _old(returned: Any, length: int) -> str:

@@ -14,7 +14,6 @@ environments agree bit for bit.
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from metagenrl.agents.environment.guard import guarded
 from metagenrl.agents.environment.make import (
     EnvironmentFacts,
     check_environment,
+    close_environment,
     make_environment,
     same_environment,
 )
@@ -41,7 +41,6 @@ __all__ = [
     "check_environment",
 ]
 
-_LOG = logging.getLogger(__name__)
 Array = NDArray[np.float32]  # as in learner.types, whose import would bring torch along
 
 _LARGEST = float(np.finfo(np.float32).max)  # of rewards, which are stored as float32
@@ -90,6 +89,7 @@ class Environment:
         """
         self._env, self.facts = make_environment(env_id)
         space: Any = self._env.action_space
+        self._action_space = space
         self._low = space.low.reshape(-1).astype(np.float64)  # [A]
         self._high = space.high.reshape(-1).astype(np.float64)  # [A]
         self.env_id = env_id
@@ -149,11 +149,7 @@ class Environment:
         What the environment raises is logged: the run has all that it needs of it.
         """
         self.abandon_episode()
-        with guarded(self.env_id):
-            try:
-                self._env.close()  # type: ignore[no-untyped-call]
-            except (Exception, SystemExit) as error:
-                _LOG.warning("%s: close() raised %r", self.env_id, error)
+        close_environment(self._env, self.env_id)
 
     def state_dict(self) -> dict[str, Any]:
         """The generator and the running episode: its seed, actions and newest observation."""
@@ -217,7 +213,7 @@ class Environment:
     def _taken(self, action: Array) -> StepResult:
         """The environment's answer, checked."""
         scaled = self._low + (action.astype(np.float64) + 1.0) / 2.0 * (self._high - self._low)
-        space: Any = self._env.action_space
+        space = self._action_space
         clipped = np.clip(scaled, self._low, self._high).astype(space.dtype).reshape(space.shape)
         with guarded(self.env_id, step=True), _exit_as_error(self.env_id):
             observation, reward, terminated, truncated, _ = self._env.step(clipped)

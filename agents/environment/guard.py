@@ -68,6 +68,19 @@ def _directory() -> Callable[[], bool]:
     return restore
 
 
+_umask_now = 0o022  # as last seen; asking is setting, and must not open files to others
+
+
+def _umask() -> Callable[[], bool]:
+    """The permissions that new files do not get, the run's own among them."""
+    global _umask_now
+    before = os.umask(_umask_now)
+    if before != _umask_now:
+        os.umask(before)
+        _umask_now = before
+    return lambda: os.umask(before) != before
+
+
 def _float_errors() -> Callable[[], bool]:
     before = np.geterr()
 
@@ -173,11 +186,12 @@ _KEPT: tuple[tuple[str, Callable[[], Callable[[], bool]]], ...] = (
     ("numpy error state", _float_errors),
     ("torch defaults", _torch_defaults),
     ("standard output", outputs.closed),
+    ("umask", _umask),
     ("signal handlers", _handlers),
     ("blocked signals", _blocked),
     ("standard output", outputs.replaced),
     ("standard output", _streams),
     ("warning filters", _warnings),
 )
-_AT_STEPS = 4
+_AT_STEPS = 5
 """How many of these are kept at every step; the others when it is made, reset and closed."""

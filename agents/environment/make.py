@@ -5,7 +5,6 @@ Kept free of torch, so that a command line can check its arguments before anythi
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import logging
 import math
@@ -20,7 +19,7 @@ import numpy as np
 from gymnasium.envs.registration import find_highest_version, get_env_id, parse_env_id
 
 from metagenrl.agents.environment.guard import guarded
-from metagenrl.agents.environment.refusal import describe, explain, in_words, refuse
+from metagenrl.agents.environment.refusal import describe, explain, in_words, kind_and_words, refuse
 from metagenrl.agents.environment.spec import EnvironmentSpec
 
 _LOG = logging.getLogger(__name__)
@@ -61,8 +60,7 @@ def check_environment(env_id: str, trial: Trial = lambda env, facts: None) -> En
         try:
             trial(env, found)
         finally:
-            with guarded(env_id), contextlib.suppress(*FAILURES):
-                env.close()  # type: ignore[no-untyped-call]
+            close_environment(env, env_id)
         facts.append(replace(found, env_id=env_id))
     if facts[0] != facts[-1]:
         refuse(env_id, "whose ranges change its sizes", "ranges that leave all spaces as they are")
@@ -98,9 +96,17 @@ def _made(env_id: str, seen: Mapping[str, Any]) -> tuple[gymnasium.Env[Any, Any]
         env = _wrapped(spec, env)
         return env, _judge(env_id, env, limit)
     except ValueError:
-        with contextlib.suppress(*FAILURES):
-            env.close()  # type: ignore[no-untyped-call]
+        close_environment(env, env_id)
         raise
+
+
+def close_environment(env: gymnasium.Env[Any, Any], env_id: str) -> None:
+    """Free what it holds. What it raises is logged: we have all that we need of it."""
+    with guarded(env_id):
+        try:
+            env.close()  # type: ignore[no-untyped-call]
+        except FAILURES as error:
+            _LOG.warning("%s: close() raised %s", env_id, kind_and_words(error))
 
 
 def resolved(env_id: str) -> str:

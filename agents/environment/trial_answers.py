@@ -17,6 +17,10 @@ PATIENCE = 10.0
 """Seconds after which the user is told what is waited for."""
 
 
+CLOSED_EXIT = 9
+"""Exit code of the process where an environment closed the pipe for its answers."""
+
+
 class Died(Exception):  # noqa: N818 - reads as the event it is
     """The process has ended by itself."""
 
@@ -49,9 +53,19 @@ def until_newline(text: str, pipe: Any, timeout: float) -> Iterator[bytes]:
                 return
 
 
+def closes_descriptors(text: str) -> str:
+    """What is said of an environment that closes files of the process."""
+    return (
+        f"environment: got {text!r}, which closes file descriptors that it did not open "
+        "(os.closerange?), allowed: one that closes its own"
+    )
+
+
 def how_it_ended(text: str, process: subprocess.Popen[bytes]) -> str:
     """What is said of a process that ended before it gave its answer."""
     code = process.wait()
+    if code == CLOSED_EXIT:
+        return closes_descriptors(text)
     how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
     return (
         f"environment: got {text!r}, which ended its process {how} in its trial, allowed: one that "

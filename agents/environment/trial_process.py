@@ -21,11 +21,15 @@ from metagenrl.agents.environment.refusal import in_words, kind_and_words
 from metagenrl.agents.environment.spec import EnvironmentSpec
 from metagenrl.agents.environment.trial import Tried, try_here
 from metagenrl.agents.environment.trial_answers import (
+    CLOSED_EXIT,
     Died,
+    closes_descriptors,
     how_it_ended,
     last_line,
     until_newline,
 )
+from metagenrl.base.descriptors import far_copy
+from metagenrl.base.outputs import leads_to
 from metagenrl.base.process import TRIAL, refuse_within_a_trial
 
 
@@ -164,8 +168,11 @@ def _is_registered(text: str) -> bool:
 
 def main() -> None:
     """The process: a line of JSON for each environment, to the pipe that the arguments name."""
-    pipe, *texts = sys.argv[1:]
-    with open(int(pipe), "wb", buffering=0) as answers:
+    given, *texts = sys.argv[1:]
+    pipe = int(given)
+    place = os.fstat(pipe)
+    # The copy answers where the environment has closed the low number.
+    with open(far_copy(pipe), "wb", buffering=0) as answers:
         for text in texts:
             answer: dict[str, Any] | None
             try:
@@ -177,5 +184,9 @@ def main() -> None:
                     "error": f"environment: got {text!r}, which raises "
                     f"{kind_and_words(error)}, allowed: one that raises in reset() or step() alone"
                 }
+            if not leads_to(pipe, place):
+                answer = {"error": closes_descriptors(text)}
+            if not leads_to(answers.fileno(), place):
+                os._exit(CLOSED_EXIT)
             answers.write(json.dumps(answer).encode() + b"\n")
     os._exit(0)  # whatever threads the environments have left

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from metagenrl.agents.environment.environment import Array, Environment
 from metagenrl.agents.environment.make import EnvironmentFacts
 from metagenrl.agents.seeding import restore_rng
+from metagenrl.base.descriptors import far_copy
 from metagenrl.base.job_process import when_parent_ends
 
 Method = Literal["make", "reset", "step", "abandon", "close", "state", "load"]
@@ -103,5 +104,8 @@ def serve(pipe: Connection) -> None:
 def main() -> None:
     """The process; its argument is the number of the pipe's file descriptor."""
     when_parent_ends(lambda: os._exit(_PARENT_GONE_EXIT))
-    serve(Connection(int(sys.argv[1])))
+    given = int(sys.argv[1])
+    pipe = far_copy(given)
+    os.close(given)
+    serve(Connection(pipe))
     os._exit(0)  # whatever threads the environments have left

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 
@@ -57,7 +58,10 @@ class SystemMeter:
 
     def _resident_below(self) -> list[int]:
         found = []
-        for process in self._driver.children(recursive=True):
+        below: list[psutil.Process] = []
+        with contextlib.suppress(psutil.Error):  # one ended, or it finds our own start implausible
+            below = self._driver.children(recursive=True)
+        for process in below:
             try:
                 found.append(process.memory_info().rss)
             except (psutil.NoSuchProcess, psutil.AccessDenied):

@@ -13,6 +13,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from metagenrl.base.descriptors import far_copy
+
 _STDIN = 0
 
 
@@ -60,7 +62,7 @@ def when_parent_ends(act: Callable[[], object]) -> None:
     Its standard input is empty from then on: an environment that asks something (`input()`,
     `breakpoint()`) gets an exception, where it would wait for ever.
     """
-    pipe = os.dup(_STDIN)
+    pipe = far_copy(_STDIN)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, _STDIN)
     os.close(nothing)

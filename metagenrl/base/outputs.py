@@ -7,9 +7,9 @@ import fcntl
 import os
 from collections.abc import Callable
 
+from metagenrl.base.descriptors import far_copy
+
 _OUTPUTS = (1, 2)
-_FREE = 10
-"""The first number of our copies: environments close or replace those below."""
 _copies: dict[int, tuple[int, os.stat_result]] = {}  # of the outputs: number, and what it leads to
 
 
@@ -18,13 +18,13 @@ def replaced() -> Callable[[], bool]:
     for number in _OUTPUTS:
         with contextlib.suppress(OSError):  # it was closed before
             found, kept = os.fstat(number), _copies.get(number)
-            if kept is not None and _leads_to(kept[0], kept[1]):
+            if kept is not None and leads_to(kept[0], kept[1]):
                 if os.path.samestat(found, kept[1]):
                     continue
                 os.close(kept[0])
-            _copies[number] = fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _FREE), found
+            _copies[number] = far_copy(number), found
     # A list: all are put back, not only the first.
-    return lambda: bool([_put_back(n) for n, kept in _copies.items() if not _leads_to(n, kept[1])])
+    return lambda: bool([_put_back(n) for n, kept in _copies.items() if not leads_to(n, kept[1])])
 
 
 def closed() -> Callable[[], bool]:
@@ -39,7 +39,8 @@ def _is_open(number: int) -> bool:
         return False
 
 
-def _leads_to(number: int, place: os.stat_result) -> bool:
+def leads_to(number: int, place: os.stat_result) -> bool:
+    """Whether the descriptor is open, and on this file."""
     try:
         return os.path.samestat(os.fstat(number), place)
     except OSError:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from metagenrl.agents.environment.make import make_environment
+from metagenrl.agents.environment.make import close_environment, make_environment
 from metagenrl.base.files.atomic import read_bytes, write_atomic
 from metagenrl.base.files.errors import CorruptFile, FutureFormat
 from metagenrl.base.files.tensors import parse_tensors, tensor_chunks
@@ -86,7 +86,7 @@ def facts_of(label: str, env_id: str, seed: int, steps: int) -> PolicyFacts:
     space: Any = env.action_space
     bounds = (tuple(map(float, np.reshape(x, -1))) for x in (space.low, space.high))
     low, high = bounds
-    env.close()
+    close_environment(env, env_id)
     return PolicyFacts(
         label=label,
         env=env_id,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +11,12 @@ from numpy.typing import NDArray
 
 from metagenrl.agents.environment import calls
 from metagenrl.agents.environment.limits import EPISODE_LIMIT
-from metagenrl.agents.environment.make import FAILURES, EnvironmentFacts, make_environment
+from metagenrl.agents.environment.make import (
+    FAILURES,
+    EnvironmentFacts,
+    close_environment,
+    make_environment,
+)
 from metagenrl.agents.environment.refusal import in_words
 from metagenrl.agents.experience.rollout import Episode
 from metagenrl.base.checks import UsageError
@@ -87,8 +91,7 @@ def episode(
     except calls.Fault as fault:
         raise UsageError(f"environment: got {facts.env!r} {fault}") from fault
     finally:
-        with contextlib.suppress(*FAILURES):  # the episode is over, and this changes nothing of it
-            env.close()
+        close_environment(env, facts.env)
     return Episode(total, steps, cut=not over)
 
 

@@ -50,6 +50,10 @@ class FileFollower:
             self._file.close()
             self._file = None
 
+    def __del__(self) -> None:
+        """A status that was looked at once is dropped without a word."""
+        self.close()
+
     def _began_again(self, file: IO[bytes]) -> bool:
         try:
             there = os.stat(self.path)

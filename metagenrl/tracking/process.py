@@ -53,7 +53,7 @@ class TrackerProcess:
         if code:
             self._say(f"{self._name}: ended with exit code {code}, see {self._log_file}")
         if code is not None:
-            self._process = None
+            self._forget()
 
     def release(self) -> None:
         """Close its standard input: it finishes and ends."""
@@ -71,8 +71,14 @@ class TrackerProcess:
             os.killpg(self._process.pid, signal.SIGKILL)  # with the helpers that it started
             self._process.wait()
             self._pass_on()
-            self._process = None
+            self._forget()
         self.poll()
+
+    def _forget(self) -> None:
+        self._process = None
+        if self._log is not None:
+            self._log.close()
+            self._log = None
 
     def _pass_on(self) -> None:
         for line in self._log or ():

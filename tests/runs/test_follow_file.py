@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import os
+import warnings
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,17 @@ from metagenrl.runs.row_codec import to_line
 from metagenrl.runs.rows import EventRow
 
 FIRST, SECOND, THIRD = (EventRow(1.0, n, "late", 1, "x") for n in (1, 2, 3))
+
+
+def test_a_follower_that_is_dropped_lets_its_file_go(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text(to_line(FIRST))
+    follower = FileFollower(tmp_path / "f")
+    assert list(follower.new_rows()) == [FIRST]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        del follower
+        gc.collect()
+    assert not told
 
 
 @pytest.mark.parametrize("stay", [False, True])

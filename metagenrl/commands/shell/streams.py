@@ -7,7 +7,6 @@ that may end a run of days with a traceback.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import io
 import os
 import signal
@@ -15,18 +14,17 @@ import sys
 import threading
 from typing import Any
 
+from metagenrl.base.descriptors import far_copy
 from metagenrl.base.ending import EndedBySignal
 
 OUTPUT = "standard output"
-_FREE = 10
-"""First number of the descriptors of our own: what closes or redirects 1 and 2 leaves them be."""
 
 
 class _File(io.FileIO):
     """A descriptor to write to, whose failures are told once and otherwise swallowed."""
 
     def __init__(self, descriptor: int, name: str) -> None:
-        super().__init__(_copy(descriptor), "w")
+        super().__init__(far_copy(descriptor), "w")
         self.called, self.failure = name, ""
 
     def write(self, data: Any) -> int:
@@ -52,12 +50,8 @@ class _File(io.FileIO):
     def close(self) -> None:
         """Stay open: a line that is written later would end the run."""
 
-
-def _copy(descriptor: int) -> int:
-    try:
-        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _FREE)
-    except OSError:  # this process may not have as many
-        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+    def _dealloc_warn(self, source: object) -> None:
+        """No word (`python -X dev`): it is open at the end on purpose."""
 
 
 class _Stream(io.TextIOWrapper):

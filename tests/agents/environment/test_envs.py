@@ -122,6 +122,14 @@ def test_action_takes_the_shape_and_type_of_the_space(probe):
     assert Probe.actions[-1].dtype == np.float64
 
 
+def test_action_space_is_the_one_that_was_there_first(probe, monkeypatch):
+    environment = Environment(probe(), _rng())
+    environment.reset()
+    monkeypatch.setattr(Probe, "action_space", Box(-9, 9, (5,)))
+    environment.step([-1, -1, -1])
+    np.testing.assert_array_equal(Probe.actions[-1], LOW)
+
+
 def test_observations_are_flat_float32_copies(probe):
     environment = Environment(probe(), _rng())
     first = environment.reset()

@@ -9,6 +9,7 @@ import pytest
 from metagenrl.agents.environment.environment import Environment
 from metagenrl.agents.environment.guard import guarded
 from metagenrl.agents.environment.trial_process import each_tried_once, try_environments
+from metagenrl.policies.kept import facts_of
 
 MODULE = """
 import multiprocessing, os, sys, time, threading
@@ -43,6 +44,8 @@ def leaves_a_thread(self, action):
 
 variant("Sound")
 variant("Element", step=step(X, np.array([1.0]), False, False, {}))
+variant("Flags", step=step(X, 1.0, np.array([False]), np.array(False), {}))
+variant("Flag", step=step(X, 1.0, "False", False, {}))
 variant("Pair", step=step(X, np.array([1.0, 2.0]), False, False, {}))
 variant("NaN", step=step(X, float("nan"), False, False, {}))
 variant("Rich", step=step(X, 1e300, False, False, {}))
@@ -98,7 +101,7 @@ def module(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("module")
 def test_sound_environments_stand_their_trial():
-    names = ("Sound", "Element", "Flaky", "Threads", "Pools", "Unclosed")
+    names = ("Sound", "Element", "Flags", "Flaky", "Threads", "Pools", "Unclosed")
     found = try_environments([f"tried_env:{name}" for name in names], 60)
     assert [one.text for one in found.values()] == [f"tried_env:{name}-v0" for name in names]
     assert {one.facts.observation_size for one in found.values()} == {3}
@@ -123,6 +126,7 @@ def test_a_study_tries_each_environment_once(tmp_path):
     ("name", "complaint"),
     [
         ("Pair", "step() returned the reward array([1., 2.]), allowed: one finite number"),
+        ("Flag", "step() returned terminated = 'False', allowed: True or False"),
         ("NaN", "step() returned the reward nan, allowed: one finite number"),
         ("Rich", "reward 1e+300, allowed: one finite number, at most 3.4e+38 (float32)"),
         ("Size", "step() returned an observation of 4 numbers, allowed: 3 finite numbers"),
@@ -224,4 +228,7 @@ def test_a_descriptor_that_is_closed_is_not_given_to_the_next_file(number, step,
 @pytest.mark.parametrize("name", ["Unclosed", "Shuts"])
 def test_what_closing_raises_is_logged(name, caplog):
     Environment(f"tried_env:{name}-v0", np.random.default_rng(0)).close()
+    assert f"tried_env:{name}-v0: close() raised" in caplog.text
+    caplog.clear()
+    assert facts_of("td3", f"tried_env:{name}-v0", 0, 1).action_size == 2
     assert f"tried_env:{name}-v0: close() raised" in caplog.text

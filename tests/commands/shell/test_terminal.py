@@ -33,6 +33,13 @@ def test_a_full_device_is_one_line(words: list[str]) -> None:
     assert silent.returncode == 1
 
 
+def test_developer_mode_finds_no_file_left_open() -> None:
+    words = [sys.executable, "-X", "dev", "-m", "metagenrl.commands.main", "objective", "list"]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0
+    assert "ResourceWarning" not in ended.stderr
+
+
 @pytest.mark.parametrize("closed", ["<&- >&-", ">&-", ">&- 2>&- <&-"])
 def test_a_closed_output_changes_no_answer(closed: str) -> None:
     for words, code in ((["train", "--help"], 0), (["trian"], 2)):
