@@ -10,7 +10,7 @@ import numpy as np
 from metagenrl.analysis.compare.scores import Normalisation
 from metagenrl.analysis.confidence import Interval
 from metagenrl.analysis.learning_curves import Curves, read_curves
-from metagenrl.analysis.protocol.aggregates import interquartile_mean, mean
+from metagenrl.analysis.protocol.aggregates import mean
 from metagenrl.analysis.protocol.bootstrap import Scores, interval
 from metagenrl.analysis.protocol.numbers import NUMBERS, Array, Number
 from metagenrl.analysis.protocol.scores import (
@@ -140,8 +140,8 @@ def best_variants(results: Sequence[Result], groups: Mapping[str, str], keep: in
     for result in results:
         variant = result.condition.variant
         found = overall(results, result.condition.rule, "selection") if variant else None
-        if found is not None:
-            value = float(interquartile_mean(_pooled(found.scores["late"])))
+        if found is not None and "late" in found.aggregates:
+            value = found.aggregates["late"].iqm.value
             scores[variant] = max(value, scores.get(variant, -np.inf))
     chosen: list[str] = []
     for group in dict.fromkeys(groups.values()):
@@ -149,7 +149,3 @@ def best_variants(results: Sequence[Result], groups: Mapping[str, str], keep: in
         ranked = sorted(members, key=lambda name: -scores.get(name, -np.inf))
         chosen += ranked[:keep]
     return [name for name in groups if name in chosen]
-
-
-def _pooled(scores: Scores) -> Array:
-    return np.concatenate([np.concatenate([np.asarray(a) for a in s]) for s in scores.values()])

@@ -46,14 +46,13 @@ def intervals(
 ) -> CurveInterval:
     """As `interval` for an aggregate of T values, pointwise: a performance profile."""
     tables = tables_of(scores)
-    pooled = np.concatenate([table.reshape(1, -1) for table in tables], axis=1)  # [1, N]
-    values = aggregate(pooled)[0]  # [T]
+    values = aggregate(together([table.reshape(1, -1) for table in tables]))[0]  # [T]
     units = max(table.shape[1] if rule else table.shape[0] for table in tables)
     if units == 1:
         unknown = np.full(values.shape, math.nan)
         return CurveInterval(values, unknown, unknown)
     samples = resample(tables, repetitions, np.random.default_rng(SEED))
-    drawn = aggregate(np.concatenate(samples, axis=1))  # [R, T]
+    drawn = aggregate(together(samples))  # [R, T]
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(drawn, [tail, 100 - tail], axis=0)
     return CurveInterval(values, low, high)
@@ -68,6 +67,15 @@ def resample(tables: Sequence[Array], repetitions: int, random: np.random.Genera
         agents = random.integers(table.shape[1], size=(repetitions, seeds, table.shape[1]))
         drawn.append(table[chosen, agents].reshape(repetitions, -1))
     return drawn
+
+
+def together(drawn: Sequence[Array]) -> Array:
+    """`[R, N_e]` for each environment to `[R, N]`, in which every environment has the same weight.
+
+    Where there are more agents in one environment, those of the others stand there several times.
+    """
+    size = math.lcm(*(scores.shape[1] for scores in drawn))
+    return np.concatenate([np.repeat(x, size // x.shape[1], axis=1) for x in drawn], axis=1)
 
 
 def tables_of(scores: Scores) -> list[Array]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from metagenrl.analysis.confidence import CONFIDENCE, Interval
 from metagenrl.analysis.protocol.aggregates import interquartile_mean
-from metagenrl.analysis.protocol.bootstrap import REPETITIONS, SEED, resample, tables_of
+from metagenrl.analysis.protocol.bootstrap import REPETITIONS, SEED, resample, tables_of, together
 from metagenrl.analysis.protocol.scores import ONE, ZERO, Seeds
 
 Array = NDArray[np.float64]
@@ -56,5 +56,5 @@ def _differences(
     with np.errstate(divide="ignore", invalid="ignore"):
         for rule in (first, second):
             scores = [(x - z) / (o - z) for x, z, o in zip(samples[rule], zero, one, strict=True)]
-            means.append(interquartile_mean(np.concatenate(scores, axis=1)))
+            means.append(interquartile_mean(together(scores)))
     return means[0] - means[1], np.asarray(sound)

@@ -144,6 +144,15 @@ def test_an_aggregate_says_of_what_it_is() -> None:
     assert aggregate({}, rule=False) is None
 
 
+def test_every_environment_counts_the_same_whatever_it_has_of_agents() -> None:
+    scores = {"E": [np.zeros(90)], "F": [np.ones(10)]}
+    for summary in (mean, interquartile_mean, optimality_gap):
+        assert interval(scores, summary, rule=True).value == 0.5
+    of_two = {"random objective": {"E": [np.zeros(3)], "F": [np.zeros(3)]}}
+    of_two |= {"td3": {"E": [np.ones(3)], "F": [np.ones(3)]}, "many": scores}
+    assert difference(of_two, "many", "random objective", ["E", "F"]).value == 0.5
+
+
 def test_apart_means_that_intervals_do_not_touch() -> None:
     assert apart(Interval(2, 1.5, 3), Interval(1, 0, 1.4))
     assert not apart(Interval(2, 1.5, 3), Interval(1, 0, 1.5))
