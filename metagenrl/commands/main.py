@@ -149,6 +149,8 @@ def _run(command: Command, config: Any) -> int:
     except UsageError:
         raise
     except Exception as error:  # of a library that is imported only now
+        if (lacking := troubles.no_memory(error)) is not None:
+            return _refuse(lacking, FAILED_EXIT)
         refused = refused_variable(error)
         if refused is None:
             raise

@@ -36,6 +36,21 @@ def named(error: Exception, config: Any = None) -> UsageError:
     return UsageError(f"{field}: got {value!r} ({why}), allowed: {allowed}")
 
 
+_NO_MEMORY = (
+    "cannot allocate memory", "can't allocate memory", "can't start new thread",
+    "failed to map segment from shared object",
+)  # fmt: skip
+
+
+def no_memory(error: BaseException) -> UsageError | None:
+    """One line where Python or a library got no memory; None where `error` is another one."""
+    words = " ".join(str(error).split())
+    if not isinstance(error, MemoryError) and not any(n in words.lower() for n in _NO_MEMORY):
+        return None
+    why = words or "no more for this process"
+    return UsageError(f"memory: {why}, allowed: more of it, or a higher limit (ulimit -a)")
+
+
 def check_directory() -> None:
     """Refuse to begin in a working directory that was removed: libraries end the process there."""
     try:
