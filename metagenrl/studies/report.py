@@ -10,10 +10,10 @@ from pathlib import Path
 
 from metagenrl.analysis.confidence import Interval
 from metagenrl.analysis.number_text import markdown_table, score, short, with_interval
-from metagenrl.analysis.protocol.chance import spread_by_chance
+from metagenrl.analysis.protocol.chance import share_as_far_apart, spread_by_chance
 from metagenrl.analysis.protocol.difference import difference
 from metagenrl.analysis.protocol.numbers import NAMES, NUMBERS, TITLES, Number
-from metagenrl.analysis.protocol.scores import ONE, ZERO, Aggregate, apart
+from metagenrl.analysis.protocol.scores import ONE, ZERO, Aggregate, apart, even
 from metagenrl.base.files.atomic import write_atomic
 from metagenrl.studies.facts import facts_of
 from metagenrl.studies.kept_curves import to_curves_csv
@@ -71,7 +71,7 @@ def to_markdown(
             parts += [f"## Over the {name} environments", _overall_table(of_set)]
             parts += [each.note for each in of_set if each.note]
             parts += _verdicts(recipe, of_set)
-    parts += ["## By environment", *_by_environment(results)]
+    parts += ["## By environment", *_by_environment(results), *by_seed(results)]
     if picture is not None:
         parts.append(f"![Learning curves, aggregates and profile]({picture.name})")
     return "\n\n".join(parts) + "\n"
@@ -172,6 +172,24 @@ def _by_environment(results: Sequence[Result]) -> Iterator[str]:
             + [f"- {env}: 0 is {short(s.zero)}, 1 is {short(s.one)}" for env, s in found.items()]
             + [f"- {env}: none, {_why(results, env)}" for env in envs if env not in found]
         )
+
+
+def by_seed(results: Sequence[Result]) -> list[str]:
+    """The seeds' means in each environment, and how often agents alone would give as much."""
+    rows = []
+    for result in results:
+        env, seeds = result.condition.env, list(result.numbers("late").values())
+        chance = (
+            None if result.handmade or not seeds else share_as_far_apart(even({env: seeds})[env])
+        )
+        if chance is not None:
+            means = ", ".join(short(float(agents.mean())) for agents in seeds)
+            rows.append((env, result.condition.rule, means, f"{100 * chance:.0f} %"))
+    header = ("environment", "trained by", "means of the seeds, last third", "by chance")
+    text = (
+        "By chance: the share of random assignments of the agents to seeds that lie as far apart."
+    )
+    return ["## By meta-training seed", text, markdown_table(header, rows)] if rows else []
 
 
 def _why(results: Sequence[Result], env: str) -> str:

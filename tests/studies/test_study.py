@@ -17,7 +17,7 @@ from metagenrl.runs.rows import EvaluationRow
 from metagenrl.studies.options import ExperimentConfig
 from metagenrl.studies.plan import Condition, plan
 from metagenrl.studies.read_recipe import read_recipe
-from metagenrl.studies.report import _why
+from metagenrl.studies.report import _why, by_seed
 from metagenrl.studies.results import best_variants, overall, read_results
 
 ENVS = {"meta_training": ["Pendulum-v1"], "selection": ["Sel-v0"], "test": ["X-v0", "Y-v0"]}
@@ -83,6 +83,13 @@ def test_scores_are_of_seeds(study: Callable[..., ExperimentConfig]) -> None:
     assert rule is not None
     assert rule.aggregates["late"].iqm.value == pytest.approx(1.0)
     assert overall(results, "td3", "meta-training") is None
+
+
+def test_the_seeds_stand_one_by_one(study: Callable[..., ExperimentConfig]) -> None:
+    _, _, table = by_seed(read_results(conditions(study(LEVELS))))
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+    assert ["X-v0", "good", "12, 8", "33 %"] in rows  # one of three ways to pair four agents
+    assert {row[1] for row in rows} == {"good", "bad"}  # a hand-made rule has no seeds
 
 
 def test_a_missing_seed_is_told_and_left_out(study: Callable[..., ExperimentConfig]) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from metagenrl.analysis.protocol.bootstrap import REPETITIONS, SEED, Scores, tables_of
 
@@ -34,3 +37,19 @@ def spread_by_chance(rule: Scores, scores: Scores, draws: int = REPETITIONS) -> 
     if not least:
         return None
     return float(np.median(np.min([ratio[:least] for ratio in ratios], axis=0)))
+
+
+def share_as_far_apart(seeds: Sequence[ArrayLike], draws: int = REPETITIONS) -> float | None:
+    """Share of random assignments of all agents to seeds with means at least as far apart.
+
+    A permutation test of whether meta-training seeds differ in one environment; "far" is the
+    variance of the seeds' means. None for a single seed or a single agent of each.
+    """
+    table = tables_of({"one": seeds})[0]  # [S, K]
+    if min(table.shape) < 2:
+        return None
+    everyone = np.tile(table.reshape(-1), (draws, 1))
+    assigned = np.random.default_rng(SEED).permuted(everyone, axis=1).reshape(draws, *table.shape)
+    found = table.mean(axis=1).var()
+    rounding = 1e-12 * np.square(table).mean()
+    return float(np.mean(assigned.mean(axis=2).var(axis=1) >= found - rounding))

@@ -15,7 +15,7 @@ from metagenrl.analysis.protocol.aggregates import (
     performance_profile,
 )
 from metagenrl.analysis.protocol.bootstrap import interval, intervals, resample
-from metagenrl.analysis.protocol.chance import spread_by_chance
+from metagenrl.analysis.protocol.chance import share_as_far_apart, spread_by_chance
 from metagenrl.analysis.protocol.difference import difference
 from metagenrl.analysis.protocol.numbers import area_under_curve, late_mean
 from metagenrl.analysis.protocol.scores import (
@@ -216,3 +216,12 @@ def test_what_agents_noise_alone_makes_of_seeds() -> None:
     assert spread_by_chance({"E": [[1.0] * 3]}, learned) is None  # not in every environment
     assert spread_by_chance({"E": [[1.0] * 2], "F": [[1.0] * 3]}, learned) is None
     assert spread_by_chance(exact, {"E": [[1.0, 1.0]]}) is None  # a single seed
+
+
+def test_how_often_agents_alone_lie_as_far_apart() -> None:
+    apart_seeds = [[0.0, 0.1], [5.0, 5.1], [9.0, 9.1]]
+    # 15 ways to pair six agents, of which one has the means as far apart; seeds have no order.
+    assert share_as_far_apart(apart_seeds) == pytest.approx(1 / 15, abs=0.02)
+    assert share_as_far_apart([[1.0, 2.0], [2.0, 1.0]]) == 1.0
+    assert share_as_far_apart([[1.0, 2.0]]) is None
+    assert share_as_far_apart([[1.0], [2.0]]) is None
