@@ -172,6 +172,7 @@ class Program:
                 with contextlib.suppress(OSError, ValueError):  # closed, or its reader has gone
                     stream.flush()
             os._exit(self._code)
+        signal.setitimer(signal.ITIMER_REAL, 0)  # an environment's, which nobody would hear
         for caught in SIGNALS:
             if signal.getsignal(caught) is not signal.SIG_IGN:
                 signal.signal(caught, signal.SIG_DFL)

@@ -75,6 +75,12 @@ def test_what_a_program_started_ends_with_it() -> None:
         psutil.Process(int(out)).wait(30)
 
 
+def test_a_timer_that_still_runs_at_the_end_ends_nothing() -> None:
+    left = "atexit.register(lambda: print(signal.getitimer(signal.ITIMER_REAL)))"
+    command = "signal.setitimer(signal.ITIMER_REAL, 600); return 0"
+    assert program(command, before=left) == (0, "(0.0, 0.0)\n")
+
+
 def test_a_signal_that_is_ignored_stays_ignored() -> None:
     command = "told(signal.SIGHUP); print('on'); return 0"
     assert program(command, before="signal.signal(signal.SIGHUP, signal.SIG_IGN)") == (0, "on\n")
