@@ -1,15 +1,13 @@
 """Agents in cohorts: who shares, the same results, real actors killed."""
 
-import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
+from fixtures.processes import actors
 
 from metagenrl.cluster.engines.plan import cohort_plan
 from metagenrl.objective_server.snapshots.find import find_snapshot
@@ -107,17 +105,6 @@ def test_a_killed_run_in_cohorts_is_resumed_with_the_same_bits(tmp_path) -> None
     ]
 
 
-def _children(driver: int, name: str) -> list[psutil.Process]:
-    found = []
-    for process in psutil.Process(driver).children(recursive=True):
-        try:
-            if name in " ".join(process.cmdline()):
-                found.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-    return found
-
-
 @pytest.mark.slow
 def test_on_ray_the_same_bits_and_a_killed_cohort_comes_back(tmp_path) -> None:
     inprocess = _train(tmp_path / "a", "--engine", "inprocess", "--agents-per-actor", "3",
@@ -131,9 +118,9 @@ def test_on_ray_the_same_bits_and_a_killed_cohort_comes_back(tmp_path) -> None:
                 assert time.monotonic() < deadline, "no checkpoint in time"
                 assert process.poll() is None
                 time.sleep(0.02)
-            actors = _children(process.pid, "ray::CohortActor")
-            assert len(actors) == 2
-            os.kill(actors[0].pid, signal.SIGKILL)
+            cohorts = actors(process.pid, "CohortActor")
+            assert len(cohorts) == 2
+            cohorts[0].kill()
             assert process.wait(timeout=200) == 0
         finally:
             process.kill()

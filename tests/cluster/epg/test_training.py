@@ -1,7 +1,7 @@
 """Evolved losses from the command line: meta-training, killed and resumed, and meta-tests."""
 
-import contextlib
 import json
+import os
 import re
 import subprocess
 import time
@@ -11,8 +11,8 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-import psutil
 import pytest
+from fixtures.processes import actors, kill
 
 from metagenrl.analysis.number_text import short
 from metagenrl.base.files.checkpoint_folder import newest_complete, read_folder
@@ -106,14 +106,6 @@ def test_killed_runs_side_by_side_go_on_to_the_same_bits(
     assert "no objectives/ with snapshots, but seed-0, seed-1 have" in capsys.readouterr().err
 
 
-def _workers() -> list[psutil.Process]:
-    found = []
-    for one in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            found += [one] if "ray::InnerLoopWorker" in " ".join(one.cmdline()) else []
-    return found
-
-
 @pytest.mark.slow
 def test_workers_on_ray_come_to_the_same_bits_also_where_one_dies(
     run: Run, run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -127,10 +119,10 @@ def test_workers_on_ray_come_to_the_same_bits_also_where_one_dies(
 
     def deadly(self: ray_loops.RayLoops, loops: Any, on_end: Any) -> None:
         if not killed:
-            while not (workers := _workers()):
+            while not (workers := actors(os.getpid(), "InnerLoopWorker")):
                 time.sleep(0.1)
             killed.append(workers[0].pid)
-            workers[0].kill()
+            kill(workers[:1])
         begin(self, loops, on_end)
 
     monkeypatch.setattr(ray_loops.RayLoops, "run", deadly)

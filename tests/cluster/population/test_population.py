@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fixtures.processes import actors
 
 from metagenrl.objective_server.snapshots.find import find_snapshot
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
@@ -151,23 +152,6 @@ def test_ray_gives_the_same_bits_also_when_killed_and_resumed_on_one_core(refere
     assert np.array_equal(last(tmp_path / "killed").alpha, last(reference).alpha)
 
 
-def _actor_pid(driver: int, name: str) -> int | None:
-    """Process id of a Ray actor's worker that belongs to this driver's Ray."""
-    import psutil
-
-    try:
-        family = psutil.Process(driver).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return None
-    for process in family:
-        try:
-            if name in " ".join(process.cmdline()):
-                return process.pid
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-    return None
-
-
 @pytest.mark.slow
 def test_killed_actors_come_back(tmp_path):
     """SIGKILL an agent's and the server's process while a population trains."""
@@ -180,10 +164,8 @@ def test_killed_actors_come_back(tmp_path):
     try:
         wait_for(lambda: (run_dir / "checkpoints").exists()
                  and list((run_dir / "checkpoints").glob("round-*")))  # fmt: skip
-        for name in ("ray::CohortActor", "ray::ServerActor"):
-            pid = _actor_pid(process.pid, name)
-            assert pid is not None
-            os.kill(pid, signal.SIGKILL)
+        for name in ("CohortActor", "ServerActor"):
+            actors(process.pid, name)[0].kill()
             time.sleep(1.0)
         assert process.wait(timeout=900) == 0
     finally:

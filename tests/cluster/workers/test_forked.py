@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
+from fixtures.processes import family, named
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers are not forked")
 
@@ -88,11 +89,10 @@ class Driver:
 
     def others(self) -> list[psutil.Process]:
         """All that it has started."""
-        return psutil.Process(self.process.pid).children(recursive=True)
+        return family(self.process.pid)[:-1]
 
     def fork_servers(self) -> list[psutil.Process]:
-        children = psutil.Process(self.process.pid).children()
-        return [child for child in children if "fork_server" in " ".join(child.cmdline())]
+        return named(psutil.Process(self.process.pid).children(), "fork_server")
 
 
 @contextlib.contextmanager

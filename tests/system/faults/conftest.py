@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import pytest
+from fixtures.processes import family, kill
 
 from metagenrl.runs.metrics_file import read_metrics
 
@@ -187,25 +187,5 @@ def run(tmp_path: Path) -> Iterator[Run]:
     run = Run(tmp_path / "run")
     yield run
     if run.process is not None and run.process.poll() is None:
-        family = psutil.Process(run.process.pid).children(recursive=True)
-        for process in [psutil.Process(run.process.pid), *family]:
-            process.kill()
+        kill(family(run.process.pid))
         run.process.wait()
-
-
-def actors(parent: int, name: str) -> list[int]:
-    """Process ids of the Ray actors of this class below a driver or a raylet."""
-    found = []
-    for process in psutil.Process(parent).children(recursive=True):
-        try:
-            if f"ray::{name}" in " ".join(process.cmdline()):
-                found.append(process.pid)
-        except psutil.Error:
-            continue
-    return found
-
-
-@pytest.fixture
-def find_actors() -> Callable[[int, str], list[int]]:
-    """`actors`."""
-    return actors

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
+from fixtures.processes import actors
 from ray.cluster_utils import Cluster
 
 from metagenrl.runs.metrics_file import read_metrics
@@ -44,7 +43,7 @@ def metagenrl(*words: str) -> str:
 
 
 @pytest.mark.slow
-def test_a_gcs_that_comes_back_knows_the_run(cluster, run, find_actors) -> None:
+def test_a_gcs_that_comes_back_knows_the_run(cluster, run) -> None:
     def versions() -> list[int]:
         return [row.version for row in read_metrics(run.folder).objective]
 
@@ -59,9 +58,9 @@ def test_a_gcs_that_comes_back_knows_the_run(cluster, run, find_actors) -> None:
 
     # What only a GCS that knows the cluster can do: find a named actor, start another.
     assert "2/2 agents at work" in metagenrl("status", str(run.folder))
-    os.kill(find_actors(raylet, "CohortActor")[0], signal.SIGKILL)
+    actors(raylet, "CohortActor")[0].kill()
     run.wait_for("complete")
-    assert len(find_actors(raylet, "CohortActor")) == 2
+    assert len(actors(raylet, "CohortActor")) == 2
     metagenrl("stop", str(run.folder))
     run.finish()
     assert versions() == list(range(1, versions()[-1] + 1))

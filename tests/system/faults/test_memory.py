@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import uuid
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from fixtures.processes import actors, family, kill
 
 from metagenrl.runs.metrics_file import read_metrics
 
@@ -52,9 +54,10 @@ def group() -> Iterator[Path]:
     except OSError:
         pytest.skip("no control groups of version 1 can be made here")
     yield folder
-    for pid in (folder / "cgroup.procs").read_text().split():
-        psutil.Process(int(pid)).kill()
-        psutil.wait_procs([psutil.Process(int(pid))], timeout=10)
+    pids = map(int, (folder / "cgroup.procs").read_text().split())
+    caught = [process for pid in pids for process in family(pid)[-1:]]
+    kill(caught)
+    psutil.wait_procs(caught, timeout=10)
     folder.rmdir()
 
 
@@ -64,14 +67,15 @@ def reasons(run) -> list[str]:
     return [row.message for row in events if row.what in ("restarted", "failed")]
 
 
-def test_the_kernel_kills_one_and_then_gives_it_up(run, find_actors, hungry, group) -> None:
+def test_the_kernel_kills_one_and_then_gives_it_up(run, hungry, group) -> None:
     run.start(*FLAGS, "--envs", hungry, "Pendulum-v1")
-    caught: set[int] = set()
+    caught: set[psutil.Process] = set()
 
     def confine() -> bool:
-        for pid in set(find_actors(run.process.pid, "CohortActor")) - caught:
-            caught.add(pid)
-            (group / "cgroup.procs").write_text(str(pid))
+        for actor in set(actors(run.process.pid, "CohortActor")) - caught:
+            caught.add(actor)
+            with contextlib.suppress(ProcessLookupError):
+                (group / "cgroup.procs").write_text(str(actor.pid))
         return len(run.messages("failed")) > 0
 
     run.wait_until(confine)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from fixtures.processes import actors
 from ray.cluster_utils import Cluster
 
 from metagenrl.runs.metrics_file import read_metrics
@@ -35,18 +36,18 @@ def raylet(node: Any) -> int:
     return int(node.all_processes["raylet"][0].process.pid)
 
 
-def by_node(cluster: Cluster, find: Callable[[int, str], list[int]]) -> list[int]:
+def by_node(cluster: Cluster) -> list[int]:
     """How many agents each node has."""
-    return sorted(len(find(raylet(node), "CohortActor")) for node in cluster.worker_nodes)
+    return sorted(len(actors(raylet(node), "CohortActor")) for node in cluster.worker_nodes)
 
 
-def test_agents_are_spread_and_move(cluster, run, find_actors) -> None:
+def test_agents_are_spread_and_move(cluster, run) -> None:
     run.start(*FLAGS, "--agent-cpus", "0.5", "--steps", "3000")
-    run.wait_until(lambda: by_node(cluster, find_actors) == [2, 2])
+    run.wait_until(lambda: by_node(cluster) == [2, 2])
     run.wait_until(run.checkpoints)
     cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
     run.wait_for("complete")
-    assert by_node(cluster, find_actors) == [4]
+    assert by_node(cluster) == [4]
     assert run.messages("degraded")[-1].startswith("degraded: ")
     restarted = {row.agent for row in read_metrics(run.folder).events if row.what == "restarted"}
     assert len(restarted) == 2
@@ -54,7 +55,7 @@ def test_agents_are_spread_and_move(cluster, run, find_actors) -> None:
     assert versions == list(range(1, versions[-1] + 1))
 
 
-def test_without_room_it_goes_on_degraded_until_there_is(cluster, run, find_actors) -> None:
+def test_without_room_it_goes_on_degraded_until_there_is(cluster, run) -> None:
     run.start(*FLAGS, "--agent-cpus", "1", "--steps", "3000")
     run.wait_until(run.checkpoints)
     cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
@@ -66,4 +67,4 @@ def test_without_room_it_goes_on_degraded_until_there_is(cluster, run, find_acto
     run.wait_for("complete")
     back = run.round()
     run.wait_until(lambda: run.contributors(back) == {0, 1, 2, 3})
-    assert by_node(cluster, find_actors) == [2, 2]
+    assert by_node(cluster) == [2, 2]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import psutil
 import pytest
+from fixtures.processes import actors
 
 from metagenrl.runs.metrics_file import read_metrics
 
@@ -15,9 +15,7 @@ from .conftest import TINY
 pytestmark = pytest.mark.slow
 
 
-def test_agents_come_back_elsewhere_and_the_old_ones_change_nothing(
-    run, two_hosts, find_actors
-) -> None:
+def test_agents_come_back_elsewhere_and_the_old_ones_change_nothing(run, two_hosts) -> None:
     hosts = two_hosts(2)
     words = [*TINY.split(), "--engine", "ray", "--agents", "4", "--agent-cpus", "0.5"]
     words += ["--steps", "100000", "--round-timeout", "20", "--run-dir", str(run.folder)]
@@ -27,16 +25,16 @@ def test_agents_come_back_elsewhere_and_the_old_ones_change_nothing(
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     there = hosts.processes[1].pid
-    run.wait_until(lambda: len(find_actors(there, "CohortActor")) == 2)
+    run.wait_until(lambda: len(actors(there, "CohortActor")) == 2)
     run.wait_until(run.checkpoints)
-    old = find_actors(there, "CohortActor")
+    old = actors(there, "CohortActor")
     hosts.cable("down")
     run.wait_until(lambda: len(run.messages("restarted")) >= 2)
     run.wait_for("complete")
     hosts.cable("up")
     back = run.round()
     run.wait_until(lambda: run.round() > back + 50)
-    run.wait_until(lambda: not any(psutil.pid_exists(pid) for pid in old))
+    run.wait_until(lambda: not any(actor.is_running() for actor in old))
     run.wait_until(lambda: run.contributors(back) == {0, 1, 2, 3})
     metrics = read_metrics(run.folder)
     versions = [row.version for row in metrics.objective]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import signal
 
 import psutil
 import pytest
+from fixtures.processes import actors, kill
 
 from metagenrl.objective_server.store.in_folder import FileStore
 from metagenrl.runs.metrics_file import read_metrics
@@ -34,10 +34,10 @@ def test_a_driver_killed_before_its_first_checkpoint_begins_again(run) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
-def test_a_killed_agent_is_missing_and_comes_back(run, find_actors, signum: int) -> None:
+def test_a_killed_agent_is_missing_and_comes_back(run, signum: int) -> None:
     run.start(*AGENTS, "--engine", "ray", "--steps", "100000")
     run.wait_until(run.checkpoints)
-    os.kill(find_actors(run.process.pid, "CohortActor")[0], signum)
+    actors(run.process.pid, "CohortActor")[0].send_signal(signum)
     run.wait_for("complete")
     back = run.round()
     run.wait_until(lambda: run.contributors(back) == {0, 1, 2})
@@ -56,15 +56,15 @@ def test_a_killed_agent_is_missing_and_comes_back(run, find_actors, signum: int)
 
 
 @pytest.mark.slow
-def test_a_server_killed_again_while_it_comes_back(run, find_actors) -> None:
+def test_a_server_killed_again_while_it_comes_back(run) -> None:
     run.start(*AGENTS, "--engine", "ray", "--steps", "100000")
     run.wait_until(run.checkpoints)
-    killed: set[int] = set()
+    killed: set[psutil.Process] = set()
 
     def kill_another() -> bool:
-        for pid in set(find_actors(run.process.pid, "ServerActor")) - killed:
-            psutil.Process(pid).kill()
-            killed.add(pid)
+        another = set(actors(run.process.pid, "ServerActor")) - killed
+        kill(another)
+        killed.update(another)
         return len(killed) >= 4
 
     run.wait_until(kill_another)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from fixtures.processes import kill_group
 
 ROOT = Path(__file__).resolve().parents[3]
 USER = "metagenrl-test"
@@ -154,7 +154,7 @@ def make_host(base: Path) -> Iterator[Callable[[str, str], Host]]:
 
     yield make
     for host in hosts:
-        os.killpg(host.process.pid, signal.SIGKILL)
+        kill_group(host.process.pid)
         host.process.wait()
 
 
