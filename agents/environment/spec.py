@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from metagenrl.agents.environment.ranges import check_range, draw, range_of
+from metagenrl.base.checks import brief
 
 RANGES_STREAM = 1_000_033
 """Spawn key of the draws: no agent of a population has this index."""
@@ -133,8 +134,8 @@ def _arguments(text: str, rest: str) -> tuple[dict[str, Any], str]:
             if match is None or match[1] in kwargs:
                 raise ValueError
             kwargs[match[1]], end = json.JSONDecoder().raw_decode(rest, match.end())
-        except ValueError:
-            raise ValueError(f"got {text!r}, allowed: {_ALLOWED}") from None
+        except (ValueError, RecursionError):
+            raise ValueError(f"got {brief(text, 400)}, allowed: {_ALLOWED}") from None
         rest = rest[end:].lstrip()
         if rest.startswith(",") and rest[1:].strip() not in ("", ")"):
             rest = rest[1:].lstrip()

@@ -36,6 +36,8 @@ from metagenrl.runs.names import CONFIG_FILE
 
 USAGE_EXIT = 2
 FAILED_EXIT = 1
+_LONGEST = 2_000
+"""Letters of a refusal: the value that it shows may be a whole file that was meant as one word."""
 _HELP = ("-h", "--help")
 
 
@@ -177,7 +179,9 @@ def _again(config: Any, words: Sequence[str]) -> str:
 
 
 def _refuse(error: ValueError, code: int = USAGE_EXIT) -> int:
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    line = " ".join(str(error).split())
+    line = line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
+    print(f"error: {line}", file=sys.stderr)
     return code
 
 

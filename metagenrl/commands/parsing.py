@@ -10,6 +10,8 @@ the one whose prefix `--help` omits.
 from __future__ import annotations
 
 import dataclasses
+import logging
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,8 @@ from metagenrl.base.paths import user_path
 from metagenrl.commands.shell.terminal import wide_enough
 from metagenrl.runs.config.presets import PresetName
 from metagenrl.runs.config.yaml import build, coerce, describe, merge, unknown
+
+_log = logging.getLogger(__name__)
 
 _UNNAMED = tyro.conf.arg(name="")
 
@@ -50,12 +54,16 @@ def parse(cls: type, argv: Sequence[str]) -> dict[str, Any]:
     """The nested mapping of the fields of `cls` that `argv` sets.
 
     Raises `UsageError` for an unknown flag (naming the nearest one), a missing or superfluous
-    value and a value of the wrong type.
+    value and a value of the wrong type. A flag that stands twice has its last value.
     """
     options = accepted_flags(cls)
     values: dict[str, Any] = {}
+    lists: dict[tuple[str, ...], tuple[str, ...]] = {}
     for flag, words in _grouped(argv, options):
         option = options[flag]
+        if get_origin(option.hint) is tuple:
+            _note_lost(flag, lists.get(option.path, ()), words)
+            lists[option.path] = words
         value = option.value if option.value is not None else _value(flag, words, option.hint)
         values = merge(values, _nested(option.path, value))
     return values
@@ -182,6 +190,8 @@ def _grouped(
             if not word.startswith("-"):
                 raise UsageError(f"{word}: unexpected argument{_hint(groups, options)}")
             raise UsageError(unknown(flag, "option", [f for f in options if f.startswith("--")]))
+        elif equals and options[flag].value is not None:
+            raise UsageError(f"{flag}: got {inline!r}, allowed: nothing, it is a switch")
         elif equals:
             groups.append((flag, (inline,)))
         else:
@@ -206,6 +216,16 @@ def _arity(words: Sequence[str], option: Option) -> int:
         return 0
     available = next((i for i, w in enumerate(words) if w.startswith("--")), len(words))
     return available if get_origin(option.hint) is tuple else min(available, 1)
+
+
+def _note_lost(flag: str, before: Sequence[str], words: Sequence[str]) -> None:
+    """Say which words of a list go where its flag stands again."""
+    lost = [word for word in before if word not in words]
+    if lost:
+        _log.warning(
+            "%s stands twice, %s of the first one is lost: write all words behind one %s",
+            flag, shlex.join(lost), flag,
+        )  # fmt: skip
 
 
 def _value(flag: str, words: Sequence[str], hint: Any) -> Any:

@@ -175,3 +175,30 @@ def test_a_folder_that_cannot_be_is_one_line(folder: str, refusal: Callable[[str
     line = refusal(f"train --envs Pendulum-v1 --run-dir {folder}")
     assert line.startswith(("run_dir: got ", "--run-dir: got "))
     assert len(line) < 250
+
+
+def test_what_goes_where_a_list_stands_twice_is_said(
+    started: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    main(["train", *ENVS, "--env-kwargs", "g=8", "--envs", "Pendulum-v1", "--env-kwargs", "g=9"])
+    assert started[0].envs == ("Pendulum-v1(g=9)",)
+    assert caplog.messages == [
+        "--env-kwargs stands twice, g=8 of the first one is lost: write all words behind one "
+        "--env-kwargs"
+    ]
+
+
+@pytest.mark.parametrize("given", ["flags", "a file", "the environment in a file"])
+def test_powers_of_ten_are_numbers_in_an_environments_arguments(
+    given: str, started: list[Any], tmp_path: Path
+) -> None:
+    texts = {
+        "a file": "env_kwargs: {g: {uniform: [1e-3, 1E1]}}\nenvs: [Pendulum-v1]\n",
+        "the environment in a file": (
+            "envs: [{id: Pendulum-v1, kwargs: {g: {uniform: [1e-3, 1E1]}}}]\n"
+        ),
+    }
+    (tmp_path / "file.yaml").write_text(texts.get(given, "{seed: 0}"))
+    flags = [*ENVS, "--env-kwargs", "g={uniform: [1e-3, 1E1]}"] if given == "flags" else []
+    main(["train", "--config", str(tmp_path / "file.yaml"), *flags])
+    assert started[0].envs == ('Pendulum-v1(g={"uniform": [0.001, 10.0]})',)

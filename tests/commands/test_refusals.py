@@ -17,6 +17,10 @@ from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import to_yaml
 
+BOMB = (
+    "seed: [&a0 [x, x], " + ", ".join(f"&a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 60)) + "]"
+)
+
 StoreRun = Callable[[TrainConfig], Path]
 Refusal = Callable[[str], str]
 
@@ -103,6 +107,15 @@ BAD_LINES = [
         "run_dir: got 'none' (no such folder), allowed",
     ),
     ("test --objective random --resume --run-dir none", "run_dir: got 'none' (no such folder), al"),
+    ("test --objective random --env= --run-dir x", "env: got '', allowed: an environment's id"),
+    (
+        "train --objective.use-advantage=false",
+        "--objective.use-advantage: got 'false', allowed: nothing, it is a switch",
+    ),
+    ("train --env-kwargs g=010", "env_kwargs: got 'g=010' (010 is 8 in YAML, line 1: write a dec"),
+    (f"train --env-kwargs g={'[' * 3000}", "env_kwargs: got 'g=[[[["),
+    (f"train --envs E-v0(g={'[' * 3000})", "envs: got 'E-v0(g=[[[["),
+    (f"train --{'x' * 9999}", "--xxxx"),
 ]
 
 
@@ -110,7 +123,9 @@ BAD_LINES = [
 def test_a_mistake_is_one_line_and_starts_nothing(
     line: str, complaint: str, refusal: Refusal
 ) -> None:
-    assert refusal(line).startswith(complaint)
+    refused = refusal(line)
+    assert refused.startswith(complaint)
+    assert len(refused) < 2100
 
 
 @pytest.mark.parametrize(
@@ -326,13 +341,23 @@ def test_objective_show_takes_a_run(
             "config: got 'c.yaml' (month must be in 1..12), allowed: valid YAML",
         ),
         ("run_dir: !!binary aGVsbG8=\n", "run_dir: got b'hello', allowed: a path"),
+        (BOMB, "config: got 'c.yaml' (more than 100,000 values, aliases (*name) written out)"),
+        ("seed: &a [*a]\n", "config: got 'c.yaml' (more than 100,000 values"),
+        (f"seed: {'[' * 3000}", "config: got 'c.yaml' (too many brackets within each other)"),
+        (f"seed: [{'x' * 9999}]\n", "seed: got ['xxx"),
+        (
+            "env_kwargs: {g: {uniform: [1, 2], uniform: [3, 4]}}\n",
+            "config: got 'c.yaml' (uniform stands twice, again in line 1)",
+        ),
     ],
 )
 def test_a_mistake_in_a_file_is_one_line(
     text: str, complaint: str, refusal: Refusal, tmp_path: Path
 ) -> None:
     (tmp_path / "cwd" / "c.yaml").write_text(text)
-    assert refusal("train --config c.yaml").startswith(complaint)
+    refused = refusal("train --config c.yaml")
+    assert refused.startswith(complaint)
+    assert len(refused) < 600
 
 
 def test_anchors_merges_and_a_byte_order_mark_are_read(started: list[Any], tmp_path: Path) -> None:

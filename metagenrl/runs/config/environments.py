@@ -6,14 +6,15 @@ names an environment in rows, reports and messages.
 
 from __future__ import annotations
 
-import contextlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import yaml
 
 from metagenrl.agents.environment.spec import EnvironmentSpec
-from metagenrl.base.checks import UsageError, require
+from metagenrl.base.checks import UsageError, brief, require
+from metagenrl.runs.config.yaml_file import read_yaml
 
 
 class _Marker:
@@ -24,6 +25,8 @@ _MARKER = _Marker()
 
 EnvironmentText = Annotated[str, _MARKER]
 """An environment's text; a YAML file may give a mapping with id, kwargs and wrappers instead."""
+
+_POWER_OF_TEN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
 _FORM = "an id, or a mapping with id, kwargs, wrappers"
 
@@ -55,7 +58,7 @@ def with_texts(cls: type, values: Mapping[str, Any], prefix: str = "") -> dict[s
 
 def _text(label: str, values: Mapping[str, Any]) -> str:
     try:
-        plain = {name: value for name, value in values.items() if name != "agents"}
+        plain = {name: _numbers(value) for name, value in values.items() if name != "agents"}
         return EnvironmentSpec.of_mapping(plain).text
     except ValueError as error:
         raise UsageError(f"{label}: {error}") from None
@@ -115,13 +118,22 @@ def _argument(word: str) -> tuple[str, Any]:
     name, equals, text = word.partition("=")
     require(bool(equals) and name.isidentifier(), "env_kwargs", word, "key=value")
     try:
-        value = yaml.safe_load(text)
+        return name, _numbers(read_yaml(text))
     except yaml.YAMLError:
-        value = text
-    if isinstance(value, str):
-        with contextlib.suppress(ValueError):  # YAML 1.1 takes 1e-3 for a text
-            value = float(value)
-    return name, value
+        return name, text
+    except ValueError as error:
+        raise ValueError(f"env_kwargs: got {brief(word)} ({error}), allowed: valid YAML") from None
+
+
+def _numbers(value: Any) -> Any:
+    """`value` with numbers for the texts that YAML 1.1 takes 1e-3 for."""
+    if isinstance(value, str) and _POWER_OF_TEN.fullmatch(value):
+        return float(value)
+    if isinstance(value, list):
+        return [_numbers(one) for one in value]
+    if isinstance(value, dict):
+        return {name: _numbers(one) for name, one in value.items()}
+    return value
 
 
 def seating(envs: Sequence[str], agents: int, each: Sequence[int]) -> tuple[int, ...]:

@@ -104,6 +104,7 @@ class MetaTestConfig(EvaluationConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require(bool(self.env), "env", self.env, "an environment's id")
         require(
             bool(self.objective),
             "objective",

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 
-from metagenrl.base.checks import UsageError
+from metagenrl.base.checks import UsageError, brief
 from metagenrl.base.paths import user_path
 from metagenrl.base.release import RELEASE
 from metagenrl.objective_server.store.address import ALLOWED, StoreAddress
@@ -214,7 +214,7 @@ def _check_text(name: str, text: str, is_path: bool) -> None:
 
 
 def _wrong(name: str, value: Any, allowed: str) -> Any:
-    raise UsageError(f"{name}: got {value!r}, allowed: {allowed}")
+    raise UsageError(f"{name}: got {brief(value, 400)}, allowed: {allowed}")
 
 
 def _plain(value: Any) -> Any:
