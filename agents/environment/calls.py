@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metagenrl.agents.environment.forks import copies_ended, copy_came_back, forks
+from metagenrl.agents.environment.guard import EnvironmentExit, as_exceptions
 from metagenrl.agents.environment.make import EnvironmentFacts
 from metagenrl.agents.environment.refusal import kind_and_words
 from metagenrl.base.checks import brief
@@ -57,15 +58,15 @@ def called(env: Any, call: str, allowed: str, *arguments: Any, **named: Any) -> 
     """What the call returns. Raises `Fault` where it raises anything."""
     made = forks()
     try:
-        with copies_ended():
+        with copies_ended(), as_exceptions():
             returned = getattr(env, call)(*arguments, **named)
         if copy_came_back(made):
             raise Fault(f"whose {call}() called os.fork()", PROCESSES)
         return returned
     except Fault:
         raise
-    except SystemExit as error:
-        raise Fault(f"whose {call}() called sys.exit({error.code!r})", "exceptions") from error
+    except EnvironmentExit as error:
+        raise Fault(f"whose {call}() {error}", "exceptions") from error
     except Exception as error:
         raise Fault(f"whose {call}() raised {kind_and_words(error)}", allowed) from error
 

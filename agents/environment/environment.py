@@ -13,16 +13,14 @@ environments agree bit for bit.
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from metagenrl.agents.environment.guard import guarded
+from metagenrl.agents.environment.guard import as_exceptions, guarded
 from metagenrl.agents.environment.make import (
     EnvironmentFacts,
     check_environment,
@@ -67,10 +65,6 @@ class StepResult:
     def ended(self) -> bool:
         """Whether it was the episode's last step."""
         return self.terminated or self.truncated
-
-
-class EnvironmentExit(RuntimeError):  # noqa: N818 - reads as the event it is
-    """An environment called `sys.exit`, which ends its episode and not the run."""
 
 
 class Environment:
@@ -201,7 +195,7 @@ class Environment:
 
     def _begin(self, seed: int) -> Array:
         self.abandon_episode()
-        with guarded(self.env_id), _exit_as_error(self.env_id):
+        with guarded(self.env_id), as_exceptions():
             observation, _ = self._env.reset(seed=seed)
         self.observation = self._flattened(observation)
         self._seed = seed
@@ -215,7 +209,7 @@ class Environment:
         scaled = self._low + (action.astype(np.float64) + 1.0) / 2.0 * (self._high - self._low)
         space = self._action_space
         clipped = np.clip(scaled, self._low, self._high).astype(space.dtype).reshape(space.shape)
-        with guarded(self.env_id, step=True), _exit_as_error(self.env_id):
+        with guarded(self.env_id, step=True), as_exceptions():
             observation, reward, terminated, truncated, _ = self._env.step(clipped)
         return StepResult(
             self._flattened(observation), self._number(reward), bool(terminated), bool(truncated)
@@ -240,11 +234,3 @@ class Environment:
             wanted = f"{self.observation_size} finite ones"
             raise RuntimeError(f"{self.env_id}: the observation has {found}, not {wanted}")
         return flat
-
-
-@contextlib.contextmanager
-def _exit_as_error(env_id: str) -> Iterator[None]:
-    try:
-        yield
-    except SystemExit as error:
-        raise EnvironmentExit(f"{env_id}: it called sys.exit({error.code!r})") from error

@@ -20,10 +20,17 @@ from typing import Any
 import numpy as np
 
 from metagenrl.agents.environment.forks import copies_ended
+from metagenrl.agents.environment.refusal import kind_and_words
 from metagenrl.base import outputs
 
 _LOG = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class EnvironmentExit(RuntimeError):  # noqa: N818 - reads as the event it is
+    """An environment called `sys.exit` or raised what is no `Exception`, as a panic in Rust is."""
+
+
 _said: set[tuple[str, str]] = set()  # (environment, what it changed), each once a process
 
 
@@ -42,6 +49,19 @@ def guarded(env_id: str, step: bool = False) -> Iterator[None]:
             if restore() and (env_id, what) not in _said:
                 _said.add((env_id, what))
                 _LOG.warning("%s changed the process's %s, which is undone", env_id, what)
+
+
+@contextlib.contextmanager
+def as_exceptions() -> Iterator[None]:
+    """Turn what would end the run, Ctrl-C apart, into `EnvironmentExit`."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt):
+        raise
+    except SystemExit as error:
+        raise EnvironmentExit(f"called sys.exit({error.code!r})") from error
+    except BaseException as error:
+        raise EnvironmentExit(f"raised {kind_and_words(error)}") from error
 
 
 def foreign_threads(before: set[int | None]) -> list[str]:

@@ -18,7 +18,7 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.registration import find_highest_version, get_env_id, parse_env_id
 
-from metagenrl.agents.environment.guard import guarded
+from metagenrl.agents.environment.guard import as_exceptions, guarded
 from metagenrl.agents.environment.refusal import describe, explain, in_words, kind_and_words, refuse
 from metagenrl.agents.environment.spec import EnvironmentSpec
 
@@ -31,8 +31,6 @@ _OBSERVATIONS = (
 )
 _ACTIONS = "a Box action space of floats, every dimension with finite bounds"
 Trial = Callable[[gymnasium.Env[Any, Any], "EnvironmentFacts"], None]
-FAILURES = (Exception, SystemExit)
-"""What an environment may raise; `sys.exit` ends the environment and not the run."""
 
 
 @dataclass(frozen=True)
@@ -82,13 +80,13 @@ def _made(env_id: str, seen: Mapping[str, Any]) -> tuple[gymnasium.Env[Any, Any]
     spec = _parsed(env_id)
     try:
         _log_mujoco_warnings(spec.id)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), as_exceptions():
             # Gymnasium warns of an old version, in two lines, before the error that says so.
             warnings.simplefilter("ignore")
             env: gymnasium.Env[Any, Any] = gymnasium.make(
                 spec.id, disable_env_checker=True, **spec.arguments, **seen
             )
-    except FAILURES as error:
+    except Exception as error:
         known = _parsed(resolved(env_id)).id if isinstance(error, TypeError) else spec.id
         raise ValueError(explain(spec, error, known)) from error
     try:
@@ -104,8 +102,9 @@ def close_environment(env: gymnasium.Env[Any, Any], env_id: str) -> None:
     """Free what it holds. What it raises is logged: we have all that we need of it."""
     with guarded(env_id):
         try:
-            env.close()  # type: ignore[no-untyped-call]
-        except FAILURES as error:
+            with as_exceptions():
+                env.close()  # type: ignore[no-untyped-call]
+        except Exception as error:
             _LOG.warning("%s: close() raised %s", env_id, kind_and_words(error))
 
 
@@ -118,13 +117,13 @@ def resolved(env_id: str) -> str:
     spec = _parsed(env_id)
     module, colon, name = spec.id.rpartition(":")
     try:
-        with guarded(env_id):
+        with guarded(env_id), as_exceptions():
             importlib.import_module(module or "gymnasium")
         namespace, bare, version = parse_env_id(name)
         newest = find_highest_version(namespace, bare) if version is None else version
         name = get_env_id(namespace, bare, newest)
         found = gymnasium.registry[name]
-    except (*FAILURES, KeyError):
+    except Exception:
         return spec.text
     if str(found.entry_point).startswith("gymnasium.envs"):
         module = colon = ""  # which the id does not need
@@ -152,8 +151,9 @@ def _parsed(env_id: str) -> EnvironmentSpec:
 def _wrapped(spec: EnvironmentSpec, env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
     for wrapper in spec.wrappers:
         try:
-            env = resolve_name(wrapper)(env)
-        except FAILURES as error:
+            with as_exceptions():
+                env = resolve_name(wrapper)(env)
+        except Exception as error:
             allowed = "module:Wrapper, which takes an environment and gives one"
             refuse(spec.text, f"whose wrapper {wrapper} raises {in_words(error)}", allowed)
         if not isinstance(env, gymnasium.Env):

@@ -59,8 +59,6 @@ def _where(module: str) -> str:
 
 def in_words(error: BaseException) -> str:
     """The message of an exception, in one line."""
-    if isinstance(error, SystemExit):
-        return f"it called sys.exit({error.code!r})"
     try:
         return " ".join(str(error).split()) or type(error).__name__
     except Exception:  # its own `__str__`

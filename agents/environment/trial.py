@@ -44,7 +44,7 @@ def try_here(text: str) -> Tried:
         )
     left = foreign_threads(before)
     threads = f"{text} leaves threads running ({', '.join(left)})"
-    note = f"{threads}: the command ends when they do" if left else ""
+    note = f"{threads}: the command waits for them at its end, a minute at most" if left else ""
     name = resolved(text)
     return Tried(name, replace(facts, env_id=name), note)
 

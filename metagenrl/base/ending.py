@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NoReturn
@@ -25,6 +26,8 @@ from metagenrl.base.process import adopt_orphans
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 SIGNAL_EXIT = 128
 """Exit code of a command that a signal ended, less the signal's number: 143, 129, 130."""
+LAST_WAIT = 60.0
+"""Seconds that a command which is over waits for threads and exit handlers that are not its own."""
 _SHOW_CURSOR = "\x1b[?25h"  # a live table hides it
 
 
@@ -129,6 +132,17 @@ def end_descendants() -> None:
                     act(process)
 
 
+def _cut(code: int) -> NoReturn:
+    """End the process a minute from now, and say what has kept it."""
+    time.sleep(LAST_WAIT)
+    main = threading.main_thread()
+    threads = ", ".join(t.name for t in threading.enumerate() if t is not main and not t.daemon)
+    kept = f"threads ({threads})" if threads else "what runs at its exit"
+    say(f"the command is over, {kept} kept its process for {LAST_WAIT:g} s: ended")
+    end_descendants()
+    os._exit(code)
+
+
 class Program:
     """The signals of a process that is one command, also where no `Ending` listens.
 
@@ -152,6 +166,14 @@ class Program:
         self._end_at(*SIGNALS)
         sys.stdout.flush()
         adopt_orphans()
+
+    def over(self, code: int) -> None:
+        """The command is over: threads and exit handlers, an environment's say, have a minute left.
+
+        `code` is the process's exit code, whatever comes.
+        """
+        with contextlib.suppress(RuntimeError):  # no thread is to be had: nothing bounds them
+            threading.Thread(target=_cut, args=(code,), daemon=True).start()
 
     def _end_at(self, *signals: signal.Signals) -> None:
         for caught in signals:

@@ -59,8 +59,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         code = SIGNAL_EXIT + getattr(error, "signum", signal.SIGINT)
     except BrokenPipeError:
         code = terminal.leave_quietly()
-    if code >= SIGNAL_EXIT and program is not None:
-        program.leave(code)
+    if program is not None:
+        program.over(code)
+        if code >= SIGNAL_EXIT:
+            program.leave(code)
     if code:
         raise SystemExit(code)
 

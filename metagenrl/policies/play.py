@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metagenrl.agents.environment import calls
+from metagenrl.agents.environment.guard import as_exceptions
 from metagenrl.agents.environment.limits import EPISODE_LIMIT
 from metagenrl.agents.environment.make import (
-    FAILURES,
     EnvironmentFacts,
     close_environment,
     make_environment,
@@ -125,8 +125,9 @@ def _cannot_draw(name: str, error: BaseException) -> CannotDraw:
 def drawn(env: Any, name: str) -> Frame:
     """The environment's picture of now. Raises `CannotDraw`, one line, with what to install."""
     try:
-        frame = env.render()
-    except FAILURES as error:
+        with as_exceptions():
+            frame = env.render()
+    except Exception as error:
         raise _cannot_draw(name, error) from error
     if not isinstance(frame, np.ndarray):
         raise CannotDraw(f"environment: got {name!r}, allowed: one that draws (rgb_array)")

@@ -84,3 +84,20 @@ def test_a_timer_that_still_runs_at_the_end_ends_nothing() -> None:
 def test_a_signal_that_is_ignored_stays_ignored() -> None:
     command = "told(signal.SIGHUP); print('on'); return 0"
     assert program(command, before="signal.signal(signal.SIGHUP, signal.SIG_IGN)") == (0, "on\n")
+
+
+@pytest.mark.parametrize(
+    ("left", "what"),
+    [
+        ("threading.Thread(target=time.sleep, args=(600,)).start()", "threads (Thread-1 (sleep))"),
+        ("atexit.register(time.sleep, 600)", "what runs at its exit"),
+    ],
+)
+def test_what_an_environment_leaves_keeps_no_finished_command(left: str, what: str) -> None:
+    short = "import threading, time, metagenrl.base.ending as ending; ending.LAST_WAIT = 0.5"
+    code, out = program(f"{left}; print('done'); return 3", before=short)
+    assert code == 3
+    assert out.splitlines() == [
+        "done",
+        f"the command is over, {what} kept its process for 0.5 s: ended",
+    ]

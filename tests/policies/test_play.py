@@ -113,7 +113,7 @@ def test_a_broken_environment_is_one_line(
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("RenderLeaves", "which cannot be drawn here (it called sys.exit(3)), allowed"),
+        ("RenderLeaves", "which cannot be drawn here (called sys.exit(3)), allowed"),
         ("Grows", "returned (33, 32, 3) after (32, 32, 3), allowed: pictures of one size"),
         ("Tiny", "returned uint8 (1, 1, 3), allowed: uint8 [height, width, 3], at least 16 pixels"),
         ("Floats", "returned float64 (32, 32, 3), allowed: uint8 [height, width, 3]"),

@@ -11,6 +11,7 @@ import pytest
 from gymnasium.spaces import Box, Space
 
 from metagenrl.agents.environment.environment import Environment, EpisodeNotReproducible, StepResult
+from metagenrl.agents.environment.guard import EnvironmentExit
 
 RESTORABLE = (
     "Pendulum-v1",
@@ -22,6 +23,10 @@ RESTORABLE = (
     "Reacher-v5",
 )
 LOW, HIGH = np.float32([-1, 0, 10]), np.float32([1, 5, 30])
+
+
+class Panic(BaseException):
+    """As PyO3 raises it."""
 
 
 class Probe(gymnasium.Env):
@@ -59,6 +64,8 @@ class Probe(gymnasium.Env):
         event = self.script.get(self.count, "")
         if event == "raise":
             raise OSError("the simulator died")
+        if event == "panic":
+            raise Panic("in Rust")
         self.state[1, 1] = np.nan if event == "nan observation" else self.np_random.random()
         reward = {"nan reward": np.float32("nan"), "huge reward": -1e39}.get(event, np.float32(0.5))
         return self.state, reward, event == "terminate", event == "truncate", {}
@@ -186,6 +193,7 @@ def test_step_refuses_bad_actions_and_keeps_the_episode(probe):
     ("event", "error", "message"),
     [
         ("raise", OSError, "the simulator died"),
+        ("panic", EnvironmentExit, "raised Panic: in Rust"),
         ("nan observation", RuntimeError, "Probe-v0: the observation has 4 numbers, 3 of them fin"),
         ("nan reward", RuntimeError, "Probe-v0: the environment returned the reward nan"),
         ("huge reward", RuntimeError, "Probe-v0: the environment returned the reward -1e\\+39"),

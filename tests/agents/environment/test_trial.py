@@ -66,6 +66,11 @@ def forks(self, action):
     return X, 1.0, False, False, {}
 variant("Forks", step=forks)
 variant("ForksWhenMade", __init__=lambda self: os.fork() and None or None)
+class Panic(BaseException): pass
+def panics(self, *arguments, **named): raise Panic("in Rust")
+variant("Panics", step=panics)
+variant("PanicsWhenMade", __init__=panics)
+variant("PanicsWhenClosed", close=panics)
 class Unshown:
     def __repr__(self): raise RuntimeError("no words")
 class Unsaid(Exception):
@@ -101,11 +106,22 @@ def module(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("module")
 def test_sound_environments_stand_their_trial():
-    names = ("Sound", "Element", "Flags", "Flaky", "Threads", "Pools", "Unclosed")
+    names = (
+        "Sound",
+        "Element",
+        "Flags",
+        "Flaky",
+        "Threads",
+        "Pools",
+        "Unclosed",
+        "PanicsWhenClosed",
+    )
     found = try_environments([f"tried_env:{name}" for name in names], 60)
     assert [one.text for one in found.values()] == [f"tried_env:{name}-v0" for name in names]
     assert {one.facts.observation_size for one in found.values()} == {3}
-    assert found["tried_env:Threads"].note.endswith("(sleep)): the command ends when they do")
+    assert found["tried_env:Threads"].note.endswith(
+        "(sleep)): the command waits for them at its end, a minute at most"
+    )
     assert found["tried_env:Sound"].note == ""
     assert "tried_env" not in sys.modules, "it ran in this process"
 
@@ -138,6 +154,8 @@ def test_a_study_tries_each_environment_once(tmp_path):
         ),
         ("NoSeed", "reset() raised TypeError: reset() got an unexpected keyword argument 'seed'"),
         ("Exits", "step() called sys.exit(3)"),
+        ("Panics", "whose step() raised Panic: in Rust, allowed: exceptions"),
+        ("PanicsWhenMade", "it cannot be made: raised Panic: in Rust"),
         ("Leaves", "ended its process with exit code 0 in its trial"),
         ("Crashes", "ended its process by SIGSEGV in its trial"),
         ("Hangs", "takes longer than 5 s to be made, reset and stepped"),
