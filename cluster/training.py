@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from metagenrl.base.files.folder_lock import FolderLost
 from metagenrl.cluster.control.desk import ControlDesk
 from metagenrl.cluster.control.reach import open_mailbox
 from metagenrl.cluster.engines.placement import Hosts, States, cpus_of, hosts_of, refuse, trials_of
+from metagenrl.cluster.joining.own_ray import ended_with_own_ray
 from metagenrl.cluster.parts import engine_of, held_out_tests, prepare_store
 from metagenrl.cluster.population.departures import Departures
 from metagenrl.cluster.population.loop import Population
@@ -38,7 +40,11 @@ def train(config: TrainConfig) -> int:
     anything is written.
     """
     again = resume_command(config.run_dir)
-    with Ending(again).listening() as ending, own(config.run_dir, config.take_over) as folder:
+    with contextlib.ExitStack() as stack:
+        ending = stack.enter_context(Ending(again).listening())
+        folder = stack.enter_context(own(config.run_dir, config.take_over))
+        if config.engine == "ray":
+            stack.enter_context(ended_with_own_ray(ending))
         if config.resume is None:
             check_new_folder(config.run_dir)  # another may have used it since
         try:

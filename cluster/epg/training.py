@@ -22,6 +22,7 @@ from metagenrl.baselines.epg.inner_loop import InnerLoop
 from metagenrl.cluster.epg.loops import InProcessLoops, LoopEnded, Loops
 from metagenrl.cluster.epg.recorder import EpgRecorder, inner_loop_bar
 from metagenrl.cluster.epg.run import EpgRun
+from metagenrl.cluster.joining.own_ray import ended_with_own_ray
 from metagenrl.runs.config.epg import EpgTrainConfig
 from metagenrl.runs.config.yaml import to_yaml
 from metagenrl.runs.folder import log_to, open_folder
@@ -48,6 +49,8 @@ def train_epg(config: EpgTrainConfig) -> int:
             stack.enter_context(own(each.run_dir, config.take_over))
             for each in (config, *(configs_of(config) if config.seeds > 1 else ()))
         ]
+        if config.engine == "ray":
+            stack.enter_context(ended_with_own_ray(ending))
         if not config.resume:
             check_new_folder(config.run_dir)  # another may have used it since
         try:

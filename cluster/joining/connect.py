@@ -18,6 +18,7 @@ import ray
 from metagenrl.base.checks import UsageError
 from metagenrl.base.process import available_cores
 from metagenrl.cluster.joining.address import address_to_join
+from metagenrl.cluster.joining.own_ray import groups_of_their_own, is_own, remember
 from metagenrl.cluster.joining.probe import AUTHENTICATION
 from metagenrl.cluster.workers.start import forked_workers
 from metagenrl.runs.config.train import WorkerStart
@@ -26,8 +27,6 @@ _JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 _LONGEST_SOCKET = 107  # bytes of a Unix socket's path
 _SOCKET_BELOW = "/ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
 _LEAST_FREE = 100 << 20  # bytes for a session's logs and sockets
-
-_OWN: set[str] = set()  # addresses of the Rays that this process has started
 
 logger = logging.getLogger(__name__)
 
@@ -42,17 +41,18 @@ def connect(check: Callable[[float], object], worker_start: WorkerStart = "fork"
     if not ray.is_initialized():
         address = address_to_join()
         where: dict[str, Any] = {"address": address}
-        workers: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+        own = contextlib.ExitStack()
         if address is None:
             check(available_cores())
             where = _local()
+            own.enter_context(groups_of_their_own())
             if worker_start == "fork" and _JOB not in os.environ:
-                workers = forked_workers(_temporary() / "ray", _own_variables())
+                own.enter_context(forked_workers(_temporary() / "ray", _own_variables()))
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         # Ray runs its workers at niceness 15: next to anything else they would hardly run at all.
         os.environ.setdefault("RAY_worker_niceness", "0")
         try:
-            with workers:
+            with own:
                 ray.init(
                     log_to_driver=True,
                     logging_level=logging.WARNING,
@@ -64,13 +64,13 @@ def connect(check: Callable[[float], object], worker_start: WorkerStart = "fork"
             what = "could not be started" if address is None else f"at {address} was not joined"
             raise UsageError(f"ray: a Ray {what} ({said}), allowed: see {_session()}") from error
         if address is None:
-            _OWN.add(ray.get_runtime_context().gcs_address)
+            remember(ray.get_runtime_context().gcs_address)
     return float(ray.cluster_resources().get("CPU", 0.0))
 
 
 def address_for_actors() -> str:
     """Where this process listens to its actors: nobody else can where the Ray is its own."""
-    own = ray.get_runtime_context().gcs_address in _OWN
+    own = is_own(ray.get_runtime_context().gcs_address)
     return "127.0.0.1" if own else str(ray.util.get_node_ip_address())
 
 

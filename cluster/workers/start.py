@@ -38,6 +38,7 @@ class _Running:
                     pass_fds=(listener.fileno(), until),
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
+                    process_group=0,  # a signal for the driver's group is not for it
                 )
             except OSError:
                 os.close(self._lifeline)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -121,8 +122,14 @@ def carry_out(jobs: Sequence[Job], options: ExperimentConfig | SweepConfig) -> l
     from metagenrl.studies.queue import run_jobs, share_of
 
     mine = share_of(jobs, *options.part)
-    runner, at_once = _runner(options)
-    with Ending("the same command").listening():
+    with contextlib.ExitStack() as stack:
+        ending = stack.enter_context(Ending("the same command").listening())
+        if options.on == "ray":
+            from metagenrl.cluster.joining.own_ray import ended_with_own_ray
+
+            stack.enter_context(ended_with_own_ray(ending))
+        runner, at_once = _runner(options)
+        ending.listen_again()  # Ray, which has been started, has handlers of its own
         try:
             return run_jobs(mine, at_once, runner, _say)
         except EndedBySignal:

@@ -177,7 +177,7 @@ def _train(words: list[str], before: str = "") -> subprocess.Popen[str]:
     code = f"{before}from metagenrl.commands.main import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", code, "train", *words],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from fixtures.processes import kill, named
 
 LONG = ["--steps", "100000", "--wandb", "disabled"]
 MAIN = [sys.executable, "-c", "from metagenrl.commands.main import main; main()"]
@@ -76,6 +79,40 @@ def test_a_signal_while_ray_is_shut_down_leaves_nothing_over(run: Any) -> None:
     run.wait_until(lambda: not all(process.is_running() for process in family))
     run.process.terminate()
     run.finish(143)
+    assert ended(family)
+
+
+def test_a_terminal_that_closes_ends_a_run_on_ray_with_a_checkpoint(run: Any) -> None:
+    family = train_until_round(run, "ray")
+    os.killpg(run.process.pid, signal.SIGHUP)  # to all in the foreground
+    out = run.finish(129)
+    (said,) = run.messages("stopped")
+    assert run.checkpoints()[-1].name == f"round-{int(said.split()[-1]):09d}"
+    assert f"ended by SIGHUP; go on with: metagenrl train --resume {run.folder}" in out
+    assert ended(family)
+
+
+def test_a_run_whose_processes_are_all_told_to_end_does_so(run: Any) -> None:
+    family = train_until_round(run, "ray")
+    for process in [psutil.Process(run.process.pid), *family]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    out = run.finish(143)
+    assert "ended by SIGTERM" in out
+    assert f"go on with: metagenrl train --resume {run.folder}" in out
+    assert "Failed to connect to GCS" not in out
+    assert ended(family)
+
+
+def test_a_run_whose_ray_has_died_ends_in_one_line(run: Any) -> None:
+    family = train_until_round(run, "ray")
+    kill(named(family, "/gcs_server"))
+    out = run.finish(1)
+    assert (
+        "error: the Ray of this run has ended (its GCS); this process ends, go on with: "
+        f"metagenrl train --resume {run.folder}\n"
+    ) in out
+    assert "Failed to connect to GCS" not in out
     assert ended(family)
 
 
