@@ -54,7 +54,7 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is the driver's
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a worker ended
     if not sys.flags.safe_path:
-        del sys.path[0]  # the working folder, by `-m`; a worker has its script's there
+        del sys.path[0]  # its own folder; a worker has its script's there
     server = ForkServer(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))
     _import(AT_ONCE)
     request = server.serve()

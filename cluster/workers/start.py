@@ -16,7 +16,7 @@ from typing import Any
 from metagenrl.cluster.workers import setup_worker
 from metagenrl.cluster.workers.setup_worker import ADDRESS
 
-_MODULE = "metagenrl.cluster.workers.fork_server"
+_SCRIPT = str(Path(__file__).with_name("fork_server.py"))  # `-m` would look beside the user first
 _QUEUE = 1024  # workers that wait for their fork
 
 
@@ -31,7 +31,7 @@ class _Running:
             listener.listen(_QUEUE)
             until, self._lifeline = os.pipe()
             try:
-                command = [sys.executable, "-m", _MODULE, str(listener.fileno()), str(until)]
+                command = [sys.executable, _SCRIPT, str(listener.fileno()), str(until)]
                 self._process = subprocess.Popen(
                     command,
                     env={**os.environ, **environment},

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from fixtures.processes import family, kill
 
 import metagenrl
 from metagenrl.base.checks import UsageError
@@ -79,9 +80,26 @@ def test_the_users_folders_are_handed_on_and_not_the_interpreters(local, tmp_pat
     assert not any("site-packages" in path or path.endswith("python3.11") for path in user_paths())
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["fork", "spawn"])
+def test_a_module_beside_the_user_is_none_of_pythons_to_a_worker(way: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="mg-", dir="/tmp") as folder:
+        for name in ("random", "types"):
+            Path(folder, f"{name}.py").write_text("raise RuntimeError('the user has this name')")
+        run = _start(Path(folder), f"a --worker-start {way}")
+        try:
+            out, _ = run.communicate(timeout=200)
+        finally:
+            kill(family(run.pid))
+        assert run.returncode == 0, out[-3000:]
+        assert "the user has this name" not in out
+
+
 def _start(folder: Path, name: str, *before: str, home: str = "") -> subprocess.Popen[str]:
     environment = os.environ | {"RAY_ADDRESS": "local", "RAY_TMPDIR": str(folder)}
-    words = [sys.executable, "-m", "metagenrl.commands.main", *TINY.split(), "--run-dir", name]
+    # -P: as the installed command, which does not look beside the user first.
+    program = [sys.executable, "-P", "-m", "metagenrl.commands.main"]
+    words = [*program, *TINY.split(), "--run-dir", *name.split()]
     return subprocess.Popen(
         [*before, *words],
         env=environment | {"HOME": str(folder / home), "RAY_USAGE_STATS_ENABLED": "0"},
