@@ -50,7 +50,7 @@ def test_messages_keep_their_values_and_large_arrays_can_be_written_to(reception
 
 def test_many_arrays_some_of_them_empty_arrive_in_their_places(reception) -> None:
     driver, actor = ends(reception)
-    sent = [np.full(i % 5 * 100, i, np.float32) for i in range(1500)]  # more than a system takes at once
+    sent = [np.full(i % 5 * 100, i, np.float32) for i in range(1500)]  # too many for one call
     thread = threading.Thread(target=driver.send, args=(sent,))
     thread.start()
     (found,) = [next(iter(requests(actor)))]
