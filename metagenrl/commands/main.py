@@ -9,7 +9,6 @@ closed the pipe, otherwise what the command returns.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shlex
 import signal
@@ -148,7 +147,7 @@ def _run(command: Command, config: Any) -> int:
     except OSError as error:
         if error.filename is None and not hasattr(config, "out"):
             raise
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+        full = error.errno in troubles.FULL
         return _refuse(troubles.named(error, config), FAILED_EXIT if full else USAGE_EXIT)
     except UsageError:
         raise

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,10 +24,8 @@ def film(policy: KeptPolicy, seed: int, out: Path, most: int = EPISODE_LIMIT) ->
     """Write the film of one episode to `out`; the episode.
 
     Raises `UsageError` where the format is none of ours or mp4's encoder is missing, and
-    `CannotDraw`. Then nothing is left at `out`.
+    `CannotDraw`, `OSError` where it cannot be written. Then nothing is left at `out`.
     """
-    import imageio.v2 as imageio
-
     check_format(out)
     frames: list[Frame] = []
 
@@ -38,15 +39,35 @@ def film(policy: KeptPolicy, seed: int, out: Path, most: int = EPISODE_LIMIT) ->
 
     lived = episode(policy, seed, "rgb_array", keep, most)
     partial = out.with_name(f".{out.stem}.partial{out.suffix}")
-    options = {"fps": FRAMES_PER_SECOND, "macro_block_size": 2} if out.suffix == ".mp4" else {
-        "duration": 1000 / FRAMES_PER_SECOND, "loop": 0,
-    }  # fmt: skip
+    encode = _mp4 if out.suffix == ".mp4" else _gif
     try:
-        imageio.mimwrite(partial, [even(f) for f in frames], **options)
+        encode(partial, [even(f) for f in frames])
         partial.replace(out)
     finally:
         partial.unlink(missing_ok=True)
     return lived
+
+
+def _gif(file: Path, frames: list[Any]) -> None:
+    import imageio.v2 as imageio
+
+    imageio.mimwrite(file, frames, duration=1000 / FRAMES_PER_SECOND, loop=0)
+
+
+def _mp4(file: Path, frames: list[Any]) -> None:
+    """As a process of its own encodes them, which does not tell us how it ended: the file does."""
+    import imageio.v2 as imageio
+    import imageio_ffmpeg
+
+    try:
+        imageio.mimwrite(
+            file, frames, fps=FRAMES_PER_SECOND, macro_block_size=2, ffmpeg_log_level="quiet"
+        )
+        imageio_ffmpeg.count_frames_and_secs(str(file))
+    except (OSError, RuntimeError) as error:
+        free = shutil.disk_usage(file.parent).free
+        why = f"the encoder could not finish it, {free >> 10} KiB free on its disk"
+        raise OSError(errno.EIO, why) from error
 
 
 def check_format(out: Path) -> None:

@@ -1,6 +1,7 @@
 """Kept policies: the agent's own actions again, from every algorithm; runs, films and exports."""
 
 import io
+import shutil
 import warnings
 from pathlib import Path
 
@@ -123,6 +124,21 @@ def test_a_film_and_a_strip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert picture.shape == (60, 180, 3)
     assert picture.std() > 0
     assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize("room", [0, 20 << 10])
+def test_a_full_disk_leaves_no_part_of_a_film(
+    room: int, small_disk: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The encoder is a process of its own, whose exit code nobody tells."""
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(shutil.disk_usage(small_disk).free - room))
+    with pytest.raises(SystemExit) as caught:
+        main(["record", str(GOLDEN / "cohort"), "--out", str(small_disk / "film.mp4")])
+    assert caught.value.code == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"error: out: got '{small_disk}/film.mp4' (the encoder could not finish")
+    assert list(small_disk.iterdir()) == [filler]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import logging
 import os
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ def named(error: Exception, config: Any = None) -> UsageError:
         path = Path(os.fsdecode(error.filename)) if error.filename is not None else None
         why = (error.strerror or str(error)).lower()
         why = why if path is None else f"{path}: {why}"
+        if error.errno in FULL:  # of a write, which names no file
+            path = path or getattr(config, "out", None)
         allowed = "files and folders that can be read and written"
         if path is None:
             return UsageError(why)
@@ -36,6 +39,8 @@ def named(error: Exception, config: Any = None) -> UsageError:
     return UsageError(f"{field}: got {value!r} ({why}), allowed: {allowed}")
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""Of an `OSError` where a disk is full or broken."""
 _NO_MEMORY = (
     "cannot allocate memory", "can't allocate memory", "can't start new thread",
     "failed to map segment from shared object",
