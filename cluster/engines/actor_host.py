@@ -44,6 +44,7 @@ class ActorHost:
     channel: Channel | None = None  # once it has called
     gone: bool = False
     failed: bool = False  # the cohort as a whole raised
+    died_of: tuple[str, str] | None = None  # reason and details
     broken: str = ""  # why nothing comes over the channel any more
     asked: dict[int, bool] = field(default_factory=dict)  # agents of the next round; go ahead?
     unsent: list[Order] = field(default_factory=list)  # until it calls
@@ -113,18 +114,21 @@ class ActorHost:
 
     def bury(self, losses: Losses, mail: Mail) -> None:
         """Its one call is over: say of what, to all who wait for it."""
-        detail = ""
+        self.died_of = self.died_of or self._died_of(losses)
+        for order in self.open:
+            self._lost(order, *self.died_of, mail)
+        self.open.clear()
+
+    def _died_of(self, losses: Losses) -> tuple[str, str]:
+        """To be asked for once: a reason is told once (`Losses`), and may be wanted again."""
         try:
             ray.get(self.serving)
-            reason = f"its line broke: {self.broken or 'it hung up'}"
+            return f"its line broke: {self.broken or 'it hung up'}", ""
         except RayTaskError as error:
-            reason, detail = repr(error.cause), str(error)
+            return repr(error.cause), str(error)
         except RayError as error:
-            reason = losses.reason(error)
             detail = str(error) if isinstance(error, RayActorError) else ""
-        for order in self.open:
-            self._lost(order, reason, detail, mail)
-        self.open.clear()
+            return losses.reason(error), detail
 
     def _lost(
         self, order: AddOrder | RoundOrder | StateOrder, reason: str, detail: str, mail: Mail

@@ -87,7 +87,7 @@ class Switchboard:
             else:
                 self._listen(key.data)
         if not ready:
-            self._bury([host for host in self._hosts.values() if host.open])
+            self._bury(suspected + [host for host in self._hosts.values() if host.open])
         elif suspected:
             self._bury(suspected)
 

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ray.exceptions import ActorDiedError
 
 from metagenrl.agents.reports import CohortReport
-from metagenrl.cluster.engines.actors import RoundOrder
+from metagenrl.cluster.engines import losses
+from metagenrl.cluster.engines.actors import RoundOrder, StateOrder
 from metagenrl.cluster.engines.channel import Channel, ChannelLost, Raised, Reception, requests
 from metagenrl.cluster.engines.interface import Lost
 from metagenrl.cluster.engines.switchboard import Switchboard
@@ -159,6 +161,31 @@ def test_an_actor_that_dies_while_idle_is_lost_with_its_next_round(board: Switch
     board.send(host, order(3))
     board.hear_until(lambda: not board.playing, 5.0)
     assert [result.agent for result in board.mail.results] == [3]
+
+
+def test_who_was_killed_for_memory_while_its_state_was_asked_for_is_lost_for_that(
+    board: Switchboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(call: Handle) -> None:
+        raise ActorDiedError
+
+    killed = iter((3, 4, 4))  # by the kernel, until the board and each loss
+    monkeypatch.setattr(losses, "_killed_by_kernel", lambda: next(killed))
+    monkeypatch.setattr(board, "_losses", losses.Losses())
+    monkeypatch.setattr("ray.get", die)
+    handle = Handle()
+    host = board.engage(handle, 1.0)
+    line = handle.invitation.accept()
+    board.send(host, StateOrder(0))
+    board.hear_until(lambda: host.channel, 5.0)
+    handle.dead = True
+    line.close()
+    board.hear_until(lambda: host.gone, 5.0)
+    board.send(host, order(0))
+    board.hear_until(lambda: not board.playing, 5.0)
+    (lost,) = board.mail.results
+    assert isinstance(lost, Lost)
+    assert lost.reason.startswith("killed for memory (the kernel; ")
 
 
 def test_a_cohort_that_raises_is_lost_with_the_error(board: Switchboard) -> None:
