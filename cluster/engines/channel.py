@@ -13,16 +13,13 @@ import secrets
 import socket
 import struct
 import traceback
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 _COUNT = struct.Struct("<Q")
 _SECRET_BYTES = 32
 _TO_CONNECT = 30.0  # seconds
-_PARTS_AT_ONCE = 256  # systems take 1 024 or fewer in one call
 _AT_ONCE = 256 << 10  # bytes that are on their way before the other end reads: a round's message
 _TO_SAY_HELLO = 1.0  # seconds: it is sent with the connection
 
@@ -51,18 +48,18 @@ class Channel:
         body = pickle.dumps(message, pickle.HIGHEST_PROTOCOL, buffer_callback=buffers.append)
         parts = [memoryview(body), *(buffer.raw() for buffer in buffers)]
         head = b"".join(_COUNT.pack(n) for n in (len(parts), *(len(part) for part in parts)))
-        left = deque([memoryview(head), *parts])
         try:
-            while left:
-                _drop(left, self._end.sendmsg(tuple(islice(left, _PARTS_AT_ONCE))))
+            self._end.sendall(head + body)
+            for part in parts[1:]:
+                self._end.sendall(part)
         except OSError as error:
             raise ChannelLost(f"not sent ({error})") from error
 
     def receive(self) -> Any:
         """The next message; its arrays can be written to. Raises `ChannelLost`."""
-        (count,) = _COUNT.unpack(*_exactly(self._end, [_COUNT.size]))
-        lengths = struct.unpack(f"<{count}Q", *_exactly(self._end, [_COUNT.size * count]))
-        body, *buffers = _exactly(self._end, lengths)
+        (count,) = _COUNT.unpack(_exactly(self._end, _COUNT.size))
+        lengths = struct.unpack(f"<{count}Q", _exactly(self._end, _COUNT.size * count))
+        body, *buffers = [_exactly(self._end, length) for length in lengths]
         return pickle.loads(body, buffers=buffers)
 
     def close(self) -> None:
@@ -70,27 +67,18 @@ class Channel:
         self._end.close()
 
 
-def _exactly(end: socket.socket, lengths: Sequence[int]) -> list[bytearray]:
-    """The next bytes, in parts of these lengths. Raises `ChannelLost`."""
-    parts = [bytearray(length) for length in lengths]
-    left = deque(memoryview(part) for part in parts if part)
-    while left:
+def _exactly(end: socket.socket, length: int) -> bytearray:
+    data = bytearray(length)
+    view, found = memoryview(data), 0
+    while found < length:
         try:
-            count = end.recvmsg_into(tuple(islice(left, _PARTS_AT_ONCE)))[0]
+            count = end.recv_into(view[found:])
         except OSError as error:
             raise ChannelLost(f"nothing received ({error})") from error
         if not count:
             raise ChannelLost("closed by the other end")
-        _drop(left, count)
-    return parts
-
-
-def _drop(parts: deque[memoryview], count: int) -> None:
-    """Take away so many bytes from the front, and what is empty there."""
-    while parts and count >= len(parts[0]):
-        count -= len(parts.popleft())
-    if count:
-        parts[0] = parts[0][count:]
+        found += count
+    return data
 
 
 @dataclass(frozen=True)
@@ -134,7 +122,7 @@ class Reception:
         end, _ = self._listening.accept()
         end.settimeout(_TO_SAY_HELLO)
         try:
-            (hello,) = _exactly(end, [_SECRET_BYTES + _COUNT.size])
+            hello = _exactly(end, _SECRET_BYTES + _COUNT.size)
         except ChannelLost:
             hello = bytearray(_SECRET_BYTES + _COUNT.size)
         if not hmac.compare_digest(hello[:_SECRET_BYTES], self._secret):

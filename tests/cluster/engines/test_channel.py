@@ -50,17 +50,6 @@ def test_messages_keep_their_values_and_large_arrays_can_be_written_to(reception
     found["large"][0] = 1.0
 
 
-def test_many_arrays_some_of_them_empty_arrive_in_their_places(reception) -> None:
-    driver, actor = ends(reception)
-    sent = [np.full(i % 5 * 100, i, np.float32) for i in range(1500)]  # too many for one call
-    thread = threading.Thread(target=driver.send, args=(sent,))
-    thread.start()
-    (found,) = [next(iter(requests(actor)))]
-    thread.join()
-    for one, other in zip(found, sent, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
 def test_who_does_not_know_the_secret_is_turned_away_and_the_next_is_heard(reception) -> None:
     invitation = reception.invitation(0)
     for said in (b"", b"x" * 40, bytes(7)):
