@@ -38,7 +38,7 @@ def stored_values(cls: type, path: Path, name: str = "config") -> dict[str, Any]
     """
     values = _renamed(load_mapping(path, name))
     field = next(unknown_fields(cls, values), None)
-    release = release_of(path)
+    release = "" if field is None else release_of(path)
     if field is not None and is_newer(release):
         raise UsageError(
             f"{name}: got {str(path)!r} (its field {field!r} is unknown to metagenrl {RELEASE}), "
@@ -64,7 +64,9 @@ def unknown_fields(cls: Any, values: Mapping[str, Any], prefix: str = "") -> Ite
 
 
 def release_of(path: Path) -> str:
-    """The release that wrote a `config.yaml`; "" of a file by hand or of release 0.1."""
+    """The release that wrote a `config.yaml`; "" of a file by hand or of release 0.1, or a pipe."""
+    if not path.is_file():
+        return ""  # it has been read
     with open(path, encoding="utf-8") as file:
         match = re.match(re.escape(HEADER) + r"(\S+)$", file.readline().rstrip())
     return match[1] if match else ""

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -81,6 +83,16 @@ def test_a_later_release_without_unknown_fields_is_read(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(to_yaml(TrainConfig()).replace(RELEASE, "9.1.0", 1))
     assert stored_config(TrainConfig, path) == TrainConfig()
+
+
+@pytest.mark.parametrize("text", ["agents: 3\n", "agnts: 3\n"])
+def test_a_pipe_is_read_once(text: str, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(text,))
+    writer.start()
+    assert stored_values(TrainConfig, pipe) == yaml.safe_load(text)
+    writer.join()
 
 
 def test_a_typo_is_still_a_typo(tmp_path: Path) -> None:
