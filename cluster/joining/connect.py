@@ -147,8 +147,8 @@ def _handed_on() -> dict[str, Any] | None:
 def _own_variables() -> dict[str, str]:
     """What `PYTHONPATH` names comes before Python's own folders, so they come first in it.
 
-    Otherwise a `random.py` beside the user would be Python's. A node has these folders in another
-    place, or has the same ones: Ray wants one version of Python everywhere.
+    Otherwise a module `random` beside the user would be Python's. A node has these folders in
+    another place, or has the same ones: Ray wants one version of Python everywhere.
     """
     python = [sysconfig.get_path("stdlib"), str(sysconfig.get_config_var("DESTSHARED"))]
     return {"PYTHONPATH": os.pathsep.join([*python, *user_paths()])}
