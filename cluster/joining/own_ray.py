@@ -68,10 +68,8 @@ def ended_with_own_ray(ending: Ending) -> Iterator[None]:
 
 def _watch(ending: Ending, over: threading.Event, earlier: int) -> None:
     while not over.wait(_LOOK_SECONDS):
-        if _is_gone(earlier):
-            if not over.wait(PATIENCE):
-                _end(ending)
-            return
+        if _is_gone(earlier) and not over.wait(PATIENCE) and _is_gone(earlier):
+            _end(ending)
 
 
 def _is_gone(earlier: int) -> bool:
@@ -82,9 +80,11 @@ def _is_gone(earlier: int) -> bool:
     for address in _own[earlier:]:
         host, _, port = address.rpartition(":")
         try:
-            socket.create_connection((host, int(port))).close()
-        except OSError:
+            socket.create_connection((host, int(port)), timeout=_LOOK_SECONDS).close()
+        except ConnectionRefusedError:
             return True
+        except OSError:
+            continue  # no file or no network is left to ask: that says nothing of Ray
     return False
 
 

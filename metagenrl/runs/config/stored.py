@@ -38,7 +38,7 @@ def stored_values(cls: type, path: Path, name: str = "config") -> dict[str, Any]
     """
     values = _renamed(load_mapping(path, name))
     field = next(unknown_fields(cls, values), None)
-    release = "" if field is None else release_of(path)
+    release = release_of(path)
     if field is not None and is_newer(release):
         raise UsageError(
             f"{name}: got {str(path)!r} (its field {field!r} is unknown to metagenrl {RELEASE}), "
