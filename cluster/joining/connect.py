@@ -19,7 +19,7 @@ from metagenrl.base.checks import UsageError
 from metagenrl.base.process import available_cores
 from metagenrl.cluster.joining.address import address_to_join
 from metagenrl.cluster.joining.own_ray import groups_of_their_own, is_own, remember
-from metagenrl.cluster.joining.probe import AUTHENTICATION
+from metagenrl.cluster.joining.token import ensure_token
 from metagenrl.cluster.workers.start import forked_workers
 from metagenrl.runs.config.train import WorkerStart
 
@@ -94,32 +94,9 @@ def _local() -> dict[str, Any]:
     if free < _LEAST_FREE:
         reason = f"{free >> 20} MiB free"
         raise UsageError(f"RAY_TMPDIR: got {str(folder)!r} ({reason}), allowed: {allowed}")
-    _ensure_token()
+    ensure_token()
     local: dict[str, Any] = {"address": "local", "include_dashboard": False}
     return local | {"num_cpus": available_cores()}
-
-
-def _ensure_token() -> None:
-    """Make this user's token where a local Ray will want one and there is none.
-
-    Ray makes it, too, but of two runs that begin in the same moment one would then replace the
-    token that the other has begun with.
-    """
-    named = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ)
-    if os.environ.get(AUTHENTICATION, "token") != "token" or named:
-        return
-    file = Path.home() / ".ray" / "auth_token"
-    if file.exists():
-        return
-    mine = file.with_name(f"auth_token-{secrets.token_hex(8)}")
-    with contextlib.suppress(OSError):  # Ray says what it cannot write
-        file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w") as out:
-            out.write(secrets.token_hex(32))
-        with contextlib.suppress(FileExistsError):
-            os.link(mine, file)
-        mine.unlink()
 
 
 def _temporary() -> Path:

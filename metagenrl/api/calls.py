@@ -15,6 +15,7 @@ from metagenrl.api.runs import Run, read_run
 from metagenrl.base.checks import UsageError, brief
 from metagenrl.base.process import refuse_within_a_trial
 from metagenrl.commands.environments import with_tried
+from metagenrl.commands.shell.home import settle_home
 from metagenrl.commands.table import COMMANDS, META_LEARNERS, Command
 from metagenrl.runs.config.epg import EpgTrainConfig
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
@@ -123,6 +124,7 @@ def _resolved(name: str, options: Mapping[str, Any]) -> tuple[Command, Any]:
 
 
 def _checked(chosen: Command, config: Any) -> None:
+    settle_home()
     with _in_one_line():
         chosen.check(config)
 

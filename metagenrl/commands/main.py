@@ -23,6 +23,7 @@ from metagenrl.base.files.errors import CorruptFile, FutureFormat
 from metagenrl.commands import refusals
 from metagenrl.commands.parsing import show_help
 from metagenrl.commands.shell import terminal, troubles
+from metagenrl.commands.shell.home import settle_home
 from metagenrl.commands.shell.short_runs import too_short
 from metagenrl.commands.shell.variables import refused_variable
 from metagenrl.commands.table import COMMANDS, SOURCED, Command, help_defaults, meta_learner
@@ -109,6 +110,7 @@ def _carry_out(command: Command, words: Sequence[str]) -> int:
         with troubles.held_notes():
             refusals.check_kernels()
             config = command.resolve(words)
+            homeless = settle_home()
             if hasattr(config, "run_dir"):  # the command trains, which takes a while
                 config = absolute(config)
             refusals.check_variables(config)
@@ -119,9 +121,9 @@ def _carry_out(command: Command, words: Sequence[str]) -> int:
         return _refuse(troubles.named(error, config))
     except MemoryError:
         return _refuse(UsageError("memory: too little for these numbers, allowed: smaller ones"))
-    note = too_short(config)
-    if note is not None:
-        print(f"note: {note}", file=sys.stderr)
+    for note in (homeless if hasattr(config, "run_dir") else None, too_short(config)):
+        if note is not None:
+            print(f"note: {note}", file=sys.stderr)
     try:
         code = _run(command, config)
         # Who trains has it all in the run's folder, and may have done so for days.

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from fixtures.processes import family, kill
 
 import metagenrl
 from metagenrl.base.checks import UsageError
-from metagenrl.cluster.joining.connect import _ensure_token, connect, user_paths
+from metagenrl.cluster.joining.connect import connect, user_paths
 
 TINY = (
     "train --preset quickstart --hidden-units 16 --batch-size 8 --learning-starts 40 "
@@ -49,28 +48,6 @@ def test_a_place_that_is_too_long_full_or_a_file(local, tmp_path: Path, small_di
         disk = Path(short, "d")
         disk.symlink_to(small_disk)
         assert "(0 MiB free), allowed: a folder that can be written to" in refusal(disk)
-
-
-def test_runs_that_begin_together_agree_on_a_token(local, tmp_path: Path) -> None:
-    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
-        local.delenv(name, raising=False)
-    local.setenv("HOME", str(tmp_path))
-    seen: set[str] = set()
-    barrier = threading.Barrier(8)
-
-    def begin() -> None:
-        barrier.wait()
-        _ensure_token()
-        seen.add((tmp_path / ".ray" / "auth_token").read_text())
-
-    runs = [threading.Thread(target=begin) for _ in range(8)]
-    for run in runs:
-        run.start()
-    for run in runs:
-        run.join()
-    assert [len(token) for token in seen] == [64]
-    assert [path.name for path in (tmp_path / ".ray").iterdir()] == ["auth_token"]
-    assert (tmp_path / ".ray" / "auth_token").stat().st_mode & 0o077 == 0
 
 
 def test_the_users_folders_are_handed_on_and_not_the_interpreters(local, tmp_path: Path) -> None:
