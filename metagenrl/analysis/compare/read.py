@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from metagenrl.analysis.compare.same import labels, learning_starts, require_distinct
+from metagenrl.analysis.compare.same import episodes, labels, learning_starts, require_distinct
 from metagenrl.analysis.compare.scores import Scores
 from metagenrl.analysis.learning_curves import Curves, group_curves
 from metagenrl.analysis.report.discover import TestRun, find_runs
@@ -121,7 +121,9 @@ def _scores(rows: Sequence[TestedRow]) -> list[Scores]:
         end = _last_common_step(of_env)
         kept = [t for t in of_env if t.row.steps <= end]
         curves = group_curves((t.row.label, t.run.path, t.row) for t in kept)
-        scores += [Scores(replace(c, absent=_absent(c, of_env)), end) for c in curves]
+        scores += [
+            Scores(replace(c, absent=_absent(c, of_env)), end, _episodes(c, of_env)) for c in curves
+        ]
     return scores
 
 
@@ -129,6 +131,11 @@ def _absent(curve: Curves, rows: Sequence[TestedRow]) -> int:
     """Agents of the rule that failed before their first evaluation."""
     runs = {t.run.path: t.run.agents for t in rows if t.row.label == curve.label}
     return max(0, sum(runs.values()) - len(curve.returns))
+
+
+def _episodes(curve: Curves, rows: Sequence[TestedRow]) -> int | None:
+    """Episodes of each of the rule's evaluations, which its label tells apart."""
+    return episodes(next(t.run for t in rows if t.row.label == curve.label))
 
 
 def _last_common_step(rows: Sequence[TestedRow]) -> int:

@@ -2,7 +2,8 @@
 
 Two runs are of one rule where the hyper-parameters are equal and, of a learned objective, its
 parameters. The version number and the file's checksum do not decide: two meta-training runs reach
-the same version, and the checksum covers the run's id and date as well.
+the same version, and the checksum covers the run's id and date as well. Runs of one rule whose
+evaluations have different numbers of episodes are told apart, too.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from metagenrl.runs.config.yaml import to_dict
 from metagenrl.runs.names import CONFIG_FILE, COPY_FILE, POLICIES_FOLDER
 from metagenrl.runs.resume import leaves
 
+EPISODES = "eval_episodes"
 _BESIDE = frozenset({
-    "env", "run_dir", "resume", "seeds", "first_seed", "steps", "workers", "wandb", "eval_every",
-    "eval_episodes", "objective", "version",
+    "env", "env_start_timeout", "run_dir", "resume", "take_over", "seeds", "first_seed", "steps",
+    "workers", "wandb", "eval_every", EPISODES, "objective", "version",
 })  # fmt: skip
 """Fields that have no say in what trains an agent, or that are compared elsewhere."""
 _WITHOUT_BUFFER = {str(rule) for rule, traits in BASELINES.items() if not traits.fills_a_buffer}
@@ -35,15 +37,20 @@ _SHOWN = 12  # digits of a checksum
 def labels(runs: Sequence[TestRun]) -> dict[Path, str]:
     """The label of each run by its folder; where one label has several rules, with what differs.
 
-    `td3` becomes `td3 (gamma=0.5)` and `td3 (gamma=0.99)`.
+    `td3` becomes `td3 (gamma=0.5)` and `td3 (gamma=0.99)`. Numbers of evaluation episodes are
+    compared in each environment: nothing pools returns of two environments.
     """
     identities = {run.path: _identity(run) for run in runs}
     found = {}
     for run in runs:
-        named = [identities[other.path] for other in runs if other.label == run.label]
+        of_label = [other for other in runs if other.label == run.label]
+        named = [identities[other.path] for other in of_label]
         names = sorted({name for identity in named for name in identity})
         differing = [n for n in names if len({repr(identity.get(n)) for identity in named}) > 1]
         own = identities[run.path]
+        if len({episodes(other) for other in of_label if other.env == run.env}) > 1:
+            differing.append(EPISODES)
+            own = own | {EPISODES: episodes(run)}
         words = ", ".join(f"{n.rpartition('.')[2]}={own.get(n, 'none')}" for n in differing)
         found[run.path] = f"{run.label} ({words})" if words else run.label
     return found
@@ -78,6 +85,12 @@ def repeated(runs: Sequence[TestRun]) -> dict[Path, Path]:
         else:
             found[run.path] = first
     return found
+
+
+def episodes(run: TestRun) -> int | None:
+    """Episodes of each evaluation; None where the run's folder does not tell."""
+    found = _configuration(run).get(EPISODES)
+    return None if found is None else int(found)
 
 
 def learning_starts(run: TestRun) -> int:

@@ -28,6 +28,7 @@ class Scores:
 
     curve: Curves
     steps: int  # at which it is compared
+    episodes: int | None = None  # of each evaluation, where that is known
 
     @property
     def final(self) -> Array:
@@ -95,6 +96,7 @@ def compare(scores: Sequence[Scores]) -> Comparison:
         for score in scores
         if not score.final.size
     ]
+    notes += [note for env in envs if (note := _unequal_episodes(env, scores))]
     if len(envs) < 2:
         return Comparison(scores, lines, [], {}, notes)
     normalisations = {}
@@ -111,6 +113,18 @@ def compare(scores: Sequence[Scores]) -> Comparison:
         overall += [line] if line else []
         notes += [note] if note else []
     return Comparison(scores, lines, overall, normalisations, notes)
+
+
+def _unequal_episodes(env: str, scores: Sequence[Scores]) -> str:
+    """What is to be said where the rules were not measured alike in an environment, or nothing."""
+    labels: dict[int, list[str]] = {}
+    for score in scores:
+        if score.curve.env == env and score.episodes is not None:
+            labels.setdefault(score.episodes, []).append(score.curve.label)
+    if len(labels) < 2:
+        return ""
+    measured = "; ".join(f"{count} for {', '.join(labels[count])}" for count in sorted(labels))
+    return f"Episodes of each evaluation in {env}: {measured}. Fewer episodes scatter more."
 
 
 def _line(score: Scores) -> Line:

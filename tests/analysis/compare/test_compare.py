@@ -162,6 +162,38 @@ def test_hyper_parameters_that_differ_make_separate_rows(store: Store) -> None:
     assert labels == {"td3 (gamma=0.99)", "td3 (gamma=0.5)"}
 
 
+def configured(store: Store, name: str, env: str = "A-v1", first: int = 0, **fields: Any) -> Path:
+    """A run of td3 with these fields."""
+    run = store("td3", env, [1.0, 2.0], name=name, first=first)
+    config = BaselineConfig(algo="td3", env=env, run_dir=run, steps=2_000, **fields)
+    (run / "config.yaml").write_text(to_yaml(config))
+    return run
+
+
+def test_numbers_of_evaluation_episodes_are_not_pooled_and_are_told(store: Store) -> None:
+    few = configured(store, "few", eval_episodes=1)
+    more = configured(store, "more", first=2, eval_episodes=20)
+    elsewhere = configured(store, "elsewhere", "B-v1", eval_episodes=7)
+    result = compared(few, more, elsewhere)
+    assert [(line.label, line.agents) for line in result.lines] == [
+        ("td3 (eval_episodes=1)", 2), ("td3 (eval_episodes=20)", 2), ("td3", 2),
+    ]  # fmt: skip
+    told = (
+        "Episodes of each evaluation in A-v1: 1 for td3 (eval_episodes=1); 20 for td3 "
+        "(eval_episodes=20). Fewer episodes scatter more."
+    )
+    assert result.notes[0] == told
+    assert not any("Episodes" in note for note in compared(few, elsewhere).notes)
+
+
+def test_how_a_run_was_carried_out_makes_no_rows(store: Store) -> None:
+    plain = configured(store, "plain")
+    other = configured(
+        store, "other", first=2, env_start_timeout=30.0, take_over=True, resume=True, workers=1
+    )
+    assert [line.agents for line in compared(plain, other).lines] == [4]
+
+
 def test_objectives_are_told_apart_by_their_parameters_alone(
     store: Store, snapshot: ObjectiveSnapshot
 ) -> None:
