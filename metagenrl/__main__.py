@@ -5,6 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+if __name__ == "__main__" and not sys.flags.safe_path:
+    # `python -m` looks in the working directory first: a torch.py there would hide the package.
+    sys.path.append(sys.path.pop(0))
+
 from metagenrl.commands.shell.variables import refused_variable
 
 

@@ -18,6 +18,7 @@ import ray
 from metagenrl.base.checks import UsageError
 from metagenrl.base.process import available_cores
 from metagenrl.cluster.joining.address import address_to_join
+from metagenrl.cluster.joining.hidden import refuse_hidden_packages
 from metagenrl.cluster.joining.own_ray import groups_of_their_own, is_own, remember
 from metagenrl.cluster.joining.token import ensure_token
 from metagenrl.cluster.workers.start import forked_workers
@@ -39,6 +40,7 @@ def connect(check: Callable[[float], object], worker_start: WorkerStart = "fork"
     no Ray can be joined or started.
     """
     if not ray.is_initialized():
+        refuse_hidden_packages(user_paths())
         address = address_to_join()
         where: dict[str, Any] = {"address": address}
         own = contextlib.ExitStack()

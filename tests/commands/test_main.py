@@ -150,3 +150,14 @@ def test_train_py_works_by_itself(tmp_path: Path) -> None:
     )
     assert result.returncode == 2
     assert result.stderr == "error: agents: got 0, allowed: a whole number >= 1\n"
+
+
+@pytest.mark.parametrize("program", [["train.py"], ["-m", "metagenrl", "train"]])
+def test_files_beside_the_user_hide_no_package(program: list[str], tmp_path: Path) -> None:
+    shutil.copy(ROOT / "train.py", tmp_path / "train.py")
+    for name in ("torch", "numpy", "yaml", "tyro"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('the user has this name')")
+    words = [sys.executable, *program, "--config", "nowhere.yaml"]
+    result = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: config: got 'nowhere.yaml'")
