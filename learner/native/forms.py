@@ -25,21 +25,24 @@ from metagenrl.learner.objective.features import feature_names
 
 _FEATURES = {"reward", "time", "TD error", "V(t+1)", "V(t)"}  # that `objective.h` has
 _WIDE_ROWS = 64  # fewer do not pay for packing the weights
-_WIDEST = {"amx": 384, "avx512": 1 << 14, "bf16": 1 << 14}  # the first is AMX_WIDEST of amx.h
+_WIDEST = {"amx": 384}  # AMX_WIDEST of amx.h
+_WIDEST_ELSEWHERE = 1 << 14
 
 
 def of_network(net: MLP, p: Views, x: Tensor) -> ModuleType:
     """The file that computes the network on these rows: `forward`, `backward` and so on.
 
     A small one is a single C call, where Python and memory traffic would cost more than the
-    arithmetic; a wide one is so where the processor has AVX-512, and elsewhere goes layer by layer
+    arithmetic; a wide one is so where the processor has AVX2, and elsewhere goes layer by layer
     on the BLAS, where `bf16` allows it in bfloat16.
     """
     if small_network(net, p):
         return mlp_small
     if wide_network(net, x):
         return mlp_wide
-    return mlp_bfloat16 if net.bf16 and x.dtype == torch.float32 else mlp_reference
+    if net.bf16 and x.dtype == torch.float32 and library.multiplies_bfloat16(x):
+        return mlp_bfloat16
+    return mlp_reference
 
 
 def small_network(net: MLP, p: Views) -> bool:
@@ -58,7 +61,7 @@ def wide_network(net: MLP, x: Tensor) -> bool:
         and net.hidden_layers > 0
         and net.outputs > 0
         and net.relu_units == net.hidden_units
-        and max(net.inputs, net.hidden_units) <= _WIDEST[form]
+        and max(net.inputs, net.hidden_units) <= _WIDEST.get(form, _WIDEST_ELSEWHERE)
     )
 
 

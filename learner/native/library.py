@@ -42,13 +42,13 @@ _LIBRARY = _load()
 _LEVEL = _LEVELS[_LIBRARY.metagenrl_kernel_level()] if _LIBRARY is not None else "torch"
 _FUNCTIONS: dict[tuple[str, torch.dtype], Any] = {}
 _WIDE: dict[int, str] = {}  # by terms, see `wide_form`
-if _LIBRARY is not None and _LEVEL == "avx512" and os.environ.get("METAGENRL_KERNELS") != "blas":
-    if _LIBRARY.metagenrl_amx_usable():
-        _WIDE = dict.fromkeys((1, 2, 3), "amx")
-    else:
-        _WIDE = dict.fromkeys((1, 2, 3), "avx512")
-        if _LIBRARY.metagenrl_bf16_usable():
-            _WIDE[1] = "bf16"
+_AVX512 = _LIBRARY if _LEVEL == "avx512" else None
+_AMX = _AVX512 is not None and bool(_AVX512.metagenrl_amx_usable())
+_BF16 = _AVX512 is not None and bool(_AVX512.metagenrl_bf16_usable())
+if _LEVEL in ("avx2", "avx512") and os.environ.get("METAGENRL_KERNELS") != "blas":
+    _WIDE = dict.fromkeys((1, 2, 3), "amx" if _AMX else _LEVEL)
+    if _BF16 and not _AMX:
+        _WIDE[1] = "bf16"
 
 
 def backend() -> str:
@@ -61,10 +61,16 @@ def backend() -> str:
 def wide_form(terms: int) -> str | None:
     """How this processor multiplies for a wide network in one call (see `mlp_wide.py`).
 
-    `amx`, its matrix unit; `avx512`, multiply-adds in float32; `bf16`, such that take bfloat16, for
-    one term where there are any; None where wide networks run layer by layer on the BLAS.
+    `amx`, its matrix unit; `avx512` or `avx2`, multiply-adds in float32; `bf16`, such that take
+    bfloat16, for one term where there are any; None where wide networks run layer by layer on the
+    BLAS.
     """
     return _WIDE.get(terms)
+
+
+def multiplies_bfloat16(x: Tensor) -> bool:
+    """Whether the device of `x` does; a processor that imitates it takes seven times as long."""
+    return x.device.type != "cpu" or _AMX or _BF16
 
 
 def wide_scratch(form: str, terms: int, shape: ctypes.Structure) -> tuple[Tensor, Tensor]:

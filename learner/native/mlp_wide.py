@@ -1,10 +1,10 @@
-"""Wide ReLU networks as one C call each, on a matrix unit or by AVX-512.
+"""Wide ReLU networks as one C call each, on a matrix unit, by AVX-512 or by AVX2.
 
 Rows stay in the cache from a network's input to its output, and weights are packed once a call.
 Intel's AMX multiplies bfloat16 and sums in float32. With every float32 cut into three bfloat16
 terms, products are as exact as the BLAS's and almost twice as fast; with two (16 bits) three times
 (`amx.h`). Elsewhere products are float32's own, or bfloat16's where one term is enough and the
-processor multiplies it (`avx512.h`).
+processor multiplies it (`multiply_add.h`).
 """
 
 from __future__ import annotations

@@ -210,6 +210,7 @@ def test_critic_updates(make_twins, action_size, twin):
 def test_mixed_precision_is_the_same_half_as_alone(make_twins, monkeypatch):
     """bfloat16 in the outer half only, as it is off the CPU: apart from float32 by its rounding."""
     monkeypatch.setattr(library, "_LIBRARY", None)
+    monkeypatch.setattr(library, "multiplies_bfloat16", lambda x: True)
     values, policies = {}, {}
     for precision in ("fp32", "mixed"):
         twins = make_twins(2, AgentConfig(precision=precision), dtype=torch.float32)

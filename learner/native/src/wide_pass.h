@@ -1,5 +1,5 @@
 /* Wide ReLU networks with an output layer, from input to output on BLOCK rows at a time, and their
- * derivatives. Parameters lie as in mlp.h. Included once for each way to multiply (amx.h, avx512.h),
+ * derivatives. Parameters lie as in mlp.h. Included once for each way to multiply (amx.h, multiply_add.h),
  * which defines BLOCK, GROUP, PACKED, WIDE(x) and the products.
  *
  * The tape holds z [L, E, rows, H], before the activation, with rows and columns rounded up to 32,

@@ -1,51 +1,18 @@
-/* What lies between the products of wide_pass.h: R rows, `ld` apart, in vectors of 16 floats, the
- * last one masked. */
-
-/* Transpose 16 x 16 elements of 32 bits. */
-static inline void transpose(__m512i r[16])
-{
-    __m512i t[16];
-    for (int i = 0; i < 16; i += 2) {
-        t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-        t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-    }
-    for (int i = 0; i < 16; i += 4) {
-        r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-        r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-        r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-        r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-    }
-    for (int i = 0; i < 4; i++) {
-        t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
-        t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
-        t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
-        t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
-    }
-    for (int i = 0; i < 4; i++) {
-        r[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
-        r[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
-        r[i + 4] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88);
-        r[i + 12] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd);
-    }
-}
-
-static inline __mmask16 first(long n)
-{
-    return n >= 16 ? 0xffff : n <= 0 ? 0 : (__mmask16)((1u << n) - 1);
-}
+/* What lies between the products of wide_pass.h: R rows, `ld` apart, in vectors, the last one in part. */
+#include "vectors.h"
 
 static inline long least(long a, long b) { return a < b ? a : b; }
 
-/* To whole pairs of vectors. */
+/* To whole pairs of the widest vectors. */
 static inline long round_up(long n) { return (n + 31) / 32 * 32; }
 
-#define ROW_LOOP(H) for (long j = 0; j < (H); j += 16)
-#define MASK const __mmask16 live = first(H - j)
-#define LOAD(p) _mm512_maskz_loadu_ps(live, (p) + j)
-#define STORE(p, v) _mm512_mask_storeu_ps((p) + j, live, v)
-#define RELU(v) _mm512_max_ps(_mm512_setzero_ps(), v) /* in this order NaN stays NaN */
+#define ROW_LOOP(H) for (long j = 0; j < (H); j += WIDTH)
+#define MASK const part live = first(H - j)
+#define LOAD(p) LOAD_PART(live, (p) + j)
+#define STORE(p, v) STORE_PART(live, (p) + j, v)
+#define RELU(v) LARGER(ZERO, v) /* in this order NaN stays NaN */
 
-static inline float mean_of(__m512 sum, long H) { return _mm512_reduce_add_ps(sum) / H; }
+static inline float mean_of(vector sum, long H) { return SUM_OF(sum) / H; }
 
 /* Has n floats brought nearer while something else is computed. */
 static inline void fetch(long n, const float *x)
@@ -53,12 +20,12 @@ static inline void fetch(long n, const float *x)
     for (long i = 0; i < n; i += 16) _mm_prefetch((const char *)(x + i), _MM_HINT_T1);
 }
 
-/* Rows go four at a time: they share what is loaded of the parameters, and no row's sum waits for
+/* Rows go AT_ONCE: they share what is loaded of the parameters, and no row's sum waits for
  * another's. Every sum adds up in the order that one row at a time gives. */
 #define ROWS static inline __attribute__((always_inline)) void
 #define EACH_OF(n) _Pragma("GCC unroll 4") for (int i = 0; i < (n); i++)
 #define BY_ROWS(R, step)                        \
-    for (; (R) >= 4; (R) -= 4) step(4);         \
+    for (; (R) >= AT_ONCE; (R) -= AT_ONCE) step(AT_ONCE); \
     for (; (R) > 0; (R)--) step(1);
 /* Keeps the compiler from adding rows up in another order. */
 #define IN_ORDER(sum) __asm__("" : "+v"(sum))
@@ -67,41 +34,41 @@ ROWS relu_ln_of(const int n, long H, long ld, float *restrict z, const float *re
                 const float *restrict gamma, const float *restrict beta, float *restrict y,
                 float *restrict stats)
 {
-    __m512 sum[4], square[4], mean[4], rstd[4];
-    EACH_OF(n) sum[i] = square[i] = _mm512_setzero_ps();
+    vector sum[4], square[4], mean[4], rstd[4];
+    EACH_OF(n) sum[i] = square[i] = ZERO;
     ROW_LOOP(H) {
         MASK;
-        __m512 shift = LOAD(bias);
+        vector shift = LOAD(bias);
         EACH_OF(n)
         {
-            __m512 v = _mm512_add_ps(LOAD(z + i * ld), shift);
+            vector v = LOAD(z + i * ld) + shift;
             STORE(z + i * ld, v);
-            sum[i] = _mm512_add_ps(sum[i], RELU(v));
+            sum[i] = sum[i] + RELU(v);
         }
     }
-    EACH_OF(n) mean[i] = _mm512_set1_ps(mean_of(sum[i], H));
+    EACH_OF(n) mean[i] = SPREAD(mean_of(sum[i], H));
     ROW_LOOP(H) {
         MASK;
         EACH_OF(n)
         {
-            __m512 d = _mm512_sub_ps(RELU(LOAD(z + i * ld)), mean[i]);
-            square[i] = _mm512_mask3_fmadd_ps(d, d, square[i], live);
+            vector d = RELU(LOAD(z + i * ld)) - mean[i];
+            square[i] = ADD_SQUARE(live, d, square[i]);
         }
     }
     EACH_OF(n)
     {
         float inverse = 1 / sqrtf(mean_of(square[i], H) + (float)LAYER_NORM_EPS);
-        rstd[i] = _mm512_set1_ps(inverse);
-        stats[2 * i] = _mm512_cvtss_f32(mean[i]);
+        rstd[i] = SPREAD(inverse);
+        stats[2 * i] = LOWEST(mean[i]);
         stats[2 * i + 1] = inverse;
     }
     ROW_LOOP(H) {
         MASK;
-        __m512 scale = LOAD(gamma), shift = LOAD(beta);
+        vector scale = LOAD(gamma), shift = LOAD(beta);
         EACH_OF(n)
         {
-            __m512 xhat = _mm512_mul_ps(_mm512_sub_ps(RELU(LOAD(z + i * ld)), mean[i]), rstd[i]);
-            STORE(y + i * ld, _mm512_fmadd_ps(xhat, scale, shift));
+            vector xhat = (RELU(LOAD(z + i * ld)) - mean[i]) * rstd[i];
+            STORE(y + i * ld, FMADD(xhat, scale, shift));
         }
     }
 }
@@ -120,15 +87,15 @@ ROWS normalized_of(const int n, long H, long ld, const float *restrict z,
                    const float *restrict stats, const float *restrict gamma,
                    const float *restrict beta, float *restrict y)
 {
-    __m512 mean[4], rstd[4];
-    EACH_OF(n) mean[i] = _mm512_set1_ps(stats[2 * i]), rstd[i] = _mm512_set1_ps(stats[2 * i + 1]);
+    vector mean[4], rstd[4];
+    EACH_OF(n) mean[i] = SPREAD(stats[2 * i]), rstd[i] = SPREAD(stats[2 * i + 1]);
     ROW_LOOP(H) {
         MASK;
-        __m512 scale = LOAD(gamma), shift = LOAD(beta);
+        vector scale = LOAD(gamma), shift = LOAD(beta);
         EACH_OF(n)
         {
-            __m512 xhat = _mm512_mul_ps(_mm512_sub_ps(RELU(LOAD(z + i * ld)), mean[i]), rstd[i]);
-            STORE(y + i * ld, _mm512_fmadd_ps(xhat, scale, shift));
+            vector xhat = (RELU(LOAD(z + i * ld)) - mean[i]) * rstd[i];
+            STORE(y + i * ld, FMADD(xhat, scale, shift));
         }
     }
 }
@@ -148,25 +115,25 @@ ROWS relu_ln_backward_of(const int n, long H, long ld, const float *restrict dy,
                          const float *restrict gamma, float *restrict dz,
                          float *restrict grads)
 {
-    __m512 mean[4], rstd[4], sa[4], sax[4];
+    vector mean[4], rstd[4], sa[4], sax[4];
     EACH_OF(n)
     {
-        mean[i] = _mm512_set1_ps(stats[2 * i]), rstd[i] = _mm512_set1_ps(stats[2 * i + 1]);
-        sa[i] = sax[i] = _mm512_setzero_ps();
+        mean[i] = SPREAD(stats[2 * i]), rstd[i] = SPREAD(stats[2 * i + 1]);
+        sa[i] = sax[i] = ZERO;
     }
     ROW_LOOP(H) {
         MASK;
-        __m512 scale = LOAD(gamma), of_gamma, of_beta;
+        vector scale = LOAD(gamma), of_gamma, of_beta;
         if (grads) of_gamma = LOAD(grads + H), of_beta = LOAD(grads + 2 * H);
         EACH_OF(n)
         {
-            __m512 d = LOAD(dy + i * ld), a = _mm512_mul_ps(d, scale);
-            __m512 xhat = _mm512_mul_ps(_mm512_sub_ps(RELU(LOAD(z + i * ld)), mean[i]), rstd[i]);
-            sa[i] = _mm512_add_ps(sa[i], a);
-            sax[i] = _mm512_fmadd_ps(a, xhat, sax[i]);
+            vector d = LOAD(dy + i * ld), a = d * scale;
+            vector xhat = (RELU(LOAD(z + i * ld)) - mean[i]) * rstd[i];
+            sa[i] = sa[i] + a;
+            sax[i] = FMADD(a, xhat, sax[i]);
             if (grads) {
-                of_gamma = _mm512_fmadd_ps(d, xhat, of_gamma);
-                of_beta = _mm512_add_ps(d, of_beta);
+                of_gamma = FMADD(d, xhat, of_gamma);
+                of_beta = d + of_beta;
                 IN_ORDER(of_gamma);
                 IN_ORDER(of_beta);
             }
@@ -178,22 +145,22 @@ ROWS relu_ln_backward_of(const int n, long H, long ld, const float *restrict dy,
     }
     EACH_OF(n)
     {
-        sa[i] = _mm512_set1_ps(mean_of(sa[i], H));
-        sax[i] = _mm512_set1_ps(mean_of(sax[i], H));
+        sa[i] = SPREAD(mean_of(sa[i], H));
+        sax[i] = SPREAD(mean_of(sax[i], H));
     }
     ROW_LOOP(H) {
         MASK;
-        __m512 scale = LOAD(gamma), of_bias;
+        vector scale = LOAD(gamma), of_bias;
         if (grads) of_bias = LOAD(grads);
         EACH_OF(n)
         {
-            __m512 v = LOAD(z + i * ld), a = _mm512_sub_ps(_mm512_mul_ps(LOAD(dy + i * ld), scale), sa[i]);
-            __m512 xhat = _mm512_mul_ps(_mm512_sub_ps(RELU(v), mean[i]), rstd[i]);
-            a = _mm512_mul_ps(rstd[i], _mm512_fnmadd_ps(xhat, sax[i], a));
-            a = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_GT_OQ), a);
+            vector v = LOAD(z + i * ld), a = LOAD(dy + i * ld) * scale - sa[i];
+            vector xhat = (RELU(v) - mean[i]) * rstd[i];
+            a = rstd[i] * FNMADD(xhat, sax[i], a);
+            a = WHERE_POSITIVE(v, a);
             STORE(dz + i * ld, a);
             if (grads) {
-                of_bias = _mm512_add_ps(a, of_bias);
+                of_bias = a + of_bias;
                 IN_ORDER(of_bias);
             }
         }
@@ -222,39 +189,39 @@ ROWS relu_ln_tangent_of(const int n, long H, long ld, float *restrict zd, const 
                         const float *restrict stats, const float *restrict gamma,
                         const float *restrict v, float *restrict yd)
 {
-    __m512 mean[4], rstd[4], su[4], sux[4];
+    vector mean[4], rstd[4], su[4], sux[4];
     EACH_OF(n)
     {
-        mean[i] = _mm512_set1_ps(stats[2 * i]), rstd[i] = _mm512_set1_ps(stats[2 * i + 1]);
-        su[i] = sux[i] = _mm512_setzero_ps();
+        mean[i] = SPREAD(stats[2 * i]), rstd[i] = SPREAD(stats[2 * i + 1]);
+        su[i] = sux[i] = ZERO;
     }
     ROW_LOOP(H) {
         MASK;
-        __m512 shift = LOAD(v);
+        vector shift = LOAD(v);
         EACH_OF(n)
         {
-            __m512 u = LOAD(z + i * ld), ud = _mm512_add_ps(LOAD(zd + i * ld), shift);
-            ud = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(u, _mm512_setzero_ps(), _CMP_GT_OQ), ud);
-            __m512 xhat = _mm512_mul_ps(_mm512_sub_ps(RELU(u), mean[i]), rstd[i]);
+            vector u = LOAD(z + i * ld), ud = LOAD(zd + i * ld) + shift;
+            ud = WHERE_POSITIVE(u, ud);
+            vector xhat = (RELU(u) - mean[i]) * rstd[i];
             STORE(zd + i * ld, ud);
-            su[i] = _mm512_add_ps(su[i], ud);
-            sux[i] = _mm512_fmadd_ps(ud, xhat, sux[i]);
+            su[i] = su[i] + ud;
+            sux[i] = FMADD(ud, xhat, sux[i]);
         }
     }
     EACH_OF(n)
     {
-        su[i] = _mm512_set1_ps(mean_of(su[i], H));
-        sux[i] = _mm512_set1_ps(mean_of(sux[i], H));
+        su[i] = SPREAD(mean_of(su[i], H));
+        sux[i] = SPREAD(mean_of(sux[i], H));
     }
     ROW_LOOP(H) {
         MASK;
-        __m512 scale = LOAD(gamma), of_gamma = LOAD(v + H), of_beta = LOAD(v + 2 * H);
+        vector scale = LOAD(gamma), of_gamma = LOAD(v + H), of_beta = LOAD(v + 2 * H);
         EACH_OF(n)
         {
-            __m512 xhat = _mm512_mul_ps(_mm512_sub_ps(RELU(LOAD(z + i * ld)), mean[i]), rstd[i]);
-            __m512 d = _mm512_fnmadd_ps(xhat, sux[i], _mm512_sub_ps(LOAD(zd + i * ld), su[i]));
-            d = _mm512_mul_ps(_mm512_mul_ps(d, rstd[i]), scale);
-            STORE(yd + i * ld, _mm512_add_ps(d, _mm512_fmadd_ps(of_gamma, xhat, of_beta)));
+            vector xhat = (RELU(LOAD(z + i * ld)) - mean[i]) * rstd[i];
+            vector d = FNMADD(xhat, sux[i], LOAD(zd + i * ld) - su[i]);
+            d = d * rstd[i] * scale;
+            STORE(yd + i * ld, d + FMADD(of_gamma, xhat, of_beta));
         }
     }
 }
@@ -277,14 +244,14 @@ static void project(long R, long H, long O, const float *restrict x, long ld,
     for (long r = 0; r < R; r += 4)
         for (long o = 0; o < O; o++) {
             long n = R - r < 4 ? R - r : 4;
-            __m512 sum[4] = {{0}};
+            vector sum[4] = {{0}};
             ROW_LOOP(H) {
                 MASK;
-                __m512 w = LOAD(wt + o * H);
+                vector w = LOAD(wt + o * H);
                 for (long i = 0; i < 4; i++)
-                    sum[i] = _mm512_fmadd_ps(LOAD(x + (r + (i < n ? i : 0)) * ld), w, sum[i]);
+                    sum[i] = FMADD(LOAD(x + (r + (i < n ? i : 0)) * ld), w, sum[i]);
             }
-            for (long i = 0; i < n; i++) y[(r + i) * O + o] += _mm512_reduce_add_ps(sum[i]);
+            for (long i = 0; i < n; i++) y[(r + i) * O + o] += SUM_OF(sum[i]);
         }
 }
 
@@ -295,9 +262,9 @@ static void project_back(long R, long H, long O, const float *restrict y, const 
     for (long r = 0; r < R; r++)
         ROW_LOOP(H) {
             MASK;
-            __m512 sum = _mm512_setzero_ps();
+            vector sum = ZERO;
             for (long o = 0; o < O; o++)
-                sum = _mm512_fmadd_ps(_mm512_set1_ps(y[r * O + o]), LOAD(wt + o * H), sum);
+                sum = FMADD(SPREAD(y[r * O + o]), LOAD(wt + o * H), sum);
             STORE(x + r * ld, sum);
         }
 }
@@ -309,9 +276,9 @@ static void project_sums(long R, long H, long O, const float *restrict y, const 
     for (long o = 0; o < O; o++)
         ROW_LOOP(H) {
             MASK;
-            __m512 sum = LOAD(gt + o * H);
+            vector sum = LOAD(gt + o * H);
             for (long r = 0; r < R; r++)
-                sum = _mm512_fmadd_ps(_mm512_set1_ps(y[r * O + o]), LOAD(a + r * ld), sum);
+                sum = FMADD(SPREAD(y[r * O + o]), LOAD(a + r * ld), sum);
             STORE(gt + o * H, sum);
         }
 }

@@ -17,8 +17,9 @@ PLAIN = dataclasses.replace(WIDE, bf16=False)
 
 @pytest.fixture(autouse=True)
 def on_the_blas(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Elsewhere these networks run as one call (`mlp_wide.py`)."""
+    """Elsewhere these networks run as one call (`mlp_wide.py`), or in float32."""
     monkeypatch.setattr(library, "_WIDE", {})
+    monkeypatch.setattr(library, "multiplies_bfloat16", lambda x: True)
 
 
 def _close(a: torch.Tensor, b: torch.Tensor, tolerance: float) -> bool:
@@ -46,6 +47,15 @@ def test_values_and_gradients_are_near_float32_and_not_equal() -> None:
         assert a.shape == b.shape
         assert _close(a, b, 0.1)  # ReLUs near 0 flip
         assert not torch.equal(a, b)
+
+
+def test_a_processor_without_bfloat16_multiplies_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "multiplies_bfloat16", lambda x: False)
+    generator = torch.Generator().manual_seed(0)
+    flat, x = initial_parameters(WIDE, 2, generator), torch.randn(1, 90, 7, generator=generator)
+    dy = torch.randn(2, 90, 3, generator=generator)
+    mixed, plain = _run(WIDE, flat, x, dy), _run(PLAIN, flat, x, dy)
+    assert all(torch.equal(a, b) for a, b in zip(mixed[:3], plain[:3], strict=True))
 
 
 @pytest.mark.parametrize("relu_units", [37, 20])

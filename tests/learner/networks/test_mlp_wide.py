@@ -13,11 +13,11 @@ from metagenrl.learner.networks.agent_networks import initial_parameters
 from metagenrl.learner.networks.mlp import MLP
 
 # What can be multiplied with, and terms of which it is used for.
-FORMS = {"amx": (1, 2, 3), "avx512": (1, 2, 3), "bf16": (1,)}
+FORMS = {"amx": (1, 2, 3), "avx512": (1, 2, 3), "avx2": (1, 2, 3), "bf16": (1,)}
 
 
 def _has(form: str) -> bool:
-    if not library.backend().startswith("avx512"):
+    if not library.backend().startswith(("avx512", "avx2") if form == "avx2" else "avx512"):
         return False
     usable = {"amx": "metagenrl_amx_usable", "bf16": "metagenrl_bf16_usable"}
     return form not in usable or bool(getattr(library._LIBRARY, usable[form])())
@@ -29,14 +29,17 @@ def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     if not _has(request.param):
         pytest.skip(f"needs a processor with {request.param}, and C kernels")
     monkeypatch.setattr(library, "_WIDE", dict.fromkeys(FORMS[request.param], request.param))
+    if request.param == "avx2":
+        monkeypatch.setattr(library, "_LEVEL", "avx2")
+        monkeypatch.setattr(library, "_FUNCTIONS", {})
     return request.param
 
 
-exact_forms = pytest.mark.parametrize("form", ["amx", "avx512"], indirect=True)
+exact_forms = pytest.mark.parametrize("form", ["amx", "avx512", "avx2"], indirect=True)
 every_form = pytest.mark.parametrize("form", FORMS, indirect=True)
 
-# Rows, widths and inputs beside, at and beyond a block of 14 or 32; rows of more than one group of
-# 192 or 196.
+# Rows, widths and inputs beside, at and beyond a block of 14, 24 or 32; rows of more than one
+# group of 192 or 196.
 CASES = {
     "paper's critics": (MLP(23, 350, 2, 1, 350), 2, 500),
     "paper's policy": (MLP(17, 350, 2, 6, 350), 1, 193),

@@ -1,22 +1,30 @@
-/* wide_pass.h by multiply-adds of 16 floats (PAIRS 0), or of 16 pairs of bfloat16 that are summed in
- * float32 (PAIRS 1). Included by wide.c for each.
+/* wide_pass.h by multiply-adds of vectors of floats (PAIRS 0), or of pairs of bfloat16 that are summed
+ * in float32 (PAIRS 1, VLEN 64). Included by wide_avx512.c and wide_avx2.c, which define VLEN, and KIND,
+ * the names' beginning.
  *
  * A unit is a float or a pair, of two neighbours along the depth that a product sums over. Right
- * factors are packed in panels of two vectors' columns, [panels][depth][32] units; rows of left ones
- * are read in place, a unit at a time for both vectors. 14 rows of sums stay in registers.
+ * factors are packed in panels of two vectors' columns, [panels][depth][PANEL] units; rows of left ones
+ * are read in place, a unit at a time for both vectors. TALL rows of sums stay in registers. With VLEN 32
+ * they are so few that a block is several of them: each panel is read from L1 for all but the first.
  */
-#define BLOCK TALL
-#define GROUP (14 * TALL)
-#define PACKED float
+#if VLEN == 64
 #define TALL 14
-#define PANEL 32
+#define BLOCK 14
+#define GROUP 196
+#else
+#define TALL 6
+#define BLOCK 24
+#define GROUP 192
+#endif
+#define PACKED float
+#define PANEL (2 * WIDTH)
 
 #if PAIRS
 #define DEPTH(K) (((K) + 1) / 2)
 #define MULTIPLY_ADD(x, w, sum) _mm512_dpbf16_ps(sum, (__m512bh)(x), (__m512bh)(w))
 #else
 #define DEPTH(K) (K)
-#define MULTIPLY_ADD(x, w, sum) _mm512_fmadd_ps(x, w, sum)
+#define MULTIPLY_ADD(x, w, sum) FMADD(x, w, sum)
 #endif
 #define INLINED static inline __attribute__((always_inline))
 #define EVERY_ROW _Pragma("GCC unroll 14") for (long r = 0; r < R; r++)
@@ -26,14 +34,14 @@
 INLINED void WIDE(tile)(const long R, long depth, const float *x, const long xm, const long xk,
                         const float *w, const long wk, float *out, long ld, const int add)
 {
-    __m512 left[TALL], right[TALL];
+    vector left[TALL], right[TALL];
     const float *at[5] = {x, x + 3 * xm, x + 6 * xm, x + 9 * xm, x + 12 * xm}; /* three rows each */
-    EVERY_ROW left[r] = right[r] = _mm512_setzero_ps();
+    EVERY_ROW left[r] = right[r] = ZERO;
     for (long k = 0; k < depth; k++, x += xk, w += wk) {
-        __m512 w0 = _mm512_loadu_ps(w), w1 = _mm512_loadu_ps(w + 16);
+        vector w0 = LOAD_WHOLE(w), w1 = LOAD_WHOLE(w + WIDTH);
         EVERY_ROW
         {
-            __m512 unit = _mm512_set1_ps(xm == 1 ? x[r] : at[r / 3][r % 3 * xm]);
+            vector unit = SPREAD(xm == 1 ? x[r] : at[r / 3][r % 3 * xm]);
             left[r] = MULTIPLY_ADD(unit, w0, left[r]);
             right[r] = MULTIPLY_ADD(unit, w1, right[r]);
         }
@@ -42,13 +50,16 @@ INLINED void WIDE(tile)(const long R, long depth, const float *x, const long xm,
     EVERY_ROW
     {
         float *to = out + r * ld;
-        _mm512_storeu_ps(to, add ? _mm512_add_ps(_mm512_loadu_ps(to), left[r]) : left[r]);
-        to += 16;
-        _mm512_storeu_ps(to, add ? _mm512_add_ps(_mm512_loadu_ps(to), right[r]) : right[r]);
+        if (add) {
+            left[r] = LOAD_WHOLE(to) + left[r];
+            right[r] = LOAD_WHOLE(to + WIDTH) + right[r];
+        }
+        STORE_WHOLE(to, left[r]);
+        STORE_WHOLE(to + WIDTH, right[r]);
     }
 }
 
-/* The same for any number of rows, most of them 14 at a time. */
+/* The same for any number of rows, most of them TALL at a time. */
 INLINED void WIDE(column)(long M, long depth, const float *x, const long xm, const long xk,
                           const float *w, const long wk, float *out, long ld, const int add)
 {
@@ -56,8 +67,10 @@ INLINED void WIDE(column)(long M, long depth, const float *x, const long xm, con
 #define TILES(R)               \
     for (; m + R <= M; m += R) \
         WIDE(tile)(R, depth, x + m * xm, xm, xk, w, wk, out + m * ld, ld, add);
-    TILES(14)
+    TILES(TALL)
+#if VLEN == 64
     TILES(8)
+#endif
     TILES(4)
     TILES(2)
     TILES(1)
@@ -74,22 +87,22 @@ INLINED __m512 WIDE(paired)(__m512 even, __m512 odd)
 }
 #endif
 
-/* 16 units along a row of `left` floats. */
-INLINED __m512 WIDE(along)(const float *x, long left)
+/* A vector of units along a row of `left` floats. */
+INLINED vector WIDE(along)(const float *x, long left)
 {
 #if PAIRS
     __m512 lower = _mm512_maskz_loadu_ps(first(left), x);
     __m512 upper = _mm512_maskz_loadu_ps(first(left - 16), x + 16);
     return (__m512)_mm512_cvtne2ps_pbh(upper, lower);
 #else
-    return _mm512_maskz_loadu_ps(first(left), x);
+    return LOAD_PART(first(left), x);
 #endif
 }
 
-/* A unit of each of 16 columns, `columns` of which exist, from the first of `left` rows on. */
-INLINED __m512 WIDE(across)(const float *x, long ld, long left, long columns)
+/* A unit of each of a vector's columns, `columns` of which exist, from the first of `left` rows on. */
+INLINED vector WIDE(across)(const float *x, long ld, long left, long columns)
 {
-    __m512 even = _mm512_maskz_loadu_ps(first(columns), x);
+    vector even = LOAD_PART(first(columns), x);
 #if PAIRS
     return WIDE(paired)(even, _mm512_maskz_loadu_ps(left > 1 ? first(columns) : 0, x + ld));
 #else
@@ -105,9 +118,9 @@ static void WIDE(pack)(long K, long N, const float *x, long ld, float *to)
 {
     for (long n = 0; n < N; n += PANEL)
         for (long k = 0; k < K; k += STRIDE, to += PANEL)
-            for (long half = 0; half < PANEL; half += 16) {
+            for (long half = 0; half < PANEL; half += WIDTH) {
                 const float *from = x + k * ld + n + half;
-                _mm512_store_ps(to + half, WIDE(across)(from, ld, K - k, N - n - half));
+                STORE_WHOLE(to + half, WIDE(across)(from, ld, K - k, N - n - half));
             }
 }
 
@@ -115,17 +128,17 @@ static void WIDE(pack)(long K, long N, const float *x, long ld, float *to)
 static void WIDE(pack_transposed)(long K, long N, const float *w, float *to)
 {
     long depth = DEPTH(K);
-    __m512i square[16];
+    bits square[WIDTH];
     for (long n = 0; n < N; n += PANEL, to += depth * PANEL)
-        for (long k = 0; k < depth; k += 16)
-            for (long half = n; half < n + PANEL; half += 16) {
-                for (long i = 0; i < 16; i++) {
+        for (long k = 0; k < depth; k += WIDTH)
+            for (long half = n; half < n + PANEL; half += WIDTH) {
+                for (long i = 0; i < WIDTH; i++) {
                     long left = half + i < N ? K - STRIDE * k : 0;
-                    square[i] = (__m512i)WIDE(along)(w + (half + i) * K + STRIDE * k, left);
+                    square[i] = (bits)WIDE(along)(w + (half + i) * K + STRIDE * k, left);
                 }
                 transpose(square);
-                for (long i = 0; i < least(16, depth - k); i++)
-                    _mm512_store_si512(to + (k + i) * PANEL + half - n, square[i]);
+                for (long i = 0; i < least(WIDTH, depth - k); i++)
+                    STORE_WHOLE(to + (k + i) * PANEL + half - n, (vector)square[i]);
             }
 }
 
@@ -220,6 +233,32 @@ static inline long WIDE(sums_room)(long terms, const NAME(shape) *s)
 
 #include "wide_pass.h"
 
+/* The three functions, called as those of amx.h are, and how many floats `room` and `work` of them take
+ * (from a multiple of 64 bytes on). `terms` is not looked at. */
+long JOIN(metagenrl, JOIN(KIND, room))(const NAME(shape) *s) { return WIDE(room)(0, s); }
+
+long JOIN(metagenrl, JOIN(KIND, work))(const NAME(shape) *s) { return WIDE(work)(s); }
+
+void NAME(JOIN(KIND, forward))(const NAME(shape) *s, const float *x, const float *params, float *z,
+                               float *stats, float *y, float *work, float *room)
+{
+    WIDE(forward)(0, s, x, params, z, stats, y, work, room);
+}
+
+void NAME(JOIN(KIND, backward))(const NAME(shape) *s, const float *x, const float *params,
+                                const float *z, const float *stats, const float *dy, float *grads,
+                                long gstride, float *dx, float *work, float *room)
+{
+    WIDE(backward)(0, s, x, params, z, stats, dy, grads, gstride, dx, work, room);
+}
+
+void NAME(JOIN(KIND, parameter_tangent))(const NAME(shape) *s, const float *x, const float *params,
+                                         const float *v, long vstride, const float *z,
+                                         const float *stats, float *yd, float *work, float *room)
+{
+    WIDE(parameter_tangent)(0, s, x, params, v, vstride, z, stats, yd, work, room);
+}
+
 #undef BLOCK
 #undef GROUP
 #undef PACKED
@@ -230,3 +269,6 @@ static inline long WIDE(sums_room)(long terms, const NAME(shape) *s)
 #undef INLINED
 #undef EVERY_ROW
 #undef STRIDE
+#undef PAIRS
+#undef WIDE
+#undef KIND
