@@ -153,6 +153,9 @@ def test_rows_with_values_of_another_type_are_left_out(
     [
         ("config.yaml", b"env: Pendulum-v1\n"),
         ("config.yaml", b"env: 5\nsteps: many\n"),
+        ("config.yaml", b"seeds: 2\nsteps: 300\n"),
+        ("config.yaml", b"env: E-v0\nsteps: 300\neval_episodes: many\n"),
+        ("config.yaml", b"env: E-v0\nsteps: 300\nagent: {learning_starts: soon}\n"),
         ("objective.json", b"null"),
         ("objective.json", b'{"version": "last"}'),
         ("objective.json", b'{"environments": 5}'),

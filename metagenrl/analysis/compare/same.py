@@ -98,7 +98,7 @@ def learning_starts(run: TestRun) -> int:
     agent = _configuration(run).get("agent")
     if run.rule in _WITHOUT_BUFFER or not isinstance(agent, dict):
         return 0
-    return int(agent["learning_starts"])
+    return int(agent.get("learning_starts", 0))
 
 
 def _identity(run: TestRun) -> dict[str, Any]:

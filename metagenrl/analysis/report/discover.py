@@ -132,7 +132,8 @@ def find_runs(folders: Iterable[Path]) -> Runs:
         try:
             values = load_mapping(path / CONFIG_FILE)
             if (path / EVALUATIONS_FILE).exists() or (path / SEEDS_FOLDER).is_dir():
-                tests += [_test_run(path, values)] if "env" in values else []
+                ours = "env" in values or ("seeds" in values and values.get("algo") != "epg")
+                tests += [_test_run(path, values)] if ours else []
             elif values.get("algo") == "epg":
                 evolved.append(EvolvedRun(path, names[path]))
             elif "envs" in values and "algo" not in values:  # a population, not a meta-learner
@@ -146,8 +147,15 @@ def find_runs(folders: Iterable[Path]) -> Runs:
 def _test_run(path: Path, values: dict[str, Any]) -> TestRun:
     """Raises `ValueError` where its files cannot be what such a run writes."""
     run = TestRun(path, values, _facts(path))
-    for name, kind in (("env", str), ("steps", int), ("seeds", int)):
-        there = values.get(name, 0 if name == "seeds" else None)
+    agent = values.get("agent")
+    agent = agent if isinstance(agent, dict) else {}
+    for name, kind, there in (
+        ("env", str, values.get("env")),
+        ("steps", int, values.get("steps")),
+        ("seeds", int, values.get("seeds", 0)),
+        ("eval_episodes", int, values.get("eval_episodes", 0)),
+        ("agent.learning_starts", int, agent.get("learning_starts", 0)),
+    ):
         require(isinstance(there, kind), f"{path / CONFIG_FILE}: {name}", there, describe(kind))
     version, environments = run.facts.get("version"), run.facts.get("environments", [])
     file = path / FACTS_FILE
