@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from metagenrl.agents.backend.graph import require_device
+from metagenrl.agents.environment.trial_process import facts_of
 from metagenrl.base.checks import UsageError, require
 from metagenrl.base.memory import Memory, memory_here
 from metagenrl.base.process import available_cores
@@ -14,6 +15,7 @@ from metagenrl.cluster.engines.plan import Plan, cohort_plan
 from metagenrl.cluster.held_out.tests import Runner
 from metagenrl.cluster.joining.room import Crowd, needs_of, require_disk, require_memory
 from metagenrl.meta_test.pool import TraineePool
+from metagenrl.runs.checkpoints import agent_part
 from metagenrl.runs.config.train import EngineName, TrainConfig
 
 States = Mapping[str, Mapping[str, Any]]
@@ -38,6 +40,8 @@ def hosts_of(config: TrainConfig, states: States | None) -> Hosts:
     environment cannot be made on a node.
     """
     present = _present(config.agents, states)
+    if states is not None:
+        _require_known_spaces(config, present, states)
     if config.engine == "inprocess":
         refuse(lambda: require_device(config.device))
         room = _room(config, (present,), [memory_here()], available_cores())
@@ -76,6 +80,27 @@ def _present(agents: int, states: States | None) -> tuple[int, ...]:
         return tuple(range(agents))
     roster = states["population"]["roster"]
     return tuple(sorted(int(agent) for agent, seat in roster.items() if not seat["left"]))
+
+
+def _require_known_spaces(config: TrainConfig, present: Sequence[int], states: States) -> None:
+    """Refuse an environment whose sizes have changed since the run's agents began.
+
+    Their networks and experience would not fit. Raises `UsageError`.
+    """
+    for index in present:
+        buffer = states.get(agent_part(index), {}).get("rollout", {}).get("buffer", {})
+        if not {"observations", "actions"} <= buffer.keys():
+            continue
+        env = config.env_of(index)
+        facts = facts_of(env)
+        sizes = (facts.observation_size, facts.action_size)
+        began = tuple(int(buffer[name].shape[-1]) for name in ("observations", "actions"))
+        if sizes != began:
+            raise UsageError(
+                f"resume: got {str(config.resume)!r} ({env} has {sizes[0]} observations and "
+                f"{sizes[1]} actions now, agent {index} began with {began[0]} and {began[1]}), "
+                "allowed: the environment that the run began with"
+            )
 
 
 def _room(config: TrainConfig, actors: Plan, nodes: Sequence[Memory], places: float) -> str:
