@@ -287,7 +287,8 @@ static void NAME(last_columns)(long R, long K, long N, long width, const REAL *r
     }
 }
 
-/* out[R, N] += x[R, K] w[K, N]: panels of 4, 2 and 1 vectors, then what is left of N. */
+/* out[R, N] += x[R, K] w[K, N]: panels of 4, 2 and 1 vectors, then what is left of N. AVX2 has half as many registers as
+ * the others: panels of 2 and 1, and 12 sums, with blocks of 4 rows for what blocks of 6 would leave. */
 static inline __attribute__((always_inline)) void
 NAME(product)(long R, long K, long N, const REAL *restrict x, long ldx, long ldk,
               const REAL *restrict w, REAL *restrict out, long ldo)
@@ -296,13 +297,19 @@ NAME(product)(long R, long K, long N, const REAL *restrict x, long ldx, long ldk
 #define PANEL(ROWS_, V)                                                                          \
     for (; j + (V) * LANES <= N; j += (V) * LANES) {                                             \
         long r = 0;                                                                              \
+        for (; (ROWS_) == 6 && (R - r) % 6 && r + 4 <= R; r += 4)                                \
+            NAME(block)(4, V, K, N, x + r * ldx, ldx, ldk, w + j, out + r * ldo + j, ldo);       \
         for (; r + (ROWS_) <= R; r += (ROWS_))                                                   \
             NAME(block)(ROWS_, V, K, N, x + r * ldx, ldx, ldk, w + j, out + r * ldo + j, ldo);   \
         for (; r < R; r++)                                                                       \
             NAME(block)(1, V, K, N, x + r * ldx, ldx, ldk, w + j, out + r * ldo + j, ldo);       \
     }
+#if VLEN == 32
+    PANEL(6, 2)
+#else
     PANEL(4, 4)
     PANEL(8, 2)
+#endif
     PANEL(8, 1)
 #undef PANEL
     if (j < N) NAME(last_columns)(R, K, N, N - j, x, ldx, ldk, w + j, out + j, ldo);
