@@ -24,6 +24,7 @@ from typing import Any
 
 from rich.console import Console
 
+from metagenrl.agents.environment.trial_process import facts_of
 from metagenrl.base.checks import UsageError
 from metagenrl.base.console import table_console
 from metagenrl.base.ending import Ending, say
@@ -34,6 +35,7 @@ from metagenrl.base.wording import counted
 from metagenrl.meta_test.pool import SAVE_SECONDS, Ended, train_all
 from metagenrl.meta_test.progress import EvaluationProgress
 from metagenrl.meta_test.room import require_memory
+from metagenrl.meta_test.spaces import require_known_spaces
 from metagenrl.meta_test.summary import familiarity, summary
 from metagenrl.meta_test.tested_objective import (
     TestedObjective,
@@ -91,12 +93,14 @@ def _evaluate(config: Config, tested: TestedObjective) -> int:
 
 def _run(config: Config, tested: TestedObjective, ending: Ending, folder: OwnFolder) -> int:
     started = time.monotonic()
-    print(require_memory(config), flush=True)
+    memory, jobs = require_memory(config), _jobs(config, tested)
+    if config.resume:
+        require_known_spaces(job for job in jobs if not is_finished(job.rows, job.steps))
+    print(memory, flush=True)
     print(HOW_IT_ENDS, flush=True)
     _prepare_folder(config, tested)
     handler = log_to(config.run_dir)
     try:
-        jobs = _jobs(config, tested)
         console = table_console()
         try:
             failed = _train(config, tested, jobs, console, ending, folder)
@@ -132,6 +136,7 @@ def _prepare_folder(config: Config, tested: TestedObjective) -> None:
 def _jobs(config: Config, tested: TestedObjective) -> list[TraineeJob]:
     rule = tested.choice.rule
     own: dict[str, Any] = {}
+    facts = [facts_of(env) for env in config.environments]
     agent = agent_for(rule, config.agent)
     if isinstance(config, BaselineConfig):
         agent = agent_for(rule, config.agent, config.transitions)
@@ -152,6 +157,7 @@ def _jobs(config: Config, tested: TestedObjective) -> list[TraineeJob]:
             folder=str((config.run_dir / SEEDS_FOLDER).absolute()),
             agent=agent,
             objective=tested.choice,
+            sizes=tuple((one.observation_size, one.action_size) for one in facts),
             **own,
         )
         for index in range(config.seeds)

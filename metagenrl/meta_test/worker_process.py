@@ -24,6 +24,7 @@ from metagenrl.base.job_process import read_job, when_parent_ends
 from metagenrl.base.process import settle
 from metagenrl.baselines.policy_files import write_policy
 from metagenrl.baselines.registry import KeepsPolicy, LeavesPolicy, make_agent
+from metagenrl.meta_test.spaces import spaces_part
 from metagenrl.meta_test.watchdog import watched
 from metagenrl.policies.kept import KeptPolicy, facts_of, policy_path
 from metagenrl.runs.agent_files import EpisodeRow, RowFile
@@ -133,7 +134,8 @@ class TraineeRun:
             return
         self._due, now = False, time.monotonic()
         try:
-            parts = {"trainee": self.trainee.state_dict(), "rows": {"bytes": self.rows.sync()}}
+            rows = {"bytes": self.rows.sync()}
+            parts = {"trainee": self.trainee.state_dict(), "rows": rows, **spaces_part(job)}
             write_folder(job.checkpoints, f"step-{steps:09d}", parts)
             prune(job.checkpoints, KEEP_CHECKPOINTS)
         except OSError as error:  # a full disk: training goes on and the next one tries again

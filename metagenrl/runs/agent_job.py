@@ -60,6 +60,8 @@ class TraineeJob(BaselineOptions):
     """Seconds without a step after which it counts as hung, 0: never."""
     start_timeout: float = START_TIMEOUT
     """Seconds without its first step, before which its environments are imported and made."""
+    sizes: tuple[tuple[int, int], ...] = ()
+    """Observation and action sizes of its environments; empty where unknown."""
 
     @property
     def rows(self) -> Path:
@@ -92,6 +94,7 @@ class TraineeJob(BaselineOptions):
         choice = values.pop("objective")
         choice["architecture"] = ObjectiveConfig(**choice["architecture"])
         values["training_envs"] = tuple(values["training_envs"])
+        values["sizes"] = tuple(map(tuple, values["sizes"]))
         agent = AgentConfig(**values.pop("agent"))
         own = {name: type(default)(**values.pop(name)) for name, default in _OPTIONS.items()}
         return cls(objective=ObjectiveChoice(**choice), agent=agent, **own, **values)
