@@ -39,8 +39,8 @@ def named(error: Exception, config: Any = None) -> UsageError:
     return UsageError(f"{field}: got {value!r} ({why}), allowed: {allowed}")
 
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
-"""Of an `OSError` where a disk is full or broken."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
+"""Of an `OSError` where a disk is full or broken, or a file larger than the user may write."""
 _NO_MEMORY = (
     "cannot allocate memory", "can't allocate memory", "can't start new thread",
     "failed to map segment from shared object",
