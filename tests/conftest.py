@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -54,8 +55,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.fixture(scope="module", autouse=True)
 def no_ray_is_left_on() -> Iterator[None]:
-    """A module that leaves this process joined to a Ray spoils those that come after it."""
+    """A module that leaves this process joined to a Ray spoils those that come after it.
+
+    So do the variables that Ray sets in the process that joins it, which go with the module.
+    """
+    before = dict(os.environ)
     yield
+    os.environ.clear()
+    os.environ.update(before)
     ray = sys.modules.get("ray")
     if ray is not None and ray.is_initialized():
         ray.shutdown()

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import PIPE, STDOUT, Popen
 
 from metagenrl.base.descriptors import far_copy
 
 _STDIN = 0
 
 
-def start_process(module: str, job: str, log: Path) -> subprocess.Popen[bytes]:
+def start_process(module: str, job: str, log: Path) -> Popen[bytes]:
     """`python -m MODULE` with the job as its first line of input; what it says goes to `log`.
 
     Its standard input stays open: that it closes tells the process that we have ended, however.
@@ -30,11 +30,11 @@ def start_process(module: str, job: str, log: Path) -> subprocess.Popen[bytes]:
         "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
     }
     with open(log, "ab") as output:
-        process = subprocess.Popen(
+        process = Popen(
             [sys.executable, "-P", "-m", module],
-            stdin=subprocess.PIPE,
+            stdin=PIPE,
             stdout=output,
-            stderr=subprocess.STDOUT,
+            stderr=STDOUT,
             env=environment,
             start_new_session=True,  # Ctrl-C comes to us alone, and we end it
         )

@@ -18,6 +18,7 @@ import pytest
 from chaos_far_node import FarNode
 from chaos_pauses import Pauses
 from chaos_report import Report, write_report
+from fixtures import forks
 
 SCRIPT = Path(chaos.__file__)
 
@@ -46,9 +47,8 @@ def test_a_schedule_is_the_seeds_and_has_enough_events() -> None:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was never disturbed."""
     folder = tmp_path_factory.mktemp("chaos") / "run"
-    code = "from metagenrl.commands.main import main; main()"
-    argv = [sys.executable, "-c", code, "train", *TINY.split(), "--run-dir", str(folder)]
-    subprocess.run(argv, check=True, capture_output=True, timeout=240)
+    argv = [*forks.METAGENRL, "train", *TINY.split(), "--run-dir", str(folder)]
+    forks.run(argv, check=True, capture_output=True, timeout=240)
     return folder
 
 

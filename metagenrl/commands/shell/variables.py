@@ -39,6 +39,9 @@ _HARMLESS = frozenset(
 _SECRET = re.compile("KEY|TOKEN|SECRET|PASSW", re.IGNORECASE)
 _TRY_SECONDS = 120.0
 
+_IMPORTED = set[tuple[object, ...]]()
+"""Libraries whose imports went well, with their variables of that time."""
+
 Imports = Callable[[Mapping[str, str]], str | None]
 """What an import in a process with these variables ended in, None where it went well."""
 
@@ -54,13 +57,17 @@ def refused_variable(error: BaseException) -> UsageError | None:
 def require_importable(library: str) -> None:
     """Refuse a variable that would end the import of `library` in the command's own processes.
 
-    Nothing is tried unless a variable is set that looks like one of the library's. Raises
-    `UsageError`.
+    Nothing is tried unless a variable is set that looks like one of the library's, and nothing
+    twice. Raises `UsageError`.
     """
-    if any(n.startswith(_PREFIXES[library]) and n not in _HARMLESS for n in os.environ):
-        refused = _culprit(library, partial(_import, library))
-        if refused is not None:
-            raise refused
+    names = [n for n in os.environ if n.startswith(_PREFIXES[library]) and n not in _HARMLESS]
+    tried = (library, *sorted((name, os.environ[name]) for name in names))
+    if not names or tried in _IMPORTED:
+        return
+    refused = _culprit(library, partial(_import, library))
+    if refused is not None:
+        raise refused
+    _IMPORTED.add(tried)
 
 
 def _imported_library(traceback: TracebackType | None) -> str | None:

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fixtures import forks
 
 from metagenrl.commands.main import main
 from metagenrl.objective_server.snapshots.find import find_snapshot, snapshot_versions
@@ -45,12 +45,12 @@ class Reply:
 
 
 def metagenrl(*words: str) -> list[str]:
-    return [sys.executable, "-c", "from metagenrl.commands.main import main; main()", *words]
+    return [*forks.METAGENRL, *words]
 
 
 def ask_elsewhere(*words: str) -> Reply:
     """A command in a process of its own."""
-    process = subprocess.run(metagenrl(*words), capture_output=True, text=True, timeout=500)
+    process = forks.run(metagenrl(*words), capture_output=True, text=True, timeout=500)
     return Reply(process.returncode, process.stdout, process.stderr)
 
 
@@ -107,7 +107,7 @@ def started(run_dir: Path, *extra: str) -> subprocess.Popen[str]:
     """A run that is going on, with a checkpoint."""
     words = ["train", *TINY, "--run-dir", str(run_dir), "--steps", "100000", *extra]
     log = open(run_dir.with_suffix(".log"), "w")  # noqa: SIM115 - the process keeps it
-    process = subprocess.Popen(metagenrl(*words), stdout=log, stderr=log, text=True)
+    process = forks.Popen(metagenrl(*words), stdout=log, stderr=log, text=True)
     wait_for(lambda: list(run_dir.glob("checkpoints/round-*")) or process.poll() is not None)
     assert process.poll() is None, run_dir.with_suffix(".log").read_text()
     return process
@@ -179,7 +179,7 @@ def test_redis_changes_no_bits(redis_server, tmp_path):
     plain = [*TINY, "--engine", "inprocess", "--steps", "300"]
     told_elsewhere("train", *plain, "--run-dir", str(tmp_path / "file"))
     words = metagenrl("train", *plain, "--run-dir", str(tmp_path / "redis"))
-    process = subprocess.Popen(
+    process = forks.Popen(
         [*words, "--store", redis_server.url], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
@@ -227,7 +227,7 @@ def test_a_run_on_ray_is_steered_and_resumed_at_its_size(tmp_path):
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert ask_elsewhere("status", str(run_dir)).code == 1
-        process = subprocess.Popen(
+        process = forks.Popen(
             metagenrl("train", "--resume", str(run_dir)),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

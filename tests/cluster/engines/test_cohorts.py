@@ -1,12 +1,12 @@
 """Agents in cohorts: who shares, the same results, real actors killed."""
 
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fixtures import forks
 from fixtures.processes import actors
 
 from metagenrl.cluster.engines.plan import cohort_plan
@@ -22,12 +22,11 @@ TINY = [
     "--lifetime", "150", "--lifetime-random-steps", "50", "--learning-rate-decay", "none",
     "--wandb", "disabled", "--checkpoint-every", "50", "--snapshot-every", "2",
 ]  # fmt: skip
-MAIN = [sys.executable, "-c", "from metagenrl.commands.main import main; main()"]
 
 
 def _train(run_dir: Path, *extra: str) -> Path:
-    argv = [*MAIN, *TINY, "--run-dir", str(run_dir), *extra]
-    subprocess.run(argv, capture_output=True, text=True, timeout=280, check=True)
+    argv = [*forks.METAGENRL, *TINY, "--run-dir", str(run_dir), *extra]
+    forks.run(argv, capture_output=True, text=True, timeout=280, check=True)
     return run_dir
 
 
@@ -88,8 +87,8 @@ def test_results_do_not_depend_on_the_cohorts_beyond_rounding(alone, tmp_path) -
 def test_a_killed_run_in_cohorts_is_resumed_with_the_same_bits(tmp_path) -> None:
     words = ["--engine", "inprocess", "--agents-per-actor", "auto", "--steps", "200"]
     whole, killed = _train(tmp_path / "whole", *words), tmp_path / "killed"
-    argv = [*MAIN, *TINY, "--run-dir", str(killed), *words]
-    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    argv = [*forks.METAGENRL, *TINY, "--run-dir", str(killed), *words]
+    with forks.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 120
         while not list(killed.glob("checkpoints/round-*")) and process.poll() is None:
             assert time.monotonic() < deadline, "no checkpoint in time"
@@ -97,8 +96,8 @@ def test_a_killed_run_in_cohorts_is_resumed_with_the_same_bits(tmp_path) -> None
         process.kill()
     (reached, end) = (read_metrics(run).objective[-1].version for run in (killed, whole))
     assert reached < end, "it was over before it was killed"
-    argv = [*MAIN, "train", "--resume", str(killed)]
-    subprocess.run(argv, capture_output=True, text=True, timeout=280, check=True)
+    argv = [*forks.METAGENRL, "train", "--resume", str(killed)]
+    forks.run(argv, capture_output=True, text=True, timeout=280, check=True)
     assert np.array_equal(_alpha(killed, "last"), _alpha(whole, "last"))
     assert [(row.agent, row.steps, row.return_mean) for row in read_metrics(killed).agents] == [
         (row.agent, row.steps, row.return_mean) for row in read_metrics(whole).agents
@@ -110,8 +109,9 @@ def test_on_ray_the_same_bits_and_a_killed_cohort_comes_back(tmp_path) -> None:
     inprocess = _train(tmp_path / "a", "--engine", "inprocess", "--agents-per-actor", "3",
                        "--steps", "100")  # fmt: skip
     run_dir = tmp_path / "b"
-    argv = [*MAIN, *TINY, "--run-dir", str(run_dir), "--agents-per-actor", "3", "--steps", "600"]
-    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    words = ["--agents-per-actor", "3", "--steps", "600"]
+    argv = [*forks.METAGENRL, *TINY, "--run-dir", str(run_dir), *words]
+    with forks.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             deadline = time.monotonic() + 120
             while not list(run_dir.glob("checkpoints/round-000000050")):

@@ -3,13 +3,13 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from fixtures import forks
 
 from metagenrl.agents.backend.choice import Computing
 from metagenrl.cluster.engines.plan import cohort_plan, computing_of
@@ -28,13 +28,12 @@ TINY = [
     # Bits are compared: no deadline of the run's passes on a busy machine.
     "--round-timeout", "3600", "--env-timeout", "3600", "--env-start-timeout", "3600",
 ]  # fmt: skip
-MAIN = [sys.executable, "-c", "from metagenrl.commands.main import main; main()"]
 PLAIN = ["--engine", "inprocess", "--agents-per-actor", "auto"]
 STACKED = [*PLAIN, "--backend", "reference"]
 
 
 def _command(*words: str) -> None:
-    subprocess.run([*MAIN, *words], capture_output=True, text=True, timeout=1800, check=True)
+    forks.run([*forks.METAGENRL, *words], capture_output=True, text=True, timeout=1800, check=True)
 
 
 def _train(run_dir: Path, *extra: str) -> Path:
@@ -95,8 +94,8 @@ def test_a_run_goes_on_in_the_other_way(runs, tmp_path, first) -> None:
 
 def test_a_killed_stacked_run_is_resumed_with_the_same_bits(runs, tmp_path) -> None:
     killed = tmp_path / "killed"
-    argv = [*MAIN, *TINY, "--run-dir", str(killed), *STACKED, "--steps", "200"]
-    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    argv = [*forks.METAGENRL, *TINY, "--run-dir", str(killed), *STACKED, "--steps", "200"]
+    with forks.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 900
         while not list(killed.glob("checkpoints/round-*")) and process.poll() is None:
             assert time.monotonic() < deadline, "no checkpoint in time"
@@ -137,8 +136,8 @@ def test_what_a_backend_does_not_have_is_refused(refusal, words, expected) -> No
 def test_without_a_gpu_cuda_is_refused_before_anything_is_started(tmp_path, engine) -> None:
     words = ["train", "--device", "cuda", "--agents-per-actor", "auto", "--engine", engine]
     folder = tmp_path / "run"
-    argv = [*MAIN, *words, "--run-dir", str(folder)]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    argv = [*forks.METAGENRL, *words, "--run-dir", str(folder)]
+    done = forks.run(argv, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2
     assert "error: device: got 'cuda'" in done.stderr  # a killed Ray may be named before it
     assert done.stderr.count("\n") == 1

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fixtures import forks
 from fixtures.processes import actors
 
 from metagenrl.objective_server.snapshots.find import find_snapshot
@@ -49,24 +50,23 @@ TINY = [
 
 
 def command(run_dir: Path, *extra: str) -> list[str]:
-    code = "from metagenrl.commands.main import main; main()"
-    return [sys.executable, "-c", code, "train", *TINY, "--run-dir", str(run_dir), *extra]
+    return [*forks.METAGENRL, "train", *TINY, "--run-dir", str(run_dir), *extra]
 
 
 def train(run_dir: Path, *extra: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return forks.run(
         command(run_dir, *extra), capture_output=True, text=True, timeout=1800, check=True
     )
 
 
 def resume(run_dir: Path, *extra: str, cores: int | None = None) -> str:
     """Go on with a run, on so many of the cores that there are; what it printed."""
-    code = "from metagenrl.commands.main import main; main()"
+    code = forks.METAGENRL[-1]
     if cores is not None:
         allowed = sorted(os.sched_getaffinity(0))[:cores]
         code = f"import os; os.sched_setaffinity(0, {allowed}); {code}"
     argv = [sys.executable, "-c", code, "train", "--resume", str(run_dir), *extra]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=1800, check=True)
+    done = forks.run(argv, capture_output=True, text=True, timeout=1800, check=True)
     return done.stdout
 
 
@@ -83,7 +83,7 @@ def wait_for(condition, seconds: float = 900.0) -> None:
 
 def kill_after(run_dir: Path, checkpoints: int, *extra: str) -> None:
     """Start a run and SIGKILL its driver somewhere past so many checkpoints."""
-    process = subprocess.Popen(
+    process = forks.Popen(
         command(run_dir, *extra), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
@@ -156,7 +156,7 @@ def test_ray_gives_the_same_bits_also_when_killed_and_resumed_on_one_core(refere
 def test_killed_actors_come_back(tmp_path):
     """SIGKILL an agent's and the server's process while a population trains."""
     run_dir = tmp_path / "run"
-    process = subprocess.Popen(
+    process = forks.Popen(
         command(run_dir, "--engine", "ray", "--steps", "1200"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

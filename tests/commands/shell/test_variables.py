@@ -54,6 +54,15 @@ def test_one_that_ends_rays_other_processes_is_named(
     assert str(caught.value).startswith(f"{name}: got '{value}', allowed: what ray takes ({says}")
 
 
+def test_what_went_well_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+    monkeypatch.setattr(variables, "_import", lambda library, env: tried.append(env["TORCH_ODD"]))
+    for value in ("1", "1", "2"):
+        monkeypatch.setenv("TORCH_ODD", value)
+        variables.require_importable("torch")
+    assert tried == ["1", "2"]
+
+
 def test_one_that_no_message_speaks_of_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_ODD_KEY", "x" * 9)
     told = "it went wrong"

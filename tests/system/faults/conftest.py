@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from fixtures import forks
 from fixtures.processes import family, kill
 
 from metagenrl.runs.metrics_file import read_metrics
@@ -175,7 +176,7 @@ class Run:
 
 def _train(words: list[str], before: str = "") -> subprocess.Popen[str]:
     code = f"{before}from metagenrl.commands.main import main; main()"
-    return subprocess.Popen(
+    return forks.Popen(
         [sys.executable, "-c", code, "train", *words],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip

@@ -7,13 +7,13 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures import forks
 
 from metagenrl.base.files import folder_lock
 from metagenrl.base.files.folder_lock import (
@@ -27,11 +27,10 @@ from metagenrl.runs.metrics_file import read_metrics
 
 WORDS = ["--engine", "inprocess", "--wandb", "disabled"]
 LONG = [*WORDS, "--steps", "100000"]
-MAIN = [sys.executable, "-c", "from metagenrl.commands.main import main; main()"]
 
 
 def second(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*MAIN, *words], capture_output=True, text=True, timeout=300)
+    return forks.run([*forks.METAGENRL, *words], capture_output=True, text=True, timeout=300)
 
 
 def learning(run: Any) -> bool:
@@ -106,7 +105,9 @@ def test_two_resumes_at_once_leave_one(run: Any) -> None:
     run.process.terminate()
     run.finish(143)
     both = [
-        subprocess.Popen([*MAIN, "train", "--resume", str(run.folder)], stderr=subprocess.PIPE)
+        forks.Popen(
+            [*forks.METAGENRL, "train", "--resume", str(run.folder)], stderr=subprocess.PIPE
+        )
         for _ in range(2)
     ]
     deadline = time.monotonic() + 120
@@ -125,10 +126,8 @@ def test_two_resumes_at_once_leave_one(run: Any) -> None:
 def test_two_baselines_at_once_leave_one(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     line = f"baseline --algo td3 --env Pendulum-v1 --preset quickstart --run-dir {folder}"
-    words = [*MAIN, *line.split(), "--seeds", "1", "--steps", "300"]
-    both = [
-        subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(2)
-    ]
+    words = [*forks.METAGENRL, *line.split(), "--seeds", "1", "--steps", "300"]
+    both = [forks.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(2)]
     errors = [process.communicate(timeout=300)[1].decode() for process in both]
     codes = [process.returncode for process in both]
     assert sorted(codes) == [0, 2], errors

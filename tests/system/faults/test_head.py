@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
+from fixtures import forks
 from fixtures.processes import actors
 from ray.cluster_utils import Cluster
 
@@ -34,10 +33,7 @@ def cluster(
 
 def metagenrl(*words: str) -> str:
     """What a command prints, given in a process of its own."""
-    code = "from metagenrl.commands.main import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=300
-    )
+    done = forks.run([*forks.METAGENRL, *words], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

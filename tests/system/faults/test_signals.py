@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,10 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from fixtures import forks
 from fixtures.processes import kill, named
 
 LONG = ["--steps", "100000", "--wandb", "disabled"]
-MAIN = [sys.executable, "-c", "from metagenrl.commands.main import main; main()"]
 
 
 def ended(family: list[psutil.Process]) -> bool:
@@ -135,8 +134,8 @@ def test_a_finished_run_says_so_and_starts_nothing(run: Any) -> None:
 def test_a_signal_ends_agents_that_train_alone(line: str, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     own = [] if "epg" in line else ["--steps", "100000", "--seeds", "2", "--workers", "2"]
-    process = subprocess.Popen(
-        [*MAIN, *line.split(), "--run-dir", str(folder), *own],
+    process = forks.Popen(
+        [*forks.METAGENRL, *line.split(), "--run-dir", str(folder), *own],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -166,8 +165,8 @@ def test_a_signal_ends_a_sweep_and_its_jobs(signum: int, code: int, tmp_path: Pa
     sweep = {"command": "baseline", "options": options, "grid": {"gamma": [0.9]}, "seeds": 1}
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sweep))
     words = ["sweep", "--file", str(tmp_path / "sweep.yaml"), "--out", str(tmp_path / "out")]
-    process = subprocess.Popen(
-        [*MAIN, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    process = forks.Popen(
+        [*forks.METAGENRL, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     deadline = time.monotonic() + 300
     while not any(file.stat().st_size for file in tmp_path.glob("out/**/seeds/*.jsonl")):

@@ -2,11 +2,11 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fixtures import forks
 
 from metagenrl.objective_server.snapshots.find import find_snapshot
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
@@ -39,8 +39,7 @@ def command() -> Callable[..., list[str]]:
     """A command line as a process of its own is started with it."""
 
     def line(*words: object) -> list[str]:
-        code = "from metagenrl.commands.main import main; main()"
-        return [sys.executable, "-c", code, *map(str, words)]
+        return [*forks.METAGENRL, *map(str, words)]
 
     return line
 
@@ -54,7 +53,7 @@ def metagenrl(command: Callable[..., list[str]], tmp_path_factory: pytest.TempPa
     environment = kept | dict.fromkeys(folders, str(home)) | {"NETRC": str(home / "netrc")}
 
     def run(*words: object) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
+        return forks.run(
             command(*words), capture_output=True, text=True, timeout=400, check=True,
             env=environment,
         )  # fmt: skip

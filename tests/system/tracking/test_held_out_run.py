@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fixtures import forks
 
 from metagenrl.cluster.held_out.trials import FIRST_SEED
 from metagenrl.commands.resolve import test_config as resolve_test
@@ -70,7 +71,7 @@ def test_a_killed_run_has_every_test_once_and_the_same_results(
     """SIGKILL of the driver while tests are under way; their processes end with it."""
     run_dir = tmp_path / "run"
     words = command("train", *tiny, *held_out, *HIDDEN, "--run-dir", run_dir)
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = forks.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         folder = run_dir / "checkpoints"
         wait_for(lambda: folder.exists() and any(folder.glob("round-*")))
@@ -79,7 +80,7 @@ def test_a_killed_run_has_every_test_once_and_the_same_results(
         process.send_signal(signal.SIGKILL)
         process.wait()
     resumed = command("train", "--resume", run_dir)
-    subprocess.run(resumed, capture_output=True, timeout=300, check=True)
+    forks.run(resumed, capture_output=True, timeout=300, check=True)
     assert np.array_equal(last(run_dir).alpha, last(tracked).alpha)
     assert results(run_dir) == results(tracked)
     found, wanted = read_metrics(run_dir), read_metrics(tracked)
