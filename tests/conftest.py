@@ -19,6 +19,7 @@ import redis
 
 pytest_plugins = (
     "fixtures.command_line",
+    "fixtures.forks",
     "fixtures.members",
     "fixtures.problems",
     "fixtures.ray_heads",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import resource
 import secrets
 import shutil
 import sys
@@ -28,6 +29,12 @@ _JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 _LONGEST_SOCKET = 107  # bytes of a Unix socket's path
 _SOCKET_BELOW = "/ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
 _LEAST_FREE = 100 << 20  # bytes for a session's logs and sockets
+_LIMITS = (
+    ("v", resource.RLIMIT_AS, 1024, 1 << 40),
+    ("u", resource.RLIMIT_NPROC, 1, 1024),
+    ("n", resource.RLIMIT_NOFILE, 1, 1024),
+)
+"""The shell's name, the limit, the shell's unit, and how much a Ray never lacks."""
 
 logger = logging.getLogger(__name__)
 
@@ -64,10 +71,22 @@ def connect(check: Callable[[float], object], worker_start: WorkerStart = "fork"
         except Exception as error:
             said = " ".join(str(error).split()) or repr(error)
             what = "could not be started" if address is None else f"at {address} was not joined"
-            raise UsageError(f"ray: a Ray {what} ({said}), allowed: see {_session()}") from error
+            raise UsageError(
+                f"ray: a Ray {what} ({said}){_low_limits()}, allowed: see {_session()}"
+            ) from error
         if address is None:
             remember(ray.get_runtime_context().gcs_address)
     return float(ray.cluster_resources().get("CPU", 0.0))
+
+
+def _low_limits() -> str:
+    """Limits of this process that Ray's own inherit, and that may be why it does not start."""
+    low = []
+    for flag, which, unit, enough in _LIMITS:
+        limit = resource.getrlimit(which)[0]
+        if limit != resource.RLIM_INFINITY and limit < enough:
+            low.append(f"`ulimit -{flag}` is {limit // unit}")
+    return f"; {', '.join(low)}" if low else ""
 
 
 def address_for_actors() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -48,6 +49,19 @@ def test_a_place_that_is_too_long_full_or_a_file(local, tmp_path: Path, small_di
         disk = Path(short, "d")
         disk.symlink_to(small_disk)
         assert "(0 MiB free), allowed: a folder that can be written to" in refusal(disk)
+
+
+def test_one_that_does_not_start_names_the_limits_that_are_low(local) -> None:
+    def start(**_: object) -> None:
+        raise RuntimeError("timed out\nduring startup")
+
+    low = {resource.RLIMIT_AS: 6 << 30, resource.RLIMIT_NPROC: 200}
+    local.setattr("ray.init", start)
+    local.setattr("resource.getrlimit", lambda which: (low.get(which, resource.RLIM_INFINITY), 0))
+    with pytest.raises(UsageError) as error:
+        connect(lambda cpus: None, "spawn")
+    said = "(timed out during startup); `ulimit -v` is 6291456, `ulimit -u` is 200, allowed: see"
+    assert said in str(error.value)
 
 
 def test_the_users_folders_are_handed_on_and_not_the_interpreters(local, tmp_path: Path) -> None:
