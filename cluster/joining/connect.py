@@ -85,7 +85,7 @@ def _low_limits() -> str:
     for flag, which, unit, enough in _LIMITS:
         limit = resource.getrlimit(which)[0]
         if limit != resource.RLIM_INFINITY and limit < enough:
-            low.append(f"`ulimit -{flag}` is {limit // unit}")
+            low.append(f"ulimit -{flag} is {limit // unit}")
     return f"; {', '.join(low)}" if low else ""
 
 

@@ -60,7 +60,7 @@ def test_one_that_does_not_start_names_the_limits_that_are_low(local) -> None:
     local.setattr("resource.getrlimit", lambda which: (low.get(which, resource.RLIM_INFINITY), 0))
     with pytest.raises(UsageError) as error:
         connect(lambda cpus: None, "spawn")
-    said = "(timed out during startup); `ulimit -v` is 6291456, `ulimit -u` is 200, allowed: see"
+    said = "(timed out during startup); ulimit -v is 6291456, ulimit -u is 200, allowed: see"
     assert said in str(error.value)
 
 

@@ -175,9 +175,9 @@ class Run:
 
 
 def _train(words: list[str], before: str = "") -> subprocess.Popen[str]:
-    code = f"{before}from metagenrl.commands.main import main; main()"
-    return forks.Popen(
-        [sys.executable, "-c", code, "train", *words],
+    begin = subprocess.Popen if before else forks.Popen  # a fork has taken over what it changes
+    return begin(
+        [sys.executable, "-c", f"{before}{forks.METAGENRL[-1]}", "train", *words],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
 
