@@ -170,3 +170,14 @@ def test_restored_trainee_goes_on_bit_for_bit(make_trainee, steps):
     assert _run(first, 25) == _run(second, 25)
     assert torch.equal(_parameters(first), _parameters(second))
     assert first.steps == second.steps == steps + 25
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_td3_learns_pendulum(seed):
+    """Above -300 within 10 K steps; a policy that does nothing has about -1 200."""
+    agent = AgentConfig(hidden_units=64, batch_size=32, random_steps=1000, learning_starts=200)
+    trainee = Trainee(TraineeConfig("Pendulum-v1", seed, agent), CriticObjective())
+    _run(trainee, 10_000)
+    returns = [episode.undiscounted_return for episode in trainee.evaluate(10)]
+    assert sum(returns) / len(returns) > -300

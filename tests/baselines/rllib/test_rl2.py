@@ -93,12 +93,13 @@ class Amnesiac:
 
 
 @pytest.mark.slow
-def test_it_learns_within_a_trial_and_by_memory(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", [0, 1])
+def test_it_learns_within_a_trial_and_by_memory(tmp_path: Path, seed: int) -> None:
     """4 is the most in either environment; without memory the two returns sum up to 0.
 
     The environments look alike, so a memoryless policy takes the same actions in both.
     """
-    agent = Rl2Agent(job(tmp_path))
+    agent = Rl2Agent(job(tmp_path, seed=seed))
     for _ in range(8_000):
         agent.step()
     returns = last_returns(agent, agent.policy())
