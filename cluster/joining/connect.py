@@ -20,7 +20,12 @@ from metagenrl.base.checks import UsageError
 from metagenrl.base.process import available_cores
 from metagenrl.cluster.joining.address import address_to_join
 from metagenrl.cluster.joining.hidden import refuse_hidden_packages
-from metagenrl.cluster.joining.own_ray import groups_of_their_own, is_own, remember
+from metagenrl.cluster.joining.own_ray import (
+    groups_of_their_own,
+    is_own,
+    remember,
+    without_dashboard_and_autoscaler,
+)
 from metagenrl.cluster.joining.token import ensure_token
 from metagenrl.cluster.workers.start import forked_workers
 from metagenrl.runs.config.train import WorkerStart
@@ -55,6 +60,7 @@ def connect(check: Callable[[float], object], worker_start: WorkerStart = "fork"
             check(available_cores())
             where = _local()
             own.enter_context(groups_of_their_own())
+            own.enter_context(without_dashboard_and_autoscaler())
             if worker_start == "fork" and _JOB not in os.environ:
                 own.enter_context(forked_workers(_temporary() / "ray", _own_variables()))
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -117,6 +123,8 @@ def _local() -> dict[str, Any]:
         raise UsageError(f"RAY_TMPDIR: got {str(folder)!r} ({reason}), allowed: {allowed}")
     ensure_token()
     local: dict[str, Any] = {"address": "local", "include_dashboard": False}
+    # Workers that Ray starts ahead have no runtime environment, and no actor of ours goes there.
+    local["_system_config"] = {"prestart_worker_first_driver": False}
     return local | {"num_cpus": available_cores()}
 
 

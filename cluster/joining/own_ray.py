@@ -41,11 +41,37 @@ def groups_of_their_own() -> Iterator[None]:
     def start(*arguments: Any, **options: Any) -> Any:
         return original(*arguments, process_group=0, **options)
 
-    setattr(services, original.__name__, start)
+    with replaced(services, "ConsolePopen", start):
+        yield
+
+
+@contextlib.contextmanager
+def without_dashboard_and_autoscaler() -> Iterator[None]:
+    """Let a Ray that is started within have no dashboard and no autoscaler.
+
+    With `include_dashboard=False` Ray starts the dashboard's process all the same, for its usage
+    statistics; the autoscaler has no nodes to add here. Ray has no public switch for either.
+    """
+    from ray._private.node import Node
+
+    def start_nothing(_: Node, **__: Any) -> None: ...
+
+    with (
+        replaced(Node, "start_api_server", start_nothing),
+        replaced(Node, "start_monitor", start_nothing),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def replaced(owner: Any, name: str, replacement: Any) -> Iterator[None]:
+    """Within, `owner` has `replacement` under that name, which must be one of its own."""
+    original = getattr(owner, name)
+    setattr(owner, name, replacement)
     try:
         yield
     finally:
-        setattr(services, original.__name__, original)
+        setattr(owner, name, original)
 
 
 @contextlib.contextmanager

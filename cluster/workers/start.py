@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from metagenrl.cluster.joining.own_ray import replaced
 from metagenrl.cluster.workers import setup_worker
 from metagenrl.cluster.workers.setup_worker import ADDRESS
 
@@ -98,8 +99,5 @@ def _set_up_by(script: str) -> Iterator[None]:
             defaults["setup_worker_path"] = script
         original(self, **defaults)
 
-    setattr(RayParams, original.__name__, update_if_absent)
-    try:
+    with replaced(RayParams, "update_if_absent", update_if_absent):
         yield
-    finally:
-        setattr(RayParams, original.__name__, original)

@@ -122,6 +122,8 @@ def test_a_forked_worker_is_like_one_that_starts_from_nothing() -> None:
             workers = [psutil.Process(each["pid"]) for each in seen[way]]
             servers = run.fork_servers()
             assert len(servers) == (way == "fork")
+            for needless in ("dashboard.py", "/monitor.py", "ray::IDLE"):
+                assert named(run.others(), needless) == []
             run.process.kill()
             assert psutil.wait_procs(workers + servers, timeout=30)[1] == []
         for each in seen[way]:
