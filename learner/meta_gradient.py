@@ -4,15 +4,17 @@
     J     = mean over tau_1 and tau_2 of Q_theta1(s, pi_phi'(s))
     g     = -grad_alpha J
 
-`meta_gradient` is the fast form for one inner step: with v = d(-J)/d phi' and
-u = -lambda_3 (d pi_phi / d phi) v, g = grad_alpha <dL/d pi, u> (section 6), so the second
-derivative goes through the small objective only. `meta_gradient_by_autograd` is the definition,
-for any number of inner steps.
+`meta_gradient` is the fast form: with v = d(-J)/d phi' and u = -lambda_3 (d pi_phi / d phi) v,
+g = grad_alpha <dL/d pi, u> (section 6), so the second derivative goes through the small objective
+only. Of several inner steps the last is that, and each one before gets its v from the one after:
+v - lambda_3 (d^2 L / d phi^2) v, by the objective's second derivative along u and the policy's
+along v. `meta_gradient_by_autograd` is the definition.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -25,7 +27,7 @@ from metagenrl.learner.objective.features import normalize_direction
 from metagenrl.learner.objective.inputs import inputs_on
 from metagenrl.learner.objective.net import ObjectiveNet
 from metagenrl.learner.objective.net import apply as apply_objective
-from metagenrl.learner.policy_update import ObjectiveValue
+from metagenrl.learner.policy_update import Learned, ObjectiveValue
 from metagenrl.learner.policy_value import PlainEvaluation, PolicyEvaluation, member
 from metagenrl.learner.types import Batch
 
@@ -53,33 +55,69 @@ def regression_residual(
 
 def meta_gradient(
     config: MetaConfig,
-    learned: LearnedObjective,
+    objective: Learned,
     value: ObjectiveValue,
     evaluation: PolicyEvaluation,
     phi: Tensor,
     summed_gradient: Tensor,
-    held_out: Batch,
+    others: Sequence[Batch],
 ) -> tuple[Tensor, Tensor]:
-    """g_i `[P_alpha]` before clipping, and J `[]`; one inner step on `evaluation`'s minibatch.
+    """g_i `[P_alpha]` before clipping, and J `[]`.
 
     Args:
         evaluation: phi evaluated on tau_1.
         value: the objective on that evaluation.
         phi: `[1, P]`, the policy before the update.
         summed_gradient: grad_phi of the *summed* objective on tau_1, `[1, P]`.
-        held_out: tau_2.
+        others: tau_2 and on, one for each further inner step and one that is held out.
     """
     assert value.tape is not None, "the learned objective leaves one"
-    mask = evaluation.batch.mask
+    learned = objective.learned
     if config.outer_loss == "action_regression":
+        mask = evaluation.batch.mask
         u = regression_residual(value.action_gradient, evaluation.action_value_gradient, mask)
         j = (evaluation.v * mask).sum() / mask.sum().clamp(min=1)
         return learned.alpha_gradient(value.tape, u), j
-    rate = inner_rate(config, evaluation.batch)
-    phi_prime = torch.add(phi, summed_gradient, alpha=-rate)
-    j, v = evaluation.value_gradient(phi_prime, held_out)
-    u = evaluation.policy_tangent(evaluation.nets.policy.layout.views(v)).mul_(-rate)
-    return learned.alpha_gradient(value.tape, u), j
+    steps = [_InnerStep(phi, evaluation, value, inner_rate(config, evaluation.batch))]
+    phi = torch.add(phi, summed_gradient, alpha=-steps[0].rate)
+    for batch in others[:-1]:
+        evaluation = evaluation.elsewhere(phi, batch)
+        steps.append(_InnerStep(phi, evaluation, objective(evaluation), inner_rate(config, batch)))
+        phi = steps[-1].updated()
+    j, v = steps[0].evaluation.value_gradient(phi, others)
+    later = []
+    for step in steps[:0:-1]:
+        g, v = step.backward(learned, v)
+        later.append(g)
+    return sum(later, learned.alpha_gradient(value.tape, steps[0].direction(v))), j
+
+
+@dataclass(frozen=True)
+class _InnerStep:
+    """phi' = phi - rate grad_phi L on one minibatch."""
+
+    phi: Tensor  # [1, P]
+    evaluation: PolicyEvaluation
+    value: ObjectiveValue
+    rate: float
+
+    def updated(self) -> Tensor:
+        """phi' `[1, P]`."""
+        gradient = torch.empty_like(self.phi)
+        views = self.evaluation.nets.policy.layout.views(gradient)
+        self.evaluation.policy_gradient(self.value.action_gradient, views)
+        return torch.add(self.phi, gradient, alpha=-self.rate)
+
+    def direction(self, v: Tensor) -> Tensor:
+        """u `[B, T, A]`, from v = d(-J)/d phi' `[1, P]`."""
+        views = self.evaluation.nets.policy.layout.views(v)
+        return self.evaluation.policy_tangent(views).mul_(-self.rate)
+
+    def backward(self, learned: LearnedObjective, v: Tensor) -> tuple[Tensor, Tensor]:
+        """This step's part of g, and d(-J)/d phi = v - rate (d^2 L / d phi^2) v."""
+        g, curvature = learned.second_derivatives(self.value.tape, self.direction(v))
+        slope = self.value.action_gradient * -self.rate
+        return g, v + self.evaluation.policy_curvature(self.phi, v, slope, curvature)
 
 
 def meta_gradient_by_autograd(

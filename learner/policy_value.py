@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -156,9 +157,33 @@ class PolicyEvaluation:
         """The tangent of the action from that of the policy's output: `[B, T, A]`."""
         return tangent * (1 - self.pi.square()) * self.batch.mask.unsqueeze(-1)
 
-    def value_gradient(self, phi: Tensor, held_out: Batch) -> tuple[Tensor, Tensor]:
-        """J `[]` and d(-J)/d phi `[1, P]` of another policy `phi [1, P]`; see `value_gradient`."""
-        return value_gradient(self.nets, phi, self.theta1, (self.batch, held_out))
+    def policy_curvature(
+        self, phi: Tensor, v: Tensor, adjoint: Tensor, curvature: Tensor
+    ) -> Tensor:
+        """d/d phi of <adjoint, (d pi / d phi) v> + <curvature, pi>: `[1, P]`.
+
+        `phi [1, P]` is this policy, flat, `v [1, P]` a direction; `adjoint` and `curvature`
+        `[B, T, A]` are constants.
+        """
+        with torch.enable_grad():
+            phi = phi.detach().requires_grad_()
+            views = self.nets.policy.layout.views(phi)
+            pi = apply_policy(self.nets.policy, views, self.batch.observations[:, :-1])
+            (slope,) = torch.autograd.grad(pi, phi, adjoint, create_graph=True)
+            product = (slope * v).sum() + (pi * curvature).sum()
+            (gradient,) = torch.autograd.grad(product, phi)
+        return gradient
+
+    def elsewhere(self, phi: Tensor, batch: Batch) -> Self:
+        """Another policy `phi [1, P]` with the same critic, on another minibatch."""
+        return type(self)(self.nets, self.nets.policy.layout.views(phi), self.theta1, batch)
+
+    def value_gradient(self, phi: Tensor, others: Sequence[Batch]) -> tuple[Tensor, Tensor]:
+        """J `[]` and d(-J)/d phi `[1, P]` of another policy `phi [1, P]`; see `value_gradient`.
+
+        J is the mean over this minibatch and the others.
+        """
+        return value_gradient(self.nets, phi, self.theta1, (self.batch, *others))
 
 
 def value_gradient(

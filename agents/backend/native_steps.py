@@ -17,7 +17,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from metagenrl.agents.backend.actor_critic import ActorCritic
 from metagenrl.agents.backend.interface import (
@@ -27,11 +26,9 @@ from metagenrl.agents.backend.interface import (
     Setting,
 )
 from metagenrl.learner.adam import clip_by_norm, scale_to_norm
-from metagenrl.learner.hyperparams import MetaConfig
 from metagenrl.learner.measures import measure
-from metagenrl.learner.meta_gradient import meta_gradient, meta_gradient_by_autograd
-from metagenrl.learner.policy_update import Learned, ObjectiveValue, anneal
-from metagenrl.learner.policy_value import PolicyEvaluation
+from metagenrl.learner.meta_gradient import meta_gradient
+from metagenrl.learner.policy_update import Learned, anneal
 from metagenrl.learner.types import Array, Batch
 
 
@@ -99,7 +96,10 @@ class NativeSteps:
             ac.update_targets()
             return PolicyStep(np.empty(0, np.float32), 0.0, loss, policy_norm, float("nan"))
         evaluation.policy_gradient(value.action_gradient, ac.phi_gradient_views)
-        g, j = self._meta_gradient(self._meta, ac, evaluation, value, batches)
+        assert isinstance(self._objective, Learned)
+        g, j = meta_gradient(
+            self._meta, self._objective, value, evaluation, ac.phi, ac.phi_gradient, batches[1:]
+        )  # fmt: skip
         scale = scale_to_norm if self._meta.gradient_scaling == "normalize" else clip_by_norm
         norm = scale(g, self._meta.gradient_clip)
         if p < 1 or self._agent.action_penalty:
@@ -109,21 +109,3 @@ class NativeSteps:
             policy_norm = ac.apply_policy_gradient()
         ac.update_targets()
         return PolicyStep(g.numpy(), norm, loss, policy_norm, float(j))
-
-    def _meta_gradient(
-        self,
-        meta: MetaConfig,
-        ac: ActorCritic,
-        evaluation: PolicyEvaluation,
-        value: ObjectiveValue,
-        batches: Sequence[Batch],
-    ) -> tuple[Tensor, Tensor]:
-        assert isinstance(self._objective, Learned)
-        learned = self._objective.learned
-        if meta.inner_steps == 1:
-            return meta_gradient(
-                meta, learned, value, evaluation, ac.phi, ac.phi_gradient, batches[1]
-            )  # fmt: skip
-        return meta_gradient_by_autograd(
-            meta, learned.net, ac.nets, learned.alpha, ac.phi, ac.theta_views, batches
-        )

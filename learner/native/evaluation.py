@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 from torch import Tensor
@@ -37,6 +38,8 @@ class NativeEvaluation(PolicyEvaluation):
         updates.tanh_tangent(self.pi, self.batch, tangent)
         return tangent
 
-    def value_gradient(self, phi: Tensor, held_out: Batch) -> tuple[Tensor, Tensor]:
+    def value_gradient(self, phi: Tensor, others: Sequence[Batch]) -> tuple[Tensor, Tensor]:
         """See `PolicyEvaluation`."""
-        return updates.value_gradient(self.nets, phi, self.theta1, self.batch, held_out)
+        if len(others) > 1:
+            return super().value_gradient(phi, others)
+        return updates.value_gradient(self.nets, phi, self.theta1, self.batch, *others)

@@ -67,11 +67,13 @@ def action_gradient(alpha: Tensor, tape: FusedObjectiveTape) -> Tensor:
     return gradient
 
 
-def alpha_gradient(alpha: Tensor, tape: FusedObjectiveTape, u: Tensor) -> Tensor:
-    """See `LearnedObjective.alpha_gradient`."""
+def alpha_gradient(
+    alpha: Tensor, tape: FusedObjectiveTape, u: Tensor, curvature: Tensor | None = None
+) -> Tensor:
+    """See `LearnedObjective.alpha_gradient`; `curvature` is written where it is given."""
     gradient, x = torch.empty_like(alpha), tape.inputs
     library.call(
         "objective_alpha_gradient", alpha.dtype, tape.sizes, alpha, x.sign, x.features, x.mask,
-        tape.numbers, u.contiguous(), gradient, tape.scratch,
+        tape.numbers, u.contiguous(), gradient, curvature, tape.scratch,
     )  # fmt: skip
     return gradient

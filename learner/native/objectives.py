@@ -30,6 +30,11 @@ class NativeLearned(LearnedObjective):
         """See `LearnedObjective`."""
         return objective.alpha_gradient(self.alpha, tape, u)
 
+    def second_derivatives(self, tape: Any, u: Tensor) -> tuple[Tensor, Tensor]:
+        """See `LearnedObjective`."""
+        curvature = torch.empty_like(tape.inputs.actions)
+        return objective.alpha_gradient(self.alpha, tape, u, curvature), curvature
+
 
 @dataclass(frozen=True)
 class TapeOfEach:

@@ -162,6 +162,16 @@ class LearnedObjective:
 
     def alpha_gradient(self, tape: Any, u: Tensor) -> Tensor:
         """d/d alpha <dL/d pi, u> for a fixed `u [B, T, A]`: flat `[P]` (section 6)."""
+        return self._second(tape, u, of_policy=False)[0]
+
+    def second_derivatives(self, tape: Any, u: Tensor) -> tuple[Tensor, Tensor]:
+        """d/d alpha and d/d pi of <dL/d pi, u>: flat `[P]` and `[B, T, A]`."""
+        gradient, pairs = self._second(tape, u, of_policy=True)
+        assert pairs is not None
+        return gradient, tape.inputs.reflect(pairs.view(*u.shape, -1)[..., 1])
+
+    def _second(self, tape: Any, u: Tensor, of_policy: bool) -> tuple[Tensor, Tensor | None]:
+        """`alpha_gradient` and, where it is wanted, the adjoint of the action network's rows."""
         assert isinstance(tape, PartsTape)
         net, parts, grads = self.net, self.parts, self._grads
         b, t, a = u.shape
@@ -186,8 +196,10 @@ class LearnedObjective:
             net.head, parts.head, tape.head_tape, head_tangent, ay, ayd, grads.head, True
         )
         assert adjoints is not None
-        self._recurrent_gradient(tape, tangents, adjoints, embedded, action_tangent, grads)
-        return self._gradient.clone()
+        pairs = self._recurrent_gradient(
+            tape, tangents, adjoints, embedded, action_tangent, grads, of_policy
+        )
+        return self._gradient.clone(), pairs
 
     def _recurrent_gradient(
         self,
@@ -197,8 +209,12 @@ class LearnedObjective:
         embedded_tangent: Tensor,
         action_tangent: mlp.TangentTape,
         grads: Parts,
-    ) -> None:
-        """The adjoint from the head's input down to the embeddings, through every LSTM."""
+        want_pairs: bool,
+    ) -> Tensor | None:
+        """The adjoint from the head's input down to the embeddings, through every LSTM.
+
+        Returns that of the action network's rows where `want_pairs`.
+        """
         b, t, a = tape.inputs.actions.shape
         n, units = b * t, self.net.config.lstm_units
         embedded = torch.zeros_like(tape.embedded).view(n, -1)
@@ -222,11 +238,12 @@ class LearnedObjective:
             embedded.addmm_(ax, p["w_action"].mT)
             embedded_d.addmm_(axd, p["w_action"].mT)
             constant.view(n, -1).addmm_(ax, p["w_constant"].mT)
-        mlp.dual_backward(
+        adjoint = mlp.dual_backward(
             self.net.action, self.parts.action, tape.action_tape, action_tangent,
-            self._spread(embedded, a), self._spread(embedded_d, a), grads.action,
+            self._spread(embedded, a), self._spread(embedded_d, a), grads.action, want_pairs,
         )  # fmt: skip
         self._constants_gradient(tape, constant.view(n, -1), grads)
+        return None if adjoint is None else adjoint[0]
 
     def _constants_gradient(self, tape: PartsTape, dy: Tensor, grads: Parts) -> None:
         width = self.net.config.input_features

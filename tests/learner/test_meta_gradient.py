@@ -17,7 +17,7 @@ from metagenrl.learner.meta_gradient import (
 from metagenrl.learner.networks.agent_networks import apply_critic, apply_policy
 from metagenrl.learner.objective.inputs import inputs_on
 from metagenrl.learner.objective.net import apply as apply_objective
-from metagenrl.learner.policy_value import PlainEvaluation
+from metagenrl.learner.policy_value import PlainEvaluation, PolicyEvaluation
 
 MORE_VARIANTS = [
     *VARIANTS,
@@ -31,14 +31,14 @@ MORE_VARIANTS = [
 @torch.no_grad()
 def _fast(problem, meta):
     """As an agent computes it: evaluation, objective, policy gradient, meta-gradient."""
-    first, second = problem.batches
+    first, *others = problem.batches
     evaluation, objective = problem.evaluation(first), problem.learned()
     value = objective(evaluation)
     summed = torch.empty_like(problem.phi)
     views = problem.nets.policy.layout.views(summed)
     evaluation.policy_gradient(value.action_gradient, views)
     return meta_gradient(
-        meta, objective.learned, value, evaluation, problem.phi, summed, second
+        meta, objective, value, evaluation, problem.phi, summed, others
     )  # fmt: skip
 
 
@@ -76,6 +76,29 @@ def test_fast_form_follows_the_inner_step(make_problem, fields):
     assert _error(_fast(problem, MetaConfig())[0], want) > 0.1
 
 
+@pytest.mark.usefixtures("each_backend")
+@pytest.mark.parametrize("inner_steps", [2, 3])
+@pytest.mark.parametrize("variant", MORE_VARIANTS, ids=str)
+def test_several_inner_steps_equal_double_backward(make_problem, variant, inner_steps):
+    problem = make_problem(2, minibatches=inner_steps + 1, **variant)
+    meta = MetaConfig(inner_steps=inner_steps)
+    (got, j), (want, want_j) = (f(problem, meta) for f in (_fast, _double))
+    assert want.norm() > 1e-6
+    assert _error(got, want) < 1e-9
+    assert _error(j, want_j) < 1e-11
+
+
+@pytest.mark.usefixtures("each_backend")
+def test_steps_that_come_first_are_seen_by_those_after(make_problem):
+    """Without the Hessians of the later steps the gradient would be another one."""
+    problem, meta = make_problem(2, minibatches=3), MetaConfig(inner_steps=2)
+    want = _double(problem, meta)[0]
+    curved = PolicyEvaluation.policy_curvature
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PolicyEvaluation, curved.__name__, lambda *_: 0.0)
+        assert _error(_fast(problem, meta)[0], want) > 1e-3
+
+
 def test_inner_rate_of_sum_and_mean(make_problem):
     """19 of the 30 steps are valid."""
     batch = make_problem().batches[0]
@@ -105,7 +128,7 @@ def test_value_gradient_equals_autograd(make_problem):
     j = mean_value(problem.nets, phi, problem.theta_views, problem.batches)
     (want,) = torch.autograd.grad(-j, phi)
     with torch.no_grad():
-        got_j, got = problem.evaluation().value_gradient(problem.phi, problem.batches[1])
+        got_j, got = problem.evaluation().value_gradient(problem.phi, problem.batches[1:])
     torch.testing.assert_close(got_j, j.detach(), rtol=1e-12, atol=0)
     assert _error(got, want) < 1e-11
 

@@ -101,7 +101,7 @@ def _alone(twins, i, p):
     gradient = torch.empty_like(phi)
     evaluation.policy_gradient(value.action_gradient, policy.views(gradient))
     g, j = meta_gradient(
-        twins.meta, learned.learned, value, evaluation, phi, gradient, twins.batches[i][1],
+        twins.meta, learned, value, evaluation, phi, gradient, twins.batches[i][1:],
     )  # fmt: skip
     raw = g.clone()
     scale = scale_to_norm if twins.meta.gradient_scaling == "normalize" else clip_by_norm

@@ -92,7 +92,7 @@ void NAME(objective_room)(const NAME(objective) *o, long *room)
     long n = o->B * o->T, m = n * o->A, H = o->H, G = 4 * o->U;
     room[0] = NAME(tape_places)(o).size;
     /* what objective_alpha_gradient takes, whose callees' own needs come last */
-    room[1] = m * (o->I + 5 * H) + n * (5 * H + 3 * G + 4 * o->U + o->C + 1) + G * (H + o->U + o->C)
+    room[1] = m * (3 * o->I + 5 * H) + n * (5 * H + 3 * G + 4 * o->U + o->C + 1) + G * (H + o->U + o->C)
               + NAME(alpha_places)(o).size + (7 * CHUNK + 8) * (H + o->U) + 16 * 32;
 }
 
@@ -109,6 +109,16 @@ static void NAME(pair)(const NAME(objective) *o, const REAL *restrict a, const R
             if (o->I > 2) pairs[o->I * i + 2] = direction ? s * direction[i] : 0;
         }
     }
+}
+
+/* The policy's part of the pairs' adjoint: [m, I] -> [n, A]. */
+static void NAME(of_policy)(const NAME(objective) *o, const REAL *restrict pairs,
+                            const REAL *restrict sign, REAL *restrict out)
+{
+    long one = o->T * o->A;
+    for (long b = 0; b < o->B; b++)
+        for (long i = b * one; i < (b + 1) * one; i++)
+            out[i] = (sign ? sign[b] : 1) * pairs[o->I * i + 1];
 }
 
 /* Mean over action dimensions: [m, H] -> [n, H]. */
@@ -217,10 +227,7 @@ void NAME(objective_action_gradient)(const NAME(objective) *o, const REAL *restr
     NAME(over_actions)(n, o->A, H, embedded, spread);
     NAME(mlp_backward)(&action, tape + t.pairs, alpha, tape + t.az, tape + t.astats, spread,
                        NULL, 0, pairs, rest);
-    long one = o->T * o->A;
-    for (long b = 0; b < o->B; b++)
-        for (long i = b * one; i < (b + 1) * one; i++)
-            gradient[i] = (sign ? sign[b] : 1) * pairs[o->I * i + 1];
+    NAME(of_policy)(o, pairs, sign, gradient);
 }
 
 /* Adds to `grads` what the constants' adjoint `dy` [n, C] makes of the feature network. */
@@ -250,11 +257,12 @@ static void NAME(features_backward)(const NAME(objective) *o, const REAL *restri
     }
 }
 
-/* d/d alpha <dL/d pi, u> to `grads`, for u [n, A]. */
+/* d/d alpha <dL/d pi, u> to `grads` and, unless NULL, d/d pi of it to `curvature` [n, A]; for u [n, A]. */
 void NAME(objective_alpha_gradient)(const NAME(objective) *o, const REAL *restrict alpha,
                                     const REAL *restrict sign, const REAL *restrict features,
                                     const REAL *restrict mask, const REAL *restrict tape,
-                                    const REAL *restrict u, REAL *restrict grads, REAL *restrict work)
+                                    const REAL *restrict u, REAL *restrict grads, REAL *restrict curvature,
+                                    REAL *restrict work)
 {
     long n = o->B * o->T, m = n * o->A, H = o->H, U = o->U, G = 4 * U, C = o->C, at = 0;
     NAME(shape) action = NAME(action_net)(o), head = NAME(head_net)(o);
@@ -303,8 +311,10 @@ void NAME(objective_alpha_gradient)(const NAME(objective) *o, const REAL *restri
     REAL *over_d = rest;
     NAME(over_actions)(n, o->A, H, de, over);
     NAME(over_actions)(n, o->A, H, ded, over_d);
+    REAL *dx = curvature ? rest + m * H : NULL, *dxd = curvature ? dx + m * o->I : NULL;
     NAME(mlp_dual_backward)(&action, tape + t.pairs, pairs, alpha, tape + t.az, tape + t.astats,
-                            azd, over, over_d, grads, 0, NULL, NULL, rest + m * H);
+                            azd, over, over_d, grads, 0, dx, dxd, rest + m * (H + 2 * o->I));
+    if (curvature) NAME(of_policy)(o, dx, sign, curvature);
 }
 
 typedef struct {

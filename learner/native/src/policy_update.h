@@ -118,7 +118,8 @@ static REAL NAME(alpha_step)(const NAME(agent) *g, const NAME(objective) *o, con
     NAME(mlp_parameter_tangent)(&p, w->s, c->phi, w->direction, 0, w->z, w->stats, w->u, w->rest);
     NAME(tanh_tangent)(g, w->pi, c->mask, w->u);
     NAME(scale)(p.N * p.O, -rate, w->u);
-    NAME(objective_alpha_gradient)(o, alpha, sign, w->features, c->mask, w->tape, w->u, found, w->rest);
+    NAME(objective_alpha_gradient)(o, alpha, sign, w->features, c->mask, w->tape, w->u, found, NULL,
+                                   w->rest);
     return value;
 }
 

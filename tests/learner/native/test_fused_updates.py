@@ -135,7 +135,7 @@ class Updates:
     @torch.no_grad()
     def policy(self) -> list[Tensor]:
         e = self.evaluation()
-        value = e.value_gradient(self.phi, self.batches[1])
+        value = e.value_gradient(self.phi, self.batches[1:])
         tangent = e.policy_tangent(self.nets.policy.layout.views(self.phi))
         known = [e.pi.clone(), e.v, e.v_next, e.action_value_gradient]
         plain, penalized = torch.zeros_like(self.phi), torch.zeros_like(self.phi)
@@ -195,7 +195,7 @@ class Updates:
         value = learned(evaluation)
         evaluation.policy_gradient(value.action_gradient, gradient)
         g, j = meta_gradient.meta_gradient(
-            meta, learned.learned, value, evaluation, phi, state.gradient, batches[1]
+            meta, learned, value, evaluation, phi, state.gradient, batches[1:]
         )
         scale = scale_to_norm if meta.gradient_scaling == "normalize" else clip_by_norm
         norm, valid = scale(g, meta.gradient_clip), batches[0].mask.sum().clamp(min=1)
