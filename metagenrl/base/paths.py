@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Any
 from metagenrl.base.checks import UsageError, brief
 
 _LONGEST_PATH = 4_096  # bytes, Linux's PATH_MAX
+_URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 ROOM = 200
 """Characters that a run's own files need below its folder."""
 
@@ -26,6 +28,8 @@ def user_path(field: str, text: Any) -> Path:
     if not isinstance(text, str | os.PathLike):
         raise UsageError(f"{field}: got {brief(text)}, allowed: a path (str or pathlib.Path)")
     text = text if isinstance(text, str) else Path(text)
+    if _URL.match(str(text)) and not os.path.lexists(Path(text).parts[0]):
+        raise _refusal(field, text, "an address", "a path of this machine, as what is mounted has")
     try:
         path = Path(text).expanduser()
         str(path).encode()  # into configurations, which are UTF-8

@@ -65,9 +65,10 @@ class ExportConfig(SeenPolicy):
     """Write a trained policy for other programs: observations `[N, O]` to actions `[N, A]`."""
 
     out: Path
-    """File to write."""
-    format: Literal["onnx", "torchscript"] = "torchscript"
-    """ONNX needs its package: pip install 'metagenrl[onnx]'."""
+    """File to write, .onnx, .pt or .pth; with `--format` it may end in any other way."""
+    format: Literal["auto", "onnx", "torchscript"] = "auto"
+    """`auto`: as `--out` ends, TorchScript in .pt and .pth. ONNX needs its package: pip install
+    'metagenrl[onnx]'."""
 
 
 def seeing_config(cls: type[SeenPolicy]) -> Callable[[Sequence[str]], Any]:
@@ -83,10 +84,10 @@ def check_seeing(config: SeenPolicy) -> None:
 
         check_format(config.out)
     if isinstance(config, ExportConfig):
-        from metagenrl.policies.export import require_onnx
+        from metagenrl.policies.export import format_of, require_onnx
 
         check_file("out", config.out)
-        if config.format == "onnx":
+        if format_of(config.out, config.format) == "onnx":
             require_onnx()
 
 
@@ -124,10 +125,10 @@ def _in_words(lived: Any) -> str:
 
 def export_policy(config: ExportConfig) -> int:
     """Write the network; 0."""
-    from metagenrl.policies.export import export
+    from metagenrl.policies.export import export, format_of
 
     policy = _policy(config)
-    export(policy, config.format, config.out)
+    export(policy, format_of(config.out, config.format), config.out)
     facts = policy.facts
     sizes = f"observations [N, {facts.observation_size}] to actions [N, {facts.action_size}]"
     print(f"{config.out}: {sizes} in [-1, 1], of {facts.env}")

@@ -16,7 +16,24 @@ from metagenrl.policies.kept import KeptPolicy
 from metagenrl.policies.network import PolicyNetwork
 
 Format = Literal["onnx", "torchscript"]
+_ENDINGS: dict[str, Format] = {".onnx": "onnx", ".pt": "torchscript", ".pth": "torchscript"}
 _OPSET = 17  # the first one with layer norm
+
+
+def format_of(out: Path, asked: Format | Literal["auto"]) -> Format:
+    """The format of a file: the one that is asked for, or the one that its ending names.
+
+    Raises `UsageError` where the two differ, or neither says it.
+    """
+    named = _ENDINGS.get(out.suffix.lower())
+    if asked == "auto" and named is not None:
+        return named
+    if asked != "auto" and named in (None, asked):
+        return asked
+    of_format = "" if asked == "auto" else f" (format: {asked})"
+    endings = [ending for ending, form in _ENDINGS.items() if asked in ("auto", form)]
+    allowed = f"a file that ends in {', '.join(endings)}"
+    raise UsageError(f"out: got {str(out)!r}{of_format}, allowed: {allowed}")
 
 
 def export(policy: KeptPolicy, form: Format, out: Path) -> None:

@@ -105,6 +105,10 @@ def test_an_rl2_run_that_was_never_finished_is_refused(
         ("rl2 --envs Pendulum-v1 Pendulm-v1", "envs: got 'Pendulm-v1', allowed: the id of an in"),
         ("rl2 --envs Hopper-v5 --rl2.pad-actions 2", "env: got 'Hopper-v5' (11 observations, 3"),
         ("ppo --env Pendulum-v1 --steps 999", "rollout_steps: got 1000, allowed: at most steps"),
+        (
+            "td3 --env Pendulum-v1 --sac.initial-temperature 3",
+            "sac.initial_temperature: got 3.0, allowed: 1.0 with td3, which does not read it",
+        ),
         ("ppo --env Pendulum-v1 --ppo.clip 0", "clip: got 0.0, allowed: a number > 0"),
         ("ppo --env Pendulum-v1 --transitions 9", "transitions: got 9, allowed: 0 with ppo; td3"),
         ("td3 --env Pendulum-v1 --transitions 100001", "transitions: got 100001, allowed: at mo"),

@@ -15,7 +15,7 @@ from metagenrl.baselines.registry import KeepsPolicy, make_agent
 from metagenrl.commands.main import main
 from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.policies import kept
-from metagenrl.policies.export import export
+from metagenrl.policies.export import export, format_of
 from metagenrl.policies.film import strip
 from metagenrl.policies.find import kept_policy
 from metagenrl.policies.kept import KeptPolicy, facts_of, policy_path
@@ -95,6 +95,12 @@ def test_a_test_keeps_its_policy_and_enjoy_repeats_its_return(
     assert out.is_file()
 
 
+def test_the_format_is_the_one_that_the_file_is_called() -> None:
+    found = [format_of(Path(name), "auto") for name in ("a.PT", "a.pth", "a.onnx")]
+    assert found == ["torchscript", "torchscript", "onnx"]
+    assert format_of(Path("a"), "onnx") == "onnx"
+
+
 @pytest.mark.parametrize("form", ["torchscript", "onnx"])
 def test_an_exported_policy_computes_the_same(form: str, tmp_path: Path) -> None:
     policy, out = kept_policy(GOLDEN / "cohort"), tmp_path / "policy"
@@ -147,6 +153,14 @@ def test_a_full_disk_leaves_no_part_of_a_film(
         (["record", "--out", "film.avi"], "out: got 'film.avi', allowed: a file that ends in .mp4"),
         (["record", "--out", "no/such/film.gif"], "allowed: a file in a folder that exists"),
         (["export", "--out", "no/such/policy"], "allowed: a file in a folder that exists"),
+        (
+            ["export", "--out", "a.npz"],
+            "got 'a.npz', allowed: a file that ends in .onnx, .pt, .pth",
+        ),
+        (
+            ["export", "--out", "a.onnx", "--format", "torchscript"],
+            "out: got 'a.onnx' (format: torchscript), allowed: a file that ends in .pt, .pth",
+        ),
         (["enjoy", "--episodes", "0"], "episodes: got 0, allowed"),
         (["enjoy", "--seed", "7"], "seed: got 7, allowed: 0, 1, 2, 3"),
     ],

@@ -46,7 +46,7 @@ def read_rows(folders: Sequence[Path]) -> list[TestedRow]:
         for run in runs.tests:
             rows[run.path.resolve()] = [TestedRow(run, row) for row in run.rows()]
             if not rows[run.path.resolve()]:
-                raise _refused(run.path, "there is no evaluation in it yet")
+                raise _refused(run.path, "there is no evaluation in it")
     return [row for of_run in rows.values() for row in of_run]
 
 

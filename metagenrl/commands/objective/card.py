@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 CARD = "README.md"
 """The card's file: model hubs show it under this name."""
+_OF_A_CARD = "library_name: metagenrl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +76,22 @@ def check_card(config: CardConfig) -> None:
     """Refuse what is no objective, tests that cannot be read, and an unusable `out`."""
     _facts(config)
     check_writable("out", config.out)
+    _check_free(config)
     if config.push:
         _hub()
+
+
+def _check_free(config: CardConfig) -> None:
+    """Refuse to write over a file, unless the folder's card is one of ours."""
+    card = config.out / CARD
+    if card.is_file() and _OF_A_CARD in card.read_text(encoding="utf-8", errors="replace"):
+        return
+    for name in (CARD, f"{config.name}.safetensors", f"{config.name}.yaml"):
+        if (config.out / name).exists():
+            raise UsageError(
+                f"out: got {str(config.out)!r} (its {name} is not of this command), allowed: a "
+                "folder without it"
+            )
 
 
 def _facts(config: CardConfig) -> CardFacts:

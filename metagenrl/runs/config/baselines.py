@@ -7,7 +7,7 @@ where it has hyper-parameters of its own, a dataclass with a field of `BaselineO
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
 from typing import Literal
 
@@ -105,6 +105,18 @@ class BaselineOptions:
     ppo: PpoConfig = field(default_factory=PpoConfig)
     rl2: Rl2Config = field(default_factory=Rl2Config)
 
+    def require_read_by(self, algo: Algorithm) -> None:
+        """Refuse a value of a section that the algorithm does not read."""
+        for section in fields(BaselineOptions):
+            if section.name in BASELINES[algo].reads:
+                continue
+            own, default = getattr(self, section.name), section.default_factory()  # type: ignore[misc]
+            for one in fields(own):
+                value, usual = getattr(own, one.name), getattr(default, one.name)
+                readers = ", ".join(n for n, b in BASELINES.items() if section.name in b.reads)
+                allowed = f"{usual} with {algo}, which does not read it (read by: {readers})"
+                require(value == usual, f"{section.name}.{one.name}", value, allowed)
+
 
 @dataclass(frozen=True)
 class Library:
@@ -133,14 +145,19 @@ class Baseline:
     process that trains it."""
     single_transitions: bool = False
     """Can learn from single transitions as well as from segments."""
-    on_policy: bool = False
-    """Learns from rollouts of `rollout_steps`."""
+    reads: tuple[str, ...] = ()
+    """Sections of `BaselineOptions` that it reads."""
     meta_learner: bool = False
     """Has two phases: `baseline --phase train` in several environments, then `test`."""
     own_options: bool = False
     """Its meta-training takes options of its own: see `commands.table.META_LEARNERS`."""
     needs: Library | None = None
     """Which it alone imports."""
+
+    @property
+    def on_policy(self) -> bool:
+        """Whether it learns from rollouts of `rollout_steps`."""
+        return "on_policy" in self.reads
 
     @property
     def fills_a_buffer(self) -> bool:
@@ -151,12 +168,14 @@ class Baseline:
 BASELINES: dict[Algorithm, Baseline] = {
     "td3": Baseline(single_transitions=True),
     "ddpg": Baseline(single_transitions=True),
-    "sac": Baseline("sac:SacAgent", single_transitions=True),
+    "sac": Baseline("sac:SacAgent", single_transitions=True, reads=("sac",)),
     "reinforce-off": Baseline(),
     "reinforce-critic": Baseline(),
-    "reinforce": Baseline("reinforce:make_agent", on_policy=True),
-    "ppo": Baseline("rllib.ppo:PpoAgent", on_policy=True, needs=RLLIB),
-    "rl2": Baseline("rllib.rl2:rl2_agent", on_policy=True, meta_learner=True, needs=RLLIB),
+    "reinforce": Baseline("reinforce:make_agent", reads=("on_policy",)),
+    "ppo": Baseline("rllib.ppo:PpoAgent", reads=("on_policy", "ppo"), needs=RLLIB),
+    "rl2": Baseline(
+        "rllib.rl2:rl2_agent", reads=("on_policy", "ppo", "rl2"), meta_learner=True, needs=RLLIB
+    ),
     "epg": Baseline("epg.meta_test:epg_agent", meta_learner=True, own_options=True),
 }
 

@@ -141,6 +141,7 @@ class BaselineConfig(EvaluationConfig, BaselineOptions):
         self._check_environments()
         traits = BASELINES[self.algo]
         require(not traits.own_options, "algo", self.algo, "as a flag: it has options of its own")
+        self.require_read_by(self.algo)
         allowed = f"at most replay_capacity ({self.agent.replay_capacity})"
         most = self.agent.replay_capacity if traits.single_transitions else 0
         single = ", ".join(name for name, one in BASELINES.items() if one.single_transitions)

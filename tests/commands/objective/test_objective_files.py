@@ -143,6 +143,21 @@ def test_bad_cards_are_refused(
     assert not out.exists()
 
 
+def test_what_another_has_written_stays(
+    tmp_path: Path, written: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--version", "last", "--name", "small"]
+    card = ["objective", "card", GOLDEN / "inprocess", *words, "--out"]
+    assert run(*card, written) == 0, "a card may be written again"
+    for name in ("README.md", "small.safetensors", "small.yaml"):
+        folder = tmp_path / f"of {name}"
+        folder.mkdir()
+        (folder / name).write_text("years of work")
+        assert run(*card, folder) == 2
+        assert f"(its {name} is not of this command)" in capsys.readouterr().err
+        assert (folder / name).read_text() == "years of work"
+
+
 def test_shipped_objectives_are_whole() -> None:
     """Those of the repository: each with a card that names its checksum, and its training."""
     for name in pretrained.pretrained_names():
