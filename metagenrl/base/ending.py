@@ -2,8 +2,9 @@
 
 The first signal lets the command finish what it is at (`Ending.finishing`), or where there is
 nothing to finish, raises `EndedBySignal`. A second one ends the process and all that it started
-at once, also while Ray is shut down on the process's way out (`Program`). A signal that is
-ignored when the command starts stays ignored, as `nohup` wants it.
+at once, also while Ray is shut down on the process's way out (`Program`). The same one within
+`SAME_REQUEST` is no second one. A signal that is ignored when the command starts stays ignored, as
+`nohup` wants it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -26,6 +27,9 @@ from metagenrl.base.process import adopt_orphans
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 SIGNAL_EXIT = 128
 """Exit code of a command that a signal ended, less the signal's number: 143, 129, 130."""
+SAME_REQUEST = 1.0
+"""Seconds within which a signal that comes twice is one request: `timeout` sends its signal to the
+command and then to its process group, and whoever runs a command for another hands Ctrl-C on."""
 LAST_WAIT = 60.0
 """Seconds that a command which is over waits for threads and exit handlers that are not its own."""
 _SHOW_CURSOR = "\x1b[?25h"  # a live table hides it
@@ -42,10 +46,11 @@ class EndedBySignal(KeyboardInterrupt):
 class Ending:
     """Whether a command was told to end, and by which signal."""
 
-    def __init__(self, hint: str = "") -> None:
+    def __init__(self, hint: str = "", clock: Callable[[], float] = time.monotonic) -> None:
         """`hint` is the command to go on with; a process that ends at once prints it."""
         self.hint = hint
         self.signum: int | None = None
+        self._clock, self._told_at = clock, 0.0
         self._promise = ""  # what is finished first; empty: nothing is
         self._listening: list[signal.Signals] = []
 
@@ -99,9 +104,12 @@ class Ending:
             self._promise = before
 
     def _told(self, signum: int, frame: FrameType | None) -> None:
+        now = self._clock()
         if self.signum is not None:
+            if signum == self.signum and now - self._told_at < SAME_REQUEST:
+                return
             self.at_once(f"{signal.Signals(signum).name} again: ended at once", self.code)
-        self.signum = signum
+        self.signum, self._told_at = signum, now
         if not self._promise:
             raise EndedBySignal(signum)
         say(f"{self.name}: {self._promise} (again: at once)")

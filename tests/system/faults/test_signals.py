@@ -19,6 +19,13 @@ from fixtures.processes import kill, named
 LONG = ["--steps", "100000", "--wandb", "disabled"]
 
 
+def send_as_timeout_does(process: Any, signum: int) -> None:
+    """Once to the process and once to its group, so that it comes twice."""
+    process.send_signal(signum)
+    time.sleep(0.02)  # or the kernel makes one of them
+    process.send_signal(signum)
+
+
 def ended(family: list[psutil.Process]) -> bool:
     return psutil.wait_procs(family, timeout=30)[1] == []
 
@@ -44,7 +51,7 @@ def test_a_signal_ends_training_with_a_checkpoint(
     run: Any, engine: str, signum: int, code: int
 ) -> None:
     family = train_until_round(run, engine)
-    run.process.send_signal(signum)
+    send_as_timeout_does(run.process, signum)
     out = run.finish(code)
     (said,) = run.messages("stopped")
     assert said.startswith("stopping: checkpoint at round ")
@@ -147,7 +154,7 @@ def test_a_signal_ends_agents_that_train_alone(line: str, tmp_path: Path) -> Non
         assert time.monotonic() < deadline
         time.sleep(0.05)
     family = psutil.Process(process.pid).children(recursive=True)
-    process.terminate()
+    send_as_timeout_does(process, signal.SIGTERM)
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 143, out
     assert "ended by SIGTERM, go on with: metagenrl " in out
@@ -174,7 +181,7 @@ def test_a_signal_ends_a_sweep_and_its_jobs(signum: int, code: int, tmp_path: Pa
         assert time.monotonic() < deadline
         time.sleep(0.05)
     family = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signum)
+    send_as_timeout_does(process, signum)
     out, _ = process.communicate(timeout=120)
     assert process.returncode == code, out
     assert "the same command goes on with those that are not done\n" in out
