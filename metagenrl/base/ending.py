@@ -2,18 +2,16 @@
 
 The first signal lets the command finish what it is at (`Ending.finishing`), or where there is
 nothing to finish, raises `EndedBySignal`. A second one ends the process and all that it started
-at once, also while Ray is shut down on the process's way out (`Program`). The same one within
-`SAME_REQUEST` is no second one. A signal that is ignored when the command starts stays ignored, as
-`nohup` wants it.
+at once, also while Ray is shut down on the process's way out (`commands.shell.program`). The same
+one within `SAME_REQUEST` is no second one. A signal that is ignored when the command starts stays
+ignored, as `nohup` wants it.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,16 +20,12 @@ from typing import Any, NoReturn
 
 import psutil
 
-from metagenrl.base.process import adopt_orphans
-
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 SIGNAL_EXIT = 128
 """Exit code of a command that a signal ended, less the signal's number: 143, 129, 130."""
 SAME_REQUEST = 1.0
 """Seconds within which a signal that comes twice is one request: `timeout` sends its signal to the
 command and then to its process group, and whoever runs a command for another hands Ctrl-C on."""
-LAST_WAIT = 60.0
-"""Seconds that a command which is over waits for threads and exit handlers that are not its own."""
 _SHOW_CURSOR = "\x1b[?25h"  # a live table hides it
 
 
@@ -138,71 +132,3 @@ def end_descendants() -> None:
             for process in psutil.Process().children(recursive=True):
                 with contextlib.suppress(psutil.Error):
                     act(process)
-
-
-def _cut(code: int) -> NoReturn:
-    """End the process a minute from now, and say what has kept it."""
-    time.sleep(LAST_WAIT)
-    main = threading.main_thread()
-    threads = ", ".join(t.name for t in threading.enumerate() if t is not main and not t.daemon)
-    kept = f"threads ({threads})" if threads else "what runs at its exit"
-    say(f"the command is over, {kept} kept its process for {LAST_WAIT:g} s: ended")
-    end_descendants()
-    os._exit(code)
-
-
-class Program:
-    """The signals of a process that is one command, also where no `Ending` listens.
-
-    Before an `Ending` and after it SIGTERM and SIGHUP end the process and all that it started, with
-    the exit code of a signal; Ctrl-C raises `KeyboardInterrupt`, as Python has it.
-    """
-
-    def __init__(self) -> None:
-        """To be made before anything else registers what it does at the process's exit."""
-        self._code: int | None = None
-        atexit.register(self._last)  # first here is last there: after Ray's shutdown
-        self._end_at(signal.SIGTERM, signal.SIGHUP)
-
-    def leave(self, code: int) -> None:
-        """A signal has ended the command; another ends the process at once, without a word.
-
-        `code` is the process's exit code, whatever comes. What Ray's shutdown has left without a
-        parent becomes a child of this process, so that it is found.
-        """
-        self._code = code
-        self._end_at(*SIGNALS)
-        sys.stdout.flush()
-        adopt_orphans()
-
-    def over(self, code: int) -> None:
-        """The command is over: threads and exit handlers, an environment's say, have a minute left.
-
-        `code` is the process's exit code, whatever comes.
-        """
-        with contextlib.suppress(RuntimeError):  # no thread is to be had: nothing bounds them
-            threading.Thread(target=_cut, args=(code,), daemon=True).start()
-
-    def _end_at(self, *signals: signal.Signals) -> None:
-        for caught in signals:
-            if signal.getsignal(caught) is not signal.SIG_IGN:
-                signal.signal(caught, self._ended)
-
-    def _ended(self, signum: int, frame: FrameType | None) -> NoReturn:
-        end_descendants()
-        os._exit(SIGNAL_EXIT + signum if self._code is None else self._code)
-
-    def _last(self) -> None:
-        """An interpreter that ends runs no handler: from here on signals act as the system has it.
-
-        That is another exit code, so a process that a signal ended goes here.
-        """
-        if self._code is not None:
-            for stream in (sys.stdout, sys.stderr):
-                with contextlib.suppress(OSError, ValueError):  # closed, or its reader has gone
-                    stream.flush()
-            os._exit(self._code)
-        signal.setitimer(signal.ITIMER_REAL, 0)  # an environment's, which nobody would hear
-        for caught in SIGNALS:
-            if signal.getsignal(caught) is not signal.SIG_IGN:
-                signal.signal(caught, signal.SIG_DFL)

@@ -18,12 +18,13 @@ from importlib.metadata import version
 from typing import Any
 
 from metagenrl.base.checks import UsageError
-from metagenrl.base.ending import SIGNAL_EXIT, EndedBySignal, Program
+from metagenrl.base.ending import SIGNAL_EXIT, EndedBySignal
 from metagenrl.base.files.errors import CorruptFile, FutureFormat
 from metagenrl.commands import refusals
 from metagenrl.commands.parsing import show_help
 from metagenrl.commands.shell import terminal, troubles
 from metagenrl.commands.shell.home import settle_home
+from metagenrl.commands.shell.program import Program
 from metagenrl.commands.shell.short_runs import too_short
 from metagenrl.commands.shell.variables import refused_variable
 from metagenrl.commands.table import COMMANDS, SOURCED, Command, help_defaults, meta_learner
@@ -48,15 +49,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     program = Program() if argv is None else None
-    _import_from_here()
-    terminal.prepare(program=argv is None)
     try:
+        _import_from_here()
+        terminal.prepare(program=argv is None)
         code = _dispatch(words)
         terminal.flush()
     except UsageError as error:
         code = _refuse(error)
-    except KeyboardInterrupt as error:
-        code = SIGNAL_EXIT + getattr(error, "signum", signal.SIGINT)
+    except EndedBySignal as error:
+        code = SIGNAL_EXIT + error.signum
+    except KeyboardInterrupt:
+        code = SIGNAL_EXIT + signal.SIGINT
+        print("interrupted", file=sys.stderr)
     except BrokenPipeError:
         code = terminal.leave_quietly()
     if program is not None:
