@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
@@ -62,6 +62,13 @@ def _is(relation: Callable[[Any, Any], Any], value: Any, bound: float) -> bool:
 
 class UsageError(ValueError):
     """The user's input cannot be carried out: one line on stderr, exit code 2, no traceback."""
+
+
+def mapping(field: str, value: Any) -> Mapping[str, Any]:
+    """`value`, which has fields. Raises `UsageError` for anything else."""
+    if not isinstance(value, Mapping):
+        raise UsageError(f"{field}: got {brief(value, 400)}, allowed: a mapping of fields")
+    return value
 
 
 def integer_at_least(bound: int, **values: int) -> None:

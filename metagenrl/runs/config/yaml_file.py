@@ -101,4 +101,15 @@ def load_mapping(path: Path, name: str = "config") -> dict[str, Any]:
         raise UsageError(f"{name}: got {str(path)!r} ({reason}), allowed: valid YAML") from error
     if not isinstance(loaded, dict):
         raise UsageError(f"{name}: got {str(path)!r}, allowed: a YAML mapping of fields to values")
+    _check_keys(name, loaded, str(path))
     return loaded
+
+
+def _check_keys(name: str, value: Any, where: str) -> None:
+    """Refuse a key that is no text, at any depth: YAML reads 1, yes and null as something else."""
+    for key, inner in value.items() if isinstance(value, dict) else ():
+        if not isinstance(key, str):
+            raise UsageError(f"{name}: got key {key!r} in {where}, allowed: text, in quotes")
+        _check_keys(name, inner, key)
+    for inner in value if isinstance(value, list) else ():
+        _check_keys(name, inner, where)
