@@ -33,6 +33,8 @@ class Job:
     """Jobs with the same name belong to one share of a study (see `share_of`)."""
     program: tuple[str, ...] = METAGENRL
     """Or another program that takes --run-dir and --resume."""
+    label: str = ""
+    """What it is called where it is refused."""
 
     @property
     def done(self) -> bool:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from metagenrl.analysis.protocol.scores import ONE, ZERO
+from metagenrl.base.checks import UsageError, brief
 from metagenrl.studies.job import Job
 from metagenrl.studies.recipe import RANDOM, Options, Recipe, Set, Variant
+
+_LONGEST = 250
+"""Characters of a folder's name, of the 255 that file systems take: its log has four more."""
 
 
 @dataclass(frozen=True)
@@ -50,19 +55,39 @@ def plan(recipe: Recipe, out: Path, kept: Sequence[str] | None = None) -> Plan:
     for env in (*selection, *test):
         for rule in _rules(recipe, env in test):
             folder = out / "tests" / file_name(env) / file_name(rule)
-            jobs.append(Job(folder, _rule_words(recipe, rule, env)))
+            jobs.append(Job(folder, _rule_words(recipe, rule, env), label=rule))
             label = ZERO if rule == RANDOM else rule
             conditions.append(Condition(label, env, recipe.set_of(env, ""), (folder,)))
     for name in recipe.variants:
         envs = (*selection, *(test if name in finalists else ()))
         for env in envs:
             for stage in recipe.variants[name].stages or (None,):
-                tests = _tests(recipe, out, name, env, stage)
-                jobs += tests
                 label = name if stage is None else f"{name} at {stage:.0%}"
+                tests = _tests(recipe, out, name, env, stage)
+                jobs += [replace(job, label=label) for job in tests]
                 folders = tuple(job.folder for job in tests)
                 conditions.append(Condition(label, env, recipe.set_of(env, name), folders, name))
     return Plan(tuple(jobs), tuple(conditions))
+
+
+def require_apart(whole: Plan, field: str) -> None:
+    """Refuse jobs that would share a run folder or can have none, and results of one name."""
+    jobs: dict[Path, Job] = {}
+    for job in whole.jobs:
+        other = jobs.setdefault(job.folder, job)
+        if other is not job:
+            raise UsageError(
+                f"{field}: got {other.label!r} and {job.label!r} (both are the folder "
+                f"{str(job.folder)!r}), allowed: names that stay apart as folders"
+            )
+        if max(map(len, job.folder.parts)) > _LONGEST:
+            raise UsageError(
+                f"{field}: got {brief(job.label)} (more than {_LONGEST} characters as a folder), "
+                "allowed: a shorter name"
+            )
+    for (rule, env), times in Counter((c.rule, c.env) for c in whole.conditions).items():
+        if times > 1:
+            raise UsageError(f"{field}: got {rule!r} twice in {env}, allowed: names that differ")
 
 
 def _rules(recipe: Recipe, tested: bool) -> list[str]:
@@ -77,7 +102,12 @@ def _training(recipe: Recipe, out: Path, name: str) -> list[Job]:
     first = recipe.scale.first_meta_seed
     seeds = range(first, first + recipe.scale.meta_seeds)
     return [
-        Job(_run(out, name, seed), _train_words(recipe, name, seed), chain=f"{name}-{seed}")
+        Job(
+            _run(out, name, seed),
+            _train_words(recipe, name, seed),
+            label=name,
+            chain=f"{name}-{seed}",
+        )
         for seed in seeds
     ]
 
@@ -90,7 +120,8 @@ def _train_words(recipe: Recipe, name: str, seed: int) -> tuple[str, ...]:
     variant, envs = recipe.variants[name], recipe.meta_training(name)
     own = words_of(variant.train)
     if variant.algo == "epg":
-        shared = ("--seed", str(seed), "--engine", "inprocess", *own)
+        own = words_of({"engine": "inprocess", **variant.train})
+        shared = ("--seed", str(seed), *own)
         return ("baseline", "--algo", "epg", "--phase", "train", "--envs", *envs, *shared)
     if variant.algo:
         shared = ("--seeds", "1", "--first-seed", str(seed), "--workers", "1", *own)

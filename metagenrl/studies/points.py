@@ -95,6 +95,7 @@ def agent_jobs(sweep: Sweep, points: Sequence[Point], out: Path) -> list[Job]:
         for seed in range(sweep.first_seed, sweep.first_seed + sweep.seeds):
             options = {"workers": 1, **sweep.options, **point}
             words = (sweep.command, *words_of(options), "--seeds", "1", "--first-seed", str(seed))
-            folder = out / "runs" / file_name(name_of(point)) / f"seed-{seed}"
-            jobs.append(Job(folder, words, chain=f"{name_of(point)}-{seed}"))
+            name = name_of(point)
+            folder = out / "runs" / file_name(name) / f"seed-{seed}"
+            jobs.append(Job(folder, words, label=name, chain=f"{name}-{seed}"))
     return jobs

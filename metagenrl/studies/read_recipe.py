@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from metagenrl.analysis.protocol.scores import ONE
-from metagenrl.base.checks import UsageError, integer_at_least, require
+from metagenrl.analysis.protocol.scores import ONE, ZERO
+from metagenrl.base.checks import UsageError, integer_at_least, mapping, require
 from metagenrl.runs.config.baselines import BASELINES
 from metagenrl.runs.config.yaml import build, merge
 from metagenrl.runs.config.yaml_file import load_mapping
-from metagenrl.studies.recipe import RANDOM, Environments, Options, Recipe, Scale, Variant
+from metagenrl.studies.plan import file_name
+from metagenrl.studies.recipe import (
+    RANDOM,
+    Environments,
+    Options,
+    Recipe,
+    Scale,
+    Variant,
+    contains,
+)
 
 
 def read_recipe(path: Path, scale: str) -> Recipe:
@@ -23,10 +32,11 @@ def read_recipe(path: Path, scale: str) -> Recipe:
     and sets of environments that overlap.
     """
     values = load_mapping(path, "recipe")
-    scales = values.pop("scales", None) or {}
+    scales = mapping("scales", values.pop("scales", {}))
     if scale not in scales:
         raise UsageError(f"scale: got {scale!r}, allowed: {', '.join(scales) or 'none'} in {path}")
-    chosen = build(Scale, scales[scale], f"scales.{scale}.")
+    fields_of_scale = mapping(f"scales.{scale}", scales[scale])
+    chosen = build(Scale, fields_of_scale, f"scales.{scale}.")
     body = build(_Body, values)
     own = _named(None, chosen.variant_train, f"scales.{scale}.variant_train", ())
     variants = {
@@ -68,9 +78,7 @@ def _named(cls: Any, values: Options, label: str, chosen: Sequence[str]) -> dict
     found = {}
     for name, value in values.items():
         if not chosen or name in chosen:
-            value = {} if value is None else value
-            if not isinstance(value, Mapping):
-                raise UsageError(f"{label}.{name}: got {value!r}, allowed: a mapping of fields")
+            value = mapping(f"{label}.{name}", {} if value is None else value)
             found[name] = dict(value) if cls is None else build(cls, value, f"{label}.{name}.")
     return found
 
@@ -78,17 +86,18 @@ def _named(cls: Any, values: Options, label: str, chosen: Sequence[str]) -> dict
 def check_recipe(recipe: Recipe) -> None:
     """Raise `UsageError` for sets that overlap and for names that stand for nothing."""
     sets, rules = recipe.environments, {RANDOM, ONE, *recipe.baselines, *recipe.variants}
-    _disjoint("selection", sets.selection, "test", sets.test)
+    _once("selection", sets.selection)
+    _once("test", sets.test)
+    disjoint("selection", sets.selection, "test", sets.test)
     for name in recipe.variants:
+        _check_name(name)
         trained = recipe.meta_training(name)
         require(bool(trained), f"variants.{name}.meta_training", trained, "environments")
-        _disjoint("selection", sets.selection, f"{name}'s meta-training", trained)
+        disjoint("selection", sets.selection, f"{name}'s meta-training", trained)
         if not sets.seen:
-            _disjoint("test", sets.test, f"{name}'s meta-training", trained)
+            disjoint("test", sets.test, f"{name}'s meta-training", trained)
     for name in recipe.baselines:
-        known = sorted(n for n, traits in BASELINES.items() if not traits.meta_learner)
-        require(name in known, "baselines", name, ", ".join(known))
-        require(name not in recipe.variants, "variants", name, "another name than a baseline's")
+        require(name in _HANDMADE, "baselines", name, ", ".join(_HANDMADE))
     for pair in recipe.compare:
         require(len(pair) == 2 and set(pair) <= rules, "compare", " > ".join(pair), "RULE > RULE")
     integer_at_least(0, keep=recipe.keep)
@@ -96,8 +105,29 @@ def check_recipe(recipe: Recipe) -> None:
     require(not recipe.keep or bool(sets.selection), "keep", recipe.keep, allowed)
 
 
-def _disjoint(name: str, envs: Sequence[str], other: str, others: Sequence[str]) -> None:
-    both = sorted(set(envs) & set(others))
+_HANDMADE = sorted(name for name, traits in BASELINES.items() if not traits.meta_learner)
+
+
+def _check_name(variant: str) -> None:
+    """Refuse a variant that tables and folders would take for something else."""
+    reserved = variant in (RANDOM, ZERO, *_HANDMADE)
+    allowed = f"another name than a baseline's, {RANDOM} and {ZERO}"
+    require(not reserved, "variants", variant, allowed)
+    named = file_name(variant) not in ("", ".", "..")
+    require(named, "variants", variant, "a name that a folder can have")
+
+
+def _once(name: str, envs: Sequence[str]) -> None:
+    for place, env in enumerate(envs):
+        if contains(envs[:place], env):
+            raise UsageError(
+                f"environments: got {env} twice in {name}, allowed: each environment once"
+            )
+
+
+def disjoint(name: str, envs: Sequence[str], other: str, others: Sequence[str]) -> None:
+    """Raise `UsageError` for an environment of two sets, in whatever spelling."""
+    both = sorted(env for env in envs if contains(others, env))
     if both:
         raise UsageError(
             f"environments: got {', '.join(both)} in both {name} and {other}, allowed: sets that "

@@ -7,12 +7,13 @@ choice is tested on. The set stands beside every number.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from metagenrl.base.checks import integer_at_least, require
+from metagenrl.base.checks import integer_at_least, require, seed_range
 from metagenrl.runs.config.baselines import BASELINES
 
 Options = Mapping[str, Any]
@@ -97,8 +98,8 @@ class Scale:
     """Hand-made rules that are run at this scale; none: all."""
 
     def __post_init__(self) -> None:
-        integer_at_least(0, first_meta_seed=self.first_meta_seed)
         integer_at_least(1, meta_seeds=self.meta_seeds, agents=self.agents, steps=self.steps)
+        seed_range("first_meta_seed", self.first_meta_seed, self.meta_seeds)
         integer_at_least(1, eval_every=self.eval_every, eval_episodes=self.eval_episodes)
         integer_at_least(1, rule_agents=self.rule_agents)
 
@@ -138,6 +139,18 @@ class Recipe:
 
     def set_of(self, env: str, rule: str) -> Set:
         """To which set an environment belongs for a variant, or for a hand-made rule."""
-        if rule in self.variants and env in self.meta_training(rule):
+        if rule in self.variants and contains(self.meta_training(rule), env):
             return "meta-training"
-        return "selection" if env in self.environments.selection else "test"
+        return "selection" if contains(self.environments.selection, env) else "test"
+
+
+def contains(envs: Sequence[str], env: str) -> bool:
+    """Whether an environment is among others, by what Gymnasium takes their names for."""
+    return env in envs or any(_same(other, env) for other in envs)
+
+
+@functools.cache
+def _same(one: str, other: str) -> bool:
+    from metagenrl.agents.environment.make import same_environment  # slow to import
+
+    return same_environment(one, other)

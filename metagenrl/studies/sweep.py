@@ -9,14 +9,13 @@ compares the agents themselves.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from metagenrl.base.checks import UsageError, integer_at_least, require
+from metagenrl.base.checks import integer_at_least, mapping, require, seed_range
 from metagenrl.runs.config.yaml import build, load_mapping
 from metagenrl.studies.recipe import Options
 
@@ -56,6 +55,7 @@ class Random:
     """Of the draws: the points stay the same when the sweep goes on."""
 
     def __post_init__(self) -> None:
+        require(bool(self.options), "random.options", dict(self.options), "options to draw")
         integer_at_least(1, points=self.points)
         integer_at_least(0, seed=self.seed)
 
@@ -101,15 +101,21 @@ class Sweep:
 
     def __post_init__(self) -> None:
         integer_at_least(1, seeds=self.seeds)
-        integer_at_least(0, first_seed=self.first_seed)
+        seed_range("first_seed", self.first_seed, self.seeds)
         require(bool(self.grid or self.random), "grid", dict(self.grid), "options, or random")
         tested, trains = self.test is not None, self.command == "train"
         require(tested == trains, "test", self.test, "environments for train, else nothing")
         for name, values in self.grid.items():
             fine = isinstance(values, list) and len(values) > 0
             require(fine, f"grid.{name}", values, "a list of values")
-        for name in set(self.grid) & set(self.options):
-            require(False, f"grid.{name}", name, "an option that is not in options as well")
+        drawn = {} if self.random is None else self.random.options
+        for name in self.grid:
+            fine = name not in self.options
+            require(fine, f"grid.{name}", name, "an option that is not in options as well")
+        for name in drawn:
+            fine = name not in self.options and name not in self.grid
+            allowed = "an option that is not in options or grid as well"
+            require(fine, f"random.options.{name}", name, allowed)
 
 
 def read_sweep(path: Path) -> Sweep:
@@ -118,9 +124,7 @@ def read_sweep(path: Path) -> Sweep:
     for name, cls in (("random", Random), ("test", SweepTests)):
         section = values.get(name)
         if section is not None:
-            if not isinstance(section, Mapping):
-                raise UsageError(f"{name}: got {section!r}, allowed: a mapping of fields")
-            values[name] = build(cls, section, f"{name}.")
+            values[name] = build(cls, mapping(name, section), f"{name}.")
     sections = {name: values.pop(name, None) for name in ("random", "test")}
     plain = build(_Plain, values)
     return Sweep(**vars(plain), **sections)

@@ -1,5 +1,6 @@
 """Recipes: what they say becomes commands, what they must not say is refused in one line."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,12 @@ def test_every_number_has_its_set(tmp_path: Path) -> None:
     assert found["a", "Reacher-v5"] == "selection"
 
 
+def test_a_set_is_told_by_the_environment_and_not_by_its_spelling(tmp_path: Path) -> None:
+    sets = {"meta_training": ["Pendulum-v1"], "test": ["Pendulum"], "seen": True}
+    recipe = read_recipe(written(tmp_path, environments=sets), "small")
+    assert recipe.set_of("Pendulum", "a") == "meta-training"
+
+
 def test_stages_and_meta_learners_have_commands_of_their_own(tmp_path: Path) -> None:
     variants = {"a": {"stages": [0.25, 1]}, "r": {"algo": "rl2"}, "e": {"algo": "epg"}}
     recipe = read_recipe(written(tmp_path, variants=variants), "small")
@@ -135,18 +142,34 @@ def test_options_become_words() -> None:
         ({"variants": {"a": {"stages": [2.0]}}}, "stages: got 2.0, allowed: numbers from 0 to 1"),
         ({"variants": {"a": {"objective": "x", "stages": [1]}}}, "objective: got 'x', allowed: n"),
         ({"variants": {"a": {"algo": "td3"}}}, "algo: got 'td3', allowed: epg, rl2"),
-        ({"variants": {"td3": {}}, "baselines": {"td3": {}}}, "variants: got 'td3', allowed: ano"),
+        ({"variants": {"td3": {}}}, "variants: got 'td3', allowed: another name than a baseline's"),
+        ({"variants": {"random": {}}}, "variants: got 'random', allowed: another name"),
+        ({"variants": {"random objective": {}}}, "variants: got 'random objective', allowed: ano"),
+        ({"variants": {"": {}}}, "variants: got '', allowed: a name that a folder can have"),
+        ({"variants": {"..": {}}}, "variants: got '..', allowed: a name that a folder"),
+        ({"environments": {"meta_training": ["Pendulum-v1"], "test": ["Pendulum"]}},
+         "environments: got Pendulum in both test and a's meta-training"),
+        ({"environments": {"meta_training": ["A"], "test": ["Pendulum-v1(g=9)", "Pendulum(g=9)"]}},
+         "environments: got Pendulum(g=9) twice in test, allowed: each environment once"),
+        ({"environments": {"meta_training": ["A"], "selection": ["B", "B"]}},
+         "environments: got B twice in selection"),
+        ({"scales": ["small"]}, "scales: got ['small'], allowed: a mapping of fields"),
+        ({"scales": None}, "scales: got None, allowed: a mapping of fields"),
+        ({"scales": {"small": None}}, "scales.small: got None, allowed: a mapping of fields"),
+        ({"scales": {1: {}}}, "recipe: got key 1 in scales, allowed: text, in quotes"),
+        ({"train": {"agent": [{True: 1}]}}, "recipe: got key True in agent, allowed: text"),
         ({"compare": ["a > c"]}, "compare: got 'a > c', allowed: RULE > RULE"),
         ({"scales": {"large": {}}}, "scale: got 'small', allowed: large"),
         ({"scales": {"small": {"variants": ["z"]}}}, "variants: got 'z', allowed: a, b"),
         ({"scales": {"small": {"variant_train": {"z": {}}}}}, "variant_train: got 'z', allowed"),
         ({"scales": {"small": {"meta_seeds": 0}}}, "meta_seeds: got 0"),
+        ({"scales": {"small": {"first_meta_seed": 2**32 - 1}}}, "first_meta_seed: got 4294967295"),
         ({"train": [1]}, "train: got"),
         ({"tilte": "x"}, "tilte: unknown field, did you mean title"),
     ],
 )  # fmt: skip
 def test_mistakes_are_refused(changes: dict, message: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=message.replace("(", r"\(")):
+    with pytest.raises(ValueError, match=re.escape(message)):
         read_recipe(written(tmp_path, **changes), "small")
 
 

@@ -63,7 +63,9 @@ def test_drawn_points_stay_the_same_and_in_range(tmp_path: Path) -> None:
         "hidden-units": {"low": 8, "high": 9, "whole": True},
         "batch-size": [2, 4],
     }
-    path = written(tmp_path, BASELINE, grid=None, random={"points": 40, "options": ranges})
+    options = {"algo": "td3", "env": "Pendulum-v1"}
+    random = {"points": 40, "options": ranges}
+    path = written(tmp_path, BASELINE, grid=None, options=options, random=random)
     points = points_of(read_sweep(path))
     assert points == points_of(read_sweep(path))
     assert len(points) == 40
@@ -91,13 +93,27 @@ def test_a_sweep_over_train_is_a_study_on_selection_environments(tmp_path: Path)
         (BASELINE, {"grid": {"batch-size": [0]}}, "sweep: got .*batch_size: got 0"),
         (BASELINE, {"command": "explain"}, "command: got 'explain', allowed: train, baseline"),
         (BASELINE, {"seeds": 0}, "seeds: got 0"),
+        (BASELINE, {"first_seed": 2**32 - 1}, "first_seed: got 4294967295, allowed: a whole"),
         (BASELINE, {"test": {"envs": ["A"]}}, "test: got"),
         (BASELINE, {"search": "optuna"}, "search: got 'optuna', allowed: nothing without --on"),
-        (BASELINE, {"random": {"options": {"polyak": 1}}}, "random.options.polyak: got 1"),
-        (BASELINE, {"random": {"options": {"polyak": {"low": 2, "high": 1}}}}, "low: got 2"),
-        (BASELINE, {"random": {"options": {"polyak": {"low": 0, "high": 1, "log": True}}}}, "low"),
+        (BASELINE, {"random": {"options": {"gamma": 1}}}, "random.options.gamma: got 1"),
+        (BASELINE, {"random": {"options": {"gamma": {"low": 2, "high": 1}}}}, "low: got 2"),
+        (BASELINE, {"random": {"options": {"gamma": {"low": 0, "high": 1, "log": True}}}}, "low"),
+        (BASELINE, {"random": {"options": {}}}, "random.options: got {}, allowed: options to draw"),
+        (BASELINE, {"random": {"options": {"env": ["A"]}}}, "random.options.env: got 'env', allow"),
+        (BASELINE, {"random": {"options": {"polyak": [1]}}}, "random.options.polyak: got 'polyak'"),
+        (BASELINE, {"grid": {"batch-size": [2, 0]}}, "sweep: got .*batch_size: got 0"),
+        (BASELINE, {"grid": {"batch_size": [2], "batch-size": [4]}}, "got --batch-size twice in"),
+        (BASELINE, {"grid": {"agent.gamma": [0.9], "gamma": [0.9]}}, "--agent.gamma and --gamma, "),
+        (BASELINE, {"grid": {"seeds": [1, 2]}}, "sweep: got --seeds twice in 'metagenrl baseline"),
+        (BASELINE, {"grid": {"run-dir": ["x"]}}, "sweep: got --run-dir twice in"),
+        (BASELINE, {"grid": {"resume": [True]}}, "sweep: got --resume twice in"),
+        (BASELINE, {"grid": {"label": ["a b", "a_b"]}}, "'label=a b' and 'label=a_b' .both are"),
+        (BASELINE, {"random": 3}, "random: got 3, allowed: a mapping of fields"),
+        (BASELINE, {"grid": {1: [2]}}, "sweep: got key 1 in grid, allowed: text, in quotes"),
         (TRAIN, {"test": None}, "test: got None, allowed: environments for train"),
         (TRAIN, {"test": {"envs": ["Pendulum-v1"]}}, "environments: got Pendulum-v1 in both"),
+        (TRAIN, {"test": {"envs": ["Pendulum"]}}, "environments: got Pendulum in both selection"),
         (TRAIN, {"options": {}}, "options.envs: got None"),
     ],
 )  # fmt: skip

@@ -30,27 +30,15 @@ def experiment_config(argv: Sequence[str]) -> ExperimentConfig:
 
 def check_experiment(config: ExperimentConfig) -> None:
     """Refuse a recipe with a mistake in any of its commands, and an unusable `out`."""
+    from metagenrl.commands.studies.checks import check_jobs, check_sets
     from metagenrl.studies.plan import plan
     from metagenrl.studies.read_recipe import read_recipe
 
     recipe = read_recipe(config.recipe, config.scale)
     check_writable("out", config.out)
-    check_jobs(plan(recipe, config.out, list(recipe.variants)).jobs, "recipe")
-
-
-def check_jobs(jobs: Sequence[Job], field: str) -> None:
-    """Refuse jobs whose command lines are no valid ones, or whose folders hold other runs."""
-    from metagenrl.agents.environment.trial_process import each_tried_once
-    from metagenrl.commands.studies.checks import check_words
-
-    checked = set()
-    with each_tried_once():
-        for job in jobs:
-            job.require_same()
-            alike = tuple(word for word in job.words if not word.isdecimal())
-            if alike not in checked and job.words[0] in ("train", "test", "baseline"):
-                checked.add(alike)
-                check_words(job.words, field)
+    whole = plan(recipe, config.out, list(recipe.variants))
+    runs = not config.report_only and config.curves is None
+    check_sets(recipe, check_jobs(whole, "recipe", runs))
 
 
 def run_experiment(config: ExperimentConfig) -> int:

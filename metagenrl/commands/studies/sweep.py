@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from metagenrl.base.checks import UsageError
 from metagenrl.base.paths import check_writable
 from metagenrl.commands.parsing import parse
-from metagenrl.commands.studies.experiment import REPORT, carry_out, check_jobs, show_jobs
+from metagenrl.commands.studies.experiment import REPORT, carry_out, show_jobs
 from metagenrl.runs.config.yaml import build
 from metagenrl.studies.options import SweepConfig
 
@@ -28,6 +28,7 @@ def sweep_config(argv: Sequence[str]) -> SweepConfig:
 
 def check_sweep(config: SweepConfig) -> None:
     """Refuse a sweep with a mistake in any of its commands, and an unusable `out`."""
+    from metagenrl.commands.studies.checks import check_jobs
     from metagenrl.studies.points import points_of
     from metagenrl.studies.sweep import read_sweep
 
@@ -37,7 +38,7 @@ def check_sweep(config: SweepConfig) -> None:
     if config.on == "tune" and config.share:
         raise UsageError(f"share: got {config.share!r}, allowed: nothing with --on tune")
     check_writable("out", config.out)
-    check_jobs(_plan(sweep, points_of(sweep), config).jobs, "sweep")
+    check_jobs(_plan(sweep, points_of(sweep), config), "sweep", not config.report_only)
 
 
 def _plan(sweep: Sweep, points: Sequence[Point], config: SweepConfig) -> Plan:
