@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 from metagenrl.base.checks import UsageError
 from metagenrl.base.process import end_with_parent
@@ -21,7 +21,7 @@ from metagenrl.studies.job import Job, environment
 
 Say = Callable[[str], None]
 
-_LOCK = ".lock"
+_LOCK, _TURN = ".lock", ".lock-turn"
 _TERM_SECONDS = 60.0
 """Time that jobs have to save what they are at."""
 
@@ -146,14 +146,45 @@ def share_of(jobs: Sequence[Job], share: int, shares: int) -> list[Job]:
 
 @contextlib.contextmanager
 def locked(out: Path, share: str = "") -> Iterator[None]:
-    """Keep a second queue off the same folder. Raises `UsageError` where there is one."""
+    """Keep a second queue off the same folder. Raises `UsageError` where there is one.
+
+    Workers with a `share` each (K/N) work beside each other, all with the same number of parts.
+    The kernel's locks end with their holder: a crash blocks nobody.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    with open(out / f"{_LOCK}{share.replace('/', '-of-')}", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UsageError(
-                f"out: got {str(out)!r} (another command works on it), allowed: a folder that no "
-                "running command uses"
-            ) from None
+    number, parts = map(str, map(int, share.split("/"))) if share else ("", "")
+    with contextlib.ExitStack() as stack:
+        whole = stack.enter_context(open(out / _LOCK, "a+"))
+        with open(out / _TURN, "a") as turn:  # what is found holds until all locks are taken
+            with contextlib.suppress(OSError):  # a file system without locks: refused below
+                fcntl.flock(turn, fcntl.LOCK_EX)
+            if _got(whole, fcntl.LOCK_EX):  # nobody else is here: who was is gone
+                whole.truncate(0)
+                whole.write(parts)
+                whole.flush()
+            elif not share or not _got(whole, fcntl.LOCK_SH):
+                raise _in_use(out, "another command works on it")
+            whole.seek(0)
+            others = whole.read()
+            if others != parts:
+                raise _in_use(out, f"workers with shares of {others} work on it")
+            if share:
+                _got(whole, fcntl.LOCK_SH)
+                mine = stack.enter_context(open(out / f"{_LOCK}{number}-of-{parts}", "a"))
+                if not _got(mine, fcntl.LOCK_EX):
+                    raise _in_use(out, f"another command works on its share {number}/{parts}")
         yield
+
+
+def _got(file: IO[str], kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _in_use(out: Path, why: str) -> UsageError:
+    return UsageError(
+        f"out: got {str(out)!r} ({why}), allowed: a folder that no running command uses"
+    )

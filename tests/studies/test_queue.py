@@ -1,5 +1,6 @@
 """The queue: order, resumption, failure, shares, and that nothing outlives it."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -90,7 +91,42 @@ def test_two_queues_cannot_work_on_one_folder(tmp_path: Path) -> None:
         locked(tmp_path),
     ):
         pass
-    with locked(tmp_path, "0/2"), locked(tmp_path, "1/2"):
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted", "message"),
+    [
+        (["0/1"], "", "another command works on it"),
+        ([""], "0/1", "another command works on it"),
+        (["0/2", "1/2"], "", "another command works on it"),
+        (["0/2", "1/2"], "2/3", "workers with shares of 2 work on it"),
+        (["0/2"], "0/2", "another command works on its share 0/2"),
+        (["0/2"], "00/02", "another command works on its share 0/2"),
+    ],
+)
+def test_workers_share_a_folder_by_one_number_of_parts(
+    held: list[str], wanted: str, message: str, tmp_path: Path
+) -> None:
+    with contextlib.ExitStack() as stack:
+        for share in held:
+            stack.enter_context(locked(tmp_path, share))
+        with pytest.raises(UsageError, match=message), locked(tmp_path, wanted):
+            pass
+    with locked(tmp_path, wanted):  # all are gone, and what they wrote binds nobody
+        pass
+
+
+@pytest.mark.parametrize(("held", "wanted"), [("", "1/3"), ("0/2", "1/3"), ("0/2", "")])
+def test_a_queue_that_was_killed_leaves_its_folder_free(
+    held: str, wanted: str, tmp_path: Path
+) -> None:
+    code = (
+        "import os, signal; from pathlib import Path\n"
+        "from metagenrl.studies.queue import locked\n"
+        f"with locked(Path({str(tmp_path)!r}), {held!r}): os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
+    with locked(tmp_path, wanted):
         pass
 
 

@@ -142,6 +142,15 @@ def test_the_report_has_table_numbers_and_picture(
     assert "- machine: " not in (again.out / "report.md").read_text()
 
 
+def test_a_report_of_nothing_is_a_failure(study: Callable[..., ExperimentConfig]) -> None:
+    config = study(LEVELS)
+    for file in config.out.rglob("evaluations.jsonl"):
+        file.unlink()
+    before = set(config.out.iterdir())
+    assert run_experiment(config) == 1
+    assert set(config.out.iterdir()) == before  # no lock either: nothing is run
+
+
 @pytest.mark.slow
 def test_a_real_study_runs_and_is_not_run_again(
     tmp_path: Path, run: Callable[..., int], capsys: pytest.CaptureFixture[str]

@@ -109,6 +109,8 @@ def test_a_sweep_over_train_is_a_study_on_selection_environments(tmp_path: Path)
         (BASELINE, {"grid": {"run-dir": ["x"]}}, "sweep: got --run-dir twice in"),
         (BASELINE, {"grid": {"resume": [True]}}, "sweep: got --resume twice in"),
         (BASELINE, {"grid": {"label": ["a b", "a_b"]}}, "'label=a b' and 'label=a_b' .both are"),
+        (BASELINE, {"command": "test", "options": {"objective": "nowhere", "env": "Pendulum-v1"}},
+         "objective: got 'nowhere' .nowhere: no objective"),
         (BASELINE, {"random": 3}, "random: got 3, allowed: a mapping of fields"),
         (BASELINE, {"grid": {1: [2]}}, "sweep: got key 1 in grid, allowed: text, in quotes"),
         (TRAIN, {"test": None}, "test: got None, allowed: environments for train"),

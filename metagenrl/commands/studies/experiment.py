@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from metagenrl.base.checks import require
 from metagenrl.base.ending import EndedBySignal, Ending, say
 from metagenrl.base.paths import check_writable
 from metagenrl.commands.parsing import parse
@@ -35,14 +37,20 @@ def check_experiment(config: ExperimentConfig) -> None:
     from metagenrl.studies.read_recipe import read_recipe
 
     recipe = read_recipe(config.recipe, config.scale)
-    check_writable("out", config.out)
+    check_out(config.out, needed=config.report_only and config.curves is None)
     whole = plan(recipe, config.out, list(recipe.variants))
     runs = not config.report_only and config.curves is None
     check_sets(recipe, check_jobs(whole, "recipe", runs))
 
 
+def check_out(out: Path, needed: bool) -> None:
+    """Refuse an `out` that cannot be used, and one that is not there where it is `needed`."""
+    require(out.is_dir() or not needed, "out", str(out), "with --report-only a study's folder")
+    check_writable("out", out)
+
+
 def run_experiment(config: ExperimentConfig) -> int:
-    """Run what is missing and write the report; 1 where a job failed."""
+    """Run what is missing and write the report; 1 where a job failed, or nothing is there."""
     from metagenrl.studies.plan import plan
     from metagenrl.studies.queue import locked
     from metagenrl.studies.read_recipe import read_recipe
@@ -52,7 +60,7 @@ def run_experiment(config: ExperimentConfig) -> int:
         return show_jobs(plan(recipe, config.out, list(recipe.variants)).jobs)
     if config.curves is not None:
         return _report(config, recipe, plan(recipe, config.out, list(recipe.variants)))
-    with locked(config.out, config.share):
+    with contextlib.nullcontext() if config.report_only else locked(config.out, config.share):
         first = plan(recipe, config.out)
         failed = [] if config.report_only else carry_out(first.jobs, config)
         chosen = _choose(recipe, first)
@@ -86,7 +94,7 @@ def _report(config: ExperimentConfig, recipe: Recipe, whole: Plan) -> int:
         results = read_kept_curves(config.curves, whole.conditions, first_seed)
     if not results:
         print("no evaluation is there yet: no report")
-        return 0
+        return int(config.report_only or config.curves is not None)
     words = ["metagenrl", "experiment", "--recipe", str(config.recipe), "--scale", config.scale]
     words += [] if config.curves is None else ["--curves", str(config.curves)]
     command = shlex.join([*words, "--out", "OUT"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Sequence
@@ -9,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metagenrl.base.checks import UsageError
-from metagenrl.base.paths import check_writable
 from metagenrl.commands.parsing import parse
-from metagenrl.commands.studies.experiment import REPORT, carry_out, show_jobs
+from metagenrl.commands.studies.experiment import REPORT, carry_out, check_out, show_jobs
 from metagenrl.runs.config.yaml import build
 from metagenrl.studies.options import SweepConfig
 
@@ -37,7 +37,7 @@ def check_sweep(config: SweepConfig) -> None:
         raise UsageError(f"search: got {sweep.search!r}, allowed: nothing without --on tune")
     if config.on == "tune" and config.share:
         raise UsageError(f"share: got {config.share!r}, allowed: nothing with --on tune")
-    check_writable("out", config.out)
+    check_out(config.out, needed=config.report_only)
     check_jobs(_plan(sweep, points_of(sweep), config), "sweep", not config.report_only)
 
 
@@ -55,7 +55,7 @@ def _plan_of(sweep: Sweep, config: SweepConfig, point: Point) -> Plan:
 
 
 def run_sweep(config: SweepConfig) -> int:
-    """Run what is missing and compare the points; 1 where a job failed."""
+    """Run what is missing and compare the points; 1 where a job failed, or nothing is there."""
     from metagenrl.studies.points import points_of
     from metagenrl.studies.queue import locked
     from metagenrl.studies.sweep import read_sweep
@@ -67,7 +67,7 @@ def run_sweep(config: SweepConfig) -> int:
     if config.show:
         return show_jobs(_plan(sweep, points, config).jobs)
     failed = 0
-    with locked(config.out, config.share):
+    with contextlib.nullcontext() if config.report_only else locked(config.out, config.share):
         if config.on == "tune" and not config.report_only:
             from metagenrl.cluster.tune import tune_sweep
 
@@ -75,12 +75,15 @@ def run_sweep(config: SweepConfig) -> int:
             points, failed = tune_sweep(sweep, plan_of, config.out)
         elif not config.report_only:
             failed = len(carry_out(_plan(sweep, points, config).jobs, config))
-        _compare(sweep, points, config)
-    return int(bool(failed))
+        compared = _compare(sweep, points, config)
+    return int(bool(failed) or (config.report_only and not compared))
 
 
-def _compare(sweep: Sweep, points: Sequence[Point], config: SweepConfig) -> None:
-    """The comparison of all points; of a sweep over `train` the study's report as well."""
+def _compare(sweep: Sweep, points: Sequence[Point], config: SweepConfig) -> bool:
+    """The comparison of all points; of a sweep over `train` the study's report as well.
+
+    Gives whether there was anything to compare.
+    """
     from metagenrl.studies.comparison import write_comparison
     from metagenrl.studies.points import name_of, recipe_of
     from metagenrl.studies.report import write_report
@@ -97,10 +100,11 @@ def _compare(sweep: Sweep, points: Sequence[Point], config: SweepConfig) -> None
     table = write_comparison(folders, config.out)
     if table is None:
         print("no evaluation is there yet: no comparison")
-        return
+        return False
     print(f"{table}\ncomparison: {config.out / 'comparison.md'}")
     if whole.conditions:
         recipe = recipe_of(sweep, points, config.file.stem)
         results = read_results(whole.conditions)
         command = f"metagenrl sweep --file {config.file} --out OUT"
         print(f"scores: {write_report(recipe, results, config.out / REPORT, command)}")
+    return True

@@ -1,6 +1,7 @@
 """What is refused before a study's first job: commands, names, and environments that chose."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import yaml
 
 from metagenrl.base.checks import UsageError
 from metagenrl.commands.studies.experiment import check_experiment
-from metagenrl.studies.options import ExperimentConfig
+from metagenrl.commands.studies.sweep import run_sweep
+from metagenrl.studies.options import ExperimentConfig, SweepConfig
 
 GOLDEN = Path(__file__).parents[2] / "golden/v0.1/inprocess"
 STUDY: dict[str, Any] = {
@@ -115,6 +117,23 @@ def test_what_chose_a_finished_objective_is_not_tested_in(tmp_path: Path) -> Non
     (run / "config.yaml").write_text(yaml.safe_dump(values))
     message = refused(config(tmp_path, variants={"a": {"objective": str(run)}}))
     assert message.startswith("environments: got Hopper-v5 in both a's eval_envs and test")
+
+
+@pytest.mark.parametrize("command", ["experiment --recipe", "sweep --file"])
+def test_a_report_needs_the_folder_of_a_study(
+    command: str, tmp_path: Path, refusal: Callable[[str], str]
+) -> None:
+    file = config(tmp_path).recipe
+    if command.startswith("sweep"):
+        file.write_text("command: baseline\noptions: {algo: td3}\ngrid: {env: [Pendulum-v1]}\n")
+    out = tmp_path / "typo"
+    message = refusal(f"{command} {file} --out {out} --report-only")
+    assert message == f"out: got '{out}', allowed: with --report-only a study's folder"
+    assert not out.exists()
+    out.mkdir()
+    if command.startswith("sweep"):
+        assert run_sweep(SweepConfig(file=file, out=out, report_only=True)) == 1
+        assert not list(out.iterdir())
 
 
 def test_a_report_needs_no_finished_objective(tmp_path: Path) -> None:
