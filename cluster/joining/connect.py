@@ -26,7 +26,7 @@ from metagenrl.cluster.joining.own_ray import (
     remember,
     without_dashboard_and_autoscaler,
 )
-from metagenrl.cluster.joining.token import ensure_token
+from metagenrl.cluster.joining.token import ensure_token, without_its_notice
 from metagenrl.cluster.workers.start import forked_workers
 from metagenrl.runs.config.train import WorkerStart
 
@@ -34,6 +34,7 @@ _JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 _LONGEST_SOCKET = 107  # bytes of a Unix socket's path
 _SOCKET_BELOW = "/ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
 _LEAST_FREE = 100 << 20  # bytes for a session's logs and sockets
+_FORKS_AT_ONCE = 256
 _LIMITS = (
     ("v", resource.RLIMIT_AS, 1024, 1 << 40),
     ("u", resource.RLIMIT_NPROC, 1, 1024),
@@ -58,7 +59,8 @@ def connect(check: Callable[[float], object], worker_start: WorkerStart = "fork"
         own = contextlib.ExitStack()
         if address is None:
             check(available_cores())
-            where = _local()
+            where = _local(worker_start)
+            own.enter_context(without_its_notice())
             own.enter_context(groups_of_their_own())
             own.enter_context(without_dashboard_and_autoscaler())
             if worker_start == "fork" and _JOB not in os.environ:
@@ -101,7 +103,7 @@ def address_for_actors() -> str:
     return "127.0.0.1" if own else str(ray.util.get_node_ip_address())
 
 
-def _local() -> dict[str, Any]:
+def _local(worker_start: WorkerStart) -> dict[str, Any]:
     """How a local Ray is started. Raises `UsageError` where its files have no place."""
     folder = _temporary()
     allowed = "a folder that can be written to, with a short name and 100 MiB free"
@@ -125,6 +127,8 @@ def _local() -> dict[str, Any]:
     local: dict[str, Any] = {"address": "local", "include_dashboard": False}
     # Workers that Ray starts ahead have no runtime environment, and no actor of ours goes there.
     local["_system_config"] = {"prestart_worker_first_driver": False}
+    if worker_start == "fork":  # Ray bounds, and warns of, interpreters that start at one time
+        local["_system_config"]["worker_maximum_startup_concurrency"] = _FORKS_AT_ONCE
     return local | {"num_cpus": available_cores()}
 
 

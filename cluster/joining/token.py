@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 from metagenrl.cluster.joining.probe import AUTHENTICATION
@@ -20,6 +22,21 @@ def ensure_token() -> None:
     if os.environ.get(AUTHENTICATION, "token") == "token" and not named:
         with contextlib.suppress(OSError, RuntimeError):  # Ray says what it cannot write
             make_token(Path.home() / ".ray" / "auth_token")
+
+
+@contextlib.contextmanager
+def without_its_notice() -> Iterator[None]:
+    """Within, a Ray that wants a token does not warn of it: that is what is meant to be."""
+    warned = logging.getLogger("ray._private.authentication.authentication_token_setup")
+
+    def other(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("Token authentication is enabled")
+
+    warned.addFilter(other)
+    try:
+        yield
+    finally:
+        warned.removeFilter(other)
 
 
 def make_token(file: Path) -> None:

@@ -64,6 +64,22 @@ def test_one_that_does_not_start_names_the_limits_that_are_low(local) -> None:
     assert said in str(error.value)
 
 
+def test_forks_may_begin_all_at_once(local) -> None:
+    """Ray would warn of a population that has several workers for each core."""
+    found = {}
+
+    def start(**options: dict[str, int]) -> None:
+        found[way] = options["_system_config"].get("worker_maximum_startup_concurrency", 0)
+        raise RuntimeError("enough")
+
+    local.setattr("ray.init", start)
+    for way in ("fork", "spawn"):
+        with pytest.raises(UsageError):
+            connect(lambda cpus: None, way)
+    assert found["fork"] > 100
+    assert found["spawn"] == 0, "a fork costs nothing, a start of torch does"
+
+
 def test_the_users_folders_are_handed_on_and_not_the_interpreters(local, tmp_path: Path) -> None:
     local.chdir(tmp_path)
     local.setattr(sys, "path", ["", str(tmp_path / "gone"), *sys.path])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 from pathlib import Path
 
 import pytest
 
-from metagenrl.cluster.joining.token import ensure_token
+from metagenrl.cluster.joining.token import ensure_token, without_its_notice
 
 
 def test_runs_that_begin_together_agree_on_a_token(
@@ -32,3 +33,14 @@ def test_runs_that_begin_together_agree_on_a_token(
     assert [len(token) for token in seen] == [64]
     assert [path.name for path in (tmp_path / ".ray").iterdir()] == ["auth_token"]
     assert (tmp_path / ".ray" / "auth_token").stat().st_mode & 0o077 == 0
+
+
+def test_only_the_notice_that_there_is_one_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    """Raised by the module of Ray itself, so that other words of it would be seen."""
+    setup = importlib.import_module("ray._private.authentication.authentication_token_setup")
+    with without_its_notice():
+        setup._warn_token_auth_enabled()
+        setup._warn_token_auth_disabled()
+    setup._warn_token_auth_enabled()
+    said = [record.getMessage().split(" for ")[0] for record in caplog.records]
+    assert said == ["Token authentication is disabled", "Token authentication is enabled"]
