@@ -360,6 +360,11 @@ def test_a_mistake_in_a_file_is_one_line(
     assert len(refused) < 600
 
 
+def test_a_file_without_an_end_is_not_read_to_it(refusal: Refusal) -> None:
+    complaint = "config: got '/dev/zero' (more than 10,000,000 characters), allowed"
+    assert refusal("train --config /dev/zero").startswith(complaint)
+
+
 def test_anchors_merges_and_a_byte_order_mark_are_read(started: list[Any], tmp_path: Path) -> None:
     text = "held_out: &many {eval_seeds: 2}\n<<: {seed: 3, steps: 700}\nseed: 4\n"
     (tmp_path / "cwd" / "c.yaml").write_text(text, encoding="utf-8-sig")

@@ -18,6 +18,7 @@ _OTHER_BASE = re.compile(r"[-+]?(0[0-9_]|[0-9_.]+:)")
 
 
 _MOST_VALUES = 100_000
+_LONGEST = 10_000_000  # characters of a file
 
 
 class _Loader(yaml.SafeLoader):
@@ -92,7 +93,11 @@ def read_yaml(text: str) -> Any:
 def load_mapping(path: Path, name: str = "config") -> dict[str, Any]:
     """A YAML file's mapping. Raises `UsageError`, in the name of the field `name`, otherwise."""
     try:
-        loaded = read_yaml(path.read_text(encoding="utf-8"))
+        with path.open(encoding="utf-8") as file:  # a device may have no end
+            text = file.read(_LONGEST + 1)
+        if len(text) > _LONGEST:
+            raise ValueError(f"more than {_LONGEST:,} characters")
+        loaded = read_yaml(text)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise UsageError(f"{name}: got {str(path)!r} ({reason}), allowed: a YAML file") from error
