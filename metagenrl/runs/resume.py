@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from metagenrl.base.checks import UsageError
+from metagenrl.base.files.checkpoint_folder import read_folder
 from metagenrl.base.files.folder_lock import LOCK_FILE
 from metagenrl.base.paths import check_writable
 from metagenrl.runs.config.paths import absolute
@@ -94,7 +95,7 @@ def check_resume(config: TrainConfig, resume: Path) -> None:
 
 
 def check_parts(run: Path) -> None:
-    """Refuse to go on with a run of `train` whose parts are missing, naming them.
+    """Refuse to go on with a run of `train` whose parts are missing or another's, naming them.
 
     A run that was cut off before its first checkpoint has none.
     """
@@ -110,7 +111,22 @@ def check_parts(run: Path) -> None:
             f"resume: got {str(run)!r} ({', '.join(missing)} missing), allowed: a complete folder "
             "of a run"
         )
-    identity_of("resume", run)
+    own = identity_of("resume", run).id
+    for checkpoint in sorted((run / CHECKPOINTS).glob("round-*")):
+        of = _saved_by(checkpoint)
+        if of not in (None, own):
+            raise UsageError(
+                f"resume: got {str(run)!r} ({CHECKPOINTS}/{checkpoint.name} is of run {of}, "
+                f"{IDENTITY_FILE} of {own}), allowed: a folder whose parts are of one run"
+            )
+
+
+def _saved_by(checkpoint: Path) -> str | None:
+    """The run that a checkpoint is of; None where it is damaged, which loading it tells."""
+    try:
+        return str(read_folder(checkpoint, ["server"])["server"]["run"])
+    except (ValueError, OSError):
+        return None
 
 
 def _has_saved(run: Path) -> bool:
