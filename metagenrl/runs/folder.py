@@ -26,6 +26,7 @@ from metagenrl.base.files.json_file import read_object
 from metagenrl.objective_server.snapshots.pretrained import is_pretrained, pretrained_file
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import to_yaml
+from metagenrl.runs.kinds import kind_of
 from metagenrl.runs.machine.changes import changes
 from metagenrl.runs.machine.identity import RunIdentity, identity_of
 from metagenrl.runs.names import CONFIG_FILE, IDENTITY_FILE
@@ -108,12 +109,17 @@ def _no_run(folder: Path) -> str:
 
 
 def run_of(objective: Path) -> Path | None:
-    """The run folder that an objective is or lies in, None where there is none."""
+    """The run folder that an objective is, or that it was made in; None where there is none.
+
+    A copy, as the folder of a meta-test keeps one, was made elsewhere.
+    """
     if is_pretrained(objective):
         return None
     absolute = objective.absolute()
-    candidates = [absolute, *absolute.parents[:_RUN_DEPTH]]
-    return next((path for path in candidates if (path / CONFIG_FILE).is_file()), None)
+    if (absolute / CONFIG_FILE).is_file():
+        return absolute
+    around = (path for path in absolute.parents[:_RUN_DEPTH] if (path / CONFIG_FILE).is_file())
+    return next((path for path in around if kind_of(path) in ("meta-training", "epg")), None)
 
 
 def training_file_of(objective: Path) -> Path | None:
