@@ -17,6 +17,7 @@ from metagenrl.runs.config.epg import EpgTrainConfig, epg_defaults, is_epg
 from metagenrl.runs.config.lone_agents import MetaTestConfig
 from metagenrl.runs.config.paths import absolute
 from metagenrl.runs.config.presets import DEFAULT_PRESET
+from metagenrl.runs.config.resumed import resumed_folder, resumed_values
 from metagenrl.runs.config.stored import stored_values
 from metagenrl.runs.config.yaml import build, merge, to_dict
 from metagenrl.runs.resume import EVALUATION_RESUME_MAY_CHANGE, check_run_folder
@@ -30,14 +31,21 @@ RESUME_MAY_CHANGE = EVALUATION_RESUME_MAY_CHANGE | {
 def epg_train_config(argv: Sequence[str]) -> EpgTrainConfig:
     """The configuration of `metagenrl baseline --algo epg`, the padding's sizes filled in.
 
-    Raises `ValueError` (one line) for all that is wrong with it, environments included.
+    With --resume it starts from the resumed run's own. Raises `ValueError` (one line) for all that
+    is wrong with it, environments included.
     """
     source, flags = parse_with_source(EpgTrainConfig, argv)
     preset = epg_defaults(source.preset or DEFAULT_PRESET)
-    values = {n: to_dict(v) if dataclasses.is_dataclass(v) else v for n, v in preset.items()}
-    if source.config is not None:
-        values = merge(values, stored_values(EpgTrainConfig, source.config))
-    return _padded(absolute(build(EpgTrainConfig, merge(values, flags))))
+    defaults = {n: to_dict(v) if dataclasses.is_dataclass(v) else v for n, v in preset.items()}
+    file = {} if source.config is None else stored_values(EpgTrainConfig, source.config)
+    values = merge(file, flags)
+    folder = resumed_folder(EpgTrainConfig, values)
+    if folder is None:
+        values = merge(defaults, values)
+    else:
+        named = {source.preset: defaults} if source.preset else {}
+        values = resumed_values(EpgTrainConfig, folder, values, named, RESUME_MAY_CHANGE)
+    return _padded(absolute(build(EpgTrainConfig, values)))
 
 
 def _padded(config: EpgTrainConfig) -> EpgTrainConfig:

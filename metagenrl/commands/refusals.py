@@ -90,9 +90,9 @@ def check_train(config: TrainConfig) -> None:
 def check_test(config: MetaTestConfig) -> None:
     """Refuse a padding too small, or a run folder; `resolve` has opened the objective."""
     from metagenrl.agents.environment.trial_process import facts_of
-    from metagenrl.baselines.meta_learned import meta_learned
+    from metagenrl.baselines.meta_learned import baseline_of_test
 
-    learned = meta_learned(Path(config.objective))
+    learned = baseline_of_test(config)
     if learned is not None:
         require_installed("objective", learned.algo)
         learned.padding.require_fits(facts_of(config.env))

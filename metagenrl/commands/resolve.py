@@ -7,7 +7,7 @@ override both. Nothing is written or started here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,37 +20,41 @@ from metagenrl.commands.objective.show import ShowConfig
 from metagenrl.commands.parsing import Source, parse, parse_with_source, with_home
 from metagenrl.commands.refusals import snapshot_architecture
 from metagenrl.runs.config.environments import with_texts
+from metagenrl.runs.config.epg import EpgTrainConfig
 from metagenrl.runs.config.lone_agents import RANDOM_OBJECTIVE, BaselineConfig, MetaTestConfig
 from metagenrl.runs.config.presets import DEFAULT_PRESET, PRESETS
 from metagenrl.runs.config.reference import RunReference, WorkspaceConfig
+from metagenrl.runs.config.resumed import check_preset, resumed_folder, resumed_values
 from metagenrl.runs.config.stored import stored_config, stored_values, unknown_fields
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import build, coerce, merge, to_dict
 from metagenrl.runs.folder import check_is_run, training_file_of
-from metagenrl.runs.kinds import described, kind_of, kind_of_values, require_meta_training
+from metagenrl.runs.kinds import require_meta_training
 from metagenrl.runs.names import CONFIG_FILE
-from metagenrl.runs.resume import check_resume
+from metagenrl.runs.resume import RESUME_MAY_CHANGE, check_resume
 
 
 def train_config(argv: Sequence[str]) -> TrainConfig:
     """The configuration of `metagenrl train`.
 
-    With --resume and neither --preset nor --config it starts from the resumed run's own, and
-    `run_dir` is the resumed folder. Raises `ValueError` (one line) for all that is wrong with it.
+    With --resume it starts from the resumed run's own, and `run_dir` is the resumed folder. Raises
+    `ValueError` (one line) for all that is wrong with it.
     """
     source, flags = parse_with_source(TrainConfig, argv)
     resume: Path | None = flags.get("resume")
     if resume is not None:
         check_is_run("resume", resume)
         require_meta_training("resume", resume)
-    if resume is None or source != Source():
-        defaults = to_dict(PRESETS[source.preset or DEFAULT_PRESET].train)
-    else:
+    preset = to_dict(PRESETS[source.preset or DEFAULT_PRESET].train)
+    defaults = preset
+    if resume is not None:
         defaults = to_dict(stored_config(TrainConfig, resume / CONFIG_FILE, "resume"))
     given = with_texts(TrainConfig, merge(_file_values(source, TrainConfig), flags))
     if "agents_per_env" in given and "agents" not in given:
         each = coerce("agents_per_env", given["agents_per_env"], tuple[int, ...])
         given["agents"] = sum(each) or defaults["agents"]
+    if resume is not None and source.preset is not None:
+        check_preset(source.preset, preset, defaults, given, RESUME_MAY_CHANGE)
     config = build(TrainConfig, merge(defaults, {"resume": None, "take_over": False} | given))
     if resume is None:
         return with_tried(config)
@@ -63,15 +67,21 @@ def train_config(argv: Sequence[str]) -> TrainConfig:
 def test_config(argv: Sequence[str]) -> MetaTestConfig:
     """The configuration of `metagenrl test`: agents as in the objective's run, else a preset's.
 
-    Raises `ValueError` (one line) for all that is wrong with it.
+    With --resume it starts from the resumed run's own, which has a copy of the objective. Raises
+    `ValueError` (one line) for all that is wrong with it.
     """
     return with_tried(_test_config(argv))
 
 
 def _test_config(argv: Sequence[str]) -> MetaTestConfig:
     source, flags = parse_with_source(MetaTestConfig, argv)
-    _check_resumed(flags, MetaTestConfig)
     values = merge(_file_values(source, MetaTestConfig), flags)
+    resumed = resumed_folder(MetaTestConfig, values)
+    if resumed is not None:
+        from metagenrl.meta_test.kept_objective import without_kept_objective  # slow
+
+        values = without_kept_objective(values, resumed)
+        return build(MetaTestConfig, _resumed_values(MetaTestConfig, resumed, source, values))
     if isinstance(values.get("objective"), str) and values["objective"]:
         values["objective"] = str(user_path("objective", values["objective"]))
     if values.get("objective", RANDOM_OBJECTIVE) == RANDOM_OBJECTIVE:
@@ -106,16 +116,28 @@ def _policy_test(source: Source, values: dict[str, Any]) -> MetaTestConfig:
 
 
 def baseline_config(argv: Sequence[str]) -> BaselineConfig:
-    """The configuration of `metagenrl baseline`: the preset's agents.
+    """The configuration of `metagenrl baseline`: the preset's agents, with --resume the run's own.
 
     Raises `ValueError` (one line) for all that is wrong with it.
     """
     source, flags = parse_with_source(BaselineConfig, argv)
-    _check_resumed(flags, BaselineConfig)
-    defaults = _test_defaults(source, None)
-    del defaults["architecture"]
-    values = merge(merge(defaults, _file_values(source, BaselineConfig)), flags)
+    values = merge(_file_values(source, BaselineConfig), flags)
+    resumed = resumed_folder(BaselineConfig, values)
+    if resumed is not None:
+        values = _resumed_values(BaselineConfig, resumed, source, values)
+    else:
+        defaults = _test_defaults(source, None)
+        del defaults["architecture"]
+        values = merge(defaults, values)
     return with_tried(build(BaselineConfig, values))
+
+
+def _resumed_values(
+    cls: type, folder: Path, source: Source, given: dict[str, Any]
+) -> dict[str, Any]:
+    preset = _test_defaults(source, None)
+    del preset["architecture"]  # the objective's
+    return resumed_values(cls, folder, given, {source.preset: preset} if source.preset else {})
 
 
 def show_config(argv: Sequence[str]) -> ShowConfig:
@@ -147,37 +169,25 @@ def _test_defaults(source: Source, trained_by: Path | None) -> dict[str, Any]:
 
 
 def _file_values(source: Source, cls: type) -> dict[str, Any]:
-    """The values of --config. Raises `UsageError` for the file of another command's run."""
+    """The values of --config. Raises `UsageError` for the file of another command."""
     if source.config is None:
         return {}
     values = stored_values(cls, source.config)
-    kind, own = kind_of_values(values), _KINDS[cls]
-    if kind != own and next(unknown_fields(cls, values), None) is not None:
+    foreign = set(unknown_fields(cls, values))
+    # Another's has a field that it alone has, and none that it lacks; the rest is misspelt.
+    lacking = {other: set(unknown_fields(other, values)) for other in _COMMANDS if other != cls}
+    others = [_COMMANDS[other] for other, fields in lacking.items() if fields < foreign]
+    if others:
         raise UsageError(
-            f"config: got {str(source.config)!r} (it configures {_CONFIGURED[kind]}), allowed: a "
-            f"file for {_CONFIGURED[own]}"
+            f"config: got {str(source.config)!r} (it configures {' or '.join(others)}), allowed: a "
+            f"file for {_COMMANDS[cls]}"
         )
     return values
 
 
-_KINDS = {TrainConfig: "meta-training", MetaTestConfig: "test", BaselineConfig: "baseline"}
-_CONFIGURED = {
-    "meta-training": "`metagenrl train`",
-    "test": "`metagenrl test`",
-    "baseline": "`metagenrl baseline`",
-    "epg": "`metagenrl baseline --algo epg`",
-    "other": "another program",
+_COMMANDS = {
+    TrainConfig: "`metagenrl train`",
+    MetaTestConfig: "`metagenrl test`",
+    BaselineConfig: "`metagenrl baseline`",
+    EpgTrainConfig: "`metagenrl baseline --algo epg`",
 }
-
-
-def _check_resumed(flags: Mapping[str, Any], cls: type) -> None:
-    """Refuse to resume what is no run of the command, before what else the command line lacks."""
-    if not flags.get("resume") or "run_dir" not in flags:
-        return
-    folder = flags["run_dir"]
-    check_is_run("run_dir", folder)
-    if kind_of(folder) != _KINDS[cls]:
-        raise UsageError(
-            f"run_dir: got {str(folder)!r} ({described(folder)}), allowed: the folder of the "
-            "command that is resumed"
-        )

@@ -18,7 +18,7 @@ from metagenrl.agents.environment.spec import EnvironmentSpec
 from metagenrl.base.checks import UsageError
 from metagenrl.base.files.atomic import write_atomic
 from metagenrl.base.files.json_file import read_object
-from metagenrl.baselines.meta_learned import MetaLearned, meta_learned, padding_of
+from metagenrl.baselines.meta_learned import MetaLearned, baseline_of_test, padding_of
 from metagenrl.baselines.policy_files import policy_folders
 from metagenrl.objective_server.snapshots.find import find_snapshot
 from metagenrl.objective_server.snapshots.pretrained import PRETRAINED
@@ -79,7 +79,7 @@ def objective_of_test(config: MetaTestConfig) -> TestedObjective:
         architecture = dataclasses.asdict(config.architecture)
         facts = {"label": label, "rule": "random", "seen": False, "config": architecture}
         return TestedObjective(label, ObjectiveChoice("random", "", config.architecture), facts)
-    learned = meta_learned(Path(config.objective))
+    learned = baseline_of_test(config)
     if learned is not None:
         return _policies(config, learned)
     try:

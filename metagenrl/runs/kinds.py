@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from metagenrl.base.checks import UsageError
 from metagenrl.runs.config.yaml_file import load_mapping
@@ -18,11 +16,7 @@ def kind_of(folder: Path) -> str | None:
     """
     if not (folder / CONFIG_FILE).is_file():
         return None
-    return kind_of_values(load_mapping(folder / CONFIG_FILE, "run"))
-
-
-def kind_of_values(values: Mapping[str, Any]) -> str:
-    """The same of a configuration's mapping."""
+    values = load_mapping(folder / CONFIG_FILE, "run")
     if values.get("algo") == "epg":
         return "epg"
     if "algo" in values:

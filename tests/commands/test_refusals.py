@@ -204,7 +204,7 @@ def test_a_damaged_objective_is_refused(refusal: Refusal, stored_run: StoreRun) 
         ("--steps 599999", "steps: got 599999, allowed: at least 600000"),
         ("--run-dir other", "run_dir: got 'other', allowed: "),
         ("--eval-envs Hopper-v5", "held_out.eval_envs: got ['Hopper-v5'], allowed: [], as in"),
-        ("--preset small", "steps: got 60000, allowed: at least 600000"),
+        ("--preset small", "preset: got 'small' (envs: ['Pendulum-v1', 'InvertedDouble"),
     ],
 )
 def test_resuming_with_another_configuration_is_refused(
@@ -303,6 +303,31 @@ def test_the_file_of_another_command_is_named(
             f"(it configures `metagenrl {other}`), allowed: a file for `metagenrl {command}`"
         )
         assert refusal(f"{command} --config {file}") == f"config: got '{file}' {configured}"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("eval_evry: 5", "eval_evry: unknown field, did you mean eval_every?"),
+        ("agent: {gama: 0.5}", "agent.gama: unknown field, did you mean agent.gamma?"),
+        ("batch-size: 3", "batch-size: unknown field, did you mean agent.batch_size?"),
+        ("agent.gamma: 0.5", "agent.gamma: unknown field"),
+        ("preset: paper", "preset: unknown field"),
+        ("steps: 500\nenvironment: Pendulum-v1", "environment: unknown field"),
+    ],
+)
+@pytest.mark.parametrize(
+    "command",
+    ["train", "test --objective random --env Pendulum-v1", "baseline --algo td3 --env Pendulum-v1"],
+)
+def test_a_misspelt_field_is_no_other_commands(
+    command: str, text: str, line: str, refusal: Refusal, tmp_path: Path
+) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text(text)
+    assert refusal(f"{command} --config {file} --run-dir out").startswith(
+        line if command != "train" else line.partition(",")[0]
+    )
 
 
 def test_objective_show_takes_a_run(

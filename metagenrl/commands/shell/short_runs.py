@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from metagenrl.runs.config.baselines import BASELINES
@@ -28,7 +27,7 @@ def _fills_a_buffer(config: TrainConfig | MetaTestConfig | BaselineConfig) -> bo
     if isinstance(config, BaselineConfig):
         return BASELINES[config.algo].fills_a_buffer
     if isinstance(config, MetaTestConfig) and config.objective != RANDOM_OBJECTIVE:
-        from metagenrl.baselines.meta_learned import meta_learned  # gymnasium
+        from metagenrl.baselines.meta_learned import baseline_of_test  # gymnasium
 
-        return meta_learned(Path(config.objective)) is None
+        return baseline_of_test(config) is None
     return True

@@ -123,7 +123,13 @@ class EpgTrainConfig:
 def epg_defaults(preset: PresetName) -> dict[str, Any]:
     """The fields that a preset gives a value; the others' defaults are the paper's."""
     if preset == "paper":
-        return {}
+        paper = EpgTrainConfig
+        evolution = EvolutionConfig()
+        return {
+            "updates": paper.updates,
+            "snapshot_every": paper.snapshot_every,
+            "evolution": evolution,
+        }
     quick = preset == "quickstart"
     return {
         "updates": 16 if quick else 64,

@@ -53,7 +53,8 @@ class EvaluationConfig:
     run_dir: Path
     """New folder for the learning curves, or with --resume the one to go on with."""
     resume: bool = False
-    """Go on with the seeds in run_dir that are not finished, each from its last checkpoint."""
+    """Go on with the seeds in run_dir that are not finished, each from its last checkpoint; what is
+    not given is as in that folder."""
     take_over: bool = False
     """Go on with a folder whose process was on another machine, once that one has been silent."""
     seeds: int = 5
