@@ -196,10 +196,10 @@ class LearnedObjective:
             net.head, parts.head, tape.head_tape, head_tangent, ay, ayd, grads.head, True
         )
         assert adjoints is not None
-        pairs = self._recurrent_gradient(
+        of_rows = self._recurrent_gradient(
             tape, tangents, adjoints, embedded, action_tangent, grads, of_policy
         )
-        return self._gradient.clone(), pairs
+        return self._gradient.clone(), of_rows
 
     def _recurrent_gradient(
         self,

@@ -107,15 +107,14 @@ class BaselineOptions:
 
     def require_read_by(self, algo: Algorithm) -> None:
         """Refuse a value of a section that the algorithm does not read."""
-        for section in fields(BaselineOptions):
-            if section.name in BASELINES[algo].reads:
-                continue
-            own, default = getattr(self, section.name), section.default_factory()  # type: ignore[misc]
-            for one in fields(own):
-                value, usual = getattr(own, one.name), getattr(default, one.name)
-                readers = ", ".join(n for n, b in BASELINES.items() if section.name in b.reads)
-                allowed = f"{usual} with {algo}, which does not read it (read by: {readers})"
-                require(value == usual, f"{section.name}.{one.name}", value, allowed)
+        usual = BaselineOptions()
+        for name in [one.name for one in fields(usual) if one.name not in BASELINES[algo].reads]:
+            readers = ", ".join(n for n, baseline in BASELINES.items() if name in baseline.reads)
+            own, default = getattr(self, name), getattr(usual, name)
+            for one in fields(default):
+                value, only = getattr(own, one.name), getattr(default, one.name)
+                allowed = f"{only} with {algo}, which does not read it (read by: {readers})"
+                require(value == only, f"{name}.{one.name}", value, allowed)
 
 
 @dataclass(frozen=True)
