@@ -15,10 +15,9 @@ Run = Callable[..., int]
 Rows = Callable[[Path], list[dict[str, Any]]]
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
-ON_POLICY = (
-    *("--hidden-units", "8", "--eval-episodes", "1", "--rollout-steps", "100"),
-    *("--ppo.epochs", "1", "--on-policy.value-epochs", "2", "--rl2.lstm-units", "4"),
-)
+ON_POLICY = ("--hidden-units", "8", "--eval-episodes", "1", "--rollout-steps", "100")
+REINFORCE = (*ON_POLICY, "--on-policy.value-epochs", "2")
+PPO = (*ON_POLICY, "--ppo.epochs", "1")
 OFF_POLICY = (
     *("--hidden-units", "16", "--batch-size", "8", "--segment-length", "4", "--random-steps", "40"),
     *("--learning-starts", "30", "--eval-episodes", "1"),
@@ -31,9 +30,9 @@ CASES: dict[str, tuple[str, int, int, tuple[str, ...]]] = {
     "ddpg": ("Pendulum-v1", 600, 20, OFF_POLICY),
     "reinforce-off": ("Pendulum-v1", 600, 20, OFF_POLICY),
     "reinforce-critic": ("Pendulum-v1", 600, 20, OFF_POLICY),
-    "reinforce": ("Pendulum-v1", 800, 20, ON_POLICY),
-    "ppo": ("InvertedPendulum-v5", 1_000, 10, ON_POLICY),  # short episodes, as it is slow to act
-    "rl2": ("InvertedPendulum-v5", 1_000, 10, ON_POLICY),
+    "reinforce": ("Pendulum-v1", 800, 20, REINFORCE),
+    "ppo": ("InvertedPendulum-v5", 1_000, 10, PPO),  # short episodes, as it is slow to act
+    "rl2": ("InvertedPendulum-v5", 1_000, 10, (*PPO, "--rl2.lstm-units", "4")),
 }
 """Environment, steps, steps between evaluations and sizes; epg: `cluster/epg/test_training.py`."""
 
@@ -78,7 +77,16 @@ def test_every_baseline_leaves_the_same_folder(
     run: Run, rows: Rows, algo: str, tmp_path: Path
 ) -> None:
     run_dir = tmp_path / "run"
-    line = ["baseline", "--algo", algo, "--env", "Pendulum-v1", "--run-dir", run_dir, *ON_POLICY]
+    line = [
+        "baseline",
+        "--algo",
+        algo,
+        "--env",
+        "Pendulum-v1",
+        "--run-dir",
+        run_dir,
+        *CASES[algo][3],
+    ]
     assert run(*line, "--seeds", 2, "--steps", 250, "--eval-every", 100) == 0
     assert [(r["kind"], r["label"], r["env"], r["seed"], r["steps"]) for r in rows(run_dir)] == [
         ("evaluation", algo, "Pendulum-v1", seed, steps)
