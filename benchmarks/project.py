@@ -57,7 +57,8 @@ class ProjectAgent:
         value = self.objective(evaluation)
         evaluation.policy_gradient(value.action_gradient, ac.phi_gradient_views)
         gradient, _ = meta_gradient(
-            self.problem.meta, self.objective, value, evaluation, ac.phi, ac.phi_gradient, [held_out]
+            self.problem.meta, self.objective, value, evaluation,
+            ac.phi, ac.phi_gradient, [held_out],
         )  # fmt: skip
         return gradient
 
