@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from metagenrl.agents.backend.actor_critic import ActorCritic, require_finite
 from metagenrl.agents.backend.interface import (
@@ -27,6 +28,7 @@ from metagenrl.base.messages import AlphaGradient
 from metagenrl.learner.critic import smoothing_noise
 from metagenrl.learner.measures import MEASURE_EVERY
 from metagenrl.learner.policy_update import annealing
+from metagenrl.learner.resampling import resampling_noise
 
 _NAN = float("nan")
 
@@ -152,7 +154,14 @@ class Member:
         count = self.config.meta.inner_steps + 1
         minibatch = self.rollout.minibatch(self.config.agent.batch_size * count)
         rounds = self.rollout.life_steps // self.config.agent.policy_delay
-        return PolicyDraw(minibatch, self.objective_weight, rounds % MEASURE_EVERY == 0)
+        measured, noise = rounds % MEASURE_EVERY == 0, self._resampling_noise()
+        return PolicyDraw(minibatch, self.objective_weight, measured, noise)
+
+    def _resampling_noise(self) -> Tensor | None:
+        """Of the actions that the objective is shown, in each inner step."""
+        c, actions = self.config, self.sizes[1]
+        shape = (c.meta.inner_steps * c.agent.batch_size, c.agent.segment_length, actions)
+        return resampling_noise(c.objective.resample_noise, shape, self.generator)
 
     @property
     def objective_weight(self) -> float:

@@ -23,6 +23,7 @@ from metagenrl.learner.critic import smoothing_noise
 from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.learner.networks.agent_networks import AgentNetworks
 from metagenrl.learner.policy_update import Learned, Objective
+from metagenrl.learner.resampling import resampling_noise
 from metagenrl.learner.types import Array
 
 
@@ -62,10 +63,12 @@ class Trainee:
         if len(self.rollout.buffer) >= max(c.learning_starts, c.batch_size):
             minibatch = self.rollout.minibatch(c.batch_size)
             shape = (c.batch_size, c.segment_length, self.rollout.environment.action_size)
-            noise = smoothing_noise(shape, c.target_noise, c.target_noise_clip, [self.generator])
-            self.backend.update_critics({0: CriticDraw(minibatch, noise[0])})
+            noise = smoothing_noise(shape, c.target_noise, c.target_noise_clip, [self.generator])[0]
+            self.backend.update_critics({0: CriticDraw(minibatch, noise)})
             if self.steps % c.policy_delay == 0:
-                draw = PolicyDraw(self.rollout.minibatch(c.batch_size))
+                minibatch = self.rollout.minibatch(c.batch_size)
+                around = resampling_noise(self.objective.resample_noise, shape, self.generator)
+                draw = PolicyDraw(minibatch, noise=around)
                 step = self.backend.update_policies(self._alpha, {0: draw})[0]
                 require_finite(step.policy_norm)
         return episode

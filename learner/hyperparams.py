@@ -69,6 +69,10 @@ class ObjectiveConfig:
     use_advantage: bool = False
     """Feed the advantage of the taken action, A_t = Q(s_t, a_t) - V_t, over its root mean square
     (docs/algorithm.md, section 12)."""
+    resample_noise: float = 0.0
+    """Show the objective, in the place of the taken action, one that is drawn around the policy,
+    clip(pi(s_t) + epsilon, -1, 1): the standard deviation of epsilon; 0: the taken action (the
+    paper). The advantage is that of the action shown (docs/algorithm.md, section 12)."""
     use_critic_direction: bool = False
     """Feed dQ/da at pi(s_t), over its root mean square, beside each action dimension's pair
     (a_t, pi): DDPG becomes representable, which the paper excludes on purpose (section 12)."""
@@ -100,6 +104,13 @@ class ObjectiveConfig:
             "use_advantage",
             self.use_advantage,
             "False where use_value is False",
+        )
+        require_at_least(self, 0, "resample_noise")
+        require(
+            self.use_advantage or self.resample_noise == 0,
+            "resample_noise",
+            self.resample_noise,
+            "0 where use_advantage is False: nothing else says how good such an action is",
         )
 
 

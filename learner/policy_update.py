@@ -7,7 +7,7 @@ with respect to the policy's actions. Everything else about a policy update is t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -38,6 +38,11 @@ class Evaluation(Evaluated, Protocol):
 class Objective(Protocol):
     """The rule that trains a policy: a loss for each of its actions."""
 
+    @property
+    def resample_noise(self) -> float:
+        """Of the actions that it is shown; 0: the taken ones (see `resampling`)."""
+        ...
+
     def __call__(self, evaluation: Evaluation) -> ObjectiveValue:
         """Loss and its derivative with respect to the actions of the evaluated policy."""
         ...
@@ -48,6 +53,7 @@ class Learned:
 
     def __init__(self, net: ObjectiveNet, alpha: Tensor) -> None:
         self.learned = ops.learned_objective(net, alpha)
+        self.resample_noise = net.config.resample_noise
 
     def __call__(self, evaluation: Evaluation) -> ObjectiveValue:
         """L_alpha with r, V_t, V_{t+1}, t, a_t as constants."""
@@ -58,6 +64,8 @@ class Learned:
 @dataclass(frozen=True)
 class CriticObjective:
     """l_t = -Q_theta1(s_t, pi_phi(s_t)): DDPG and TD3 (section 9)."""
+
+    resample_noise: ClassVar[float] = 0.0
 
     def __call__(self, evaluation: Evaluation) -> ObjectiveValue:
         """The deterministic policy gradient's loss."""
@@ -72,6 +80,7 @@ class Reinforce:
 
     gamma: float
     gae_lambda: float
+    resample_noise: ClassVar[float] = 0.0
 
     def __call__(self, evaluation: Evaluation) -> ObjectiveValue:
         """Off-policy REINFORCE on segments of the replay buffer."""
@@ -90,6 +99,8 @@ class ReinforceByCritic:
     The hand-made rule nearest to an L_alpha that is fed this advantage (section 12): what such an
     objective does better, it has learned. Of one agent alone, since the rms is over all segments.
     """
+
+    resample_noise: float = 0.0
 
     def __call__(self, evaluation: Evaluation) -> ObjectiveValue:
         """Towards actions that the critic finds better than the policy's, away from others."""

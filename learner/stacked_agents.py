@@ -23,6 +23,7 @@ from metagenrl.learner.networks.agent_networks import AgentNetworks
 from metagenrl.learner.objective.derivatives import ObjectiveTape
 from metagenrl.learner.ops import PLAIN, ObjectiveOfAll, Ops
 from metagenrl.learner.policy_update import Learned, Objective, ObjectiveValue
+from metagenrl.learner.resampling import resampled
 from metagenrl.learner.stacked_adam import StackedAdam, clip_each, expand, normalize_each
 from metagenrl.learner.stacked_evaluation import (
     StackedEvaluation,
@@ -109,21 +110,30 @@ class StackedAgents:
         return found
 
     def update_policies(
-        self, batches: Sequence[Batch], p: Tensor | None, active: Tensor
+        self,
+        batches: Sequence[Batch],
+        p: Tensor | None,
+        active: Tensor,
+        noise: Tensor | None = None,
     ) -> PolicySteps:
         """Policy updates, targets and meta-gradients (Eq. 6 and 8), all starting from one phi.
 
         `batches`: one for each inner step, and one that is held out. The policy takes the first.
         `p [K]` is each agent's weight of the objective while it is annealed (B.2), None where
-        all are 1. An agent whose policy's gradient is not finite keeps its policy and targets.
+        all are 1. `noise [K, k B, T, A]` is that of the actions shown to the objective, None where
+        these are the taken ones. An agent whose policy's gradient is not finite keeps its policy
+        and targets.
         """
+        taken = batches[0]
+        if noise is not None:
+            batches = resampled(self.nets, self._phi, batches, noise)
         evaluation = StackedEvaluation(self.nets, self._phi, self._theta1, batches[0])
         value, tape = self._value(evaluation)
         evaluation.policy_gradient(value.action_gradient, self._phi_gradients)
         g, norm, j = self._meta_gradients(evaluation, value, tape, batches)
         policy_norm = self._step(evaluation, value.action_gradient, p, active)
         loss = value.loss.sum((1, 2)) / valid_steps(batches[0])
-        return PolicySteps(g, norm, loss, policy_norm, j, measure(evaluation.pi, batches[0]))
+        return PolicySteps(g, norm, loss, policy_norm, j, measure(evaluation.pi, taken))
 
     def _value(self, evaluation: StackedEvaluation) -> tuple[ObjectiveValue, ObjectiveTape | None]:
         """The objective of every agent, and the learned one's tape."""

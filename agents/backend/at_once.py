@@ -67,6 +67,8 @@ class AtOnce:
         self._critic_batch = self._empty_batch(agent.batch_size)
         self._policy_batch = self._empty_batch(setting.minibatches * agent.batch_size)
         self._noise = torch.zeros_like(self._critic_batch.actions)
+        shown = setting.inner_steps * agent.batch_size if setting.objective.resample_noise else 0
+        self._policy_noise = torch.zeros_like(self._policy_batch.actions[:, :shown])
         self._before = _COLUMNS + len(MEASURES)  # columns before the gradient
         self._found = torch.zeros(slots, self._before + parameters, device=device)
         self._rows: Array | None = None  # `_found` as it came from the device
@@ -96,10 +98,7 @@ class AtOnce:
 
     def update_critics(self, draws: Mapping[int, CriticDraw]) -> Mapping[int, CriticStep]:
         self._set_batch(self._critic_batch, {slot: d.minibatch for slot, d in draws.items()})
-        noise = torch.zeros(self._noise.shape)
-        for slot, draw in draws.items():
-            noise[slot] = draw.noise
-        self._noise.copy_(to_device(noise, self._device))
+        self._set_noise(self._noise, {slot: draw.noise for slot, draw in draws.items()})
         self._critic_update()
         self._rows = None
         return {slot: _LateCriticStep(self, slot) for slot in draws}
@@ -111,6 +110,8 @@ class AtOnce:
             given = torch.from_numpy(np.array(alpha, np.float32))
             self._learned.alpha.copy_(to_device(given, self._device))
         self._set_batch(self._policy_batch, {slot: d.minibatch for slot, d in draws.items()})
+        if self._policy_noise.numel():
+            self._set_noise(self._policy_noise, {slot: draw.noise for slot, draw in draws.items()})
         p = torch.ones(self._slots)
         for slot, draw in draws.items():
             p[slot] = draw.objective_weight
@@ -142,6 +143,13 @@ class AtOnce:
         flags[list(draws)] = True
         self._active.copy_(to_device(flags, self._device))
 
+    def _set_noise(self, noise: Tensor, draws: Mapping[int, Tensor | None]) -> None:
+        new = torch.zeros(noise.shape)
+        for slot, drawn in draws.items():
+            assert drawn is not None, "whoever needs it draws it"
+            new[slot] = drawn
+        noise.copy_(to_device(new, self._device))
+
     @torch.no_grad()
     def _update_critics(self) -> None:
         found = self._agents.update_critics(self._critic_batch, self._noise, self._active)
@@ -151,7 +159,8 @@ class AtOnce:
     @torch.no_grad()
     def _update_policies(self, p: Tensor | None) -> None:
         batches = chunks(self._policy_batch, self._setting.minibatches)
-        step = self._agents.update_policies(batches, p, self._active)
+        noise = self._policy_noise if self._policy_noise.numel() else None
+        step = self._agents.update_policies(batches, p, self._active, noise)
         values = (step.norm, step.loss, step.policy_norm, step.value_after, *step.values.values())
         for column, value in enumerate(values, 2):
             self._keep(column, value)

@@ -32,9 +32,14 @@ class Setting:
     meta: MetaConfig | None  # None: the objective stays as it is, there is no meta-gradient
 
     @property
+    def inner_steps(self) -> int:
+        """Minibatches that the objective is evaluated on in a policy's update."""
+        return self.meta.inner_steps if self.meta else 1
+
+    @property
     def minibatches(self) -> int:
         """That a policy's update draws: one for each inner step, and one that is held out."""
-        return 1 + (self.meta.inner_steps if self.meta else 0)
+        return self.inner_steps + (self.meta is not None)
 
 
 class CriticDraw(NamedTuple):
@@ -50,6 +55,7 @@ class PolicyDraw(NamedTuple):
     minibatch: Minibatch  # (k + 1) B segments: k inner steps and one minibatch that is held out
     objective_weight: float = 1.0  # p: the objective's share of the policy's loss (B.2)
     measured: bool = False  # whether the policy is measured on the way (`learner.measures`)
+    noise: Tensor | None = None  # [k B, T, A], of the actions shown (`learner.resampling`)
 
 
 class CriticStep(Protocol):

@@ -29,6 +29,8 @@ from metagenrl.learner.adam import clip_by_norm, scale_to_norm
 from metagenrl.learner.measures import measure
 from metagenrl.learner.meta_gradient import meta_gradient
 from metagenrl.learner.policy_update import Learned, anneal
+from metagenrl.learner.resampling import resampled
+from metagenrl.learner.stacked_evaluation import batch_of
 from metagenrl.learner.types import Array, Batch
 
 
@@ -69,7 +71,7 @@ class NativeSteps:
 
         Its step's norm says so, as on the other backends; the others go on.
         """
-        batches = self.batches_of(draw)
+        batches = self._shown(slot, draw)
         try:
             return self._update_policy(self.agents[slot], batches, draw.objective_weight)
         except FloatingPointError:
@@ -84,6 +86,15 @@ class NativeSteps:
     def batches_of(self, draw: PolicyDraw) -> tuple[Batch, ...]:
         """Minibatches of the inner steps, and one that is held out."""
         return draw.minibatch.segments().split(self._setting.minibatches)
+
+    def _shown(self, slot: int, draw: PolicyDraw) -> tuple[Batch, ...]:
+        """The minibatches as the objective is shown them."""
+        batches, ac = self.batches_of(draw), self.agents[slot]
+        if draw.noise is None:
+            return batches
+        alone = [batch.alone for batch in batches]
+        found = resampled(ac.nets, ac.phi_views, alone, draw.noise.unsqueeze(0))
+        return tuple(batch_of(batch, 0) for batch in found)
 
     def _update_policy(self, ac: ActorCritic, batches: Sequence[Batch], p: float) -> PolicyStep:
         """Policy update and meta-gradient on the same minibatches; both start from phi."""

@@ -88,6 +88,7 @@ def agents(config: AgentConfig) -> bool:
 
 def policy_updates(meta: MetaConfig | None, config: ObjectiveConfig) -> bool:
     """Whether `policy_updates.py` has this variant of L_alpha and of the outer loss."""
-    if not (objective(config) and features(config)) or config.use_critic_direction:
+    shown = config.use_critic_direction or config.resample_noise
+    if shown or not (objective(config) and features(config)):
         return False
     return meta is None or (meta.inner_steps == 1 and meta.outer_loss == "value")

@@ -80,4 +80,4 @@ def with_objective(job: TraineeJob) -> TrainedAgent:
     from metagenrl.baselines.trainee_objective import objective_for
 
     config = TraineeConfig(job.env, job.seed, job.agent)
-    return Trainee(config, objective_for(job.objective, job.agent, job.seed))
+    return Trainee(config, objective_for(job))

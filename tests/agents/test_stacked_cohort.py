@@ -30,12 +30,12 @@ def StackedCohort(device="cpu"):  # noqa: N802 - stands beside `Cohort`
     return Cohort(Computing("reference", device))
 
 
-def _config(index, agent=AGENT, meta=META, env="Pendulum-v1"):
-    return MemberConfig("r", 3, index, env, 50 + 3 * index, agent, meta, OBJECTIVE)
+def _config(index, agent=AGENT, meta=META, env="Pendulum-v1", objective=OBJECTIVE):
+    return MemberConfig("r", 3, index, env, 50 + 3 * index, agent, meta, objective)
 
 
-def _alpha(seed=0):
-    size = ObjectiveNet(OBJECTIVE).layout.size
+def _alpha(seed=0, objective=OBJECTIVE):
+    size = ObjectiveNet(objective).layout.size
     return np.random.default_rng(seed).normal(0, 0.3, size).astype(np.float32)
 
 
@@ -46,8 +46,9 @@ def _cohort(cls, states=None, agents=ALL, **fields):
     return cohort
 
 
-def _play(cohort, rounds, agents=ALL, first=0):
-    return [cohort.round(agents, _alpha(i), i, i, {}) for i in range(first, first + rounds)]
+def _play(cohort, rounds, agents=ALL, first=0, objective=OBJECTIVE):
+    steps = range(first, first + rounds)
+    return [cohort.round(agents, _alpha(i, objective), i, i, {}) for i in steps]
 
 
 def _close(got, want, rtol):
@@ -132,12 +133,23 @@ def test_a_restored_cohort_goes_on_with_the_same_bits():
         _close(restored.state(index), whole.state(index), 0.0)
 
 
-def test_several_inner_steps_are_the_same_within_rounding():
-    meta = MetaConfig(anneal_steps=0, inner_steps=3)
+@pytest.mark.parametrize("resample_noise", [0.0, 0.2])
+@pytest.mark.parametrize("inner_steps", [1, 3])
+def test_inner_steps_and_resampled_actions_are_the_same_within_rounding(
+    inner_steps, resample_noise
+):
+    given = {
+        "objective": dataclasses.replace(
+            OBJECTIVE, use_advantage=resample_noise > 0, resample_noise=resample_noise
+        )
+    }
+    meta = MetaConfig(anneal_steps=0, inner_steps=inner_steps)
     agent = dataclasses.replace(AGENT, learning_starts=20)
-    reference, plain = (_cohort(c, agent=agent, meta=meta) for c in (StackedCohort, Cohort))
+    reference, plain = (
+        _cohort(c, agent=agent, meta=meta, **given) for c in (StackedCohort, Cohort)
+    )
     sent = 0
-    for got, want in zip(_play(reference, 16), _play(plain, 16), strict=True):
+    for got, want in zip(_play(reference, 16, **given), _play(plain, 16, **given), strict=True):
         _close(got.reports, want.reports, 1e-3)
         sent += want.gradient is not None
     assert sent > 4

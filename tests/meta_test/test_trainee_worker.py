@@ -15,11 +15,12 @@ import torch
 from metagenrl.base.files.errors import CorruptFile
 from metagenrl.baselines.trainee_objective import objective_for, random_alpha
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
-from metagenrl.learner.policy_update import CriticObjective, Learned, Reinforce
+from metagenrl.learner.policy_update import CriticObjective, Learned, Reinforce, ReinforceByCritic
 from metagenrl.meta_test import worker_process
 from metagenrl.meta_test.worker_process import TraineeRun
 from metagenrl.runs.agent_files import EpisodeRow, RowFile, RowReader, evaluations, is_finished
 from metagenrl.runs.agent_job import ObjectiveChoice, Rule, TraineeJob, agent_for
+from metagenrl.runs.config.baselines import ReinforceCriticConfig
 from metagenrl.runs.row_codec import to_line
 from metagenrl.runs.rows import EvaluationRow
 
@@ -81,12 +82,15 @@ def test_rules_differ_only_in_what_trains_the_policy(tmp_path: Path) -> None:
     assert len(final) == 3
 
 
-def test_objectives_of_the_rules() -> None:
-    def made(rule: Rule) -> object:
-        return objective_for(ObjectiveChoice(rule, "", ARCHITECTURE), AGENT, 0)
+def test_objectives_of_the_rules(tmp_path: Path) -> None:
+    def made(rule: Rule, **options: Any) -> object:
+        return objective_for(job(tmp_path, rule, seed=0, **options))
 
     assert made("td3") == made("ddpg") == CriticObjective()
     assert made("reinforce-off") == Reinforce(gamma=0.9, gae_lambda=0.8)
+    assert made("reinforce-critic") == ReinforceByCritic()
+    near = ReinforceCriticConfig(resample_noise=0.3)
+    assert made("reinforce-critic", reinforce_critic=near) == ReinforceByCritic(0.3)
     control = made("random")
     assert isinstance(control, Learned)
     assert torch.equal(control.learned.alpha, random_alpha(ARCHITECTURE, 0))

@@ -61,6 +61,18 @@ class PpoConfig:
 
 
 @dataclass(frozen=True)
+class ReinforceCriticConfig:
+    """Which actions off-policy REINFORCE with the critic's advantage compares with the policy's."""
+
+    resample_noise: float = 0.0
+    """Standard deviation around the policy of the actions that are drawn in the place of the taken
+    ones; 0: the taken ones."""
+
+    def __post_init__(self) -> None:
+        require_at_least(self, 0, "resample_noise")
+
+
+@dataclass(frozen=True)
 class SacConfig:
     """Soft actor-critic's temperature (Haarnoja et al. 2018)."""
 
@@ -102,6 +114,7 @@ class BaselineOptions:
 
     on_policy: OnPolicyConfig = field(default_factory=OnPolicyConfig)
     sac: SacConfig = field(default_factory=SacConfig)
+    reinforce_critic: ReinforceCriticConfig = field(default_factory=ReinforceCriticConfig)
     ppo: PpoConfig = field(default_factory=PpoConfig)
     rl2: Rl2Config = field(default_factory=Rl2Config)
 
@@ -169,7 +182,7 @@ BASELINES: dict[Algorithm, Baseline] = {
     "ddpg": Baseline(single_transitions=True),
     "sac": Baseline("sac:SacAgent", single_transitions=True, reads=("sac",)),
     "reinforce-off": Baseline(),
-    "reinforce-critic": Baseline(),
+    "reinforce-critic": Baseline(reads=("reinforce_critic",)),
     "reinforce": Baseline("reinforce:make_agent", reads=("on_policy",)),
     "ppo": Baseline("rllib.ppo:PpoAgent", reads=("on_policy", "ppo"), needs=RLLIB),
     "rl2": Baseline(

@@ -14,9 +14,11 @@ from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConf
 from metagenrl.learner.native import forms
 from metagenrl.learner.objective.net import ObjectiveNet, first_alpha
 from metagenrl.learner.policy_update import Learned
+from metagenrl.learner.resampling import resampling_noise
 
 AGENT = AgentConfig(hidden_units=16, batch_size=6, segment_length=5, action_penalty=0.05)
 SIZES = (4, 2)
+RESAMPLED = {"use_advantage": True, "use_next_value": False, "resample_noise": 0.2}
 
 pytestmark = pytest.mark.skipif(not forms.agents(AGENT), reason="the library was not built")
 
@@ -37,7 +39,7 @@ def buffer() -> ReplayBuffer:
     [MetaConfig(), MetaConfig(inner_steps=2), MetaConfig(outer_loss="action_regression"), None],
     ids=["value", "two inner steps", "regression", "fixed"],
 )
-@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+@pytest.mark.parametrize("variant", [*VARIANTS, RESAMPLED], ids=str)
 def test_policy_updates_are_the_references(buffer, variant, meta, p):
     config = ObjectiveConfig(lstm_units=5, hidden_units=6, input_features=3, **variant)
     net, alpha = ObjectiveNet(config), first_alpha(config, 0).numpy()
@@ -45,11 +47,13 @@ def test_policy_updates_are_the_references(buffer, variant, meta, p):
     setting = Setting(AGENT, SIZES, Learned(net, torch.zeros(net.layout.size)), meta)
     rng = np.random.default_rng(2)
     drawn = buffer.minibatch(rng, setting.minibatches * AGENT.batch_size, AGENT.segment_length)
+    shape = (setting.inner_steps * AGENT.batch_size, AGENT.segment_length, SIZES[1])
+    noise = resampling_noise(config.resample_noise, shape, torch.Generator().manual_seed(3))
     found = []
     for backend in (Native, Reference):
         computes = backend(setting)
         computes.load(0, networks)
-        step = computes.update_policies(alpha, {0: PolicyDraw(drawn, p)})[0]
+        step = computes.update_policies(alpha, {0: PolicyDraw(drawn, p, noise=noise)})[0]
         moments = computes.networks(0)["phi_adam"]["m"]
         found.append([step.gradient, step.loss, step.policy_norm, step.value_after, moments])
     for got, want in zip(*found, strict=True):

@@ -27,6 +27,7 @@ BEFORE = {
     "TrainConfig.env_start_timeout": 600.0,
     "ObjectiveConfig.use_advantage": False,
     "ObjectiveConfig.use_critic_direction": False,
+    "ObjectiveConfig.resample_noise": 0.0,
     "MetaConfig.outer_loss": "value",
     "MetaConfig.outer_critic": "first",
     "TrainConfig.backend": "auto",
