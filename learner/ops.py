@@ -26,7 +26,6 @@ from metagenrl.learner.native.objectives import NativeLearned, NativeObjective
 from metagenrl.learner.networks.agent_networks import AgentNetworks
 from metagenrl.learner.networks.mlp import Views
 from metagenrl.learner.objective.derivatives import LearnedObjective, ObjectiveTape
-from metagenrl.learner.objective.features import input_features
 from metagenrl.learner.objective.inputs import ObjectiveInputs
 from metagenrl.learner.objective.net import ObjectiveNet
 from metagenrl.learner.objective.stacked_objective import StackedObjective
@@ -75,14 +74,12 @@ def _native_objective(net: ObjectiveNet, alpha: Tensor, agents: int) -> Objectiv
 
 
 def _native_inputs(config: ObjectiveConfig, evaluation: StackedEvaluation) -> ObjectiveInputs:
-    if not forms.features(config):
-        return stacked_inputs(config, evaluation)
-
     def features(values: dict[str, Tensor]) -> Tensor:
         own = []
         for agent in range(len(evaluation.pi)):
-            of_agent = [values[name][agent] if name in values else None for name in ("v", "v_next")]
-            own.append(native_features(config, batch_of(evaluation.batch, agent), *of_agent))
+            of_agent = {name: value[agent] for name, value in values.items()}
+            batch = batch_of(evaluation.batch, agent)
+            own.append(native_features(config, batch, **of_agent))
         return torch.stack(own)
 
     return stacked_inputs(config, evaluation, features)
@@ -97,7 +94,7 @@ def learned_objective(net: ObjectiveNet, alpha: Tensor) -> LearnedObjective:
     if not library.reads(alpha):
         return LearnedObjective(net, alpha)
     kind = NativeLearned if forms.objective(net.config) else LearnedObjective
-    return kind(net, alpha, native_features if forms.features(net.config) else input_features)
+    return kind(net, alpha, native_features)
 
 
 def evaluate(nets: AgentNetworks, phi: Views, theta: Views, batch: Batch) -> PolicyEvaluation:

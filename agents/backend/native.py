@@ -22,7 +22,7 @@ from metagenrl.agents.backend.interface import (
 from metagenrl.agents.backend.native_steps import NativeSteps
 from metagenrl.learner.native import forms, library, policy_updates, updates
 from metagenrl.learner.policy_update import Learned
-from metagenrl.learner.types import Array, Batch
+from metagenrl.learner.types import Array
 
 
 class Native(NativeSteps):
@@ -67,31 +67,26 @@ class Native(NativeSteps):
     def update_policies(
         self, alpha: Array, draws: Mapping[int, PolicyDraw]
     ) -> Mapping[int, PolicyStep]:
-        """See `Backend`; a policy that is still annealed (B.2) is updated in steps."""
         self.set_alpha(alpha)
-        whole = {
-            slot: draw
-            for slot, draw in draws.items()
-            if self._policies and draw.objective_weight >= 1
-        }
-        steps = self.in_steps({slot: draw for slot, draw in draws.items() if slot not in whole})
-        if not whole:
-            return steps
-        agents = [self.agents[slot] for slot in whole]
-        values = [self.measured(slot, draw) for slot, draw in whole.items()]
-        found = self._update_whole(agents, [self.batches_of(draw) for draw in whole.values()])
+        if not self._policies:
+            return self.in_steps(draws)
+        agents = [self.agents[slot] for slot in draws]
+        values = [self.measured(slot, draw) for slot, draw in draws.items()]
+        found = self._update_whole(agents, [*draws.values()])
         measured = (replace(s, values=own) for s, own in zip(found, values, strict=True))
-        return {**steps, **dict(zip(whole, measured, strict=True))}
+        return dict(zip(draws, measured, strict=True))
 
     def _update_whole(
-        self, agents: Sequence[ActorCritic], batches: Sequence[Sequence[Batch]]
+        self, agents: Sequence[ActorCritic], draws: Sequence[PolicyDraw]
     ) -> list[PolicyStep]:
         assert isinstance(self._objective, Learned)
         learned = self._objective.learned
         states = [agent.policy_state for agent in agents]
         found = policy_updates.update_policies(
-            agents[0].nets, learned.net, learned.alpha, self._agent, self._meta, states, batches
-        )
+            agents[0].nets, learned.net, learned.alpha, self._agent, self._meta, states,
+            [self.batches_of(draw) for draw in draws], [draw.noise for draw in draws],
+            [draw.objective_weight for draw in draws],
+        )  # fmt: skip
         return [
             PolicyStep(
                 step.gradient.numpy(), step.norm, step.loss, step.policy_norm, step.value_after

@@ -1,12 +1,10 @@
 """What of the policies' updates of small networks is no single C call: put together in steps.
 
-Annealed policies (B.2), several inner steps, and variants of the objective that the library does
+Several inner steps, hand-made objectives, and variants of the learned one that the library does
 not have whole, one agent after the other; the steps themselves run in C where there is a form. This
 is a part of `Native`, no third backend: it neither acts nor updates critics. The reference with one
 agent in a block would do as well, to rounding, but its general steps cost more on small networks:
-by CPU time 1.2 to 1.5 times these at `small` (annealed 1.17, action regression 1.17, the advantage
-as an input 1.47, a fixed objective 1.49; three inner steps, which autograd takes, 1.00) and 1.4
-times at `quickstart`, on an AMD EPYC with AVX-512.
+by CPU time 1.5 times these for a fixed objective at `small`, on an AMD EPYC with AVX-512.
 """
 
 from __future__ import annotations

@@ -21,7 +21,10 @@ class FeatureSizes(ctypes.Structure):
     """`features` of `objective.h`."""
 
     _fields_ = [
-        *((name, ctypes.c_long) for name in ("B", "T", "time", "value", "next", "scheme")),
+        *(
+            (name, ctypes.c_long)
+            for name in ("B", "T", "time", "value", "next", "advantage", "scheme")
+        ),
         ("discount", ctypes.c_double),
     ]
 
@@ -30,7 +33,7 @@ def feature_sizes(config: ObjectiveConfig, segments: int, steps: int) -> Feature
     """A minibatch's sizes and which inputs the variant has."""
     value = config.use_value
     return FeatureSizes(
-        segments, steps, config.use_time, value, value and config.use_next_value,
+        segments, steps, config.use_time, value, value and config.use_next_value, config.use_advantage,
         _SCHEMES.index(config.normalization), config.td_discount,
     )  # fmt: skip
 
@@ -42,12 +45,11 @@ def native_features(
     v_next: Tensor | None,
     q: Tensor | None = None,
 ) -> Tensor:
-    """`input_features` in one C call, for variants that do not ask for `q`."""
-    assert q is None, "`forms.features` says so"
+    """`input_features` in one C call."""
     mask, how = batch.mask, feature_sizes(config, *batch.mask.shape)
     features = mask.new_empty(*mask.shape, feature_count(config))
     used = config.use_value
-    values = (x.contiguous() if used and x is not None else None for x in (v, v_next))
+    values = (x.contiguous() if used and x is not None else None for x in (v, v_next, q))
     library.call(
         "objective_features", mask.dtype, how, batch.rewards.contiguous(), *values,
         batch.terminated.contiguous(), mask.contiguous(), features, empty_like(mask),

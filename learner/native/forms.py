@@ -21,9 +21,7 @@ from metagenrl.learner.hyperparams import (
 from metagenrl.learner.native import library, mlp_small, mlp_wide
 from metagenrl.learner.networks import mlp_bfloat16, mlp_reference
 from metagenrl.learner.networks.spec import MLP, Views
-from metagenrl.learner.objective.features import feature_names
 
-_FEATURES = {"reward", "time", "TD error", "V(t+1)", "V(t)"}  # that `objective.h` has
 _WIDE_ROWS = 64  # fewer do not pay for packing the weights
 _WIDEST = {"amx": 384}  # AMX_WIDEST of amx.h
 _WIDEST_ELSEWHERE = 1 << 14
@@ -76,19 +74,11 @@ def objective(config: ObjectiveConfig) -> bool:
     return not (config.bidirectional or config.use_observation)
 
 
-def features(config: ObjectiveConfig) -> bool:
-    """Whether `objective.h` has all of the variant's inputs; another one needs no C."""
-    return _FEATURES.issuperset(feature_names(config))
-
-
 def agents(config: AgentConfig) -> bool:
     """Whether acting and the critics' updates are whole C calls: small networks, library built."""
     return config.hidden_units <= NATIVE_UNITS and library.backend() != "torch"
 
 
 def policy_updates(meta: MetaConfig | None, config: ObjectiveConfig) -> bool:
-    """Whether `policy_updates.py` has this variant of L_alpha and of the outer loss."""
-    shown = config.use_critic_direction or config.resample_noise
-    if shown or not (objective(config) and features(config)):
-        return False
-    return meta is None or (meta.inner_steps == 1 and meta.outer_loss == "value")
+    """Whether `policy_updates.py` has this variant of L_alpha and as many inner steps."""
+    return objective(config) and (meta is None or meta.inner_steps == 1)

@@ -1,7 +1,6 @@
 """Policy update and meta-gradient of several agents in one C call: `policy_update.h`.
 
-For one inner step and a policy that is trained by the objective alone. The same in steps is
-`metagenrl.agents.backend.native_steps`.
+For one inner step. The same in steps is `metagenrl.agents.backend.native_steps`.
 """
 
 from __future__ import annotations
@@ -34,6 +33,8 @@ class Learner(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("phi_target", "theta_target", "theta")),
         *((name, ctypes.c_void_p) for name in ("observations", "actions", "rewards")),
         *((name, ctypes.c_void_p) for name in ("terminated", "mask", "others", "others_mask")),
+        ("noise", ctypes.c_void_p),
+        ("objective_weight", ctypes.c_double),
         ("rates", ctypes.c_double * 5),
     ]
 
@@ -45,7 +46,7 @@ class Method(ctypes.Structure):
         (name, ctypes.c_double)
         for name in (
             "inner_rate", "mean", "alpha_bound", "normalize", "policy_bound", "polyak", "penalty",
-            "free", "unit_bound",
+            "free", "unit_bound", "regression",
         )
     ]  # fmt: skip
 
@@ -72,12 +73,13 @@ class Found(NamedTuple):
 
 
 def _method(agent: AgentConfig, meta: MetaConfig | None) -> Method:
-    alpha = (0.0, 0.0, 0.0, 0.0)
+    alpha, regression = (0.0, 0.0, 0.0, 0.0), False
     if meta is not None:
+        regression = meta.outer_loss == "action_regression"
         mean, normalize = meta.inner_reduction == "mean", meta.gradient_scaling == "normalize"
         alpha = meta.inner_step_size, float(mean), meta.gradient_clip, float(normalize)
     policy = agent.policy_gradient_clip, agent.polyak, agent.action_penalty
-    return Method(*alpha, *policy, FREE_RANGE, ATANH_BOUND)
+    return Method(*alpha, *policy, FREE_RANGE, ATANH_BOUND, regression)
 
 
 def update_policies(
@@ -88,18 +90,22 @@ def update_policies(
     meta: MetaConfig | None,
     states: Sequence[PolicyState],
     batches: Sequence[Sequence[Batch]],
+    noise: Sequence[Tensor | None],
+    weights: Sequence[float],
 ) -> list[Found]:
     """Policy update, targets and meta-gradient (Eq. 6) of K agents with one `alpha [P_alpha]`.
 
-    `batches` are tau_1 and tau_2 of each. Where `meta` is None there is no meta-gradient, and only
+    `batches` are tau_1 and tau_2 of each; `noise [B, T, A]` is that of the actions that the
+    objective is shown (`learner.resampling`), None where these are the taken ones;
+    `weights` are the objective's share in the policies' loss (B.2). Where `meta` is None there is no meta-gradient, and only
     tau_1. Where the policy's gradient is not finite, policy and targets stay as they are.
     """
     dtype, shape = alpha.dtype, batches[0][0].actions.shape
     sizes = updates.sizes_of(nets, *shape[:2])
     objective = whole_objective.sizes_of(net, *shape)
     learners = [
-        _learner(dtype, state, given[0], given[-1])
-        for state, given in zip(states, batches, strict=True)
+        _learner(dtype, state, given[0], given[-1], own, weight)
+        for state, given, own, weight in zip(states, batches, noise, weights, strict=True)
     ]
     found = alpha.new_empty(len(states), len(alpha) if meta else 0)
     seen = alpha.new_empty(len(states), 4)
@@ -112,10 +118,18 @@ def update_policies(
     return [Found(g, *row) for g, row in zip(found, seen.tolist(), strict=True)]
 
 
-def _learner(dtype: torch.dtype, state: PolicyState, own: Batch, other: Batch) -> Learner:
+def _learner(
+    dtype: torch.dtype,
+    state: PolicyState,
+    own: Batch,
+    other: Batch,
+    noise: Tensor | None,
+    weight: float,
+) -> Learner:
     places = library.addresses(
         "update_policies", dtype, state.adam.parameters, state.gradient, state.adam.m,
         state.adam.v, state.phi_target, state.theta_target, state.theta, own.observations,
         own.actions, own.rewards, own.terminated, own.mask, other.observations, other.mask,
     )  # fmt: skip
-    return Learner(*places, state.adam.advance())
+    shown = [None] if noise is None else library.addresses("update_policies", dtype, noise)
+    return Learner(*places, *shown, weight, state.adam.advance())

@@ -148,6 +148,21 @@ static void NAME(td_gradient)(const NAME(agent) *g, const REAL *restrict theta,
     seen[1] = mean / valid;
 }
 
+/* Q [n] by one critic of actions [n, A] at states s [n, O]. */
+static void NAME(action_values)(const NAME(agent) *g, const REAL *restrict theta, const REAL *restrict s,
+                                const REAL *restrict actions, REAL *restrict value, REAL *restrict work)
+{
+    long n = g->B * g->T, O = g->O, A = g->A, at = 0;
+    NAME(shape) q = NAME(critic)(g, 1, FEW);
+    NAME(network) w = NAME(carve)(work, &at, &q, 1, FEW);
+    REAL *x = work + NAME(take)(&at, FEW * (O + A));
+    for (long i = 0; i < n; i += FEW) {
+        q.N = n - i < FEW ? n - i : FEW;
+        NAME(beside)(q.N, O, A, s + i * O, actions + i * A, x);
+        NAME(mlp_forward)(&q, x, theta, w.z, w.stats, value + i, w.rest);
+    }
+}
+
 /* pi [n, A] with the policy's tape (s [n, O], z, stats), and V_t, V_{t+1} [n] by one critic. */
 void NAME(evaluate)(const NAME(agent) *g, const REAL *restrict phi, const REAL *restrict theta,
                     const REAL *restrict observations, REAL *restrict s, REAL *restrict z,
@@ -161,11 +176,7 @@ void NAME(evaluate)(const NAME(agent) *g, const REAL *restrict phi, const REAL *
     for (long i = 0; i < n; i++) memcpy(s + i * O, NAME(seen)(g, observations, i, 0), O * sizeof(REAL));
     NAME(mlp_forward)(&p, s, phi, z, stats, pi, pw.rest);
     NAME(squash)(n * A, pi);
-    for (long i = 0; i < n; i += FEW) {
-        q.N = n - i < FEW ? n - i : FEW;
-        NAME(beside)(q.N, O, A, s + i * O, pi + i * A, x);
-        NAME(mlp_forward)(&q, x, theta, qw.z, qw.stats, v + i, qw.rest);
-    }
+    NAME(action_values)(g, theta, s, pi, v, work + at);
     for (long b = 0; b < g->B; b++) memcpy(v_next + b * T, v + b * T + 1, (T - 1) * sizeof(REAL));
     for (long b = 0; b < g->B; b += FEW) { /* the states after the segments */
         long R = g->B - b < FEW ? g->B - b : FEW;
@@ -178,6 +189,43 @@ void NAME(evaluate)(const NAME(agent) *g, const REAL *restrict phi, const REAL *
         NAME(mlp_forward)(&q, x, theta, qw.z, qw.stats, qw.y, qw.rest);
         for (long r = 0; r < R; r++) v_next[(b + r) * T + T - 1] = qw.y[r];
     }
+}
+
+/* Values w.y [R] and derivatives by the inputs, dx [R, O + A], each weighted with dq [R], of at most
+ * `VALUES` rows (s, a). `x` [R, O + A]. */
+static void NAME(critic_slope)(const NAME(agent) *g, long R, const REAL *restrict theta, const REAL *restrict s,
+                               const REAL *restrict a, const REAL *restrict dq, const NAME(network) *w,
+                               REAL *restrict x, REAL *restrict dx)
+{
+    NAME(shape) q = NAME(critic)(g, 1, R);
+    NAME(beside)(R, g->O, g->A, s, a, x);
+    NAME(mlp_forward)(&q, x, theta, w->z, w->stats, w->y, w->rest);
+    NAME(mlp_backward)(&q, x, theta, w->z, w->stats, dq, NULL, 0, dx, w->rest);
+}
+
+/* dQ/da at pi [n, A], 0 on padding, to `slope`; that over its root mean square on valid steps to
+ * `direction`, both [n, A]: features.py. */
+static void NAME(action_value_gradient)(const NAME(agent) *g, const REAL *restrict theta, const REAL *restrict s,
+                                        const REAL *restrict pi, const REAL *restrict mask, REAL *restrict slope,
+                                        REAL *restrict direction, REAL *restrict work)
+{
+    long n = g->B * g->T, O = g->O, A = g->A, I = O + A, at = 0;
+    NAME(shape) q = NAME(critic)(g, 1, VALUES);
+    NAME(network) w = NAME(carve)(work, &at, &q, 1, VALUES);
+    REAL *x = work + NAME(take)(&at, VALUES * I), *dx = work + NAME(take)(&at, VALUES * I);
+    double square = 0;
+    for (long i = 0; i < n; i += VALUES) {
+        long R = n - i < VALUES ? n - i : VALUES;
+        NAME(critic_slope)(g, R, theta, s + i * O, pi + i * A, mask + i, &w, x, dx);
+        for (long r = 0; r < R; r++)
+            for (long k = 0; k < A; k++) {
+                REAL d = slope[(i + r) * A + k] = dx[r * I + O + k];
+                square += (double)d * d;
+            }
+    }
+    square /= NAME(count)(n, mask) * A;
+    REAL factor = square > 1e-16 ? 1 / sqrt(square) : 0;
+    for (long k = 0; k < n * A; k++) direction[k] = slope[k] * factor;
 }
 
 /* J to `value` and d(-J)/d phi to `grads`: the mean of Q(s, pi(s)) over two minibatches. */
@@ -201,16 +249,11 @@ void NAME(value_gradient)(const NAME(agent) *g, const REAL *restrict phi, const 
     NAME(mlp_forward)(&p, s, phi, pw.z, pw.stats, pw.y, pw.rest);
     NAME(squash)(2 * n * A, pw.y);
     for (long i = 0; i < 2 * n; i += VALUES) {
-        long R = q.N = 2 * n - i < VALUES ? 2 * n - i : VALUES;
+        long R = 2 * n - i < VALUES ? 2 * n - i : VALUES;
         REAL *pi = pw.y + i * A;
-        NAME(beside)(R, O, A, s + i * O, pi, x);
-        NAME(mlp_forward)(&q, x, theta, qw.z, qw.stats, qw.y, qw.rest);
-        for (long r = 0; r < R; r++) {
-            REAL weight = share * (i + r < n ? mask[i + r] : others_mask[i + r - n]);
-            j += (double)weight * qw.y[r];
-            dq[r] = -weight;
-        }
-        NAME(mlp_backward)(&q, x, theta, qw.z, qw.stats, dq, NULL, 0, dx, qw.rest);
+        for (long r = 0; r < R; r++) dq[r] = -share * (i + r < n ? mask[i + r] : others_mask[i + r - n]);
+        NAME(critic_slope)(g, R, theta, s + i * O, pi, dq, &qw, x, dx);
+        for (long r = 0; r < R; r++) j -= (double)dq[r] * qw.y[r];
         for (long r = 0; r < R; r++)
             for (long k = 0; k < A; k++) {
                 REAL a = pi[r * A + k];

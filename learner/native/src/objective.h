@@ -318,8 +318,8 @@ void NAME(objective_alpha_gradient)(const NAME(objective) *o, const REAL *restri
 }
 
 typedef struct {
-    long B, T, time, value, next; /* the last three: which inputs the variant has */
-    long scheme;                  /* 0 z-scores, 1 on one scale, 2 temporal differences */
+    long B, T, time, value, next, advantage; /* the last four: which inputs the variant has */
+    long scheme;                             /* 0 z-scores, 1 on one scale, 2 temporal differences */
     double discount;
 } NAME(features);
 
@@ -345,15 +345,15 @@ static void NAME(moments)(long n, double count, const REAL *restrict mask, const
     *variance = square / count;
 }
 
-/* The constant inputs [n, F] of L_alpha. v, v_next: unused, and NULL, where the variant has none.
+/* The constant inputs [n, F] of L_alpha. v, v_next, q: unused, and NULL, where the variant has none.
  * `work` [n]. */
 void NAME(objective_features)(const NAME(features) *f, const REAL *restrict rewards,
-                              const REAL *restrict v, const REAL *restrict v_next,
+                              const REAL *restrict v, const REAL *restrict v_next, const REAL *restrict q,
                               const REAL *restrict terminated, const REAL *restrict mask,
                               REAL *restrict out, REAL *restrict work)
 {
-    long n = f->B * f->T, F = 1 + f->time + f->value + f->next, joint = f->value && f->scheme == 1;
-    double count = 0, mr, vr, mean = 0, variance = 0, reward_scale, scale = 0, next_scale;
+    long n = f->B * f->T, F = 1 + f->time + f->value + f->next + f->advantage, joint = f->value && f->scheme == 1;
+    double count = 0, mr, vr, mean = 0, variance = 0, reward_scale, scale = 0, next_scale, advantage_scale = 0;
     for (long i = 0; i < n; i++) count += mask[i];
     count = count < 1 ? 1 : count;
     NAME(moments)(n, count, mask, rewards, NULL, &mr, &vr);
@@ -374,6 +374,15 @@ void NAME(objective_features)(const NAME(features) *f, const REAL *restrict rewa
         }
         next_scale = NAME(inverse_std)(square / count, level / count);
     }
+    if (f->advantage) {
+        double square = 0, level = 0;
+        for (long i = 0; i < n; i++) {
+            double advantage = mask[i] * (q[i] - v[i]);
+            square += advantage * advantage;
+            level += mask[i] * v[i];
+        }
+        advantage_scale = NAME(inverse_std)(square / count, level / count);
+    }
     for (long i = 0; i < n; i++) {
         REAL *row = out + i * F;
         *row++ = (rewards[i] - (joint ? 0 : mr)) * reward_scale * mask[i];
@@ -382,7 +391,8 @@ void NAME(objective_features)(const NAME(features) *f, const REAL *restrict rewa
             if (f->scheme == 2) *row++ = work[i] * next_scale;
             else *row++ = (work[i] - mean) * scale * mask[i] * (joint ? 1 : 1 - terminated[i]);
         }
-        if (f->value) *row = (v[i] - mean) * scale * mask[i];
+        if (f->value) *row++ = (v[i] - mean) * scale * mask[i];
+        if (f->advantage) *row = mask[i] * (q[i] - v[i]) * advantage_scale;
     }
 }
 

@@ -16,14 +16,16 @@ from metagenrl.learner.native.policy_updates import Found, PolicyState, update_p
 from metagenrl.learner.native.updates import CriticState
 from metagenrl.learner.networks import mlp
 from metagenrl.learner.networks.agent_networks import AgentNetworks, initial_parameters
-from metagenrl.learner.objective.inputs import objective_inputs
 from metagenrl.learner.objective.net import ObjectiveNet, initial_alpha
-from metagenrl.learner.policy_update import Learned
+from metagenrl.learner.policy_update import Learned, anneal
 from metagenrl.learner.policy_value import PolicyEvaluation
+from metagenrl.learner.resampling import resampled
+from metagenrl.learner.stacked_evaluation import batch_of
 from metagenrl.learner.types import Batch
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-11}
 SIZES = [(1, 1, 1, 1), (5, 7, 3, 2), (40, 20, 17, 6)]  # B, T, O, A
+WEIGHTS = (1.0, 0.3)  # of the objective in the policy's loss, for each of two agents
 NETWORKS = [
     {},
     {"twin_critics": False},
@@ -37,6 +39,8 @@ OBJECTIVES = [
     {"use_next_value": False, "hidden_units": 24, "lstm_units": 10},
     {"reflect_actions": True, "normalization": "td"},
     {"normalization": "joint"},
+    {"use_advantage": True, "use_next_value": False},
+    {"use_critic_direction": True, "reflect_actions": True},
 ]
 
 
@@ -147,10 +151,8 @@ class Updates:
     @torch.no_grad()
     def objective(self) -> list[Tensor]:
         evaluation = self.evaluation()
-        config = self.net.config
-        values = (evaluation.v, evaluation.v_next) if config.use_value else (None, None)
-        features = objective_inputs(config, evaluation.batch, *values).features
         learned = Learned(self.net, self.alpha)
+        features = learned.learned.inputs(evaluation).features
         value = learned(evaluation)
         assert value.tape is not None
         gradient = learned.learned.alpha_gradient(value.tape, self.u)
@@ -169,10 +171,14 @@ class Updates:
             for sign in (1, -1)
         ]  # fmt: skip
         batches = [self.batches, self.batches[::-1]]
+        std = self.net.config.resample_noise
+        noise = [sign * std * self.u if std else None for sign in (1, -1)]
         if fused:
-            found = update_policies(self.nets, self.net, self.alpha, agent, meta, states, batches)
+            found = update_policies(
+                self.nets, self.net, self.alpha, agent, meta, states, batches, noise, WEIGHTS
+            )
         else:
-            each = zip(states, batches, strict=True)
+            each = zip(states, batches, noise, WEIGHTS, strict=True)
             found = [self._whole(agent, meta, *one) for one in each]
         numbers = torch.tensor([step[1:] for step in found], dtype=self.phi.dtype)
         written = [
@@ -183,13 +189,22 @@ class Updates:
         return [*numbers.T, *(step.gradient for step in found), *written]
 
     def _whole(
-        self, agent: AgentConfig, meta: MetaConfig, state: PolicyState, batches: list[Batch]
+        self,
+        agent: AgentConfig,
+        meta: MetaConfig,
+        state: PolicyState,
+        batches: list[Batch],
+        noise: Tensor | None,
+        weight: float,
     ) -> Found:
         policy, theta = (
             self.nets.policy.layout.views,
             self.nets.critic.layout.views(state.theta),
         )
         phi, gradient = state.adam.parameters, policy(state.gradient)
+        if noise is not None:
+            alone = resampled(self.nets, policy(phi), [batches[0].alone], noise[None])
+            batches = [batch_of(*alone, 0), *batches[1:]]
         evaluation = ops.evaluate(self.nets, policy(phi), theta, batches[0])
         learned = Learned(self.net, self.alpha)
         value = learned(evaluation)
@@ -199,7 +214,8 @@ class Updates:
         )
         scale = scale_to_norm if meta.gradient_scaling == "normalize" else clip_by_norm
         norm, valid = scale(g, meta.gradient_clip), batches[0].mask.sum().clamp(min=1)
-        evaluation.policy_gradient(value.action_gradient, gradient, agent.action_penalty)
+        annealed = anneal(weight, value, evaluation)
+        evaluation.policy_gradient(annealed.action_gradient, gradient, agent.action_penalty)
         state.gradient.div_(valid)
         policy_norm = clip_by_norm(state.gradient, agent.policy_gradient_clip)
         state.adam.step(state.gradient)
@@ -246,6 +262,7 @@ def test_the_objectives_derivatives(size, dtype, objective, monkeypatch):
     _compare(got, updates.objective(), dtype)
 
 
+ADVANTAGE = {"use_advantage": True, "use_next_value": False}
 WHOLE = [
     ({}, {}, {}, {}),
     ({"twin_critics": False}, {"use_value": False}, {"action_penalty": 0.3}, {}),
@@ -256,6 +273,14 @@ WHOLE = [
         {"hidden_units": 50, "hidden_layers": 3}, {"hidden_units": 24, "lstm_units": 10},
         {"policy_gradient_clip": 1e-3, "action_penalty": 0.05}, {"inner_reduction": "mean"},
     ),
+    ({}, ADVANTAGE, {"action_penalty": 0.05}, {"gradient_scaling": "normalize"}),
+    ({}, {**ADVANTAGE, "resample_noise": 0.4}, {}, {}),
+    ({}, {**ADVANTAGE, "reflect_actions": True}, {}, {"outer_loss": "action_regression"}),
+    (
+        {"hidden_units": 32}, {**ADVANTAGE, "use_critic_direction": True, "resample_noise": 0.4},
+        {"action_penalty": 0.05}, {"outer_loss": "action_regression", "gradient_clip": 1e-3},
+    ),
+    ({}, {"use_critic_direction": True, "reflect_actions": True}, {}, {"gradient_clip": 1e3}),
 ]  # fmt: skip
 
 
@@ -311,7 +336,13 @@ def test_variants_without_a_kernel_of_their_own(variant):
 )
 @pytest.mark.parametrize("network", [{}, {"hidden_units": 5, "hidden_layers": 1}], ids=str)
 @pytest.mark.parametrize(
-    "objective", [{}, {"hidden_units": 4, "lstm_units": 9, "input_features": 13}], ids=str
+    "objective",
+    [
+        {},
+        {"hidden_units": 4, "lstm_units": 9, "input_features": 13},
+        {**ADVANTAGE, "use_critic_direction": True},
+    ],
+    ids=str,
 )
 def test_scratch_is_long_enough(size, network, objective, monkeypatch):
     """Nothing is written behind what a kernel said that it needs."""
