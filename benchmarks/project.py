@@ -75,7 +75,9 @@ class ProjectAgent:
         whole = forms.policy_updates(p.meta, p.objective)
         if whole and forms.agents(p.agent):
             given = ac.nets, net, self.alpha, p.agent, p.meta, [ac.policy_state]
-            return policy_updates.update_policies(*given, [(inner, held_out)])[0].gradient
+            batches, taken = [(inner, held_out)], [None]
+            found = policy_updates.update_policies(*given, batches, taken, [1.0])
+            return found[0].gradient
         gradient = self.objective_gradient(inner, held_out)
         self.actor_critic.phi_gradient.div_(inner.mask.sum().clamp_(min=1))
         self.actor_critic.apply_policy_gradient()

@@ -18,7 +18,7 @@ from metagenrl.learner.critic import smoothing_noise
 from metagenrl.learner.networks import mlp
 from metagenrl.learner.networks.agent_networks import AgentNetworks
 from metagenrl.learner.networks.mlp import Views
-from metagenrl.learner.stacked_evaluation import rows_of
+from metagenrl.learner.stacked_evaluation import batch_of, rows_of
 from metagenrl.learner.types import Batch
 
 
@@ -42,7 +42,19 @@ def resampled(
     return (*found, *batches[len(found) :])
 
 
+def resampled_alone(
+    nets: AgentNetworks, phi: Views, batches: Sequence[Batch], noise: Tensor
+) -> tuple[Batch, ...]:
+    """`resampled` of one agent: `noise [n B, T, A]`, minibatches without an axis K."""
+    found = resampled(nets, phi, [batch.alone for batch in batches], noise.unsqueeze(0))
+    return tuple(batch_of(batch, 0) for batch in found)
+
+
 def _resampled(nets: AgentNetworks, phi: Views, batch: Batch, noise: Tensor) -> Batch:
     pre = mlp.evaluate(nets.policy, phi, rows_of(batch.observations[:, :, :-1]))
-    actions = (pre.tanh().view(noise.shape) + noise).clamp(-1, 1)
-    return replace(batch, actions=actions * batch.mask.unsqueeze(-1))
+    return shown(batch, pre.tanh().view(noise.shape), noise)
+
+
+def shown(batch: Batch, pi: Tensor, noise: Tensor) -> Batch:
+    """The minibatch with clip(pi + epsilon, -1, 1) as actions; `[..., B, T, A]` both."""
+    return replace(batch, actions=(pi + noise).clamp(-1, 1) * batch.mask.unsqueeze(-1))

@@ -27,8 +27,7 @@ from metagenrl.learner.adam import clip_by_norm, scale_to_norm
 from metagenrl.learner.measures import measure
 from metagenrl.learner.meta_gradient import meta_gradient
 from metagenrl.learner.policy_update import Learned, anneal
-from metagenrl.learner.resampling import resampled
-from metagenrl.learner.stacked_evaluation import batch_of
+from metagenrl.learner.resampling import resampled_alone
 from metagenrl.learner.types import Array, Batch
 
 
@@ -90,9 +89,7 @@ class NativeSteps:
         batches, ac = self.batches_of(draw), self.agents[slot]
         if draw.noise is None:
             return batches
-        alone = [batch.alone for batch in batches]
-        found = resampled(ac.nets, ac.phi_views, alone, draw.noise.unsqueeze(0))
-        return tuple(batch_of(batch, 0) for batch in found)
+        return resampled_alone(ac.nets, ac.phi_views, batches, draw.noise)
 
     def _update_policy(self, ac: ActorCritic, batches: Sequence[Batch], p: float) -> PolicyStep:
         """Policy update and meta-gradient on the same minibatches; both start from phi."""

@@ -33,16 +33,16 @@ def feature_sizes(config: ObjectiveConfig, segments: int, steps: int) -> Feature
     """A minibatch's sizes and which inputs the variant has."""
     value = config.use_value
     return FeatureSizes(
-        segments, steps, config.use_time, value, value and config.use_next_value, config.use_advantage,
-        _SCHEMES.index(config.normalization), config.td_discount,
+        segments, steps, config.use_time, value, value and config.use_next_value,
+        config.use_advantage, _SCHEMES.index(config.normalization), config.td_discount,
     )  # fmt: skip
 
 
 def native_features(
     config: ObjectiveConfig,
     batch: Batch,
-    v: Tensor | None,
-    v_next: Tensor | None,
+    v: Tensor | None = None,
+    v_next: Tensor | None = None,
     q: Tensor | None = None,
 ) -> Tensor:
     """`input_features` in one C call."""

@@ -96,9 +96,10 @@ def update_policies(
     """Policy update, targets and meta-gradient (Eq. 6) of K agents with one `alpha [P_alpha]`.
 
     `batches` are tau_1 and tau_2 of each; `noise [B, T, A]` is that of the actions that the
-    objective is shown (`learner.resampling`), None where these are the taken ones;
-    `weights` are the objective's share in the policies' loss (B.2). Where `meta` is None there is no meta-gradient, and only
-    tau_1. Where the policy's gradient is not finite, policy and targets stay as they are.
+    objective is shown (`learner.resampling`), None where these are the taken ones; `weights` are
+    the objective's share in the policies' loss (B.2). Where `meta` is None there is no
+    meta-gradient, and only tau_1. Where the policy's gradient is not finite, policy and targets
+    stay as they are.
     """
     dtype, shape = alpha.dtype, batches[0][0].actions.shape
     sizes = updates.sizes_of(nets, *shape[:2])

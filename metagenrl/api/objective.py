@@ -20,6 +20,7 @@ from metagenrl.base.paths import user_path
 from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.learner.objective.net import ObjectiveNet, first_alpha
 from metagenrl.learner.ops import learned_objective
+from metagenrl.learner.resampling import shown
 from metagenrl.learner.types import Batch
 from metagenrl.objective_server.snapshots.find import find_snapshot
 from metagenrl.objective_server.snapshots.pretrained import PRETRAINED
@@ -39,7 +40,9 @@ class Objective:
 
     `policy(s [..., O]) -> [..., A]` gives actions in [-1, 1] and `critic(s, a) -> [...]` (or
     `[..., 1]`) their value; modules and functions both do. The minibatch is a `metagenrl.Batch` of
-    trajectory segments, which `metagenrl.ReplayBuffer` samples.
+    trajectory segments, which `metagenrl.ReplayBuffer` samples. Where `config.resample_noise` is
+    not 0, the objective is shown actions around the policy in the place of the batch's, which
+    torch's global generator draws.
 
     >>> import torch, metagenrl
     >>> objective = metagenrl.random_objective(seed=0)
@@ -112,7 +115,9 @@ class Objective:
     def _evaluate(self, evaluated: OnBatch) -> tuple[Tensor, Tensor]:
         """l_t `[B, T]` and its derivative by the actions `[B, T, A]`."""
         with torch.no_grad():
-            pi = evaluated.pi.detach()
+            pi, std = evaluated.pi.detach(), self.config.resample_noise
+            if std:
+                evaluated.batch = shown(evaluated.batch, pi, std * torch.randn_like(pi))
             learned = learned_objective(ObjectiveNet(self.config), self.alpha.to(pi))
             tape = learned.forward(pi, learned.inputs(evaluated))
             return tape.loss, learned.action_gradient(tape)

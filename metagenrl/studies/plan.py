@@ -164,8 +164,9 @@ def _rule_words(recipe: Recipe, rule: str, env: str) -> tuple[str, ...]:
     shared = ("--env", env, *_shared(recipe, recipe.scale.rule_agents))
     if rule == RANDOM:
         return ("test", "--objective", RANDOM, *shared, *words_of(recipe.test))
-    own = recipe.baselines.get(rule, {})
-    return ("baseline", "--algo", rule, *shared, *words_of({**recipe.test, **own}))
+    own = {"algo": rule, **recipe.baselines.get(rule, {})}
+    algo = own.pop("algo")
+    return ("baseline", "--algo", algo, *shared, *words_of({**recipe.test, **own}))
 
 
 def _shared(recipe: Recipe, agents: int) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -96,8 +96,8 @@ def check_recipe(recipe: Recipe) -> None:
         disjoint("selection", sets.selection, f"{name}'s meta-training", trained)
         if not sets.seen:
             disjoint("test", sets.test, f"{name}'s meta-training", trained)
-    for name in recipe.baselines:
-        require(name in _HANDMADE, "baselines", name, ", ".join(_HANDMADE))
+    for name, options in recipe.baselines.items():
+        _check_baseline(name, options, recipe.variants)
     for pair in recipe.compare:
         require(len(pair) == 2 and set(pair) <= rules, "compare", " > ".join(pair), "RULE > RULE")
     integer_at_least(0, keep=recipe.keep)
@@ -108,13 +108,25 @@ def check_recipe(recipe: Recipe) -> None:
 _HANDMADE = sorted(name for name, traits in BASELINES.items() if not traits.meta_learner)
 
 
-def _check_name(variant: str) -> None:
-    """Refuse a variant that tables and folders would take for something else."""
-    reserved = variant in (RANDOM, ZERO, *_HANDMADE)
-    allowed = f"another name than a baseline's, {RANDOM} and {ZERO}"
-    require(not reserved, "variants", variant, allowed)
-    named = file_name(variant) not in ("", ".", "..")
-    require(named, "variants", variant, "a name that a folder can have")
+def _check_baseline(name: str, options: Options, variants: Collection[str]) -> None:
+    """Refuse one that is no algorithm, and names none with `algo`."""
+    if "algo" not in options:
+        allowed = f"{', '.join(_HANDMADE)}; any other name with algo, one of these"
+        require(name in _HANDMADE, "baselines", name, allowed)
+        return
+    require(options["algo"] in _HANDMADE, f"baselines.{name}.algo", options["algo"],
+            ", ".join(_HANDMADE))  # fmt: skip
+    _check_name(name, "baselines")
+    require(name not in variants, "baselines", name, "another name than a variant's")
+
+
+def _check_name(name: str, field: str = "variants") -> None:
+    """Refuse a name that tables and folders would take for something else."""
+    reserved = name in (RANDOM, ZERO, *_HANDMADE)
+    allowed = f"another name than an algorithm's, {RANDOM} and {ZERO}"
+    require(not reserved, field, name, allowed)
+    named = file_name(name) not in ("", ".", "..")
+    require(named, field, name, "a name that a folder can have")
 
 
 def _once(name: str, envs: Sequence[str]) -> None:

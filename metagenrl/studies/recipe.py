@@ -115,6 +115,8 @@ class Recipe:
     environments: Environments
     variants: Mapping[str, Variant]
     baselines: Mapping[str, Options]
+    """Options of each hand-made rule; one with another name than its algorithm's has that as
+    `algo`."""
     shows: str = ""
     """What it repeats (a figure or table of the paper), or the question that it answers."""
     train: Options = field(default_factory=dict)

@@ -94,6 +94,23 @@ def test_the_derivative_is_that_of_the_definition() -> None:
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
 
 
+def test_a_resampled_objective_is_shown_actions_around_the_policy() -> None:
+    own, batch = OwnNetworks(), minibatch()
+    taken = ObjectiveConfig(use_advantage=True, use_next_value=False)
+    objective = metagenrl.random_objective(3, dataclasses.replace(taken, resample_noise=0.3))
+    torch.manual_seed(5)
+    found = objective.action_gradient(batch, own.policy, own.critic)
+    torch.manual_seed(5)
+    with torch.no_grad():
+        pi = own.policy(batch.observations[:, :-1])
+        actions = (pi + 0.3 * torch.randn_like(pi)).clamp(-1, 1) * batch.mask[..., None]
+    around = dataclasses.replace(batch, actions=actions)
+    plain = dataclasses.replace(objective, config=taken)
+    expected = plain.action_gradient(around, own.policy, own.critic)
+    torch.testing.assert_close(found, expected)
+    assert not torch.allclose(found, plain.action_gradient(batch, own.policy, own.critic))
+
+
 def test_modules_in_float64_and_a_last_dimension_of_one() -> None:
     layer, head = nn.Linear(3, 2).double(), nn.Linear(5, 1).double()
     objective = metagenrl.load_objective(GOLDEN, version="last")

@@ -108,6 +108,19 @@ def test_stages_and_meta_learners_have_commands_of_their_own(tmp_path: Path) -> 
     assert "--version" not in jobs["tests/Hopper-v5/r/seed-7"].words
 
 
+def test_an_algorithm_under_another_name(tmp_path: Path) -> None:
+    longer = {"algo": "ppo", "rollout-steps": 400}
+    whole = plan(
+        read_recipe(written(tmp_path, baselines={"ppo, longer": longer}), "small"), tmp_path
+    )
+    (job,) = [job for job in whole.jobs if "longer" in str(job.folder)]
+    assert job.folder.name == "ppo,_longer"
+    assert job.words[:3] == ("baseline", "--algo", "ppo")
+    assert job.words[-2:] == ("--rollout-steps", "400")
+    (condition,) = [c for c in whole.conditions if c.rule == "ppo, longer"]
+    assert condition.env == "Hopper-v5"
+
+
 def test_a_finished_objective_is_tested_without_a_meta_training(tmp_path: Path) -> None:
     variants = {"a": {"objective": "pretrained:pure"}}
     whole = plan(read_recipe(written(tmp_path, variants=variants), "small"), tmp_path)
@@ -138,13 +151,16 @@ def test_options_become_words() -> None:
         ({"environments": {"test": ["A"]}}, "variants.a.meta_training: got"),
         ({"baselines": {"td4": {}}}, "baselines: got 'td4', allowed: ddpg"),
         ({"baselines": {"epg": {}}}, "baselines: got 'epg'"),
+        ({"baselines": {"mine": {"algo": "epg"}}}, "baselines.mine.algo: got 'epg', allowed: ddpg"),
+        ({"baselines": {"sac": {"algo": "td3"}}}, "baselines: got 'sac', allowed: another name th"),
+        ({"baselines": {"b": {"algo": "td3"}}}, "baselines: got 'b', allowed: another name than a"),
         ({"variants": {"a": {"stage": [1]}}}, "variants.a.stage: unknown field, did you mean"),
         ({"variants": {"a": {"stages": [2.0]}}}, "stages: got 2.0, allowed: numbers from 0 to 1"),
         ({"variants": {"a": {"objective": "x", "stages": [1]}}}, "objective: got 'x', allowed: n"),
         ({"variants": {"a": {"algo": "td3"}}}, "algo: got 'td3', allowed: epg, rl2"),
-        ({"variants": {"td3": {}}}, "variants: got 'td3', allowed: another name than a baseline's"),
+        ({"variants": {"td3": {}}}, "variants: got 'td3', allowed: another name than an"),
         ({"variants": {"random": {}}}, "variants: got 'random', allowed: another name"),
-        ({"variants": {"random objective": {}}}, "variants: got 'random objective', allowed: ano"),
+        ({"variants": {"random objective": {}}}, "variants: got 'random objective', allowed: an"),
         ({"variants": {"": {}}}, "variants: got '', allowed: a name that a folder can have"),
         ({"variants": {"..": {}}}, "variants: got '..', allowed: a name that a folder"),
         ({"environments": {"meta_training": ["Pendulum-v1"], "test": ["Pendulum"]}},

@@ -45,6 +45,9 @@ def make_explanation(config: ExplainConfig) -> tuple[str, Path]:
     training = None if run is None else from_yaml(run / CONFIG_FILE)
     alpha = _tensor(snapshot)
     samples, source = _samples(config, training, Learned(net, alpha))
+    if net.config.resample_noise:
+        std = f"standard deviation {net.config.resample_noise:g}"
+        source += f", with actions drawn around the policy ({std}) in the place of the taken ones"
     findings = find_out(net, snapshot.version, alpha, samples, config.seed)
     if run is not None and training is not None:
         chosen = _versions(run, snapshot.version, config.versions)
@@ -62,8 +65,8 @@ def _samples(
         assert config.run is not None  # `check_explain` saw to it
         assert training is not None
         stored = stored_samples(
-            config.run, training.agent_envs, training.agent, config.agents, config.minibatches,
-            config.seed,
+            config.run, training.agent_envs, training.agent, objective.resample_noise,
+            config.agents, config.minibatches, config.seed,
         )  # fmt: skip
         return stored, "the trajectories in the run's newest checkpoint"
     agent = (training or PRESETS[config.new_preset].train).agent

@@ -20,6 +20,7 @@ from metagenrl.base.files.errors import CorruptFile, FutureFormat
 from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.learner.policy_update import Objective
 from metagenrl.learner.policy_value import PolicyEvaluation
+from metagenrl.learner.resampling import resampled_alone, resampling_noise
 from metagenrl.runs.checkpoints import agent_part
 from metagenrl.runs.names import CHECKPOINTS
 
@@ -37,12 +38,13 @@ class AgentSamples:
 
 
 def stored_samples(
-    run_dir: Path, envs: Sequence[str], config: AgentConfig, agents: int, minibatches: int,
-    seed: int,
+    run_dir: Path, envs: Sequence[str], config: AgentConfig, resample_noise: float, agents: int,
+    minibatches: int, seed: int,
 ) -> list[AgentSamples]:  # fmt: skip
     """From the newest complete checkpoint, up to `agents` of each environment.
 
-    `envs`: the environment of each of the run's agents, which learn as `config` says.
+    `envs`: the environment of each of the run's agents, which learn as `config` says;
+    `resample_noise`: that of the objective, which is shown these minibatches.
     Agents whose buffer is smaller than a minibatch, as just after a rebirth, are left out. Raises
     `UsageError` where nothing is left, or no checkpoint is complete.
     """
@@ -57,7 +59,9 @@ def stored_samples(
     for index, env, state in _agent_states(path, envs):
         if taken.get(env, 0) >= agents:
             continue
-        sample = _restored(f"agent {index}", env, config, state, minibatches, seed + index)
+        sample = _restored(
+            f"agent {index}", env, config, resample_noise, state, minibatches, seed + index
+        )
         if sample is not None:
             taken[env] = taken.get(env, 0) + 1
             samples.append(sample)
@@ -80,7 +84,13 @@ def _agent_states(path: Path, envs: Sequence[str]) -> Iterator[tuple[int, str, d
 
 
 def _restored(
-    name: str, env: str, config: AgentConfig, state: Mapping[str, Any], minibatches: int, seed: int
+    name: str,
+    env: str,
+    config: AgentConfig,
+    resample_noise: float,
+    state: Mapping[str, Any],
+    minibatches: int,
+    seed: int,
 ) -> AgentSamples | None:
     saved = state["rollout"]["buffer"]
     stored, observation_size = saved["observations"].shape
@@ -92,7 +102,7 @@ def _restored(
     buffer.load_state_dict(saved)
     actor_critic = ActorCritic(config, observation_size, action_size, torch.Generator())
     actor_critic.load_state_dict(state["actor_critic"])
-    return _samples(name, env, config, actor_critic, buffer, minibatches, seed)
+    return _samples(name, env, config, resample_noise, actor_critic, buffer, minibatches, seed)
 
 
 def new_samples(
@@ -110,7 +120,8 @@ def new_samples(
         raise UsageError(f"steps: got {steps}, allowed: at least {config.batch_size}")
     actor_critic = ActorCritic(config, *trainee.sizes, torch.Generator())
     actor_critic.load_networks_state(trainee.backend.networks(0))
-    return [_samples("new agent", env, config, actor_critic, buffer, minibatches, seed)]
+    own = "new agent", env, config, objective.resample_noise
+    return [_samples(*own, actor_critic, buffer, minibatches, seed)]
 
 
 @torch.no_grad()
@@ -118,6 +129,7 @@ def _samples(
     name: str,
     env: str,
     config: AgentConfig,
+    resample_noise: float,
     actor_critic: ActorCritic,
     buffer: ReplayBuffer,
     minibatches: int,
@@ -128,4 +140,9 @@ def _samples(
         buffer.sample(rng, config.batch_size, config.segment_length).batch()
         for _ in range(minibatches)
     ]
+    shape = (minibatches * config.batch_size, *batches[0].actions.shape[1:])
+    noise = resampling_noise(resample_noise, shape, torch.Generator().manual_seed(seed))
+    if noise is not None:
+        networks = actor_critic.nets, actor_critic.phi_views
+        batches = [*resampled_alone(*networks, batches, noise)]
     return AgentSamples(name, env, config, [actor_critic.evaluate(batch) for batch in batches])

@@ -117,8 +117,11 @@ def test_inputs_are_named_after_the_variant() -> None:
     assert feature_names(ObjectiveConfig(use_value=False)) == ["reward", "time"]
 
 
-def stored(run: Path, config: TrainConfig, agents: int, minibatches: int) -> list[AgentSamples]:
-    return stored_samples(run, config.agent_envs, config.agent, agents, minibatches, seed=0)
+def stored(
+    run: Path, config: TrainConfig, agents: int, minibatches: int, resample_noise: float = 0.0
+) -> list[AgentSamples]:
+    given = config.agent_envs, config.agent, resample_noise
+    return stored_samples(run, *given, agents, minibatches, seed=0)
 
 
 def test_stored_trajectories_are_those_of_the_checkpoint(run: Path) -> None:
@@ -132,6 +135,16 @@ def test_stored_trajectories_are_those_of_the_checkpoint(run: Path) -> None:
     assert evaluation.batch.actions.shape == (4, 20, 1)
     angles = evaluation.batch.observations[:, 0]
     np.testing.assert_allclose(angles[:, :2].square().sum(-1), 1.0, atol=1e-5)  # cos^2 + sin^2
+
+
+def test_a_resampled_objective_is_shown_actions_around_the_stored_policies(run: Path) -> None:
+    config = from_yaml(run / "config.yaml")
+    taken, around = (stored(run, config, 1, 3, noise)[0] for noise in (0.0, 1e-3))
+    for own, other in zip(around.evaluations, taken.evaluations, strict=True):
+        mask = other.batch.mask[..., None]
+        torch.testing.assert_close(own.batch.actions, own.pi * mask, rtol=0, atol=0.01)
+        torch.testing.assert_close(own.pi, other.pi)
+        assert not torch.allclose(other.batch.actions, other.pi * mask, atol=0.01)
 
 
 @pytest.fixture(scope="module")
