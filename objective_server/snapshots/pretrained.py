@@ -10,8 +10,8 @@ from metagenrl.base.checks import UsageError
 WORD = "pretrained"
 PRETRAINED = f"{WORD}[:NAME]"
 """How messages say that such a name is allowed."""
-DEFAULT = "pure"
-"""What the word alone means: the objective that does not see the critic's direction."""
+DEFAULT = "resampled"
+"""What the word alone means: the best objective that does not see the critic's direction."""
 
 
 def is_pretrained(objective: str | Path) -> bool:

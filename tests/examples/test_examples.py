@@ -14,13 +14,13 @@ import pytest
 
 import metagenrl
 from metagenrl.base.process import available_cores
-from metagenrl.objective_server.snapshots.pretrained import pretrained_names
+from metagenrl.objective_server.snapshots.pretrained import DEFAULT, pretrained_names
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests/golden/v0.1/cohort/objectives/objective-00000076.safetensors"
 ENV, STEPS, SEEDS = "InvertedPendulum-v5", 2_500, (0, 1)
 shipped = pytest.mark.skipif(
-    "pure" not in pretrained_names(), reason="this checkout ships no pretrained objective"
+    DEFAULT not in pretrained_names(), reason="this checkout ships no pretrained objective"
 )
 
 

@@ -33,12 +33,12 @@ def written(tmp_path: Path, run: Run) -> Path:
 
 @pytest.fixture
 def shipped(tmp_path: Path, written: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The same as an objective of the package, under the name `pure`."""
+    """The same as an objective of the package, under the name `resampled`."""
     folder = tmp_path / "package"
     folder.mkdir()
     for suffix in ("safetensors", "yaml"):
-        shutil.copy(written / f"small.{suffix}", folder / f"pure.{suffix}")
-    shutil.copy(written / "README.md", folder / "pure.md")
+        shutil.copy(written / f"small.{suffix}", folder / f"resampled.{suffix}")
+    shutil.copy(written / "README.md", folder / "resampled.md")
     monkeypatch.setattr(pretrained, "_folder", lambda: folder)
     return folder
 
@@ -79,14 +79,14 @@ def test_the_files_stand_alone(written: Path) -> None:
 def test_a_name_stands_for_an_objective_of_the_package(
     shipped: Path, started: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for word in ("pretrained", "pretrained:pure"):
+    for word in ("pretrained", "pretrained:resampled"):
         main(["test", "--objective", word, "--env", "Pendulum-v1", "--run-dir", "out"])
         config = started.pop()
         assert config.objective == word
         assert config.agent.hidden_units == 8  # of its meta-training, from the file beside it
         assert config.architecture.lstm_units == 4
-    assert find_snapshot(Path("pretrained")) == shipped / "pure.safetensors"
-    main(["objective", "show", "pretrained:pure"])
+    assert find_snapshot(Path("pretrained")) == shipped / "resampled.safetensors"
+    main(["objective", "show", "pretrained:resampled"])
     assert "Pendulum-v1, InvertedDoublePendulum-v5" in capsys.readouterr().out
 
 
@@ -95,8 +95,8 @@ def test_the_list_shows_cards(
 ) -> None:
     assert run("objective", "list") == 0
     out = capsys.readouterr().out
-    assert "pretrained:pure (or pretrained): version 52, 400 steps in 2 environments" in out
-    assert str(shipped / "pure.md") in out
+    assert "pretrained:resampled (or pretrained): version 52, 400 steps in 2 environments" in out
+    assert str(shipped / "resampled.md") in out
     assert "# small" not in out
     assert run("objective", "list", "--cards") == 0
     assert "# small" in capsys.readouterr().out
@@ -107,7 +107,7 @@ def test_the_list_shows_cards(
 
 def test_a_run_folder_around_changes_nothing(shipped: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(GOLDEN / "inprocess")  # a run, whose configuration must not be taken
-    assert training_file_of(Path("pretrained")) == shipped / "pure.yaml"
+    assert training_file_of(Path("pretrained")) == shipped / "resampled.yaml"
 
 
 @pytest.mark.parametrize("name", ["other", ""])
@@ -117,7 +117,7 @@ def test_a_name_that_is_not_there_lists_what_is(
 ) -> None:
     assert run(*command.split(), f"pretrained:{name}") == 2
     err = capsys.readouterr().err
-    assert f"pretrained objective {name!r} is not there; there: pretrained:pure" in err
+    assert f"pretrained objective {name!r} is not there; there: pretrained:resampled" in err
     assert err.count("\n") == 1
 
 
