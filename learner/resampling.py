@@ -30,29 +30,29 @@ def resampling_noise(
 
 
 def resampled(
-    nets: AgentNetworks, phi: Views, batches: Sequence[Batch], noise: Tensor
+    nets: AgentNetworks, phi: Views, batches: Sequence[Batch], noise: Tensor, pi: Tensor
 ) -> tuple[Batch, ...]:
     """K agents' minibatches with clip(pi_phi(s_t) + epsilon, -1, 1) as actions, 0 on padding.
 
     `phi` are views of `[K, P]`; `noise [K, n B, T, A]` is that of the first n of the `batches`, one
-    after the other. The rest, held out, stay as they are: nobody looks at their actions.
+    after the other, and `pi [K, B, T, A]` is known for the first. The rest, held out, stay as they
+    are: nobody looks at their actions.
     """
-    parts = noise.split(batches[0].mask.shape[1], 1)
-    found = [_resampled(nets, phi, *pair) for pair in zip(batches, parts, strict=False)]
+    own, *later = noise.split(pi.shape[1], 1)
+    found = [shown(batches[0], pi, own)]
+    for batch, part in zip(batches[1:], later, strict=False):
+        pre = mlp.evaluate(nets.policy, phi, rows_of(batch.observations[:, :, :-1]))
+        found.append(shown(batch, pre.tanh().view(part.shape), part))
     return (*found, *batches[len(found) :])
 
 
 def resampled_alone(
-    nets: AgentNetworks, phi: Views, batches: Sequence[Batch], noise: Tensor
+    nets: AgentNetworks, phi: Views, batches: Sequence[Batch], noise: Tensor, pi: Tensor
 ) -> tuple[Batch, ...]:
-    """`resampled` of one agent: `noise [n B, T, A]`, minibatches without an axis K."""
-    found = resampled(nets, phi, [batch.alone for batch in batches], noise.unsqueeze(0))
+    """`resampled` of one agent: `noise [n B, T, A]`, `pi` and minibatches without an axis K."""
+    alone = [batch.alone for batch in batches]
+    found = resampled(nets, phi, alone, noise.unsqueeze(0), pi.unsqueeze(0))
     return tuple(batch_of(batch, 0) for batch in found)
-
-
-def _resampled(nets: AgentNetworks, phi: Views, batch: Batch, noise: Tensor) -> Batch:
-    pre = mlp.evaluate(nets.policy, phi, rows_of(batch.observations[:, :, :-1]))
-    return shown(batch, pre.tanh().view(noise.shape), noise)
 
 
 def shown(batch: Batch, pi: Tensor, noise: Tensor) -> Batch:

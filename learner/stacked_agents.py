@@ -125,9 +125,10 @@ class StackedAgents:
         and targets.
         """
         taken = batches[0]
+        evaluation = StackedEvaluation(self.nets, self._phi, self._theta1, taken)
         if noise is not None:
-            batches = resampled(self.nets, self._phi, batches, noise)
-        evaluation = StackedEvaluation(self.nets, self._phi, self._theta1, batches[0])
+            batches = resampled(self.nets, self._phi, batches, noise, evaluation.pi)
+            evaluation.batch = batches[0]
         value, tape = self._value(evaluation)
         evaluation.policy_gradient(value.action_gradient, self._phi_gradients)
         g, norm, j = self._meta_gradients(evaluation, value, tape, batches)

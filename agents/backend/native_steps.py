@@ -10,7 +10,7 @@ by CPU time 1.5 times these for a fixed objective at `small`, on an AMD EPYC wit
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -68,9 +68,8 @@ class NativeSteps:
 
         Its step's norm says so, as on the other backends; the others go on.
         """
-        batches = self._shown(slot, draw)
         try:
-            return self._update_policy(self.agents[slot], batches, draw.objective_weight)
+            return self._update_policy(self.agents[slot], draw)
         except FloatingPointError:
             nothing = np.empty(0, np.float32)
             return PolicyStep(nothing, math.nan, math.nan, math.nan, math.nan)
@@ -84,16 +83,13 @@ class NativeSteps:
         """Minibatches of the inner steps, and one that is held out."""
         return draw.minibatch.segments().split(self._setting.minibatches)
 
-    def _shown(self, slot: int, draw: PolicyDraw) -> tuple[Batch, ...]:
-        """The minibatches as the objective is shown them."""
-        batches, ac = self.batches_of(draw), self.agents[slot]
-        if draw.noise is None:
-            return batches
-        return resampled_alone(ac.nets, ac.phi_views, batches, draw.noise)
-
-    def _update_policy(self, ac: ActorCritic, batches: Sequence[Batch], p: float) -> PolicyStep:
+    def _update_policy(self, ac: ActorCritic, draw: PolicyDraw) -> PolicyStep:
         """Policy update and meta-gradient on the same minibatches; both start from phi."""
+        batches, p = self.batches_of(draw), draw.objective_weight
         evaluation = ac.evaluate(batches[0])
+        if draw.noise is not None:
+            batches = resampled_alone(ac.nets, ac.phi_views, batches, draw.noise, evaluation.pi)
+            evaluation.batch = batches[0]
         value = self._objective(evaluation)
         valid = evaluation.batch.mask.sum().clamp_(min=1)
         loss = float(value.loss.sum() / valid)

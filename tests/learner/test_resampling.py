@@ -5,14 +5,12 @@ import torch
 
 from metagenrl.learner.networks.agent_networks import apply_policy
 from metagenrl.learner.policy_update import ReinforceByCritic
-from metagenrl.learner.resampling import resampled, resampling_noise
-from metagenrl.learner.stacked_evaluation import batch_of
+from metagenrl.learner.resampling import resampled_alone, resampling_noise
 
 
 def _shown(problem, noise):
-    batches = [batch.alone for batch in problem.batches]
-    found = resampled(problem.nets, problem.phi_views, batches, noise[None])
-    return [batch_of(batch, 0) for batch in found]
+    pi = problem.evaluation().pi
+    return resampled_alone(problem.nets, problem.phi_views, problem.batches, noise, pi)
 
 
 @torch.no_grad()

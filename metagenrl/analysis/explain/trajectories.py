@@ -20,7 +20,7 @@ from metagenrl.base.files.errors import CorruptFile, FutureFormat
 from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.learner.policy_update import Objective
 from metagenrl.learner.policy_value import PolicyEvaluation
-from metagenrl.learner.resampling import resampled_alone, resampling_noise
+from metagenrl.learner.resampling import resampling_noise, shown
 from metagenrl.runs.checkpoints import agent_part
 from metagenrl.runs.names import CHECKPOINTS
 
@@ -140,9 +140,10 @@ def _samples(
         buffer.sample(rng, config.batch_size, config.segment_length).batch()
         for _ in range(minibatches)
     ]
-    shape = (minibatches * config.batch_size, *batches[0].actions.shape[1:])
-    noise = resampling_noise(resample_noise, shape, torch.Generator().manual_seed(seed))
-    if noise is not None:
-        networks = actor_critic.nets, actor_critic.phi_views
-        batches = [*resampled_alone(*networks, batches, noise)]
-    return AgentSamples(name, env, config, [actor_critic.evaluate(batch) for batch in batches])
+    evaluations = [actor_critic.evaluate(batch) for batch in batches]
+    generator = torch.Generator().manual_seed(seed)
+    for one in evaluations:
+        noise = resampling_noise(resample_noise, tuple(one.pi.shape), generator)
+        if noise is not None:
+            one.batch = shown(one.batch, one.pi, noise)
+    return AgentSamples(name, env, config, evaluations)

@@ -19,8 +19,7 @@ from metagenrl.learner.networks.agent_networks import AgentNetworks, initial_par
 from metagenrl.learner.objective.net import ObjectiveNet, initial_alpha
 from metagenrl.learner.policy_update import Learned, anneal
 from metagenrl.learner.policy_value import PolicyEvaluation
-from metagenrl.learner.resampling import resampled
-from metagenrl.learner.stacked_evaluation import batch_of
+from metagenrl.learner.resampling import shown
 from metagenrl.learner.types import Batch
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-11}
@@ -202,10 +201,9 @@ class Updates:
             self.nets.critic.layout.views(state.theta),
         )
         phi, gradient = state.adam.parameters, policy(state.gradient)
-        if noise is not None:
-            alone = resampled(self.nets, policy(phi), [batches[0].alone], noise[None])
-            batches = [batch_of(*alone, 0), *batches[1:]]
         evaluation = ops.evaluate(self.nets, policy(phi), theta, batches[0])
+        if noise is not None:
+            evaluation.batch = shown(batches[0], evaluation.pi, noise)
         learned = Learned(self.net, self.alpha)
         value = learned(evaluation)
         evaluation.policy_gradient(value.action_gradient, gradient)
