@@ -158,24 +158,26 @@ def test_an_error_in_a_call_for_all_loses_all_of_them(member_config, alphas, mon
     assert all(isinstance(result, MemoryError) for result in table.play(alphas(0)))
 
 
-def test_whole_updates_for_all_that_are_not_annealed(member_config, alphas, monkeypatch):
-    """An annealed policy has another loss, which is put together in plain steps."""
-    table, calls = Table(member_config(anneal_steps=30), 3), []
-    for name in ("_update_whole", "_update_policy"):
-        original = getattr(table.backend, name)
+def test_annealed_and_whole_policies_take_their_step_in_one_call(member_config, alphas, monkeypatch):
+    """An annealed policy has another loss: each row of the call has a share of its own."""
+    table, shares = Table(member_config(anneal_steps=30), 3), []
+    original = table.backend._update_whole
 
-        def counted(*given, name=name, original=original):
-            calls.append((name, len(given[0]) if name == "_update_whole" else 1))
-            return original(*given)
+    def counted(agents, draws):
+        shares.append([draw.objective_weight for draw in draws])
+        return original(agents, draws)
 
-        monkeypatch.setattr(table.backend, name, counted)
+    monkeypatch.setattr(table.backend, "_update_whole", counted)
+    monkeypatch.setattr(table.backend, "_update_policy", None)
     while table.members[1].rollout.life_steps < 30:
         table.play(alphas(0), members=table.members[1:])
     while not table.members[0].ready:
         table.play(alphas(0), members=table.members[:1])
-    calls.clear()
+    shares.clear()
     table.play(alphas(0))
-    assert calls == [("_update_policy", 1), ("_update_whole", 2)]
+    assert len(shares) == 1
+    assert shares[0][0] < 1, "the first is annealed still"
+    assert shares[0][1:] == [1, 1]
 
 
 def test_an_error_in_the_call_is_that_of_all_who_were_in_it(member_config, alphas, monkeypatch):
