@@ -7,7 +7,7 @@ of every statistic is one agent: a seed of a result folder.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,6 +33,7 @@ class Curves:
     label: str
     steps: Array  # [S], ascending: where any agent was evaluated
     returns: Array  # [K, S], mean return of K agents, NaN where one was not evaluated
+    seeds: NDArray[np.int64]  # [K], each agent's
     end: int | None = None  # steps that the agents were to take; None: the last there are
     absent: int = 0  # agents that have no evaluation at all
 
@@ -72,14 +73,20 @@ def group_curves(rows: Iterable[tuple[str, Path, EvaluationRow]]) -> list[Curves
         agents = groups.setdefault((row.env, label), {})
         value = math.nan if row.return_mean is None else row.return_mean
         agents.setdefault((folder, row.seed), {})[row.steps] = value
-    return [_curves(env, label, agents.values()) for (env, label), agents in groups.items()]
+    return [
+        curves_of(env, label, [seed for _, seed in agents], [*agents.values()])
+        for (env, label), agents in groups.items()
+    ]
 
 
-def _curves(env: str, label: str, agents: Iterable[dict[int, float]]) -> Curves:
-    agents = list(agents)
+def curves_of(
+    env: str, label: str, seeds: Sequence[int], agents: Sequence[Mapping[int, float]]
+) -> Curves:
+    """Curves of agents with these seeds, each of which has returns by step."""
     steps = sorted({step for curve in agents for step in curve})
     returns = [[curve.get(step, math.nan) for step in steps] for curve in agents]
-    return Curves(env, label, np.array(steps, np.float64), np.array(returns, np.float64))
+    of_steps, of_agents = np.array(steps, np.float64), np.array(seeds, np.int64)
+    return Curves(env, label, of_steps, np.array(returns, np.float64), of_agents)
 
 
 def drawable(curve: Curves) -> Curves:

@@ -13,9 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from metagenrl.analysis.learning_curves import Curves
+from metagenrl.analysis.learning_curves import curves_of
 from metagenrl.base.checks import UsageError
 from metagenrl.studies.plan import Condition
 from metagenrl.studies.results import Result
@@ -23,7 +21,7 @@ from metagenrl.studies.results import Result
 COLUMNS = ("trained_by", "environment", "set", "meta_seed", "agent", "step", "mean_return")
 
 _Key = tuple[str, str, str]  # trained_by, environment, set
-_Points = dict[int, dict[float, float]]  # by agent: return at each step
+_Points = dict[int, dict[int, float]]  # by agent: return at each step
 
 
 def to_curves_csv(results: Sequence[Result], first_seed: int) -> str:
@@ -31,12 +29,13 @@ def to_curves_csv(results: Sequence[Result], first_seed: int) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
+    least = min((curves.seeds.min() for r in results for curves in r.curves.values()), default=0)
     for result in results:
         condition = result.condition
         for place, curves in result.curves.items():
             seed = "" if result.handmade else first_seed + place
             of = (condition.rule, condition.env, condition.set, seed)
-            for agent, returns in enumerate(curves.returns):
+            for agent, returns in zip(curves.seeds - least, curves.returns, strict=True):
                 for step, value in zip(curves.steps, returns, strict=True):
                     if not math.isnan(value):
                         writer.writerow((*of, agent, int(step), f"{value:.6g}"))
@@ -62,7 +61,11 @@ def read_kept_curves(file: Path, conditions: Iterable[Condition], first_seed: in
                 f"allowed: {len(condition.folders)} from {first_seed}, as the recipe's scale says"
             )
         if places:
-            curves = {place: _curves(condition, places[place]) for place in sorted(places)}
+            curves = {}
+            for place, agents in sorted(places.items()):
+                numbers = sorted(agents)
+                returns = [agents[number] for number in numbers]
+                curves[place] = curves_of(condition.env, condition.rule, numbers, returns)
             results.append(Result(condition, curves))
     if found:
         rule, env, name = next(iter(found))
@@ -72,7 +75,7 @@ def read_kept_curves(file: Path, conditions: Iterable[Condition], first_seed: in
     return results
 
 
-def _rows(file: Path, first_seed: int) -> Iterator[tuple[_Key, int, int, float, float]]:
+def _rows(file: Path, first_seed: int) -> Iterator[tuple[_Key, int, int, int, float]]:
     try:
         with open(file, newline="", encoding="utf-8") as lines:
             reader = csv.DictReader(lines)
@@ -90,17 +93,11 @@ def _rows(file: Path, first_seed: int) -> Iterator[tuple[_Key, int, int, float, 
         raise UsageError(f"curves: got {where} ({error}), allowed: numbers") from error
 
 
-def _parsed(row: Mapping[str, str], first_seed: int) -> tuple[_Key, int, int, float, float]:
+def _parsed(row: Mapping[str, str], first_seed: int) -> tuple[_Key, int, int, int, float]:
     place = int(row["meta_seed"]) - first_seed if row["meta_seed"] else 0
     key = (row["trained_by"], row["environment"], row["set"])
-    return key, place, int(row["agent"]), float(int(row["step"])), float(row["mean_return"])
+    return key, place, int(row["agent"]), int(row["step"]), float(row["mean_return"])
 
 
 def _columns() -> str:
     return ", ".join(COLUMNS)
-
-
-def _curves(condition: Condition, agents: _Points) -> Curves:
-    steps = sorted({step for points in agents.values() for step in points})
-    returns = [[agents[agent].get(step, math.nan) for step in steps] for agent in sorted(agents)]
-    return Curves(condition.env, condition.rule, np.array(steps), np.array(returns))

@@ -15,7 +15,7 @@ from metagenrl.analysis.learning_curves import Array, Curves, drawable
 from metagenrl.analysis.pictures.meta_tests import curves_block, student_t_band
 from metagenrl.analysis.pictures.panels import draw
 from metagenrl.analysis.pictures.protocol import THRESHOLDS, Bar, protocol_block
-from metagenrl.analysis.protocol.aggregates import performance_profile
+from metagenrl.analysis.protocol.aggregates import weighted_profile
 from metagenrl.analysis.protocol.bootstrap import intervals
 from metagenrl.studies.recipe import Recipe
 from metagenrl.studies.results import Overall, Result
@@ -55,7 +55,8 @@ def units(result: Result) -> Curves:
             warnings.simplefilter("ignore", RuntimeWarning)  # a step without any agent is NaN
             row[np.searchsorted(steps, curves.steps)] = np.nanmean(curves.returns, axis=0)
         rows.append(row)
-    return Curves(result.condition.env, result.condition.rule, steps, np.stack(rows))
+    env, rule = result.condition.env, result.condition.rule
+    return Curves(env, rule, steps, np.stack(rows), np.array([*result.curves]))
 
 
 def _titled(recipe: Recipe, results: Sequence[Result], env: str) -> str:
@@ -68,6 +69,6 @@ def _titled(recipe: Recipe, results: Sequence[Result], env: str) -> str:
 
 def _bar(each: Overall) -> Bar:
     profile = intervals(
-        each.scores["late"], lambda s: performance_profile(s, THRESHOLDS), 1_000, each.handmade
+        each.scores["late"], lambda s, w: weighted_profile(s, w, THRESHOLDS), 1_000, each.handmade
     )
     return Bar(each.rule, each.aggregates["area"].iqm, each.aggregates["late"].iqm, profile)

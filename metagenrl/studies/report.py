@@ -13,7 +13,7 @@ from metagenrl.analysis.number_text import markdown_table, score, short, with_in
 from metagenrl.analysis.protocol.chance import share_as_far_apart, spread_by_chance
 from metagenrl.analysis.protocol.difference import difference
 from metagenrl.analysis.protocol.numbers import NAMES, NUMBERS, TITLES, Number
-from metagenrl.analysis.protocol.scores import ONE, ZERO, Aggregate, apart, even
+from metagenrl.analysis.protocol.scores import ONE, ZERO, Aggregate, apart
 from metagenrl.base.files.atomic import write_atomic
 from metagenrl.studies.facts import facts_of
 from metagenrl.studies.kept_curves import to_curves_csv
@@ -160,7 +160,7 @@ def _by_environment(results: Sequence[Result]) -> Iterator[str]:
         for result in (r for r in results if r.condition.env == env):
             numbers = [result.interval(number) for number in NUMBERS]
             texts = ["-" if n is None else with_interval(n.value, n.low, n.high) for n in numbers]
-            agents = [len(values) for values in result.numbers("late").values()]
+            agents = result.agents("late")
             seeds = "-" if result.handmade else str(len(agents))
             cells = (env, result.condition.set, result.condition.rule, *texts, seeds)
             rows.append((*cells, str(sum(agents))))
@@ -178,16 +178,15 @@ def by_seed(results: Sequence[Result]) -> list[str]:
     """The seeds' means in each environment, and how often agents alone would give as much."""
     rows = []
     for result in results:
-        env, seeds = result.condition.env, list(result.numbers("late").values())
-        chance = (
-            None if result.handmade or not seeds else share_as_far_apart(even({env: seeds})[env])
-        )
-        if chance is not None:
-            means = ", ".join(short(float(agents.mean())) for agents in seeds)
+        env, found = result.condition.env, result.numbers("late")
+        chance = None if result.handmade or found is None else share_as_far_apart(found)
+        if found is not None and chance is not None:
+            means = ", ".join(short(float(agents.mean())) for agents in found.by_seed().values())
             rows.append((env, result.condition.rule, means, f"{100 * chance:.0f} %"))
     header = ("environment", "trained by", "means of the seeds, last third", "by chance")
     text = (
-        "By chance: the share of random assignments of the agents to seeds that lie as far apart."
+        "By chance: the share of random assignments of the agents to seeds, within the same number "
+        "of agent, that lie as far apart."
     )
     return ["## By meta-training seed", text, markdown_table(header, rows)] if rows else []
 
@@ -210,7 +209,7 @@ def to_csv(results: Sequence[Result], everything: Sequence[Overall]) -> str:
     for result in results:
         for number in NUMBERS:
             interval = result.interval(number)
-            agents = [len(values) for values in result.numbers(number).values()]
+            agents = result.agents(number)
             condition = result.condition
             if interval is not None:
                 name = (condition.set, condition.env, condition.rule, number, "mean return")

@@ -10,17 +10,11 @@ import numpy as np
 from metagenrl.analysis.compare.scores import Normalisation
 from metagenrl.analysis.confidence import Interval
 from metagenrl.analysis.learning_curves import Curves, read_curves
-from metagenrl.analysis.protocol.aggregates import mean
+from metagenrl.analysis.protocol.aggregates import weighted_mean
 from metagenrl.analysis.protocol.bootstrap import Scores, interval
-from metagenrl.analysis.protocol.numbers import NUMBERS, Array, Number
-from metagenrl.analysis.protocol.scores import (
-    Aggregate,
-    Seeds,
-    aggregate,
-    even,
-    normalised,
-    scale,
-)
+from metagenrl.analysis.protocol.crossed import Crossed, joined
+from metagenrl.analysis.protocol.numbers import NUMBERS, Number
+from metagenrl.analysis.protocol.scores import Aggregate, aggregate, normalised, scale
 from metagenrl.runs.names import EVALUATIONS_FILE
 from metagenrl.studies.plan import Condition
 
@@ -38,18 +32,27 @@ class Result:
         """Whether its agents, and not meta-training seeds, are the units."""
         return not self.condition.variant
 
-    def numbers(self, number: Number) -> dict[int, Array]:
-        """The agents' numbers by seed, without agents that are not finished."""
-        found = {seed: NUMBERS[number](curves) for seed, curves in self.curves.items()}
-        known = {seed: values[np.isfinite(values)] for seed, values in found.items()}
-        return {seed: values for seed, values in known.items() if values.size}
+    def numbers(self, number: Number) -> Crossed | None:
+        """The agents' numbers, without agents that are not finished; None without agents."""
+        found = [
+            Crossed(NUMBERS[number](curves), np.full(len(curves.seeds), place), curves.seeds)
+            for place, curves in self.curves.items()
+        ]
+        together = joined(found)
+        known = together.where(np.isfinite(together.values))
+        return known if known.values.size else None
+
+    def agents(self, number: Number) -> list[int]:
+        """How many agents have the number, by seed."""
+        found = self.numbers(number)
+        return [] if found is None else [len(values) for values in found.by_seed().values()]
 
     def interval(self, number: Number) -> Interval | None:
-        """Mean return with its interval, agents an even number a seed; None without agents."""
-        seeds = list(self.numbers(number).values())
-        if not seeds:
+        """Mean return with its interval; None without agents."""
+        found = self.numbers(number)
+        if found is None:
             return None
-        return interval(even({self.condition.env: seeds}), mean, rule=self.handmade)
+        return interval({self.condition.env: found}, weighted_mean, rule=self.handmade)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +64,8 @@ class Overall:
     set: str
     aggregates: Mapping[Number, Aggregate]
     scores: Mapping[Number, Scores]
-    numbers: Mapping[Number, Mapping[str, Seeds]]
-    """The returns that `scores` were made of, by environment and seed."""
+    numbers: Mapping[Number, Scores]
+    """The returns that `scores` were made of."""
     note: str = ""
 
 
@@ -85,9 +88,9 @@ def scales_of(results: Sequence[Result], number: Number) -> dict[str, Normalisat
     found = {}
     for env in dict.fromkeys(result.condition.env for result in results):
         rules = {
-            r.condition.rule: list(r.numbers(number).values())
+            r.condition.rule: of
             for r in results
-            if r.condition.env == env and r.handmade and r.numbers(number)
+            if r.condition.env == env and r.handmade and (of := r.numbers(number))
         }
         normalisation = scale(rules)
         if normalisation is not None:
@@ -100,28 +103,23 @@ def overall(results: Sequence[Result], rule: str, set_name: str) -> Overall | No
 
     A meta-training seed counts that has agents in all of them.
     """
-    of_rule = [
-        r for r in results if r.condition.rule == rule and r.condition.set == set_name
-        and r.numbers("area")
-    ]  # fmt: skip
-    if not of_rule:
+    of_rule = [r for r in results if (r.condition.rule, r.condition.set) == (rule, set_name)]
+    found = {r: of for r in of_rule if (of := r.numbers("area"))}
+    if not found:
         return None
     handmade, note = of_rule[0].handmade, ""
-    seeds = set.intersection(*(set(result.numbers("area")) for result in of_rule))
-    everyone = set.union(*(set(range(len(r.condition.folders))) for r in of_rule))
+    seeds = set.intersection(*(set(of.by_seed()) for of in found.values()))
+    everyone = set.union(*(set(range(len(r.condition.folders))) for r in found))
     if seeds != everyone:
         note = f"{rule}: {len(seeds)} of {len(everyone)} seeds are there in every environment."
     aggregates: dict[Number, Aggregate] = {}
     scores: dict[Number, Scores] = {}
-    returns: dict[Number, Mapping[str, Seeds]] = {}
+    returns: dict[Number, Scores] = {}
     for number in NUMBERS:
-        numbers = {
-            r.condition.env: [v for seed, v in r.numbers(number).items() if seed in seeds]
-            for r in of_rule
-        }
-        scales = scales_of(results, number)
-        returns[number] = even({env: found for env, found in numbers.items() if found})
-        scores[number] = normalised(returns[number], scales)
+        numbers = {r.condition.env: of for r in found if (of := r.numbers(number))}
+        counted = {env: of.where(np.isin(of.seeds, [*seeds])) for env, of in numbers.items()}
+        returns[number] = {env: of for env, of in counted.items() if of.values.size}
+        scores[number] = normalised(returns[number], scales_of(results, number))
         whole = aggregate(scores[number], rule=handmade)
         if whole is not None:
             aggregates[number] = whole

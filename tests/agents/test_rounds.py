@@ -158,7 +158,7 @@ def test_an_error_in_a_call_for_all_loses_all_of_them(member_config, alphas, mon
     assert all(isinstance(result, MemoryError) for result in table.play(alphas(0)))
 
 
-def test_annealed_and_whole_policies_take_their_step_in_one_call(member_config, alphas, monkeypatch):
+def test_annealed_and_other_policies_take_one_call(member_config, alphas, monkeypatch):
     """An annealed policy has another loss: each row of the call has a share of its own."""
     table, shares = Table(member_config(anneal_steps=30), 3), []
     original = table.backend._update_whole

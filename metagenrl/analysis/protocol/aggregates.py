@@ -1,4 +1,7 @@
-"""Aggregates of normalised scores over their last axis, after Agarwal et al. (NeurIPS 2021)."""
+"""Aggregates of normalised scores, after Agarwal et al. (NeurIPS 2021).
+
+Those of a bootstrap have weights `[R, N]`, whose sum over N is 1, beside scores `[N]` or `[R, N]`.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-
-
-def mean(scores: Array) -> Array:
-    """`[..., N] -> [...]`."""
-    return np.asarray(scores.mean(axis=-1))
 
 
 def interquartile_mean(scores: Array, axis: int = -1) -> Array:
@@ -23,18 +21,34 @@ def interquartile_mean(scores: Array, axis: int = -1) -> Array:
     return np.asarray(ordered[..., count // 4 : count - count // 4].mean(axis=-1))
 
 
-def optimality_gap(scores: Array) -> Array:
-    """How far scores fall short of 1 on average, what exceeds 1 counting as 1: `[..., N] -> [...]`.
+def weighted_mean(scores: Array, weights: Array) -> Array:
+    """`[R]`."""
+    return np.asarray((scores * weights).sum(axis=-1))
+
+
+def weighted_interquartile_mean(scores: Array, weights: Array) -> Array:
+    """The mean of the middle half of the weights, `[R]`: a score at its border counts in part.
+
+    With equal weights and a multiple of four scores it is that of rliable.
+    """
+    scores = np.broadcast_to(scores, weights.shape)
+    order = np.argsort(scores, axis=-1)
+    ordered = np.take_along_axis(weights, order, axis=-1)
+    until = np.cumsum(ordered, axis=-1)
+    inside = np.minimum(until, 0.75) - np.maximum(until - ordered, 0.25)
+    inside = np.maximum(inside, 0.0)
+    found = (np.take_along_axis(scores, order, axis=-1) * inside).sum(axis=-1)
+    return np.asarray(found / inside.sum(axis=-1))
+
+
+def weighted_optimality_gap(scores: Array, weights: Array) -> Array:
+    """How far scores fall short of 1 on average, what exceeds 1 counting as 1, `[R]`.
 
     0 is best; a score of 0 everywhere has 1.
     """
-    return np.asarray(np.maximum(1.0 - scores, 0.0).mean(axis=-1))
+    return weighted_mean(np.maximum(1.0 - scores, 0.0), weights)
 
 
-def performance_profile(scores: Array, thresholds: Array) -> Array:
-    """Share of the scores above each of T thresholds, `[..., N] -> [..., T]`."""
-    ordered = np.sort(scores, axis=-1)
-    flat = ordered.reshape(-1, ordered.shape[-1])
-    at_most = np.stack([np.searchsorted(row, thresholds, side="right") for row in flat])
-    share = 1.0 - at_most / ordered.shape[-1]
-    return np.asarray(share.reshape(*scores.shape[:-1], len(thresholds)))
+def weighted_profile(scores: Array, weights: Array, thresholds: Array) -> Array:
+    """Share of the scores, `[N]`, above each of T thresholds: `[R, T]`."""
+    return np.asarray(weights @ (scores[:, None] > thresholds).astype(np.float64))

@@ -1,10 +1,13 @@
-"""Intervals by a hierarchical bootstrap: meta-training seeds first, then agents within each.
+"""Intervals by a bootstrap over meta-training seeds and over agents, which are crossed.
 
-Agents that one alpha trained are no independent samples of what meta-training gives: fifteen agents
-of three alphas are three samples. So a sample is drawn as the data came about: S seeds with
-replacement, the same in every environment, and for each of them its agents with replacement, in
-each environment anew. Percentiles of the aggregate are the interval. Percentile intervals of few
-units are too narrow; five seeds are the least to draw conclusions from.
+Fifteen agents of three alphas are three samples of what meta-training gives; and if they are agents
+0 to 4 under each of these, they are five samples of what an agent can be. So both are drawn anew:
+each seed gets a random weight, the same in all environments, each agent's number gets one in every
+environment, the same under all seeds, and an agent counts with the product (Owen and Eckles,
+"Bootstrapping data arrays of arbitrary order", Annals of Applied Statistics 2012). The weights are
+those of a Bayesian bootstrap (Rubin 1981), so that no sample is empty where cells are missing.
+Percentiles of the weighted aggregate are the interval. What is noise of the single cell counts up
+to three times: such intervals are rather too wide than too narrow.
 """
 
 from __future__ import annotations
@@ -13,16 +16,16 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from metagenrl.analysis.confidence import CONFIDENCE, CurveInterval, Interval
+from metagenrl.analysis.protocol.crossed import Crossed
 
 Array = NDArray[np.float64]
-Aggregate = Callable[[Array], Array]
-"""[R, N] scores of R samples to [R] or [R, T] values."""
-Scores = Mapping[str, Sequence[ArrayLike]]
-"""By environment: for each meta-training seed, in the same order, the scores of its agents. A
-hand-made rule has no meta-training: one sequence of one array, and agents are its units."""
+Aggregate = Callable[[Array, Array], Array]
+"""Scores `[N]` or `[R, N]` and weights `[R, N]`, whose sum is 1, to `[R]` or `[R, T]` values."""
+Scores = Mapping[str, Crossed]
+"""By environment."""
 
 REPETITIONS = 5_000
 SEED = 0
@@ -34,10 +37,14 @@ def interval(
     """The aggregate of all scores with its 95 % interval; the same scores give the same bits.
 
     Of a learned objective with one seed the ends are NaN: one sample tells nothing of the spread.
-    `rule`: it is a hand-made one, whose agents are the units. Raises `ValueError` for no scores,
-    scores that are not finite, and seeds or agents that differ in number within a set.
+    `rule`: it is a hand-made one, whose agents are the units. Raises `ValueError` for no scores and
+    scores that are not finite.
     """
-    estimate = intervals(scores, lambda sample: aggregate(sample)[:, None], repetitions, rule)
+
+    def one(values: Array, weights: Array) -> Array:
+        return aggregate(values, weights)[:, None]
+
+    estimate = intervals(scores, one, repetitions, rule)
     return Interval(float(estimate.values[0]), float(estimate.low[0]), float(estimate.high[0]))
 
 
@@ -45,55 +52,79 @@ def intervals(
     scores: Scores, aggregate: Aggregate, repetitions: int = REPETITIONS, rule: bool = False
 ) -> CurveInterval:
     """As `interval` for an aggregate of T values, pointwise: a performance profile."""
-    tables = tables_of(scores)
-    values = aggregate(together([table.reshape(1, -1) for table in tables]))[0]  # [T]
-    units = max(table.shape[1] if rule else table.shape[0] for table in tables)
-    if units == 1:
-        unknown = np.full(values.shape, math.nan)
-        return CurveInterval(values, unknown, unknown)
-    samples = resample(tables, repetitions, np.random.default_rng(SEED))
-    drawn = aggregate(together(samples))  # [R, T]
+    check(scores)
+    values = np.concatenate([of.values for of in scores.values()])
+    found = aggregate(values, equal_weights(scores))[0]  # [T]
+    if max(len(units) for units in units_of(scores, rule)) == 1:
+        unknown = np.full(found.shape, math.nan)
+        return CurveInterval(found, unknown, unknown)
+    random = np.random.default_rng(SEED)
+    of_agents = {env: agent_weights([of], repetitions, random) for env, of in scores.items()}
+    drawn = aggregate(values, sampled_weights(scores, of_agents, repetitions, random))  # [R, T]
+    return CurveInterval(found, *percentiles(drawn))
+
+
+def percentiles(drawn: Array) -> tuple[Array, Array]:
+    """The ends of the 95 % interval of R samples: `[R, ...] -> [...]` twice."""
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(drawn, [tail, 100 - tail], axis=0)
-    return CurveInterval(values, low, high)
+    return low, high
 
 
-def resample(tables: Sequence[Array], repetitions: int, random: np.random.Generator) -> list[Array]:
-    """R samples of tables `[S, K_e]`, one an environment: for each of them `[R, S * K_e]`."""
-    seeds = tables[0].shape[0]
-    chosen = random.integers(seeds, size=(repetitions, seeds, 1))  # the same in all environments
-    drawn = []
-    for table in tables:
-        agents = random.integers(table.shape[1], size=(repetitions, seeds, table.shape[1]))
-        drawn.append(table[chosen, agents].reshape(repetitions, -1))
-    return drawn
+def units_of(scores: Scores, rule: bool) -> list[NDArray[np.int64]]:
+    """What is drawn first in each environment: a hand-made rule's agents, an objective's seeds."""
+    return [np.unique(of.agents if rule else of.seeds) for of in scores.values()]
 
 
-def together(drawn: Sequence[Array]) -> Array:
-    """`[R, N_e]` for each environment to `[R, N]`, in which every environment has the same weight.
+def equal_weights(scores: Scores) -> Array:
+    """`[1, N]`: every environment counts the same, and in it every agent."""
+    sizes = [of.values.size for of in scores.values()]
+    return np.concatenate([np.full((1, size), 1 / size / len(sizes)) for size in sizes], axis=1)
 
-    Where there are more agents in one environment, those of the others stand there several times.
+
+def agent_weights(rules: Sequence[Crossed], repetitions: int, random: np.random.Generator) -> Array:
+    """`[R, A]`: a weight for each number up to the largest that agents of these rules have.
+
+    They make the variance of a mean what it is estimated to be without bias, where there are as
+    many numbers as the rule that has the fewest.
     """
-    size = math.lcm(*(scores.shape[1] for scores in drawn))
-    return np.concatenate([np.repeat(x, size // x.shape[1], axis=1) for x in drawn], axis=1)
+    count = 1 + max(int(of.agents.max()) for of in rules)
+    fewest = min(np.unique(of.agents).size for of in rules)
+    return _weights(count, fewest, repetitions, random)
 
 
-def tables_of(scores: Scores) -> list[Array]:
-    """`[S, K_e]` for each environment. Raises as `interval`."""
-    if not scores:
-        raise ValueError("scores: got none, allowed: at least one environment")
-    tables = []
-    for env, seeds in scores.items():
-        arrays = [np.asarray(agents, np.float64).reshape(-1) for agents in seeds]
-        counts = sorted({array.size for array in arrays})
-        if len(counts) != 1 or counts[0] == 0:
-            raise ValueError(
-                f"scores: got {counts} agents a seed in {env}, allowed: as many for each"
-            )
-        if not all(np.isfinite(array).all() for array in arrays):
+def sampled_weights(
+    scores: Scores, of_agents: Mapping[str, Array], repetitions: int, random: np.random.Generator
+) -> Array:
+    """`[R, N]`: weights of R samples, the agents of one environment after those of the other."""
+    seeds = 1 + max(int(of.seeds.max()) for of in scores.values())
+    some = min(np.unique(of.seeds).size for of in scores.values())
+    of_seeds = _weights(seeds, some, repetitions, random)
+    parts = []
+    for env, of in scores.items():
+        weights = of_seeds[:, of.seeds] * of_agents[env][:, of.agents]
+        parts.append(weights / weights.sum(axis=1, keepdims=True) / len(scores))
+    return np.concatenate(parts, axis=1)
+
+
+def _weights(count: int, units: int, repetitions: int, random: np.random.Generator) -> Array:
+    """`[R, count]` positive weights with which the mean of so many units varies as it should.
+
+    Of n units with Dirichlet(c) weights the mean has the variance of the values, over n, times
+    (n - 1) / (n c + 1): what an unbiased estimate has with c = (n - 2) / n. Of two units it cannot
+    be had; c is that of three then. One unit has nothing that varies.
+    """
+    if units == 1:
+        return np.ones((repetitions, count))
+    shape = max(1 / 3, (units - 2) / units)
+    drawn = random.standard_gamma(shape, (repetitions, count))
+    return np.maximum(drawn, np.finfo(float).tiny ** 0.25)
+
+
+def check(scores: Scores) -> None:
+    """Raises `ValueError` as `interval` does."""
+    if not scores or not all(of.values.size for of in scores.values()):
+        raise ValueError("scores: got none, allowed: at least one agent in each environment")
+    for env, of in scores.items():
+        if not np.isfinite(of.values).all():
             raise ValueError(f"scores: got NaN or Inf in {env}, allowed: finite numbers")
-        tables.append(np.stack(arrays))
-    if len({len(table) for table in tables}) > 1:
-        found = {env: len(seeds) for env, seeds in scores.items()}
-        raise ValueError(f"scores: got {found} seeds, allowed: as many in each environment")
-    return tables

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-from numpy.typing import ArrayLike
 
-from metagenrl.analysis.protocol.bootstrap import REPETITIONS, SEED, Scores, tables_of
+from metagenrl.analysis.protocol.bootstrap import REPETITIONS, SEED, Scores
+from metagenrl.analysis.protocol.crossed import Array, Crossed, Labels
 
 LEAST_AGENTS = 3
 """Agents of a rule below which their noise is not known."""
@@ -23,14 +21,14 @@ def spread_by_chance(rule: Scores, scores: Scores, draws: int = REPETITIONS) -> 
     """
     if not set(scores) <= set(rule):
         return None
-    pools = tables_of({env: rule[env] for env in scores})  # [1, K] each
-    tables = tables_of(scores)  # [S, K_e] each
-    if min(pool.size for pool in pools) < LEAST_AGENTS or len(tables[0]) < 2:
+    seeds = min(np.unique(of.seeds).size for of in scores.values())
+    if min(rule[env].values.size for env in scores) < LEAST_AGENTS or seeds < 2:
         return None
     random = np.random.default_rng(SEED)
     ratios = []
-    for pool, table in zip(pools, tables, strict=True):
-        means = random.choice(pool.reshape(-1), size=(draws, *table.shape)).mean(axis=2)
+    for env, of in scores.items():
+        drawn = random.choice(rule[env].values, size=(draws, of.values.size))
+        means = _means(drawn, of.seeds)
         best = means.max(axis=1)
         ratios.append(means.min(axis=1)[best > 0] / best[best > 0])
     least = min(len(ratio) for ratio in ratios)
@@ -39,17 +37,24 @@ def spread_by_chance(rule: Scores, scores: Scores, draws: int = REPETITIONS) -> 
     return float(np.median(np.min([ratio[:least] for ratio in ratios], axis=0)))
 
 
-def share_as_far_apart(seeds: Sequence[ArrayLike], draws: int = REPETITIONS) -> float | None:
-    """Share of random assignments of all agents to seeds with means at least as far apart.
+def share_as_far_apart(of: Crossed, draws: int = REPETITIONS) -> float | None:
+    """Share of random assignments of agents to seeds with means at least as far apart.
 
-    A permutation test of whether meta-training seeds differ in one environment; "far" is the
-    variance of the seeds' means. None for a single seed or a single agent of each.
+    A permutation test of whether meta-training seeds differ in one environment; agents change
+    places with those of the same number, which start alike. "Far" is the variance of the seeds'
+    means. None for a single seed, and where no number has agents of two seeds.
     """
-    table = tables_of({"one": seeds})[0]  # [S, K]
-    if min(table.shape) < 2:
+    if np.unique(of.seeds).size < 2 or np.unique(of.agents).size == of.agents.size:
         return None
-    everyone = np.tile(table.reshape(-1), (draws, 1))
-    assigned = np.random.default_rng(SEED).permuted(everyone, axis=1).reshape(draws, *table.shape)
-    found = table.mean(axis=1).var()
-    rounding = 1e-12 * np.square(table).mean()
-    return float(np.mean(assigned.mean(axis=2).var(axis=1) >= found - rounding))
+    order = np.argsort(of.agents, kind="stable")
+    values, seeds, numbers = of.values[order], of.seeds[order], of.agents[order]
+    keys = numbers + np.random.default_rng(SEED).random((draws, values.size))
+    assigned = values[np.argsort(keys, axis=1)]
+    found = _means(values[None], seeds).var()
+    rounding = 1e-12 * np.square(values).mean()
+    return float(np.mean(_means(assigned, seeds).var(axis=1) >= found - rounding))
+
+
+def _means(values: Array, seeds: Labels) -> Array:
+    """`[D, N]` numbers of N agents to `[D, S]` means of each seed."""
+    return np.stack([values[:, seeds == seed].mean(axis=1) for seed in np.unique(seeds)], axis=1)

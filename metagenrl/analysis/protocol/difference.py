@@ -7,14 +7,23 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from metagenrl.analysis.confidence import CONFIDENCE, Interval
-from metagenrl.analysis.protocol.aggregates import interquartile_mean
-from metagenrl.analysis.protocol.bootstrap import REPETITIONS, SEED, resample, tables_of, together
-from metagenrl.analysis.protocol.scores import ONE, ZERO, Seeds
+from metagenrl.analysis.confidence import Interval
+from metagenrl.analysis.protocol.aggregates import weighted_interquartile_mean
+from metagenrl.analysis.protocol.bootstrap import (
+    REPETITIONS,
+    SEED,
+    Scores,
+    agent_weights,
+    check,
+    equal_weights,
+    percentiles,
+    sampled_weights,
+)
+from metagenrl.analysis.protocol.scores import ONE, ZERO
 
 Array = NDArray[np.float64]
-Numbers = Mapping[str, Mapping[str, Seeds]]
-"""By rule, then by environment: for each meta-training seed the returns of its agents."""
+Numbers = Mapping[str, Scores]
+"""By rule, then by environment."""
 
 
 def difference(
@@ -26,35 +35,58 @@ def difference(
 ) -> Interval | None:
     """Interquartile mean of `first` less that of `second`, with a 95 % interval.
 
-    A sample draws the agents anew that are the scores' 0 and 1, too; where one of the two rules is
-    0 or 1 itself, they are the same draw. Samples in which 1 is not above 0 in every environment
-    have no scores and are left out. None where the agents themselves have none, or half of the
-    samples or more. Rules of a single unit, which says nothing of the spread, are not for this.
+    A sample weighs the agents anew that are the scores' 0 and 1, too, and an agent's number has one
+    weight under all rules: rules are compared agent by agent. Samples in which 1 is not above 0 in
+    every environment have no scores and are left out. None where the agents themselves have none,
+    or half of the samples or more. Rules of a single unit, which says nothing of the spread, are
+    not for this.
     """
-    rules = dict.fromkeys((ZERO, ONE, first, second))
-    tables = {rule: tables_of({env: numbers[rule][env] for env in environments}) for rule in rules}
-    everyone = {rule: [table.reshape(1, -1) for table in of] for rule, of in tables.items()}
-    value, sound = _differences(everyone, first, second)
+    names = dict.fromkeys((ZERO, ONE, first, second))
+    rules = {name: {env: numbers[name][env] for env in environments} for name in names}
+    for scores in rules.values():
+        check(scores)
+    value, sound = _differences(
+        rules, {name: equal_weights(scores) for name, scores in rules.items()}, first, second
+    )
     random = np.random.default_rng(SEED)
-    drawn = {rule: resample(of, repetitions, random) for rule, of in tables.items()}
-    values, usable = _differences(drawn, first, second)
+    of_agents = {
+        env: agent_weights([scores[env] for scores in rules.values()], repetitions, random)
+        for env in environments
+    }
+    weights = {
+        name: sampled_weights(scores, of_agents, repetitions, random)
+        for name, scores in rules.items()
+    }
+    values, usable = _differences(rules, weights, first, second)
     if not sound.all() or usable.mean() <= 0.5:
         return None
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(values[usable], [tail, 100 - tail])
+    low, high = percentiles(values[usable])
     return Interval(float(value[0]), float(low), float(high))
 
 
 def _differences(
-    samples: Mapping[str, Sequence[Array]], first: str, second: str
+    rules: Numbers, weights: Mapping[str, Array], first: str, second: str
 ) -> tuple[Array, NDArray[np.bool_]]:
     """`[R]` differences, and whether a sample has scores."""
-    zero = [drawn.mean(axis=1, keepdims=True) for drawn in samples[ZERO]]
-    one = [drawn.mean(axis=1, keepdims=True) for drawn in samples[ONE]]
-    sound = np.concatenate([o > z for o, z in zip(one, zero, strict=True)], axis=1).all(axis=1)
+    zero, one = (_means(rules[name], weights[name]) for name in (ZERO, ONE))
+    sound = np.all([one[env] > zero[env] for env in zero], axis=0)
     means = []
     with np.errstate(divide="ignore", invalid="ignore"):
-        for rule in (first, second):
-            scores = [(x - z) / (o - z) for x, z, o in zip(samples[rule], zero, one, strict=True)]
-            means.append(interquartile_mean(together(scores)))
+        for name in (first, second):
+            scores = [
+                (of.values - zero[env][:, None]) / (one[env] - zero[env])[:, None]
+                for env, of in rules[name].items()
+            ]
+            together = np.concatenate(scores, axis=1)
+            means.append(weighted_interquartile_mean(together, weights[name]))
     return means[0] - means[1], np.asarray(sound)
+
+
+def _means(scores: Scores, weights: Array) -> dict[str, Array]:
+    """`[R]` weighted means in each environment."""
+    ends = np.cumsum([of.values.size for of in scores.values()])[:-1]
+    parts = np.split(weights, ends, axis=1)
+    return {
+        env: (part * of.values).sum(axis=1) / part.sum(axis=1)
+        for (env, of), part in zip(scores.items(), parts, strict=True)
+    }

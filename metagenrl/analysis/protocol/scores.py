@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from metagenrl.analysis.compare.scores import Normalisation
 from metagenrl.analysis.confidence import Interval
-from metagenrl.analysis.protocol.aggregates import interquartile_mean, mean, optimality_gap
+from metagenrl.analysis.protocol.aggregates import (
+    weighted_interquartile_mean,
+    weighted_mean,
+    weighted_optimality_gap,
+)
 from metagenrl.analysis.protocol.bootstrap import Scores, interval
-
-Array = NDArray[np.float64]
-Seeds = Sequence[Array]
-"""For each meta-training seed the numbers of its agents, `[K]`; one entry for a hand-made rule."""
+from metagenrl.analysis.protocol.crossed import Crossed
 
 ZERO, ONE = "random objective", "td3"
 
 
-def scale(numbers: Mapping[str, Seeds]) -> Normalisation | None:
+def scale(numbers: Mapping[str, Crossed]) -> Normalisation | None:
     """What is 0 and what is 1 in one environment, from each rule's numbers there.
 
     None where the random objective or TD3 was not run, or TD3 is not better: such an environment
@@ -28,26 +28,14 @@ def scale(numbers: Mapping[str, Seeds]) -> Normalisation | None:
     """
     if ZERO not in numbers or ONE not in numbers:
         return None
-    zero = float(np.concatenate(numbers[ZERO]).mean())
-    one = float(np.concatenate(numbers[ONE]).mean())
+    zero, one = (float(numbers[rule].values.mean()) for rule in (ZERO, ONE))
     return Normalisation(zero, ZERO, one, ONE) if one > zero else None
 
 
-def even(numbers: Mapping[str, Seeds]) -> dict[str, list[Array]]:
-    """By environment, as many agents of each seed: one too many is left out, the last ones first.
-
-    (Another seed's agent has not finished.)
-    """
-    least = {env: min(len(agents) for agents in seeds) for env, seeds in numbers.items()}
-    return {env: [agents[: least[env]] for agents in seeds] for env, seeds in numbers.items()}
-
-
-def normalised(numbers: Mapping[str, Seeds], scales: Mapping[str, Normalisation]) -> Scores:
+def normalised(numbers: Scores, scales: Mapping[str, Normalisation]) -> Scores:
     """One rule's scores by environment, where there is a scale."""
     return {
-        env: [scales[env](agents) for agents in seeds]
-        for env, seeds in numbers.items()
-        if env in scales
+        env: of.with_values(scales[env](of.values)) for env, of in numbers.items() if env in scales
     }
 
 
@@ -66,19 +54,18 @@ class Aggregate:
 
 
 def aggregate(scores: Scores, rule: bool) -> Aggregate | None:
-    """The aggregates with hierarchical bootstrap intervals; None without scores.
+    """The aggregates with their intervals; None without scores.
 
     `rule`: a hand-made one, without meta-training seeds.
     """
     if not scores:
         return None
-    seeds = max(len(agents) for agents in scores.values())
     return Aggregate(
-        interval(scores, interquartile_mean, rule=rule),
-        interval(scores, mean, rule=rule),
-        interval(scores, optimality_gap, rule=rule),
+        interval(scores, weighted_interquartile_mean, rule=rule),
+        interval(scores, weighted_mean, rule=rule),
+        interval(scores, weighted_optimality_gap, rule=rule),
         None if rule else worst_over_best(scores),
-        seeds,
+        max(np.unique(of.seeds).size for of in scores.values()),
         tuple(scores),
     )
 
@@ -86,8 +73,8 @@ def aggregate(scores: Scores, rule: bool) -> Aggregate | None:
 def worst_over_best(scores: Scores) -> float | None:
     """The spread over meta-training seeds where it is widest; see `Aggregate`."""
     ratios = []
-    for seeds in scores.values():
-        means = [float(np.mean(np.asarray(agents))) for agents in seeds]
+    for of in scores.values():
+        means = [float(agents.mean()) for agents in of.by_seed().values()]
         if len(means) < 2 or max(means) <= 0:
             return None
         ratios.append(min(means) / max(means))

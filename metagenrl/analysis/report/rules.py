@@ -6,10 +6,8 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from metagenrl.analysis.confidence import Interval, mean_with_interval
-from metagenrl.analysis.learning_curves import Curves, group_curves
+from metagenrl.analysis.learning_curves import Curves, curves_of, group_curves
 from metagenrl.analysis.number_text import brief
 from metagenrl.analysis.report.discover import Runs, TestRun, TrainRun
 from metagenrl.analysis.report.variants import Variants
@@ -102,7 +100,7 @@ class Rules:
             tests.setdefault((self.name_of(test), test.env), []).append(test)
         complete = []
         for (name, env), of_rule in tests.items():
-            curve = found.get((name, env), Curves(env, name, np.zeros(0), np.zeros((0, 0))))
+            curve = found.get((name, env), curves_of(env, name, [], []))
             absent = sum(test.agents for test in of_rule) - len(curve.returns)
             complete.append(replace(curve, end=of_rule[0].steps, absent=max(0, absent)))
         return complete

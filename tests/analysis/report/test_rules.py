@@ -94,7 +94,7 @@ def test_the_band_skips_agents_that_were_not_evaluated() -> None:
 
 def test_a_long_curve_keeps_its_end() -> None:
     steps = np.arange(1_001.0)
-    thin = drawable(Curves("E", "l", steps, steps[None] * 2))
+    thin = drawable(Curves("E", "l", steps, steps[None] * 2, np.zeros(1, np.int64)))
     assert len(thin.steps) <= POINTS
     assert thin.steps[-1] == 1_000
     np.testing.assert_array_equal(thin.returns[0], thin.steps * 2)
