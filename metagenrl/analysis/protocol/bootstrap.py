@@ -85,12 +85,12 @@ def equal_weights(scores: Scores) -> Array:
 def agent_weights(rules: Sequence[Crossed], repetitions: int, random: np.random.Generator) -> Array:
     """`[R, A]`: a weight for each number up to the largest that agents of these rules have.
 
-    They make the variance of a mean what it is estimated to be without bias, where there are as
-    many numbers as the rule that has the fewest.
+    They make the variance of a mean what it is estimated to be without bias for the rule that has
+    the fewest numbers, of those with several: a single one has the weight 1 whatever is drawn.
     """
     count = 1 + max(int(of.agents.max()) for of in rules)
-    fewest = min(np.unique(of.agents).size for of in rules)
-    return _weights(count, fewest, repetitions, random)
+    several = [units for of in rules if (units := np.unique(of.agents).size) > 1]
+    return _weights(count, min(several, default=1), repetitions, random)
 
 
 def sampled_weights(

@@ -263,6 +263,16 @@ def test_rules_are_compared_agent_by_agent() -> None:
     assert found.high > 0.3
 
 
+def test_a_rule_with_one_agent_does_not_make_the_others_exact() -> None:
+    given = {"random objective": {"E": agents(np.zeros(9))}, "td3": {"E": agents(np.full(9, 10.0))}}
+    given |= {"one": {"E": agents(np.arange(9.0))}, "two": {"E": agents([3], [4], [5])}}
+    found = difference(given, "one", "two", ("E",))
+    assert found is not None
+    assert found.value == pytest.approx(0.0)
+    assert found.low < -0.1
+    assert found.high > 0.1
+
+
 def test_a_difference_knows_that_its_scale_is_uncertain() -> None:
     """Nothing but TD3's agents scatters: a rule at 1.5 is as uncertain as what is 1."""
     given = numbers(15.0, spread=0.0)
