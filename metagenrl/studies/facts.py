@@ -34,9 +34,9 @@ def facts_of(recipe: Recipe, command: str, measured_here: bool = True) -> list[s
         f"{scale.eval_every:,} steps, `{_options(recipe.test)}`",
         "scores": "0 is the random objective, 1 is TD3 of the same steps and sizes, in each "
         "environment",
-        "intervals": "95 %; of learned objectives by a hierarchical bootstrap over meta-training "
-        "seeds, then agents; of hand-made rules over agents; none for a single seed. They take "
-        "what is 0 and 1 as exact; those of differences between rules draw it anew as well",
+        "intervals": "95 %, by a bootstrap over meta-training seeds and agents' numbers, which are "
+        "crossed; of hand-made rules over agents; none for a single seed. They take what is 0 "
+        "and 1 as exact; those of differences draw it anew, and compare agent by agent",
         "machine": machine() if measured_here else "",
     }
     lines = [f"- {name}: {text}" for name, text in facts.items() if text]

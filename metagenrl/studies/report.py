@@ -10,7 +10,11 @@ from pathlib import Path
 
 from metagenrl.analysis.confidence import Interval
 from metagenrl.analysis.number_text import markdown_table, score, short, with_interval
-from metagenrl.analysis.protocol.chance import share_as_far_apart, spread_by_chance
+from metagenrl.analysis.protocol.chance import (
+    share_as_far_apart,
+    share_of_agents,
+    spread_by_chance,
+)
 from metagenrl.analysis.protocol.difference import difference
 from metagenrl.analysis.protocol.numbers import NAMES, NUMBERS, TITLES, Number
 from metagenrl.analysis.protocol.scores import ONE, ZERO, Aggregate, apart
@@ -182,11 +186,16 @@ def by_seed(results: Sequence[Result]) -> list[str]:
         chance = None if result.handmade or found is None else share_as_far_apart(found)
         if found is not None and chance is not None:
             means = ", ".join(short(float(agents.mean())) for agents in found.by_seed().values())
-            rows.append((env, result.condition.rule, means, f"{100 * chance:.0f} %"))
-    header = ("environment", "trained by", "means of the seeds, last third", "by chance")
+            share = share_of_agents(found)
+            of_agents = "-" if share is None else f"{100 * share:.0f} %"
+            row = (env, result.condition.rule, means, f"{100 * chance:.0f} %", of_agents)
+            rows.append(row)
+    header = ("environment", "trained by", "means of the seeds, last third", "by chance",
+              "of the agent")  # fmt: skip
     text = (
         "By chance: the share of random assignments of the agents to seeds, within the same number "
-        "of agent, that lie as far apart."
+        "of agent, that lie as far apart. Of the agent: the share of the variance within a seed "
+        "that comes with the agent's number."
     )
     return ["## By meta-training seed", text, markdown_table(header, rows)] if rows else []
 

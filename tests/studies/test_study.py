@@ -88,7 +88,13 @@ def test_scores_are_of_seeds(study: Callable[..., ExperimentConfig]) -> None:
 def test_the_seeds_stand_one_by_one(study: Callable[..., ExperimentConfig]) -> None:
     _, _, table = by_seed(read_results(conditions(study(LEVELS))))
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
-    assert ["X-v0", "good", "12, 8", "51 %"] in rows  # two of four assignments of two agents each
+    assert [
+        "X-v0",
+        "good",
+        "12, 8",
+        "51 %",
+        "-",
+    ] in rows  # two of four assignments of two agents each
     assert {row[1] for row in rows} == {"good", "bad"}  # a hand-made rule has no seeds
 
 

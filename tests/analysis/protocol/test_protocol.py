@@ -21,7 +21,7 @@ from metagenrl.analysis.protocol.bootstrap import (
     intervals,
     sampled_weights,
 )
-from metagenrl.analysis.protocol.chance import share_as_far_apart, spread_by_chance
+from metagenrl.analysis.protocol.chance import share_as_far_apart, share_of_agents, spread_by_chance
 from metagenrl.analysis.protocol.crossed import Crossed, joined
 from metagenrl.analysis.protocol.difference import difference
 from metagenrl.analysis.protocol.numbers import area_under_curve, late_mean
@@ -327,3 +327,27 @@ def test_an_agent_changes_places_with_its_like() -> None:
     found = share_as_far_apart(little)
     assert found is not None
     assert found < 0.02
+
+
+def test_how_much_comes_with_the_agents_number() -> None:
+    assert share_of_agents(agents([0, 5, 9], [1, 6, 10])) == pytest.approx(1.0)
+    assert share_of_agents(agents([0, 1], [1, 0])) == 0.0
+    # Numbers have the means 1 and 4, of variance 4.5; every cell is off by 0.5.
+    table = agents([1.5, 3.5], [0.5, 4.5])
+    residual = 4 * 0.5**2 / 1
+    assert share_of_agents(table) == pytest.approx(
+        (4.5 - residual / 2) / (4.5 - residual / 2 + residual)
+    )
+    draw = np.random.default_rng(0)
+    noise = share_of_agents(agents(*draw.normal(size=(5, 40))))
+    assert noise is not None
+    assert noise < 0.2
+    both = agents(
+        *(draw.normal(size=40) + 3 * np.random.default_rng(1).normal(size=40) for _ in "abc")
+    )
+    found = share_of_agents(both)
+    assert found is not None
+    assert 0.8 < found < 0.97  # 9 of 10
+    missing = Crossed(np.arange(3.0), np.array([0, 1, 1]), np.array([0, 0, 7]))
+    assert share_of_agents(missing) is None
+    assert share_of_agents(agents([1.0, 1.0], [1.0, 1.0])) is None
