@@ -21,6 +21,7 @@ from metagenrl.agents.environment.limits import ANSWER_TIMEOUT, START_TIMEOUT
 from metagenrl.agents.environment.worker_process import Answer, Call, Method
 from metagenrl.agents.seeding import rng_state
 from metagenrl.base.checks import require
+from metagenrl.base.job_process import kill_session
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,7 @@ class _Worker:
 
     def _end(self, why: str) -> None:
         self._lost = self._lost or why
-        self._process.kill()
-        self._process.wait()
+        kill_session(self._process)
         self._pipe.close()
         if self._process.stdin is not None:
             self._process.stdin.close()

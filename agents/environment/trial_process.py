@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from metagenrl.agents.environment.trial_answers import (
     until_newline,
 )
 from metagenrl.base.descriptors import far_copy
+from metagenrl.base.job_process import kill_session
 from metagenrl.base.outputs import leads_to
 from metagenrl.base.process import TRIAL, refuse_within_a_trial
 
@@ -114,9 +114,7 @@ def _in_process(texts: list[str], timeout: float) -> dict[str, Tried]:
         except Died as death:
             raise ValueError(f"{death}{last_line(output)}") from None
         finally:
-            with contextlib.suppress(OSError):  # with whatever the environment has started
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            kill_session(process)  # with whatever the environment has started
 
 
 def _start(texts: list[str], pipe: int, output: IO[bytes]) -> subprocess.Popen[bytes]:

@@ -19,6 +19,7 @@ from metagenrl.agents.environment.environment import Array, Environment
 from metagenrl.agents.environment.make import EnvironmentFacts
 from metagenrl.agents.seeding import restore_rng
 from metagenrl.base.descriptors import far_copy
+from metagenrl.base.ending import end_what_is_left
 from metagenrl.base.job_process import when_parent_ends
 
 Method = Literal["make", "reset", "step", "abandon", "close", "state", "load"]
@@ -101,11 +102,17 @@ def serve(pipe: Connection) -> None:
         pipe.send(answer(environments, call))
 
 
+def _parent_gone() -> None:
+    end_what_is_left()
+    os._exit(_PARENT_GONE_EXIT)
+
+
 def main() -> None:
     """The process; its argument is the number of the pipe's file descriptor."""
-    when_parent_ends(lambda: os._exit(_PARENT_GONE_EXIT))
+    when_parent_ends(_parent_gone)
     given = int(sys.argv[1])
     pipe = far_copy(given)
     os.close(given)
     serve(Connection(pipe))
+    end_what_is_left()
     os._exit(0)  # whatever threads the environments have left

@@ -122,6 +122,17 @@ def say(line: str) -> None:
         os.write(2, f"{show_cursor}{line}\n".encode(errors="replace"))
 
 
+def end_what_is_left() -> None:
+    """Tell the processes that an environment has started and left to end (SIGTERM).
+
+    Not more than told: Python's own helper for shared memory tidies up after this process.
+    """
+    with contextlib.suppress(psutil.Error):
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                process.terminate()
+
+
 def end_descendants() -> None:
     """Kill the processes that this one started, and those that they started.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -44,10 +45,17 @@ def start_process(module: str, job: str, log: Path) -> Popen[bytes]:
             process.stdin.write(job.encode() + b"\n")
             process.stdin.flush()
     except BaseException:  # Ctrl-C while the pipe was full
-        process.kill()
-        process.wait()
+        kill_session(process)
         raise
     return process
+
+
+def kill_session(process: Popen[bytes]) -> None:
+    """Kill a process that was started with a session of its own, and what it has left in there."""
+    with contextlib.suppress(OSError):  # all of them have ended
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.wait()
 
 
 def read_job() -> bytes:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metagenrl.base.ending import SIGNAL_EXIT
-from metagenrl.base.job_process import start_process
+from metagenrl.base.job_process import kill_session, start_process
 from metagenrl.runs.agent_files import is_finished
 from metagenrl.runs.agent_job import TraineeJob
 
@@ -146,8 +146,7 @@ def _stop(children: Sequence[_Child]) -> None:
         try:
             child.process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            child.process.kill()
-            child.process.wait()
+            kill_session(child.process)
 
 
 def _reason(code: int, detail: str) -> str:

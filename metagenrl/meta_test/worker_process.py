@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from metagenrl.agents.environment.spec import drawn_environment
-from metagenrl.base.ending import SIGNAL_EXIT, SIGNALS
+from metagenrl.base.ending import SIGNAL_EXIT, SIGNALS, end_what_is_left
 from metagenrl.base.files.checkpoint_folder import newest_complete, prune, read_folder, write_folder
 from metagenrl.base.job_process import read_job, when_parent_ends
 from metagenrl.base.process import settle
@@ -166,6 +166,11 @@ _told_to_end: list[int] = []
 """The signals that have told this process to save its agent's state and end."""
 
 
+def _parent_gone() -> None:
+    end_what_is_left()
+    os._exit(PARENT_GONE_EXIT)
+
+
 def main() -> None:
     """Carry out the job on standard input; an exception ends the process with exit code 1."""
     faulthandler.enable()
@@ -174,10 +179,13 @@ def main() -> None:
     settle()
     job = TraineeJob.from_json(read_job())
     os.nice(job.niceness)
-    when_parent_ends(lambda: os._exit(PARENT_GONE_EXIT))
+    when_parent_ends(_parent_gone)
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     logging.basicConfig(level=logging.INFO, format=form)
-    carry_out(job)
+    try:
+        carry_out(job)
+    finally:
+        end_what_is_left()
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -107,3 +108,26 @@ def test_an_agent_whose_environment_leaves_is_lost_alone(folder: Path) -> None:
         code=1,
     )
     assert "seed 0: failed: its process ended before the last step" in said
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"train {SMALL} --envs my_env:Reach-v0 --agents 2 --steps 60",
+        f"train {SMALL} --envs my_env:Reach-v0 --agents 2 --steps 60 --env-workers 2",
+        "test --preset quickstart --objective random --env my_env:Reach-v0 --seeds 1 --steps 60 "
+        "--eval-episodes 1 --workers 1",
+    ],
+)
+def test_what_an_environment_has_started_ends_with_the_run(folder: Path, line: str) -> None:
+    text = (folder / "my_env.py").read_text()
+    starts = "        import subprocess\n        one = subprocess.Popen(['sleep', '300'])\n"
+    starts += "        open('pids', 'a').write(f'{one.pid}\\n')\n"
+    at = text.index("        super().reset(")
+    (folder / "my_env.py").write_text(text[:at] + starts + text[at:])
+    metagenrl(folder, f"{line} --run-dir a")
+    pids = {int(pid) for pid in (folder / "pids").read_text().split()}
+    assert pids
+    started = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+    _, alive = psutil.wait_procs(started, timeout=20)
+    assert not alive

@@ -13,7 +13,14 @@ import time
 from types import FrameType
 from typing import NoReturn
 
-from metagenrl.base.ending import SAME_REQUEST, SIGNAL_EXIT, SIGNALS, end_descendants, say
+from metagenrl.base.ending import (
+    SAME_REQUEST,
+    SIGNAL_EXIT,
+    SIGNALS,
+    end_descendants,
+    end_what_is_left,
+    say,
+)
 from metagenrl.base.process import adopt_orphans
 
 LAST_WAIT = 60.0
@@ -91,6 +98,7 @@ class Program:
                 with contextlib.suppress(OSError, ValueError):  # closed, or its reader has gone
                     stream.flush()
             os._exit(self._code)
+        end_what_is_left()
         signal.setitimer(signal.ITIMER_REAL, 0)  # an environment's, which nobody would hear
         for caught in SIGNALS:
             if signal.getsignal(caught) is not signal.SIG_IGN:
