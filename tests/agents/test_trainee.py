@@ -176,11 +176,10 @@ def test_restored_trainee_goes_on_bit_for_bit(make_trainee, steps):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_td3_learns_pendulum(seed):
+def test_td3_learns_pendulum():
     """Above -300 within 10 K steps; a policy that does nothing has about -1 200."""
     agent = AgentConfig(hidden_units=64, batch_size=32, random_steps=1000, learning_starts=200)
-    trainee = Trainee(TraineeConfig("Pendulum-v1", seed, agent), CriticObjective())
+    trainee = Trainee(TraineeConfig("Pendulum-v1", 0, agent), CriticObjective())
     _run(trainee, 10_000)
     returns = [episode.undiscounted_return for episode in trainee.evaluate(10)]
     assert sum(returns) / len(returns) > -300

@@ -29,7 +29,6 @@ def score(agent: TrainedAgent, env: str) -> float:
 @pytest.mark.parametrize(
     ("algo", "env", "transitions", "penalty", "steps", "threshold"),
     [
-        ("td3", "Pendulum-v1", 256, 0.0, 8_000, -500),
         ("ddpg", "Pendulum-v1", 256, 0.0, 5_000, -400),
         ("reinforce-off", "InvertedDoublePendulum-v5", 0, 0.05, 6_000, 150),
     ],
