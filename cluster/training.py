@@ -72,7 +72,8 @@ def _train(config: TrainConfig, ending: Ending, folder: OwnFolder) -> int:
     identity = open_run(config)
     # Now: who is killed says nothing any more.
     print(f"if it is cut off, go on with: {resume_command(config.run_dir)}", flush=True)
-    print(how_it_ends(config.round_timeout), flush=True)
+    reached = config.engine == "ray" or config.store.is_redis
+    print(how_it_ends(config.round_timeout, reached), flush=True)
     handler = log_to(config.run_dir)
     if config.resume is not None and states is None:
         print("no checkpoint yet: the run begins anew", flush=True)
@@ -85,7 +86,10 @@ def _train(config: TrainConfig, ending: Ending, folder: OwnFolder) -> int:
     if ending.requested:
         print(f"ended by {ending.name}; go on with: {resume_command(config.run_dir)}")
         return ending.code
-    return 0 if finished else 1
+    if not finished:
+        print(f"failed: no agent is left; {config.run_dir / 'run.log'} says what became of each")
+        return 1
+    return 0
 
 
 @dataclass(frozen=True)
@@ -141,11 +145,15 @@ def _meta_train(config: TrainConfig, ending: Ending, folder: OwnFolder, parts: _
     return finished
 
 
-def how_it_ends(round_timeout: float) -> str:
-    """How long the run needs from a signal to its end, for those who set grace periods."""
+def how_it_ends(round_timeout: float, reached: bool) -> str:
+    """How long the run needs from a signal to its end, for those who set grace periods.
+
+    `reached`: whether `metagenrl stop` finds it.
+    """
+    by = "Ctrl-C, SIGTERM or `metagenrl stop`" if reached else "Ctrl-C or SIGTERM"
     return (
-        "to end it: Ctrl-C, SIGTERM or `metagenrl stop`; leave it the time of a round (at most "
-        f"{round_timeout:g} s) and of a checkpoint, a second signal ends it at once"
+        f"to end it: {by}; leave it the time of a round (at most {round_timeout:g} s) and of a "
+        "checkpoint, a second signal ends it at once"
     )
 
 

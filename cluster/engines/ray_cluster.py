@@ -31,8 +31,12 @@ def actor_share(actors: int, actor_cpus: float | None, cpus: float) -> float:
     Raises `ValueError` where they do not fit, saying how many do.
     """
     share = actor_cpus if actor_cpus is not None else min(1.0, int(cpus / actors * 1000) / 1000)
-    if share <= 0 or share * actors > cpus + 1e-6:
-        fitting = int(cpus / share) if share > 0 else 0
+    if share <= 0:
+        raise ValueError(
+            f"agents: got {actors} actors, allowed: at most {int(cpus * 1000)} on {cpus:g} CPUs"
+        )
+    if share * actors > cpus + 1e-6:
+        fitting = int(cpus / share)
         raise ValueError(
             f"agents: got {actors} actors of {share:g} CPUs each, allowed: at most {fitting} "
             f"on {cpus:g} CPUs"

@@ -17,6 +17,7 @@ from metagenrl.base.checks import UsageError
 from metagenrl.base.console import table_console
 from metagenrl.base.ending import Ending, say
 from metagenrl.base.files.folder_lock import FolderLost
+from metagenrl.base.memory import Memory
 from metagenrl.base.retry import patiently
 from metagenrl.baselines.epg.inner_loop import InnerLoop
 from metagenrl.cluster.epg.loops import InProcessLoops, LoopEnded, Loops
@@ -26,6 +27,7 @@ from metagenrl.cluster.joining.own_ray import ended_with_own_ray
 from metagenrl.runs.config.epg import EpgTrainConfig
 from metagenrl.runs.config.yaml import to_yaml
 from metagenrl.runs.folder import log_to, open_folder
+from metagenrl.runs.machine.needs import BASE, PROCESS, gib
 from metagenrl.runs.names import CURVES_FILE
 from metagenrl.runs.ownership import OwnFolder, own
 from metagenrl.runs.resume import check_new_folder
@@ -142,8 +144,21 @@ def _loops(config: EpgTrainConfig) -> Loops:
         share = shared(connect(shared))
     except ValueError as error:
         raise UsageError(str(error).replace("agents:", "workers:", 1)) from error
-    ask_nodes(config.environments, config.env_start_timeout)
+    reports = ask_nodes(config.environments, config.env_start_timeout)
+    require_memory(config.workers, [r.memory for r in reports if r.memory is not None])
     return RayLoops(config.workers, share, config.loop_timeout, config.max_restarts)
+
+
+def require_memory(workers: int, nodes: Sequence[Memory]) -> None:
+    """Raise `UsageError` where so many processes, without what they compute, do not fit."""
+    total = sum(node.total for node in nodes)
+    needed = BASE + workers * PROCESS
+    if nodes and needed > total:
+        fitting = max(0, total - BASE) // PROCESS
+        raise UsageError(
+            f"workers: got {workers} (memory: {gib(needed)} of {gib(total)}), allowed: at most "
+            f"{fitting}"
+        )
 
 
 def _draw(run_dir: Path) -> None:

@@ -10,6 +10,7 @@ import secrets
 import shutil
 import sys
 import sysconfig
+import zipfile
 from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any
@@ -165,7 +166,7 @@ def _own_variables() -> dict[str, str]:
 
 
 def user_paths() -> list[str]:
-    """Folders that this process imports the user's own modules from, absolute.
+    """Folders and archives that this process imports the user's own modules from, absolute.
 
     The working directory counts, as it does for `python`; the interpreter's folders do not: a
     node's own are in another place, or hold other versions.
@@ -173,7 +174,13 @@ def user_paths() -> list[str]:
     places = ("stdlib", "platstdlib", "purelib", "platlib", "scripts")
     system = {Path(path) for name, path in sysconfig.get_paths().items() if name in places}
     paths = [Path(path or os.getcwd()).absolute() for path in (*sys.path, os.getcwd())]
-    return list(dict.fromkeys(str(p) for p in paths if p.is_dir() and not _installed(p, system)))
+    own = (path for path in paths if _importable(path) and not _installed(path, system))
+    return list(dict.fromkeys(map(str, own)))
+
+
+def _importable(path: Path) -> bool:
+    """Whether Python looks for modules there: in a folder, or in a zip archive."""
+    return path.is_dir() or (path.is_file() and zipfile.is_zipfile(path))
 
 
 def _installed(path: Path, system: Set[Path]) -> bool:

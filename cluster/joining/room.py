@@ -102,7 +102,7 @@ def require_memory(
         if needs.replay > needs.memory / 2:
             raise UsageError(_too_much_replay(crowd, needs, why, total))
         fit_together = cohorts is not None and needs_of(crowd, cohorts).memory <= total
-        raise UsageError(_too_many_agents(plan, needs, why, total, fit_together))
+        raise UsageError(_too_many_agents(crowd.agent, plan, needs, why, total, fit_together))
     tight = f" ({gib(free)} free now: other programs have to end)" if needs.memory > free else ""
     return f"{text} of {gib(total)}{tight}"
 
@@ -115,9 +115,14 @@ def _too_much_replay(crowd: Crowd, needs: Needs, why: str, total: int) -> str:
     return f"replay_capacity: got {capacity} ({why}), allowed: {allowed}, or more memory"
 
 
-def _too_many_agents(plan: Plan, needs: Needs, why: str, total: int, fit_together: bool) -> str:
+def _too_many_agents(
+    agent: AgentConfig, plan: Plan, needs: Needs, why: str, total: int, fit_together: bool
+) -> str:
     agents = sum(map(len, plan))
     fitting = max(0, int((total - needs.base) * agents / sum(needs.actors)))
+    if not fitting:
+        layers = f"with {agent.hidden_layers} hidden_layers, {why}"
+        return f"hidden_units: got {agent.hidden_units} ({layers}), allowed: smaller networks"
     allowed = f"at most {fitting}"
     if fit_together:
         allowed += ", or --agents-per-actor auto"

@@ -74,8 +74,8 @@ class Attendance:
 
     def lost(self, seat: Seat, lost: Lost) -> None:
         """Bring an agent back from its last checkpoint, `max_restarts` times."""
-        if lost.detail:
-            logger.error("agent %d (%s): %s", seat.index, seat.config.env_id, lost.detail)
+        if lost.detail:  # for the log alone: it may come again with every restart
+            logger.info("agent %d (%s): %s", seat.index, seat.config.env_id, lost.detail)
         self._engine.stop_agent(seat.index)
         if seat.restarts >= self._max_restarts:
             seat.condition = "failed"

@@ -20,6 +20,7 @@ class Outlets:
         """Rows of rounds after `last_round` are dropped before `tracking` begins to follow."""
         self._writer = MetricsWriter(metrics)
         self._writer.truncate_after(last_round)
+        self.kept = self._writer.kept  # rows
         self._tracking = tracking()
         self._rows: list[MetricsRow] = []
         self._view = LiveView()

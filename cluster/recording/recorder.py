@@ -18,6 +18,7 @@ from metagenrl.cluster.recording.outlets import Outlets
 from metagenrl.cluster.recording.snapshots import SnapshotKeeper
 from metagenrl.cluster.view.status import RunStatus
 from metagenrl.objective_server.answers import Broadcast
+from metagenrl.objective_server.snapshots.find import FOLDER
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.objective_server.store.open import open_store
 from metagenrl.runs.config.train import TrainConfig
@@ -64,6 +65,18 @@ class Recorder:
         self._outlets = Outlets(  # the open round is computed again, without a checkpoint all are
             config.run_dir / METRICS_FILE, self._round - 1, lambda: Tracking(config, identity.id)
         )
+
+        if states is not None:
+            self._tell_what_is_gone()
+
+    def _tell_what_is_gone(self) -> None:
+        """A resumed run does not need its history, but whoever resumes it may."""
+        folder = self._config.run_dir
+        logged = max(self._steps, default=0) > 2 * self._config.log_every
+        if logged and not self._outlets.kept:
+            logger.warning("%s: the rows before round %d are gone", METRICS_FILE, self._round)
+        if self._version > self._config.snapshot_every and not (folder / FOLDER).is_dir():
+            logger.warning("%s/: the snapshots before version %d are gone", FOLDER, self._version)
 
     def _restore(self, population: Mapping[str, Any]) -> None:
         saved = population["recorder"]

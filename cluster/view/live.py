@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from types import TracebackType
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 TABLE_INTERVAL = 0.5
 """Seconds between two drawings of the table."""
+REPEATS = 3
+"""Times that the same warning is shown."""
 LINE_INTERVAL = 10.0
 """Seconds between two lines where there is no terminal."""
 
@@ -133,10 +136,19 @@ class LiveView:
 
 
 class _Handler(logging.Handler):
+    """Shows what is logged; the same line again and again, as of a broken environment, not."""
+
     def __init__(self, view: LiveView) -> None:
         super().__init__()
         self._view = view
+        self._shown: Counter[str] = Counter()
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.name != __name__:  # what the view says of itself, it cannot show
-            self._view.print(self.format(record))
+        if record.name == __name__:  # what the view says of itself, it cannot show
+            return
+        text = self.format(record)
+        self._shown[text] += 1
+        if self._shown[text] < REPEATS:
+            self._view.print(text)
+        elif self._shown[text] == REPEATS:
+            self._view.print(f"{text} (from now on in run.log alone)")

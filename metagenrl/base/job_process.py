@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import PIPE, STDOUT, Popen
 
+import psutil
+
 from metagenrl.base.descriptors import far_copy
 
 _STDIN = 0
@@ -51,10 +53,19 @@ def start_process(module: str, job: str, log: Path) -> Popen[bytes]:
 
 
 def kill_session(process: Popen[bytes]) -> None:
-    """Kill a process that was started with a session of its own, and what it has left in there."""
+    """Kill a process that was started with a session of its own, and what it has started.
+
+    Of one that has ended already only those in its session are found.
+    """
+    started: list[psutil.Process] = []
+    with contextlib.suppress(psutil.Error):
+        started = psutil.Process(process.pid).children(recursive=True)
     with contextlib.suppress(OSError):  # all of them have ended
         os.killpg(process.pid, signal.SIGKILL)
     process.kill()
+    for each in started:
+        with contextlib.suppress(psutil.Error):
+            each.kill()
     process.wait()
 
 

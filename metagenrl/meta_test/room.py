@@ -15,6 +15,7 @@ from metagenrl.runs.machine.needs import (
     process_bytes,
     replay_bytes,
     require_reservable,
+    step_bytes,
 )
 
 
@@ -25,14 +26,16 @@ def require_memory(config: MetaTestConfig | BaselineConfig) -> str:
     """
     facts = [facts_of(env) for env in config.environments]
     sizes = [Sizes(one.observation_size, one.action_size) for one in facts]
-    steps = config.steps
+    steps, rollout, rollout_steps = config.steps, 0, 0
     if isinstance(config, BaselineConfig) and BASELINES[config.algo].on_policy:
+        rollout_steps = config.on_policy.rollout_steps
+        rollout = rollout_steps * max(step_bytes(each) for each in sizes)
         steps = 0  # nothing is replayed
     else:
         require_reservable(config.agent, zip(config.environments, sizes, strict=True))
     alone = max(agent_bytes(config.agent, steps, each) for each in sizes)
     replay = max(replay_bytes(config.agent, steps, each) for each in sizes)
-    one = process_bytes(config.agent) + alone
+    one = process_bytes(config.agent) + alone + rollout
     processes = min(config.workers, config.seeds)
     memory, needed = memory_here(), processes * one
     who = counted(processes, "process", "processes")
@@ -41,6 +44,9 @@ def require_memory(config: MetaTestConfig | BaselineConfig) -> str:
     if one > memory.total and replay > one / 2:
         fitting = int(min(steps, capacity) * max(0, memory.total - one + replay) / replay)
         raise UsageError(f"replay_capacity: got {capacity} ({text}), allowed: at most {fitting}")
+    if one > memory.total and rollout > one / 2:
+        fitting = int(rollout_steps * max(0, memory.total - one + rollout) / rollout)
+        raise UsageError(f"rollout_steps: got {rollout_steps} ({text}), allowed: at most {fitting}")
     if needed > memory.total:
         fitting = int(memory.total // one)
         raise UsageError(f"workers: got {config.workers} ({text}), allowed: at most {fitting}")

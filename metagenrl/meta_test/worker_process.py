@@ -86,6 +86,7 @@ class TraineeRun:
                 self._evaluate()
             self._checkpoint_if_due()
             if _told_to_end and self._saved_steps == trainee.steps:
+                trainee.close()
                 raise SystemExit(SIGNAL_EXIT + signal.SIGTERM)
             self._sign()
         self.rows.sync()

@@ -36,6 +36,7 @@ class MetricsWriter:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lost = 0  # rows that were given up
+        self.kept = 0  # rows that the last `truncate_after` left
         self._waiting: deque[bytes] = deque()  # lines that could not be written yet
         self._file: io.FileIO | None = None
         self._end = 0  # bytes of complete lines
@@ -82,7 +83,9 @@ class MetricsWriter:
         if not self.path.exists():
             return
         try:
-            write_atomic(self.path, [line for line in _lines(self.path) if _round(line) <= round])
+            lines = [line for line in _lines(self.path) if _round(line) <= round]
+            self.kept = len(lines)
+            write_atomic(self.path, lines)
         except Exception as error:
             self._failed(error)
 

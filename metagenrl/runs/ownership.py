@@ -64,8 +64,9 @@ def own(folder: Path, take_over: bool = False, field: str = "run_dir") -> Iterat
             f"{field}: got {str(folder)!r} ({error}), allowed: a folder that no process works in"
         ) from error
     except OSError as error:
+        what = f"{lock.path.name}: " if os.path.lexists(lock.path) else ""
         raise UsageError(
-            f"{field}: got {str(folder)!r} ({error.strerror}), allowed: a folder that can be "
+            f"{field}: got {str(folder)!r} ({what}{error.strerror}), allowed: a folder that can be "
             "written to"
         ) from error
     if lock.former is not None:

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -110,6 +111,27 @@ def test_an_agent_whose_environment_leaves_is_lost_alone(folder: Path) -> None:
     assert "seed 0: failed: its process ended before the last step" in said
 
 
+STARTS = """
+        import subprocess
+        self.one = subprocess.Popen(["sleep", "300"], start_new_session=True)
+        open("pids", "a").write(f"{self.one.pid}\\n")
+"""
+
+
+def with_processes(folder: Path) -> None:
+    """Each reset of the environment starts a process, which nothing of it ends."""
+    text = (folder / "my_env.py").read_text()
+    at = text.index("        super().reset(")
+    (folder / "my_env.py").write_text(text[:at] + STARTS.lstrip("\n") + text[at:])
+
+
+def gone(folder: Path) -> bool:
+    """Whether all of them end within seconds."""
+    pids = {int(pid) for pid in (folder / "pids").read_text().split()}
+    started = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+    return not psutil.wait_procs(started, timeout=20)[1]
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -120,14 +142,22 @@ def test_an_agent_whose_environment_leaves_is_lost_alone(folder: Path) -> None:
     ],
 )
 def test_what_an_environment_has_started_ends_with_the_run(folder: Path, line: str) -> None:
-    text = (folder / "my_env.py").read_text()
-    starts = "        import subprocess\n        one = subprocess.Popen(['sleep', '300'])\n"
-    starts += "        open('pids', 'a').write(f'{one.pid}\\n')\n"
-    at = text.index("        super().reset(")
-    (folder / "my_env.py").write_text(text[:at] + starts + text[at:])
+    with_processes(folder)
     metagenrl(folder, f"{line} --run-dir a")
-    pids = {int(pid) for pid in (folder / "pids").read_text().split()}
-    assert pids
-    started = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
-    _, alive = psutil.wait_procs(started, timeout=20)
-    assert not alive
+    assert gone(folder)
+
+
+def test_what_an_environment_has_started_ends_with_a_run_that_a_signal_ends(folder: Path) -> None:
+    with_processes(folder)
+    line = "test --preset quickstart --objective random --env my_env:Reach-v0 --seeds 1 --workers 1"
+    command = [str(Path(sys.executable).parent / "metagenrl"), *line.split(), "--run-dir", "a"]
+    process = subprocess.Popen([*command, "--steps", "100000"], cwd=folder, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not any(file.stat().st_size for file in folder.glob("a/seeds/*.jsonl")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.terminate()
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 143, said
+    assert gone(folder)

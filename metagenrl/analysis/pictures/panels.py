@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +103,9 @@ def draw(title: str, blocks: Sequence[Block], out: Path) -> Path:
         for block, part in zip(blocks, parts[:, 0], strict=True):
             _draw_block(block, part, width)
         data = io.BytesIO()
-        figure.savefig(data, format="png")
+        with warnings.catch_warnings():  # letters that the font lacks are drawn as boxes
+            warnings.filterwarnings("ignore", "Glyph .* missing from")
+            figure.savefig(data, format="png")
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(out, [data.getvalue()])
     return out

@@ -15,7 +15,11 @@ import pytest
 from fixtures.processes import actors, kill
 
 from metagenrl.analysis.number_text import short
+from metagenrl.base.checks import UsageError
 from metagenrl.base.files.checkpoint_folder import newest_complete, read_folder
+from metagenrl.base.memory import Memory
+from metagenrl.cluster.engines.ray_cluster import actor_share
+from metagenrl.cluster.epg.training import require_memory
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 
 Run = Callable[..., int]
@@ -207,6 +211,20 @@ def test_bad_input_is_one_line_and_starts_nothing(
     assert error.startswith(f"error: {complaint}")
     assert error.count("\n") == 1
     assert not new.exists()
+
+
+def test_workers_that_do_not_fit_the_memory_are_refused() -> None:
+    nodes = [Memory(8 << 30, 1 << 30)] * 2
+    with pytest.raises(UsageError, match=r"^workers: got 300 \(memory: 76.0 GiB of 16.0 GiB") as no:
+        require_memory(300, nodes)
+    fitting = int(str(no.value).rpartition(" ")[2])
+    require_memory(fitting, nodes)
+    require_memory(300, [])  # no node has said what it has
+
+
+def test_workers_that_are_too_many_for_the_processors_are_told_how_many_are_not() -> None:
+    with pytest.raises(ValueError, match=r"^agents: got 100000 actors, allowed: at most 2000 on 2"):
+        actor_share(100_000, None, 2.0)
 
 
 class Broken(gymnasium.Env[Any, Any]):

@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,16 @@ def test_the_users_folders_are_handed_on_and_not_the_interpreters(local, tmp_pat
     local.setattr(sys, "path", ["", str(tmp_path / "gone"), *sys.path])
     assert user_paths()[0] == str(tmp_path)
     assert not any("site-packages" in path or path.endswith("python3.11") for path in user_paths())
+
+
+def test_an_archive_of_the_users_modules_is_handed_on(local, tmp_path: Path) -> None:
+    archive, text = tmp_path / "envs.zip", tmp_path / "notes.txt"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("my_env.py", "")
+    text.write_text("no archive")
+    local.setattr(sys, "path", [str(archive), str(text), *sys.path])
+    assert str(archive) in user_paths()
+    assert str(text) not in user_paths()
 
 
 @pytest.mark.slow

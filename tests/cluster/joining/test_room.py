@@ -81,6 +81,13 @@ def test_too_many_processes_are_refused_with_fewer_or_shared_ones() -> None:
     assert words(population(fitting, replay_capacity=2_000))
 
 
+def test_networks_that_fit_nowhere_are_named() -> None:
+    with pytest.raises(
+        UsageError, match=r"^hidden_units: got 64 \(with 99999 hidden_layers, memory"
+    ):
+        words(population(2, hidden_units=64, hidden_layers=99_999))
+
+
 def test_nodes_are_added_up() -> None:
     config = population(100, replay_capacity=2_000)
     with pytest.raises(UsageError, match="agents: got 100"):

@@ -43,6 +43,31 @@ def test_a_version_has_its_row_also_when_the_server_died_after_it(recorder, tmp_
     assert (row.accepted, row.rejected, row.stale, row.duplicate) == (8, 3, 2, 1)
 
 
+def test_a_resumed_run_says_what_of_its_history_is_gone(tmp_path, caplog):
+    config = TrainConfig(
+        envs=("Pendulum-v1",), agents=2, run_dir=tmp_path, wandb="disabled", engine="inprocess",
+        log_every=10, snapshot_every=5,
+    )  # fmt: skip
+    identity = RunIdentity("r", 0.0, "m", {})
+    first = Recorder(config, identity, None)
+    saved = first.state_dict() | {"steps": [40, 40]}
+    first.close()
+    (tmp_path / "metrics.jsonl").write_text('{"kind": "age')
+    population = {"roster": {"0": {}, "1": {}}, "recorder": saved, "round": 20, "version": 6}
+    Recorder(config, identity, {"population": population}).close()
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [
+        "metrics.jsonl: the rows before round 20 are gone",
+        "objectives/: the snapshots before version 6 are gone",
+    ]
+    caplog.clear()
+    (tmp_path / "objectives").mkdir()
+    (tmp_path / "metrics.jsonl").write_text("")
+    population["recorder"] = saved | {"steps": [20, 20]}  # none is due before 10 steps are over
+    Recorder(config, identity, {"population": population}).close()
+    assert not caplog.records
+
+
 def test_snapshots_and_the_machine_have_their_rows(recorder, tmp_path):
     """A snapshot of a version that is there is not written again."""
     broadcast = Broadcast(4, 5, np.array([3.0, 4.0], np.float32), None)

@@ -193,6 +193,22 @@ def test_a_broken_stream_is_logged_once_and_stops_nothing(
     assert "Broken pipe" in caplog.text
 
 
+def test_the_same_warning_is_shown_three_times() -> None:
+    stream = io.StringIO()
+    with LiveView(stream) as view:
+        logger = logging.getLogger("metagenrl")
+        logger.addHandler(handler := view.handler())
+        for number in range(50):
+            logger.warning("an episode is dropped")
+            logger.warning("number %d", number % 25)
+        logger.removeHandler(handler)
+    lines = stream.getvalue().splitlines()
+    told = "an episode is dropped"
+    of_it = [line for line in lines if told in line]
+    assert of_it == [told, told, f"{told} (from now on in run.log alone)"]
+    assert len(lines) == 3 + 50
+
+
 def test_the_rate_is_that_of_the_last_minute() -> None:
     meter = RateMeter(window=10.0)
     assert meter.add(0.0, 0) is None
