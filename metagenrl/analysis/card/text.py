@@ -49,7 +49,7 @@ def card(facts: CardFacts) -> str:
     """The whole card, which also says everything without being rendered."""
     front = yaml.safe_dump(_front_matter(facts), sort_keys=False, allow_unicode=True, width=100)
     parts = [f"---\n{front}---", f"# {facts.name}", _summary(facts), _use(facts), _made(facts)]
-    parts += ["## Selection", facts.selection or "None: it is the only candidate of its run."]
+    parts += ["## Selection", facts.selection or "Not noted."]
     parts += ["## Tests", _tests(facts), "## What it is not good for"]
     parts += ["\n".join([LIMITS, *([f"- {facts.limits}"] if facts.limits else [])])]
     parts += ["## Identity", _identity(facts)]
@@ -68,7 +68,7 @@ def _front_matter(facts: CardFacts) -> dict[str, Any]:
                 for number, interval in score.numbers.items()
             ],
         }
-        for score in facts.scores if score.rule.startswith("learned objective")
+        for score in facts.scores if score.own and score.numbers
     ]  # fmt: skip
     return {
         "license": facts.licence,

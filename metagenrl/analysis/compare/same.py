@@ -9,9 +9,12 @@ evaluations have different numbers of episodes are told apart, too.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from metagenrl.analysis.report.discover import TestRun
 from metagenrl.base.checks import UsageError
@@ -37,22 +40,34 @@ _SHOWN = 12  # digits of a checksum
 def labels(runs: Sequence[TestRun]) -> dict[Path, str]:
     """The label of each run by its folder; where one label has several rules, with what differs.
 
-    `td3` becomes `td3 (gamma=0.5)` and `td3 (gamma=0.99)`. Numbers of evaluation episodes are
-    compared in each environment: nothing pools returns of two environments.
+    `td3` becomes `td3 (gamma=0.5)` and `td3 (gamma=0.99)`.
     """
-    identities = {run.path: _identity(run) for run in runs}
+    return told_apart(runs, {run.path: run.label for run in runs})
+
+
+def told_apart(
+    runs: Sequence[TestRun], names: Mapping[Path, str], pooled: Set[str] = frozenset()
+) -> dict[Path, str]:
+    """The name of each run, with what differs where runs of one name are of several rules.
+
+    `pooled` are fields that may differ. Numbers of evaluation episodes are compared in each
+    environment: nothing pools returns of two environments.
+    """
+    identities = {
+        run.path: {n: v for n, v in _identity(run).items() if n not in pooled} for run in runs
+    }
     found = {}
     for run in runs:
-        of_label = [other for other in runs if other.label == run.label]
-        named = [identities[other.path] for other in of_label]
-        names = sorted({name for identity in named for name in identity})
-        differing = [n for n in names if len({repr(identity.get(n)) for identity in named}) > 1]
+        of_name = [other for other in runs if names[other.path] == names[run.path]]
+        known = [identities[other.path] for other in of_name]
+        fields = sorted({field for identity in known for field in identity})
+        differing = [f for f in fields if len({repr(identity.get(f)) for identity in known}) > 1]
         own = identities[run.path]
-        if len({episodes(other) for other in of_label if other.env == run.env}) > 1:
+        if len({episodes(other) for other in of_name if other.env == run.env}) > 1:
             differing.append(EPISODES)
             own = own | {EPISODES: episodes(run)}
-        words = ", ".join(f"{n.rpartition('.')[2]}={own.get(n, 'none')}" for n in differing)
-        found[run.path] = f"{run.label} ({words})" if words else run.label
+        words = ", ".join(f"{f.rpartition('.')[2]}={own.get(f, 'none')}" for f in differing)
+        found[run.path] = f"{names[run.path]} ({words})" if words else names[run.path]
     return found
 
 
@@ -103,8 +118,8 @@ def learning_starts(run: TestRun) -> int:
 
 def _identity(run: TestRun) -> dict[str, Any]:
     values = {n: v for n, v in leaves(_configuration(run)) if n.partition(".")[0] not in _BESIDE}
-    digest = _parameters(run)
-    return values if digest is None else values | {PARAMETERS: digest}
+    found = parameters_of(run)
+    return values if found is None else values | {PARAMETERS: found}
 
 
 def _configuration(run: TestRun) -> dict[str, Any]:
@@ -116,16 +131,20 @@ def _configuration(run: TestRun) -> dict[str, Any]:
         return run.config
 
 
-def _parameters(run: TestRun) -> str | None:
+def digest(alpha: NDArray[np.float32]) -> str:
+    """A checksum of an objective's parameters alone."""
+    return hashlib.sha256(alpha.tobytes()).hexdigest()[:_SHOWN]
+
+
+def parameters_of(run: TestRun) -> str | None:
     """A checksum of the objective's parameters alone; None where the run keeps no objective."""
     copy = run.path / COPY_FILE
     if copy.is_file():
-        alpha = ObjectiveSnapshot.load(copy).alpha
-        return hashlib.sha256(alpha.tobytes()).hexdigest()[:_SHOWN]
+        return digest(ObjectiveSnapshot.load(copy).alpha)
     policies = sorted((run.path / POLICIES_FOLDER).rglob("*"))
     if not policies:
         return None
-    digest = hashlib.sha256()
+    whole = hashlib.sha256()
     for path in (path for path in policies if path.suffix in (".safetensors", ".npz")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:_SHOWN]
+        whole.update(path.read_bytes())
+    return whole.hexdigest()[:_SHOWN]

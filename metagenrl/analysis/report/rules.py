@@ -6,6 +6,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from metagenrl.analysis.compare.same import PARAMETERS, told_apart
 from metagenrl.analysis.confidence import Interval, mean_with_interval
 from metagenrl.analysis.learning_curves import Curves, curves_of, group_curves
 from metagenrl.analysis.number_text import brief
@@ -42,6 +43,9 @@ class Rules:
             for env in {test.env for test in runs.tests}
         }
         self.tests = [test for test in runs.tests if test in self._chosen(runs.tests)]
+        # Objectives of several meta-training seeds are one rule, other hyper-parameters are not.
+        names = {test.path: self._name_of(test) for test in runs.tests}
+        self._names = told_apart(runs.tests, names, pooled={PARAMETERS})
         self.rules = self._grouped()
 
     def run_of(self, test: TestRun) -> TrainRun | None:
@@ -49,7 +53,10 @@ class Rules:
         return self._training.get(str(test.facts.get("run")))
 
     def name_of(self, test: TestRun) -> str:
-        """The rule that trained the agents of a test."""
+        """The rule that trained the agents of a test, told apart from others of that name."""
+        return self._names[test.path]
+
+    def _name_of(self, test: TestRun) -> str:
         name = test.label
         if test.trained_in is not None:
             method = "EPG" if test.rule == "epg" else "MetaGenRL"

@@ -122,7 +122,7 @@ def _facts(config: CardConfig) -> CardFacts:
         name=config.name,
         snapshot=snapshot,
         training=None if file is None else stored_config(TrainConfig, file, "objective"),
-        scores=test_scores(config.tests) if config.tests else (),
+        scores=test_scores(config.tests, snapshot.alpha) if config.tests else (),
         study=config.study.read_text(encoding="utf-8") if config.study is not None else "",
         selection=config.selection,
         limits=config.limits,

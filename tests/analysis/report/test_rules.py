@@ -75,6 +75,15 @@ def test_returns_after_different_numbers_of_steps_are_not_mixed(new_agents, tmp_
     assert finals == {"td3, 50 steps": [1.0], "td3, 100 steps": [9.0]}
 
 
+def test_other_hyper_parameters_are_other_rules(new_agents, tmp_path) -> None:
+    for gamma in (0.5, 0.99):
+        folder = new_agents(f"td3-{gamma}", "E", [{100: gamma}], "td3")
+        config = folder / "config.yaml"
+        config.write_text(config.read_text().replace("gamma: 0.99", f"gamma: {gamma}"))
+    finals = {rule.name: rule.curves["E"].final.tolist() for rule in rules_of(tmp_path).rules}
+    assert finals == {"td3 (gamma=0.5)": [0.5], "td3 (gamma=0.99)": [0.99]}
+
+
 def test_the_order_is_learned_control_baselines(new_agents, tmp_path) -> None:
     new_agents("a", "E", [{100: 1.0}], "td3")
     new_agents("b", "E", [{100: 1.0}], "random")

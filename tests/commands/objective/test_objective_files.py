@@ -65,6 +65,43 @@ def test_a_card_says_all_that_there_is_to_know(written: Path) -> None:
         assert part in body, part
 
 
+def test_agents_that_failed_have_no_result(tmp_path: Path, run: Run) -> None:
+    """Nor does the first evaluation count, which is of a policy that has not learned."""
+    tests = tmp_path / "tests"
+    shutil.copytree(GOLDEN / "test", tests / "own")
+    shutil.copytree(GOLDEN / "td3", tests / "td3")
+    for folder in tests.iterdir():
+        shutil.rmtree(folder / "seeds", ignore_errors=True)
+        file = folder / "evaluations.jsonl"
+        rows = [row for row in file.read_text().splitlines() if '"steps": 0' in row]
+        if folder.name == "td3":
+            rows = [row for row in file.read_text().splitlines() if '"seed": 0' in row] + rows[1:]
+        file.write_text("\n".join(rows) + "\n")
+    words = ["--version", "last", "--out", tmp_path / "card", "--tests", tests]
+    assert run("objective", "card", GOLDEN / "inprocess", *words) == 0
+    _, front, body = (tmp_path / "card" / "README.md").read_text().split("---\n", 2)
+    assert "model-index" not in yaml.safe_load(front)
+    rows = [line for line in body.splitlines() if line.startswith("| InvertedPendulum-v5")]
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    assert [row[2] for row in cells] == ["learned objective v52", "td3"]
+    assert cells[0][4:] == ["-", "-", "0 (2 more failed)"]
+    assert cells[1][6] == "1 (1 more failed)"
+    assert cells[1][5] != "-"
+
+
+def test_results_of_another_objective_are_not_this_ones(tmp_path: Path, run: Run) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(GOLDEN / "test", other)
+    snapshot = ObjectiveSnapshot.load(other / "objective.safetensors")
+    replace(snapshot, alpha=snapshot.alpha + 1).save(other / "objective.safetensors")
+    shutil.copy(GOLDEN / "test" / "objective.json", other)  # `save` has written its own
+    words = ["--version", "last", "--out", tmp_path / "card", "--tests", other, GOLDEN / "td3"]
+    assert run("objective", "card", GOLDEN / "inprocess", *words) == 0
+    _, front, body = (tmp_path / "card" / "README.md").read_text().split("---\n", 2)
+    assert "model-index" not in yaml.safe_load(front)
+    assert "learned objective v52" in body, "beside this one it may stand"
+
+
 def test_the_files_stand_alone(written: Path) -> None:
     file = written / "small.safetensors"
     original = ObjectiveSnapshot.load(find_snapshot(GOLDEN / "inprocess", "last"))
