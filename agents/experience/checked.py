@@ -12,6 +12,7 @@ from metagenrl.learner.types import Array
 
 _REAL = "fiub"  # kinds of numpy's types: floating point, integers, booleans
 _SOUND = 1e30  # of a sum of squares
+_LARGEST = float(np.finfo(np.float32).max)
 _ROUNDING = 1e-5  # by which rescaled actions may leave [-1, 1]
 
 
@@ -32,19 +33,19 @@ def row(field: str, value: ArrayLike, size: int, most: float | None = None) -> A
             numbers = found.astype(np.float32)
     # A sum of squares tells most rows to be sound within half a microsecond.
     if not numbers.dot(numbers) <= (_SOUND if most is None else most):
-        bound = np.finfo(np.float32).max if most is None else most + _ROUNDING
+        bound = _LARGEST if most is None else most + _ROUNDING
         require(bool((np.abs(numbers) <= bound).all()), field, found.tolist(), allowed)
     return numbers
 
 
 def number(field: str, value: Any) -> float:
-    """`value` as one finite number. Raises `ValueError`."""
-    allowed = "one finite number"
+    """`value` as one number that is finite in float32. Raises `ValueError`."""
+    allowed = "one finite number (float32)"
     if not isinstance(value, float):
         found = _array(field, value, allowed)
         require(found.ndim == 0, field, value, allowed)
         value = float(found)
-    require(-np.inf < value < np.inf, field, value, allowed)
+    require(-_LARGEST <= value <= _LARGEST, field, value, allowed)
     return float(value)
 
 

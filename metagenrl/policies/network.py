@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -49,7 +50,8 @@ def acting(policy: KeptPolicy) -> Callable[[Array], Array]:
 
     @torch.no_grad()
     def act(observation: Array) -> Array:
-        action: Array = network(torch.from_numpy(observation)[None])[0].numpy()
+        own = torch.from_numpy(np.asarray(observation, np.float32))  # MuJoCo's are float64
+        action: Array = network(own[None])[0].numpy()
         return action
 
     return act

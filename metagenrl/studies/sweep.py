@@ -43,6 +43,10 @@ class Range:
         return round(value) if self.whole else float(f"{value:.4g}")
 
 
+MOST_POINTS = 100_000
+"""A study of more would have no end."""
+
+
 @dataclass(frozen=True)
 class Random:
     """Points that are drawn."""
@@ -57,6 +61,7 @@ class Random:
     def __post_init__(self) -> None:
         require(bool(self.options), "random.options", dict(self.options), "options to draw")
         integer_at_least(1, points=self.points)
+        require(self.points <= MOST_POINTS, "random.points", self.points, f"at most {MOST_POINTS}")
         integer_at_least(0, seed=self.seed)
 
 

@@ -305,13 +305,23 @@ def test_the_file_of_another_command_is_named(
         assert refusal(f"{command} --config {file}") == f"config: got '{file}' {configured}"
 
 
+def test_a_misspelt_field_of_the_objective_is_not_another_commands(
+    refusal: Refusal, tmp_path: Path
+) -> None:
+    """To `test` the objective is a path, so what stands below it says nothing there."""
+    file = tmp_path / "own.yaml"
+    file.write_text("objective: {use_advantag: true}")
+    line = refusal(f"train --preset quickstart --config {file} --run-dir out")
+    assert line == ("objective.use_advantag: unknown field, did you mean objective.use_advantage?")
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [
         ("eval_evry: 5", "eval_evry: unknown field, did you mean eval_every?"),
         ("agent: {gama: 0.5}", "agent.gama: unknown field, did you mean agent.gamma?"),
-        ("batch-size: 3", "batch-size: unknown field, did you mean agent.batch_size?"),
-        ("agent.gamma: 0.5", "agent.gamma: unknown field"),
+        ("batch-size: 3", "batch-size: unknown field, did you mean `agent: {batch_size: …}`?"),
+        ("agent.gamma: 0.5", "agent.gamma: unknown field, did you mean `agent: {gamma: …}`?"),
         ("preset: paper", "preset: unknown field"),
         ("steps: 500\nenvironment: Pendulum-v1", "environment: unknown field"),
     ],

@@ -57,6 +57,7 @@ def test_a_kept_policy_acts_as_its_agent(rule: Rule, tmp_path: Path) -> None:
     act = acting(policy)
     for s in np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32):
         np.testing.assert_allclose(act(s), np.clip(own(s), -1, 1), rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(act(s.astype(np.float64)), act(s))  # as MuJoCo has them
 
 
 def test_an_agent_of_a_population_is_found_in_its_checkpoint() -> None:

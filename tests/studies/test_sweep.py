@@ -75,6 +75,13 @@ def test_drawn_points_stay_the_same_and_in_range(tmp_path: Path) -> None:
     assert 10 < sum(point["polyak"] < 1e-2 for point in points) < 30  # even in the logarithm
 
 
+def test_points_without_end_are_refused(tmp_path: Path) -> None:
+    random = {"points": 10**9, "options": {"batch-size": [2, 4]}}
+    path = written(tmp_path, BASELINE, grid=None, random=random)
+    with pytest.raises(ValueError, match=r"^random.points: got 1000000000, allowed: at most"):
+        read_sweep(path)
+
+
 def test_a_sweep_over_train_is_a_study_on_selection_environments(tmp_path: Path) -> None:
     sweep = read_sweep(written(tmp_path, TRAIN))
     whole = plan(recipe_of(sweep, points_of(sweep), "s"), tmp_path)

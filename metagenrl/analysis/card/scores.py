@@ -46,7 +46,8 @@ def test_scores(folders: Sequence[Path], alpha: NDArray[np.float32]) -> list[Tes
     found = []
     for score in comparable(rows, mix_steps=False, mix_versions=False):
         curve, numbers = score.curve, {}
-        ended = np.isfinite(curve.returns[:, curve.steps == score.steps]).any(axis=1)
+        last = curve.returns[:, curve.steps == score.steps]
+        ended = np.asarray(np.isfinite(last).any(axis=1))
         for number, of in NUMBERS.items():
             values = of(curve)
             values = values[ended & np.isfinite(values)]
@@ -55,7 +56,7 @@ def test_scores(folders: Sequence[Path], alpha: NDArray[np.float32]) -> list[Tes
                 low, high = estimate.mean - estimate.half_width, estimate.mean + estimate.half_width
                 numbers[number] = Interval(estimate.mean, low, high)
         agents = int(ended.sum())
-        absent = len(ended) - agents + curve.absent
+        absent = ended.size - agents + curve.absent
         whose = curve.label in own
         found.append(TestScore(curve.env, curve.label, score.steps, agents, absent, numbers, whose))
     return found

@@ -10,7 +10,7 @@ import dataclasses
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 from metagenrl.base.checks import UsageError
 from metagenrl.base.release import RELEASE, is_newer
@@ -61,6 +61,8 @@ def unknown_fields(cls: Any, values: Mapping[str, Any], prefix: str = "") -> Ite
             yield f"{prefix}{name}"
         elif isinstance(value, Mapping) and dataclasses.is_dataclass(hints[name]):
             yield from unknown_fields(hints[name], value, f"{prefix}{name}.")
+        elif isinstance(value, Mapping) and get_origin(hints[name]) is not Mapping:
+            yield f"{prefix}{name}.*"  # no section there
 
 
 def release_of(path: Path) -> str:

@@ -83,7 +83,7 @@ def build(
     known = known or leaf_names(cls)
     for name in values:
         if name not in hints:
-            raise UsageError(unknown(f"{prefix}{name}", "field", known))
+            raise UsageError(_unknown_field(f"{prefix}{name}", prefix, known))
     arguments: dict[str, Any] = {}
     for field in fields:
         label, hint = f"{prefix}{field.name}", hints[field.name]
@@ -174,6 +174,15 @@ def unknown(name: str, kind: str, known: Iterable[str]) -> str:
         bare[match] for match in difflib.get_close_matches(bare_name, bare, n=1, cutoff=0.6)
     ]
     return f"{name}: unknown {kind}" + (f", did you mean {nearest[0]}?" if nearest else "")
+
+
+def _unknown_field(name: str, prefix: str, known: Sequence[str]) -> str:
+    """The line for a field that does not exist; of a section, it is written as a file has it."""
+    line = unknown(name, "field", known)
+    said, meant, nearest = line.partition(", did you mean ")
+    section, dot, leaf = nearest.rstrip("?").rpartition(".")
+    written = f"{said}{meant}`{section}: {{{leaf}: …}}`?"
+    return written if dot and section != prefix[:-1] else line
 
 
 def _store_address(name: str, text: str) -> StoreAddress:

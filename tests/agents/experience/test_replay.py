@@ -404,6 +404,16 @@ def test_a_step_of_another_shape_is_refused_and_not_stored(observation, action, 
     assert _equal(before, recorder.buffer.sample(_rng(), 34, 6))
 
 
+@pytest.mark.parametrize("reward", [1e39, -1e39, np.float64(1e300), np.inf, np.nan])
+def test_a_reward_that_float32_cannot_hold_is_refused(reward):
+    recorder = _filled()
+    before = recorder.buffer.sample(_rng(), 34, 6)
+    with pytest.raises(ValueError, match=r"^reward: got .*, allowed: one finite number \(float32"):
+        recorder.buffer.add([1, 1], [0, 0, 0], reward, [1, 2], False, False)
+    assert _equal(before, recorder.buffer.sample(_rng(), 34, 6))
+    recorder.buffer.add([1, 1], [0, 0, 0], float(np.finfo(np.float32).max), [1, 2], False, False)
+
+
 def test_other_requests_are_checked():
     sampled = _filled().buffer.sample(_rng(), 10, 6)
     for count in (0, 3):

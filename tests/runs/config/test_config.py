@@ -80,8 +80,11 @@ def test_fields_that_a_file_leaves_out_are_the_papers(tmp_path: Path) -> None:
     [
         ("agnets: 4", "agnets: unknown field, did you mean agents?"),
         ("agent: {bacth_size: 4}", "agent.bacth_size: unknown field, did you mean agent.batch_s"),
-        ("agent: {lifetime: 4}", "agent.lifetime: unknown field, did you mean meta.lifetime?"),
-        ("gama: 0.9", "gama: unknown field, did you mean agent.gamma?"),
+        (
+            "agent: {lifetime: 4}",
+            "agent.lifetime: unknown field, did you mean `meta: {lifetime: …}`?",
+        ),
+        ("gama: 0.9", "gama: unknown field, did you mean `agent: {gamma: …}`?"),
         ("zzzz: 1", "zzzz: unknown field"),
         ("agents: four", "agents: got 'four', allowed: a whole number"),
         ("agents: 4.5", "agents: got 4.5, allowed: a whole number"),
