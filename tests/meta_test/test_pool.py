@@ -1,0 +1,21 @@
+"""What is said of a process that failed, from its exit code and the end of its log."""
+
+import pytest
+
+from metagenrl.meta_test.pool import _reason
+
+OURS = "metagenrl.agents.experience.failures.EnvironmentFailed"
+
+
+@pytest.mark.parametrize(
+    ("code", "log", "words"),
+    [
+        (1, f"Traceback:\n  x\n{OURS}: E-v0: raised in 11 episodes", "E-v0: raised in 11 episodes"),
+        (1, "Traceback:\nValueError: metagenrl.no: such", "ValueError: metagenrl.no: such"),
+        (7, "", "its process ended with exit code 7"),
+        (-9, "anything", "its process was killed by SIGKILL"),
+        (0, "", "its process ended before the last step: the environment may have called os._exit"),
+    ],
+)
+def test_the_reason_is_in_the_users_words(code: int, log: str, words: str) -> None:
+    assert _reason(code, log) == words
