@@ -85,8 +85,8 @@ def curves_of(
     """Curves of agents with these seeds, each of which has returns by step."""
     steps = sorted({step for curve in agents for step in curve})
     returns = [[curve.get(step, math.nan) for step in steps] for curve in agents]
-    of_steps, of_agents = np.array(steps, np.float64), np.array(seeds, np.int64)
-    return Curves(env, label, of_steps, np.array(returns, np.float64), of_agents)
+    table = np.array(returns, np.float64).reshape(len(seeds), len(steps))  # also of no agents
+    return Curves(env, label, np.array(steps, np.float64), table, np.array(seeds, np.int64))
 
 
 def drawable(curve: Curves) -> Curves:
