@@ -18,6 +18,7 @@ from metagenrl.cluster.engines.plan import Plan
 from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.runs.machine.needs import (
     BASE,
+    PROCESS,
     Sizes,
     agent_bytes,
     checkpoint_bytes,
@@ -120,7 +121,7 @@ def _too_many_agents(
 ) -> str:
     agents = sum(map(len, plan))
     fitting = max(0, int((total - needs.base) * agents / sum(needs.actors)))
-    if not fitting:
+    if not fitting and max(needs.actors) > 2 * PROCESS:  # and not the machine is small
         layers = f"with {agent.hidden_layers} hidden_layers, {why}"
         return f"hidden_units: got {agent.hidden_units} ({layers}), allowed: smaller networks"
     allowed = f"at most {fitting}"

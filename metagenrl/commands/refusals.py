@@ -114,9 +114,11 @@ def check_show(config: ShowConfig) -> None:
     file = config.file
     if file.is_file() or is_pretrained(file) or snapshot_versions(file):
         return
-    what = what_is_there(file) or ("no objective in it" if file.is_dir() else "no such file")
-    if what == what_is_there(file):
-        what += ", and has no objectives/ with snapshots"
+    run = what_is_there(file)
+    if run is not None:
+        what = f"{run}, and has no objectives/ with snapshots"
+    else:
+        what = "no objective in it" if file.is_dir() else "no such file"
     raise UsageError(
         f"file: got {str(file)!r} ({what}), allowed: an objective's snapshot file, the folder of a "
         f"run of `metagenrl train`, {PRETRAINED}"
