@@ -175,7 +175,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5_000)
     parser.add_argument("--seed", type=int, default=0)
     words = parser.parse_args()
-    loss = policy_loss_for(words.objective, words.seed)
+    if words.steps < REPORT_EVERY or words.seed < 0:
+        parser.error(f"--steps: at least {REPORT_EVERY:,}, --seed: at least 0")
+    try:
+        loss = policy_loss_for(words.objective, words.seed)
+        space = gymnasium.make(words.env).action_space
+    except (ValueError, gymnasium.error.Error) as error:
+        parser.error(str(error))
+    if not isinstance(space, gymnasium.spaces.Box):
+        parser.error(f"--env: {words.env} has the actions {space}, and continuous ones are needed")
     for i, value in enumerate(train(words.env, loss, words.steps, words.seed), 1):
         print(f"{i * REPORT_EVERY:>8,} steps  return {value:10.1f}", flush=True)
 

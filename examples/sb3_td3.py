@@ -100,11 +100,19 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5_000)
     parser.add_argument("--seed", type=int, default=0)
     words = parser.parse_args()
+    if words.steps < 1_000 or words.seed < 0:
+        parser.error("--steps: at least 1,000, --seed: at least 0")
     chosen = None
-    if words.objective == "random":
-        chosen = metagenrl.random_objective(words.seed)
-    elif words.objective != "td3":
-        chosen = metagenrl.load_objective(words.objective)
+    try:
+        if words.objective == "random":
+            chosen = metagenrl.random_objective(words.seed)
+        elif words.objective != "td3":
+            chosen = metagenrl.load_objective(words.objective)
+        space = gymnasium.make(words.env).action_space
+    except (ValueError, gymnasium.error.Error) as error:
+        parser.error(str(error))
+    if not isinstance(space, gymnasium.spaces.Box):
+        parser.error(f"--env: {words.env} has the actions {space}, and continuous ones are needed")
     for i, value in enumerate(train(words.env, chosen, words.steps, words.seed), 1):
         print(f"{i * 1_000:>8,} steps  return {value:10.1f}", flush=True)
 

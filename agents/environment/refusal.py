@@ -34,6 +34,12 @@ def explain(spec: EnvironmentSpec, error: BaseException, known: str) -> str:
     if isinstance(error, TypeError) and (needed := _MISSING.search(str(error))):
         names = ", ".join(f"{name}=..." for name in re.findall(r"'(\w+)'", needed[0]))
         return f"{got}with {names}, which it needs, by --env-kwargs"
+    cause = error.__cause__
+    if isinstance(cause, ModuleNotFoundError) and cause.name == module.partition(".")[0]:
+        return (
+            f"{got}{_IDENTIFIERS}, whose module can be imported (there is no {cause.name}.py in "
+            "the working directory or in a folder of PYTHONPATH, and no such package is installed)"
+        )
     missing = isinstance(error, ImportError | gymnasium.error.DependencyNotInstalled)
     what = "it or a package it needs is not installed" if missing else "it cannot be made"
     nearest = _nearest(spec.id)

@@ -22,7 +22,7 @@ _LEVELS = ("base", "avx2", "avx512")
 
 
 def _load() -> ctypes.CDLL | None:
-    choice = os.environ.get("METAGENRL_KERNELS", "c")
+    choice = os.environ.get("METAGENRL_KERNELS") or "c"
     if choice not in _CHOICES:
         raise ValueError(f"METAGENRL_KERNELS: got {choice!r}, allowed: {', '.join(_CHOICES)}")
     if choice == "torch":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
@@ -16,6 +17,18 @@ Policy = Callable[[Tensor], Tensor]
 """pi(s): `[..., O] -> [..., A]` in [-1, 1], differentiable in the parameters to be trained."""
 Critic = Callable[[Tensor, Tensor], Tensor]
 """Q(s, a): `[..., O], [..., A] -> [...]` or `[..., 1]`."""
+
+ROUNDING = 1e-4  # of actions that an environment's bounds were scaled to [-1, 1] from
+ALLOWED = {
+    "observations": "finite numbers",
+    "actions": "numbers in [-1, 1] (environments' bounds are scaled to these)",
+    "rewards": "finite numbers",
+    "terminated": "0 or 1",
+    "mask": "1 on a row's first steps and 0 on those after them",
+    "policy's actions": "numbers in [-1, 1], such as tanh gives",
+    "critic's values": "finite numbers",
+}
+"""The values of a minibatch's fields, and of a policy."""
 
 
 class OnBatch:
@@ -34,6 +47,7 @@ class OnBatch:
         pi = _tensor("policy's actions", policy(self._states[:, :-1]))
         found, wanted = tuple(pi.shape), tuple(batch.actions.shape)
         require(found == wanted, "policy's actions", found, f"the batch's actions' shape {wanted}")
+        _check_values(batch, pi)
         self._given = pi.dtype
         dtype = torch.float64 if pi.dtype == torch.float64 else torch.float32
         self.batch = batch.to(dtype)
@@ -81,6 +95,7 @@ class OnBatch:
         value = value.squeeze(-1) if value.shape == (*wanted, 1) else value
         found = tuple(value.shape)
         require(found == wanted, "critic's values", found, f"shape {wanted} or {(*wanted, 1)}")
+        _refuse({"critic's values": (value, ~value.isfinite())})
         return value.to(self.pi.dtype)
 
 
@@ -92,13 +107,49 @@ def check_batch(batch: Batch) -> None:
         device, wanted_device = value.device, batch.actions.device
         require(device == wanted_device, name, str(device), f"{wanted_device}, as actions")
     shape = tuple(batch.actions.shape)
-    require(len(shape) == 3 and shape[-1] > 0, "actions", shape, "shape [B, T, A]")
+    fits = len(shape) == 3 and min(shape) > 0
+    require(fits, "actions", shape, "shape [B, T, A], each at least 1")
     b, t, _ = shape
     o = tuple(batch.observations.shape)
     require(len(o) == 3 and o[:2] == (b, t + 1), "observations", o, f"shape ({b}, {t + 1}, O)")
     for name in ("rewards", "terminated", "mask"):
         found = tuple(getattr(batch, name).shape)
         require(found == (b, t), name, found, f"shape {(b, t)}")
+
+
+def _check_values(batch: Batch, pi: Tensor) -> None:
+    """Raise `ValueError` for the first value that the fields' definitions exclude.
+
+    On padding too, where a mask of 0 leaves NaN what it is.
+    """
+    mask = ~_binary(batch.mask)
+    mask[:, 1:] |= batch.mask[:, 1:] > batch.mask[:, :-1]  # a step after padding
+    _refuse(
+        {
+            "observations": (batch.observations, ~batch.observations.isfinite()),
+            "actions": (batch.actions, _beyond(batch.actions)),
+            "rewards": (batch.rewards, ~batch.rewards.isfinite()),
+            "terminated": (batch.terminated, ~_binary(batch.terminated)),
+            "mask": (batch.mask, mask),
+            "policy's actions": (pi, _beyond(pi)),
+        }
+    )
+
+
+def _refuse(fields: dict[str, tuple[Tensor, Tensor]]) -> None:
+    """Raise `ValueError` for the first field with an entry that is marked; one look at a device."""
+    found = torch.stack([marked.any() for _, marked in fields.values()]).tolist()
+    for name, (values, marked) in itertools.compress(fields.items(), found):
+        raise ValueError(f"{name}: got {values[marked][0].item():g}, allowed: {ALLOWED[name]}")
+
+
+def _beyond(actions: Tensor) -> Tensor:
+    """Where they are not in [-1, 1], but for rounding."""
+    return ~((actions >= -1 - ROUNDING) & (actions <= 1 + ROUNDING))
+
+
+def _binary(flags: Tensor) -> Tensor:
+    return (flags == 0) | (flags == 1)
 
 
 def _tensor(field: str, value: Any) -> Tensor:

@@ -86,7 +86,8 @@ class Objective:
         and taken actions are constants (Eq. 7), so the critic gets no gradient. There is no second
         derivative. `action_penalty` adds the cost of saturated actions that the objective was
         meta-trained with (0 in the paper). Raises `ValueError` for what is no `Batch` of tensors,
-        for a wrong shape, and for a penalty below 0.
+        for a wrong shape, for values that are not finite or not in their field's range, and for a
+        penalty below 0.
         """
         finite_at_least_0("action_penalty", action_penalty)
         evaluated = OnBatch(batch, policy, critic)

@@ -8,11 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metagenrl.base.checks import UsageError, brief
 from metagenrl.base.paths import user_path
 from metagenrl.runs.config.yaml_file import load_mapping
 from metagenrl.runs.folder import check_is_run
 from metagenrl.runs.metrics_file import iter_rows
 from metagenrl.runs.names import CONFIG_FILE, EVALUATIONS_FILE, METRICS_FILE
+from metagenrl.runs.row_codec import KINDS
 
 if TYPE_CHECKING:
     import pandas
@@ -50,9 +52,14 @@ class Run:
         ]
 
     def frame(self, kind: str | None = None) -> pandas.DataFrame:
-        """The rows of a kind (`agent`, `objective`, `evaluation` ...), or all, as a table."""
+        """The rows of a kind (`agent`, `objective`, `evaluation` ...), or all, as a table.
+
+        It is empty where the run has none of them so far. Raises `UsageError` for what is no kind.
+        """
         import pandas
 
+        if kind is not None and kind not in KINDS:
+            raise UsageError(f"kind: got {brief(kind)}, allowed: {', '.join(KINDS)}")
         return pandas.DataFrame([_flat(r) for r in self.rows if kind in (None, r["kind"])])
 
 

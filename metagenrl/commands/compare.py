@@ -12,6 +12,7 @@ from tyro.conf import Positional
 from metagenrl.base.checks import require
 from metagenrl.base.paths import check_writable
 from metagenrl.commands.parsing import parse
+from metagenrl.commands.shell.troubles import named
 from metagenrl.runs.config.yaml import build
 
 if TYPE_CHECKING:
@@ -43,22 +44,25 @@ def compare_config(argv: Sequence[str]) -> CompareConfig:
 
 
 def check_compare(config: CompareConfig) -> None:
-    """Refuse folders without finished agents, runs that do not go together, an unusable `out`."""
-    _read(config)
+    """Refuse an unusable `out`; what is wrong with the runs, reading them will tell."""
     check_writable("out", config.out)
 
 
 def _read(config: CompareConfig) -> list[Scores]:
+    """Raises `UsageError` for folders without finished agents and runs that do not go together."""
     from metagenrl.analysis.compare.read import comparable, read_rows  # numpy, rich
 
-    rows = read_rows(config.runs)
-    scores = comparable(rows, config.allow_steps, config.allow_env_versions)
-    require(
-        any(score.final.size for score in scores),
-        "runs",
-        ", ".join(map(str, config.runs)),
-        "at least one agent that reached its last step; here all failed or are unfinished",
-    )
+    try:
+        rows = read_rows(config.runs)
+        scores = comparable(rows, config.allow_steps, config.allow_env_versions)
+        require(
+            any(score.final.size for score in scores),
+            "runs",
+            ", ".join(map(str, config.runs)),
+            "at least one agent that reached its last step; here all failed or are unfinished",
+        )
+    except ValueError as error:
+        raise named(error, config) from error
     return scores
 
 

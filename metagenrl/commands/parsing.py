@@ -202,12 +202,14 @@ def _grouped(
 
 
 def _hint(groups: Sequence[tuple[str, Any]], options: Mapping[str, Option]) -> str:
-    """After which flag the word stands, and where a folder after the switch `--resume` belongs."""
+    """After which flag the word stands, what that takes, and where a folder to resume belongs."""
     flag = groups[-1][0] if groups else ""
     if not flag.startswith("--"):
         return ""
-    switch = flag == "--resume" and options[flag].value is not None
-    return f" after {flag}" + (", which is a switch; the folder is --run-dir" if switch else "")
+    if options[flag].value is None:
+        return f" after {flag}, which takes one value ({describe(options[flag].hint)})"
+    folder = "; the folder is --run-dir" if flag == "--resume" else ""
+    return f" after {flag}, which is a switch{folder}"
 
 
 def _arity(words: Sequence[str], option: Option) -> int:

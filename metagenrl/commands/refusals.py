@@ -44,7 +44,7 @@ def check_kernels() -> None:
     That is an unknown choice of kernels, and a library that is older than its sources.
     """
     choice = os.environ.get(KERNELS_VARIABLE)
-    if choice is not None and choice not in KERNELS:
+    if choice and choice not in KERNELS:
         raise UsageError(f"{KERNELS_VARIABLE}: got {choice!r}, allowed: {', '.join(KERNELS)}")
     if choice != "torch":
         try:

@@ -173,6 +173,12 @@ def _file_values(source: Source, cls: type) -> dict[str, Any]:
     if source.config is None:
         return {}
     values = stored_values(cls, source.config)
+    for option in dataclasses.fields(Source):
+        if option.name in values:
+            raise UsageError(
+                f"config: got {option.name!r} in {str(source.config)!r}, allowed: fields of the "
+                f"configuration; `--{option.name}` is given on the command line"
+            )
     foreign = set(unknown_fields(cls, values))
     # Another's has a field that it alone has, and none that it lacks; the rest is misspelt.
     lacking = {other: set(unknown_fields(other, values)) for other in _COMMANDS if other != cls}

@@ -20,6 +20,8 @@ _CLASSES: dict[str, type[Any]] = {
         ScoreRow,
     )
 }  # fmt: skip
+KINDS = tuple(_CLASSES)
+"""What a row's `kind` may be."""
 
 
 def _is_required(field: dataclasses.Field[Any]) -> bool:
@@ -106,7 +108,7 @@ def from_line(line: str | bytes, kind: str | None = None) -> Row:
         raise ValueError("row: not a JSON object")
     kind = values.get("kind", kind)
     if not isinstance(kind, str) or kind not in _CLASSES:
-        raise ValueError(f"kind: got {_brief(kind)}, allowed: {', '.join(_CLASSES)}")
+        raise ValueError(f"kind: got {_brief(kind)}, allowed: {', '.join(KINDS)}")
     try:  # a run has half a million rows: each field is touched once
         known = {name: values[name] for name in _REQUIRED[kind]}
     except KeyError:

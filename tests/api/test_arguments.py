@@ -67,6 +67,8 @@ def sample(**options: Any) -> Any:
         (lambda: metagenrl.read_run(b"runs/a"), "path"),
         (lambda: metagenrl.read_run("a" * 5000), "path"),
         (lambda: metagenrl.Run(4), "path"),
+        (lambda: metagenrl.Run(GOLDEN).frame("evaluations"), "kind"),
+        (lambda: metagenrl.Run(GOLDEN).frame(["agent"]), "kind"),
         (lambda: metagenrl.ReplayBuffer("9", 1, 1), "capacity"),
         (lambda: metagenrl.ReplayBuffer(9, 1.5, 1), "observation_size"),
         (lambda: metagenrl.ReplayBuffer(9, 1, True), "action_size"),
@@ -76,6 +78,7 @@ def sample(**options: Any) -> Any:
         (lambda: sample(length=2.5), "length"),
         (lambda: loss({}), "batch"),
         (lambda: loss(minibatch(mask=np.ones((4, 5)))), "mask"),
+        (lambda: loss(minibatch(actions=torch.zeros(0, 5, 2))), "actions"),
         (lambda: loss(minibatch(rewards=[[0.0] * 5] * 4)), "rewards"),
         (lambda: loss(minibatch(actions=torch.zeros(4, 5, 2, dtype=torch.complex64))), "actions"),
         (lambda: loss(minibatch(mask=torch.ones(4, 5).to_sparse())), "mask"),
@@ -96,6 +99,39 @@ def test_an_argument_of_another_kind_is_named(call: Callable[[], Any], field: st
     with pytest.raises(ValueError, match=f"^{field}: got .*allowed: ") as error:
         call()
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "shown"),
+    [
+        ("observations", float("inf"), "inf"),
+        ("actions", 1.5, "1.5"),
+        ("actions", float("nan"), "nan"),
+        ("rewards", float("nan"), "nan"),
+        ("terminated", 5.0, "5"),
+        ("mask", -1.0, "-1"),
+        ("mask", 0.5, "0.5"),
+        ("mask", 0.0, "1"),  # the steps after it are valid
+    ],
+)
+def test_a_value_that_a_field_excludes_is_named(field: str, value: float, shown: str) -> None:
+    values = getattr(minibatch(), field).clone()
+    values[2, 1] = value
+    with pytest.raises(ValueError, match=f"^{field}: got {shown}, allowed: "):
+        loss(minibatch(**{field: values}))
+
+
+@pytest.mark.parametrize("scale", [5.0, float("nan")])
+def test_a_policy_beyond_its_range_and_a_critic_of_nothing_are_named(scale: float) -> None:
+    with pytest.raises(ValueError, match=r"^policy's actions: got \S+, allowed: "):
+        loss(policy=lambda s: policy(s).sign() * scale)
+    with pytest.raises(ValueError, match=r"^critic's values: got inf, allowed: "):
+        loss(critic=lambda s, a: critic(s, a) + float("inf"))
+
+
+def test_actions_may_be_rounded_and_rows_may_be_padding() -> None:
+    given = minibatch(actions=torch.full((4, 5, 2), 1 + 1e-6), mask=torch.zeros(4, 5))
+    assert loss(given).isfinite()
 
 
 @pytest.mark.parametrize("kind", [torch.bool, torch.int64, torch.float64, torch.float16])

@@ -35,7 +35,11 @@ BAD_LINES = [
     ("train --agent.gama 1", "--agent.gama: unknown option, did you mean --agent.gamma?"),
     ("train --no-stager", "--no-stager: unknown option, did you mean --no-stagger?"),
     ("train stray", "stray: unexpected argument"),
-    ("train --stagger yes", "yes: unexpected argument"),
+    ("train --stagger yes", "yes: unexpected argument after --stagger, which is a switch"),
+    (
+        "test --seeds 0 1",
+        "1: unexpected argument after --seeds, which takes one value (a whole number)",
+    ),
     ("train -5", "-5: unknown option"),
     ("train --agents", "--agents: missing value, allowed: a whole number"),
     ("train --agents many", "--agents: got 'many', allowed: a whole number"),
@@ -43,7 +47,14 @@ BAD_LINES = [
         "train --agents 100000000000",
         "agents: got 100000000000, allowed: a whole number from 1 to 10",
     ),
-    ("train --hidden-units 99999999", "hidden_units: got 99999999, allowed: a number <= 16384"),
+    (
+        "train --hidden-units 99999999",
+        "agent.hidden_units: got 99999999, allowed: a number <= 16384",
+    ),
+    (
+        "train --objective.hidden-units 0",
+        "objective.hidden_units: got 0, allowed: a number >= 1",
+    ),
     (
         "train --objective.lstm-units 99999999",
         "lstm_units: got 99999999, allowed: a number <= 16384",
@@ -322,7 +333,7 @@ def test_a_misspelt_field_of_the_objective_is_not_another_commands(
         ("agent: {gama: 0.5}", "agent.gama: unknown field, did you mean agent.gamma?"),
         ("batch-size: 3", "batch-size: unknown field, did you mean `agent: {batch_size: …}`?"),
         ("agent.gamma: 0.5", "agent.gamma: unknown field, did you mean `agent: {gamma: …}`?"),
-        ("preset: paper", "preset: unknown field"),
+        ("preset: paper", "config: got 'preset' in"),
         ("steps: 500\nenvironment: Pendulum-v1", "environment: unknown field"),
     ],
 )

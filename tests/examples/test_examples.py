@@ -44,6 +44,27 @@ def test_an_example_runs(name: str) -> None:
     assert "1,000 steps  return" in found.stdout
 
 
+@pytest.mark.parametrize("name", ["off_policy_agent", "sb3_td3"])
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--steps", "-5"], "--steps"),
+        (["--env", "Nope-v0"], "Nope"),
+        (["--env", "CartPole-v1"], "--env: CartPole-v1 has the actions Discrete(2)"),
+        (["--objective", "no/such/run"], "objective: got 'no/such/run'"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    name: str, words: list[str], told: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(sys, "argv", [name, *words])
+    with pytest.raises(SystemExit) as ended:
+        example(name).main()
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err.splitlines()[-1]
+
+
 def plain_agent(seed: int, learned: bool) -> float:
     """The last return of `off_policy_agent`."""
     module = example("off_policy_agent")

@@ -132,6 +132,21 @@ def test_mistakes_are_refused(base: dict, changes: dict, message: str, tmp_path:
     assert not (tmp_path / "out").exists()
 
 
+def test_jobs_too_short_to_learn_are_told_before_they_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    grid = {"polyak": [0.1, 0.01]}
+    base = {**BASELINE, "grid": grid, "options": {**BASELINE["options"], "steps": 20}}
+    path = written(tmp_path, base)
+    check_sweep(SweepConfig(file=path, out=tmp_path / "out"))
+    (told,) = caplog.messages
+    assert told.startswith("polyak=0.1 and 1 more: steps: 20 are too few, learning begins")
+    caplog.clear()
+    (tmp_path / "out").mkdir()
+    check_sweep(SweepConfig(file=path, out=tmp_path / "out", report_only=True))
+    assert not caplog.messages
+
+
 def test_it_ends_in_a_comparison_of_points(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

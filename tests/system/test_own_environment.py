@@ -72,6 +72,7 @@ def test_a_run_too_short_to_learn_says_so(folder: Path) -> None:
     ("line", "complaint"),
     [
         ("--envs my_env:Rech-v0", "for example my_env:Reach-v0"),
+        ("--envs my_evn:Reach-v0", "there is no my_evn.py in the working directory or in a folder"),
         ("--envs my_env:Reach-v0 --env-kwargs forse=1", "(forse: did you mean force?)"),
         (
             "--envs my_env:Reach-v0 --env-kwargs force",

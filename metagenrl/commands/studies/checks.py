@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from metagenrl.agents.environment.trial_process import each_tried_once
-from metagenrl.base.checks import UsageError, require
+from metagenrl.base.checks import UsageError, brief, require
 from metagenrl.commands.epg import epg_train_config
 from metagenrl.commands.parsing import accepted_flags, with_source
 from metagenrl.commands.resolve import baseline_config, test_config, train_config
+from metagenrl.commands.shell.short_runs import too_short
 from metagenrl.runs.config.epg import EpgTrainConfig
 from metagenrl.runs.config.lone_agents import RANDOM_OBJECTIVE, BaselineConfig, MetaTestConfig
 from metagenrl.runs.config.train import TrainConfig
@@ -21,6 +23,8 @@ from metagenrl.studies.job import Job
 from metagenrl.studies.plan import Plan, require_apart
 from metagenrl.studies.read_recipe import disjoint
 from metagenrl.studies.recipe import Recipe, contains
+
+_log = logging.getLogger(__name__)
 
 _CLASSES = {"train": TrainConfig, "test": MetaTestConfig, "baseline": BaselineConfig}
 
@@ -43,7 +47,21 @@ def check_jobs(whole: Plan, field: str, runs: bool = True) -> list[Checked]:
             if alike not in checked and job.words[0] in _CLASSES:
                 there = runs and not job.done and not job.after
                 checked[alike] = job, _checked(job, field, there)
+    if runs:
+        _note_short_runs([(job, config) for job, config in checked.values() if not job.done])
     return list(checked.values())
+
+
+def _note_short_runs(checked: Sequence[Checked]) -> None:
+    """Say of which jobs the agents will not begin to learn, in one line for all alike."""
+    notes: dict[str, list[Job]] = {}
+    for job, config in checked:
+        note = too_short(config)
+        if note is not None:
+            notes.setdefault(note, []).append(job)
+    for note, jobs in notes.items():
+        more = f" and {len(jobs) - 1} more" if len(jobs) > 1 else ""
+        _log.warning("%s%s: %s", jobs[0].label, more, note)
 
 
 def _without_seeds(job: Job) -> tuple[str, ...]:
@@ -90,8 +108,8 @@ def _checked(job: Job, field: str, there: bool) -> object:
         return _configuration(job, there)
     except ValueError as error:
         raise UsageError(
-            f"{field}: got {line!r} ({' '.join(str(error).split())}), allowed: what that command "
-            "takes"
+            f"{field}: got {brief(line, 160)} ({' '.join(str(error).split())}), allowed: what that "
+            "command takes"
         ) from error
 
 

@@ -74,8 +74,8 @@ def build(
     """A `cls` from `values`, nested mappings for nested dataclasses; the rest are its defaults.
 
     Raises `UsageError` for unknown and missing fields and wrong types, and `ValueError`, as the
-    dataclass does, for values that it refuses. `prefix` and `known` (all names of the outermost
-    class) serve the messages of nested sections.
+    dataclass does, for values that it refuses; a name that two sections share is told with its
+    section. `prefix` and `known` (all names of the outermost class) serve these messages.
     """
     values = with_texts(cls, values, prefix)
     hints: dict[str, Any] = get_type_hints(cls)
@@ -99,7 +99,14 @@ def build(
             arguments[field.name] = build(section, value, f"{label}.", known)
         else:
             _wrong(label, value, "a mapping of fields to values")
-    return cls(**arguments)
+    try:
+        return cls(**arguments)
+    except ValueError as error:
+        name = str(error).partition(":")[0]
+        shared = sum(leaf.rpartition(".")[2] == name for leaf in known) > 1
+        if prefix and name in hints and shared:
+            raise UsageError(f"{prefix}{error}") from error
+        raise
 
 
 def coerce(name: str, value: Any, hint: Any) -> Any:
