@@ -11,7 +11,6 @@ from torch import Tensor
 
 from metagenrl.api.evaluation import Critic, OnBatch, Policy
 from metagenrl.base.checks import (
-    UsageError,
     finite_at_least_0,
     require,
     seed_range,
@@ -23,10 +22,10 @@ from metagenrl.learner.ops import learned_objective
 from metagenrl.learner.resampling import shown
 from metagenrl.learner.types import Batch
 from metagenrl.objective_server.snapshots.find import find_snapshot
-from metagenrl.objective_server.snapshots.pretrained import PRETRAINED
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.objective_server.snapshots.version import Version
 from metagenrl.runs.config.yaml import build
+from metagenrl.runs.kinds import no_objective
 
 ACTION_PENALTY = 0.05
 """Weight of the action penalty in the presets that small populations are trained with."""
@@ -143,10 +142,7 @@ snapshot 'best', there: no such file or folder), allowed: ...
         config = build(ObjectiveConfig, snapshot.config)
         snapshot.expect(config, ObjectiveNet(config).layout.size)
     except ValueError as error:
-        raise UsageError(
-            f"objective: got {str(where)!r} ({error}), allowed: a run folder, a snapshot file, "
-            f"{PRETRAINED}"
-        ) from error
+        raise no_objective(error, path, str(where)) from error
     alpha = torch.from_numpy(snapshot.alpha.copy())
     return Objective(config, alpha, str(where), snapshot.version, snapshot.environments)
 

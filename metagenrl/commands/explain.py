@@ -10,9 +10,8 @@ from metagenrl.base.checks import UsageError
 from metagenrl.base.paths import check_writable
 from metagenrl.commands.environments import with_tried
 from metagenrl.commands.parsing import parse
-from metagenrl.objective_server.snapshots.pretrained import PRETRAINED
 from metagenrl.runs.config.yaml import build
-from metagenrl.runs.kinds import require_meta_training
+from metagenrl.runs.kinds import no_objective, require_meta_training
 
 
 def explain_config(argv: Sequence[str]) -> ExplainConfig:
@@ -30,10 +29,7 @@ def check_explain(config: ExplainConfig) -> None:
     try:
         ObjectiveSnapshot.load(find_snapshot(config.objective, config.wanted))
     except ValueError as error:
-        raise UsageError(
-            f"objective: got {str(config.objective)!r} ({error}), allowed: a run folder, a "
-            f"snapshot, {PRETRAINED}"
-        ) from error
+        raise no_objective(error, config.objective, str(config.objective)) from error
     if config.env is None and config.run is None:
         raise UsageError("env: missing (the file lies in no run), allowed: an environment's id")
     if config.env is None and config.run is not None and not _has_checkpoints(config.run):

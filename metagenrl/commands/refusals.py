@@ -24,7 +24,7 @@ from metagenrl.runs.config.lone_agents import RANDOM_OBJECTIVE, BaselineConfig, 
 from metagenrl.runs.config.reference import WorkspaceConfig
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import build
-from metagenrl.runs.kinds import kind_of, require_meta_training, what_is_there
+from metagenrl.runs.kinds import no_objective, what_is_there
 from metagenrl.runs.machine.identity import identity_of
 from metagenrl.runs.resume import (
     check_new_folder,
@@ -148,9 +148,5 @@ def snapshot_architecture(config: MetaTestConfig) -> ObjectiveConfig:
         path = find_snapshot(Path(config.objective), config.wanted)
         return build(ObjectiveConfig, ObjectiveSnapshot.load(path).config)
     except ValueError as error:
-        if kind_of(Path(config.objective)) != "epg":  # such runs hold objectives, too
-            require_meta_training("objective", Path(config.objective))
-        raise UsageError(
-            f"objective: got {config.objective!r} ({error}), allowed: a run folder, a snapshot "
-            f"file, {PRETRAINED}, {RANDOM_OBJECTIVE}"
-        ) from error
+        more = f", {RANDOM_OBJECTIVE}"
+        raise no_objective(error, Path(config.objective), config.objective, more) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from metagenrl.base.checks import UsageError
+from metagenrl.objective_server.snapshots.pretrained import PRETRAINED
 from metagenrl.runs.config.yaml_file import load_mapping
 from metagenrl.runs.names import CONFIG_FILE
 
@@ -60,3 +61,17 @@ def require_meta_training(field: str, folder: Path) -> None:
         raise UsageError(
             f"{field}: got {str(folder)!r} ({hint}), allowed: a run of `metagenrl train`"
         )
+
+
+def no_objective(error: ValueError, where: Path, shown: str, more: str = "") -> UsageError:
+    """What is said where no objective could be read in `where`: what a folder is instead, or why.
+
+    `shown` is what the user wrote, `more` is what is allowed besides.
+    """
+    try:
+        if kind_of(where) != "epg":  # such runs hold objectives, too
+            require_meta_training("objective", where)
+    except UsageError as other:
+        return other
+    allowed = f"a run folder, a snapshot file, {PRETRAINED}{more}"
+    return UsageError(f"objective: got {shown!r} ({error}), allowed: {allowed}")

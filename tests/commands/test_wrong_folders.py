@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+import metagenrl
 from metagenrl.objective_server.snapshots import find
 from metagenrl.runs.config.epg import EpgTrainConfig
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
@@ -39,6 +41,7 @@ TAKES = {
     "explain {} --out page": {"trained"},
     "compare {} --out page": {"tested", "alone"},
     "objective show {}": {"trained", "evolved"},
+    "objective card {} --out card": {"trained", "evolved"},
     "test --resume --run-dir {}": {"tested"},
     "baseline --algo td3 --resume --run-dir {}": {"alone"},
     "test --objective {} --env Pendulum-v1 --run-dir new": {"trained", "evolved"},
@@ -66,6 +69,13 @@ def test_the_line_says_what_the_folder_is(
 ) -> None:
     message = refusal(line.format(folders / kind))
     assert f"got '{folders / kind}' (a run of `metagenrl {KINDS[kind][1]}`" in message
+
+
+@pytest.mark.parametrize("kind", ["tested", "alone"])
+def test_python_is_told_it_too(kind: str, folders: Path) -> None:
+    message = f"objective: got '{folders / kind}' (a run of `metagenrl {KINDS[kind][1]}`"
+    with pytest.raises(metagenrl.UsageError, match=re.escape(message)):
+        metagenrl.load_objective(folders / kind)
 
 
 @pytest.mark.parametrize(

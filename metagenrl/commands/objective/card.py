@@ -13,10 +13,10 @@ from tyro.conf import Positional
 from metagenrl.base.checks import UsageError, require
 from metagenrl.base.paths import check_writable
 from metagenrl.commands.parsing import parse
-from metagenrl.objective_server.snapshots.pretrained import PRETRAINED
 from metagenrl.objective_server.snapshots.version import Version, version_of
 from metagenrl.runs.config.yaml import build
 from metagenrl.runs.folder import run_of
+from metagenrl.runs.kinds import no_objective
 from metagenrl.runs.machine.identity import read_identity
 
 if TYPE_CHECKING:
@@ -106,10 +106,7 @@ def _facts(config: CardConfig) -> CardFacts:
     try:
         snapshot = ObjectiveSnapshot.load(find_snapshot(config.objective, config.wanted))
     except ValueError as error:
-        raise UsageError(
-            f"objective: got {str(config.objective)!r} ({error}), allowed: a run folder, a "
-            f"snapshot, {PRETRAINED}"
-        ) from error
+        raise no_objective(error, config.objective, str(config.objective)) from error
     if snapshot.version == 0:
         raise UsageError(
             f"objective: got {str(config.objective)!r} (version 0, which has learned nothing), "
