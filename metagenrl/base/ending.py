@@ -122,13 +122,42 @@ def say(line: str) -> None:
         os.write(2, f"{show_cursor}{line}\n".encode(errors="replace"))
 
 
+_MARK = "METAGENRL_COMMAND"
+"""In the environment of every process that a command starts, and of those that these start."""
+_marked: tuple[int, str] = (0, "")
+"""The process that is a command, and its mark."""
+
+
+def mark_what_is_started() -> None:
+    """In a process that is one command: what it starts is known as its own from now on.
+
+    A simulator whose own parent, a shell (`simulator &`), has ended is nobody's child any more.
+    """
+    global _marked
+    _marked = os.getpid(), f"{os.getpid()}-{time.time_ns()}"
+    os.environ[_MARK] = _marked[1]
+
+
+def _started() -> list[psutil.Process]:
+    """The processes that this one has started, that those have started, and so on."""
+    found = psutil.Process().children(recursive=True)
+    pid, mark = _marked
+    if pid != os.getpid():
+        return found
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):  # ended, or another user's
+            if process not in found and process.environ().get(_MARK) == mark:
+                found.append(process)
+    return found
+
+
 def end_what_is_left() -> None:
     """Tell the processes that an environment has started and left to end (SIGTERM).
 
     Not more than told: Python's own helper for shared memory tidies up after this process.
     """
     with contextlib.suppress(psutil.Error):
-        for process in psutil.Process().children(recursive=True):
+        for process in _started():
             with contextlib.suppress(psutil.Error):
                 process.terminate()
 
@@ -140,6 +169,6 @@ def end_descendants() -> None:
     """
     for act in (psutil.Process.suspend, psutil.Process.suspend, psutil.Process.kill):
         with contextlib.suppress(psutil.Error):
-            for process in psutil.Process().children(recursive=True):
+            for process in _started():
                 with contextlib.suppress(psutil.Error):
                     act(process)

@@ -116,6 +116,7 @@ STARTS = """
         import subprocess
         self.one = subprocess.Popen(["sleep", "300"], start_new_session=True)
         open("pids", "a").write(f"{self.one.pid}\\n")
+        subprocess.run(["sh", "-c", "sleep 300 > /dev/null 2>&1 & echo $! >> pids"])
 """
 
 

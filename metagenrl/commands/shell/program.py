@@ -19,6 +19,7 @@ from metagenrl.base.ending import (
     SIGNALS,
     end_descendants,
     end_what_is_left,
+    mark_what_is_started,
     say,
 )
 from metagenrl.base.process import adopt_orphans
@@ -48,6 +49,7 @@ class Program:
 
     def __init__(self) -> None:
         """To be made before anything else registers what it does at the process's exit."""
+        mark_what_is_started()
         self._code: int | None = None
         self._interrupted_at = -math.inf
         atexit.register(self._last)  # first here is last there: after Ray's shutdown
@@ -93,12 +95,12 @@ class Program:
 
         That is another exit code, so a process that a signal ended goes here.
         """
+        end_what_is_left()
         if self._code is not None:
             for stream in (sys.stdout, sys.stderr):
                 with contextlib.suppress(OSError, ValueError):  # closed, or its reader has gone
                     stream.flush()
             os._exit(self._code)
-        end_what_is_left()
         signal.setitimer(signal.ITIMER_REAL, 0)  # an environment's, which nobody would hear
         for caught in SIGNALS:
             if signal.getsignal(caught) is not signal.SIG_IGN:
