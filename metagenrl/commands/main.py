@@ -21,7 +21,7 @@ from metagenrl.base.checks import UsageError
 from metagenrl.base.ending import SIGNAL_EXIT, EndedBySignal
 from metagenrl.base.files.errors import CorruptFile, FutureFormat
 from metagenrl.commands import refusals
-from metagenrl.commands.parsing import show_help
+from metagenrl.commands.parsing import about, show_help
 from metagenrl.commands.shell import terminal, troubles
 from metagenrl.commands.shell.home import settle_home
 from metagenrl.commands.shell.program import Program
@@ -193,7 +193,7 @@ def _refuse(error: ValueError, code: int = USAGE_EXIT) -> int:
 
 
 def _overview() -> str:
-    summaries = {n: (c.config_class.__doc__ or "").strip() for n, c in COMMANDS.items()}
+    summaries = {name: about(command.config_class) for name, command in COMMANDS.items()}
     lines = [f"  metagenrl {name:<16}{summary}" for name, summary in summaries.items()]
     return "\n".join(
         ["usage: metagenrl COMMAND [OPTIONS]", "", *lines, "", "metagenrl COMMAND --help tells all"]

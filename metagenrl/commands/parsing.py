@@ -113,10 +113,16 @@ def show_help(cls: type, command: str, defaults: Mapping[str, Any], sourced: boo
         tyro.cli(
             arguments,
             prog=f"metagenrl {command}",
-            description=(cls.__doc__ or "").strip(),
+            description=about(cls),
             args=["--help"],
             default=arguments(settings, Source()) if sourced else settings,
         )
+
+
+def about(cls: type) -> str:
+    """The docstring of a configuration; empty under `python -OO`, where the signature is its own."""
+    text = (cls.__doc__ or "").strip()
+    return "" if text.startswith(f"{cls.__name__}(") else text
 
 
 def with_source(cls: type) -> type:

@@ -1,5 +1,6 @@
 """The commands around their configurations: exit codes, interruption, help, show."""
 
+import dataclasses
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from metagenrl.base.checks import UsageError
 from metagenrl.commands.main import main
 from metagenrl.commands.parsing import accepted_flags
+from metagenrl.commands.top import TopConfig
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
 from metagenrl.runs.config.train import TrainConfig
@@ -104,6 +106,17 @@ def test_help_shows_the_presets_defaults(capsys: pytest.CaptureFixture[str]) -> 
             main(["train", "--preset", preset, "--help"])
         text = " ".join(capsys.readouterr().out.replace("│", " ").split())
         assert f"Agents in the population (Table 4). (default: {agents})" in text
+
+
+def test_without_docstrings_no_signature_stands_for_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`python -OO` takes them away, and a dataclass without one has its signature."""
+    bare = dataclasses.make_dataclass("TopConfig", [("run", str)])
+    monkeypatch.setattr(TopConfig, "__doc__", bare.__doc__)
+    main(["--help"])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if " top " in line]
+    assert line.split() == ["metagenrl", "top"]
 
 
 def test_overview_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
