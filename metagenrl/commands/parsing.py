@@ -120,7 +120,7 @@ def show_help(cls: type, command: str, defaults: Mapping[str, Any], sourced: boo
 
 
 def about(cls: type) -> str:
-    """The docstring of a configuration; empty under `python -OO`, where the signature is its own."""
+    """A configuration's docstring; none under `python -OO`, where its signature stands for it."""
     text = (cls.__doc__ or "").strip()
     return "" if text.startswith(f"{cls.__name__}(") else text
 
