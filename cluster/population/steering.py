@@ -7,6 +7,7 @@ import time
 
 from metagenrl.base.checks import require
 from metagenrl.base.ending import Ending
+from metagenrl.base.wording import counted
 from metagenrl.cluster.control.desk import Condition, ControlDesk, PopulationStatus, Request
 from metagenrl.cluster.engines.interface import AgentLost
 from metagenrl.cluster.population.departures import Departures
@@ -129,7 +130,7 @@ class Steering:
     def _scale(self, request: Request) -> None:
         agents = request.agents or 0
         if self._scaling is not None:
-            message = f"still scaling to {self._scaling.agents} agents, ask again"
+            message = f"still scaling to {counted(self._scaling.agents, 'agent')}, ask again"
             self._desk.answer(request, "failed", message)
             return
         try:
@@ -172,7 +173,7 @@ class Steering:
         population.settle()
         if population.roster.in_condition("busy"):
             return
-        message = f"now {request.agents} agents"
+        message = f"now {counted(request.agents, 'agent')}"
         if not population.checkpoint(again=True):
             message += "; no checkpoint could be written (see run.log), so a kill would undo it"
         self._note("scaled", message)

@@ -12,6 +12,7 @@ from tyro.conf import Positional
 from metagenrl.agents.environment.limits import EPISODE_LIMIT
 from metagenrl.base.checks import integer_at_least
 from metagenrl.base.paths import check_file
+from metagenrl.base.wording import counted
 from metagenrl.commands.parsing import parse
 from metagenrl.runs.config.yaml import build
 from metagenrl.runs.folder import check_is_run
@@ -120,7 +121,7 @@ def record(config: RecordConfig) -> int:
 def _in_words(lived: Any) -> str:
     """The return and the length of an episode, and whether it was cut."""
     cut = " (cut: the episode had not ended)" if lived.cut else ""
-    return f"return {lived.undiscounted_return:,.1f}, {lived.length:,} steps{cut}"
+    return f"return {lived.undiscounted_return:,.1f}, {counted(lived.length, 'step')}{cut}"
 
 
 def export_policy(config: ExportConfig) -> int:

@@ -183,7 +183,9 @@ def _train(
     with EvaluationProgress(jobs, config.steps, console) as progress:
         already = f", {len(jobs) - len(missing)} finished already" if config.resume else ""
         what = f"{tested.label} in {', '.join(config.environments)} ({familiarity(tested)})"
-        progress.say(f"{what}: {counted(len(jobs), 'seed')} of {config.steps:,} steps{already}")
+        progress.say(
+            f"{what}: {counted(len(jobs), 'seed')} of {counted(config.steps, 'step')}{already}"
+        )
 
         def on_end(end: Ended) -> None:
             if end.failure:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from metagenrl.analysis.confidence import mean_interval
+from metagenrl.base.wording import counted
 from metagenrl.meta_test.tested_objective import TestedObjective
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
 from metagenrl.runs.rate import duration
@@ -25,7 +26,7 @@ def summary(
     lines = [
         ("objective", tested.label),
         ("environment", f"{', '.join(config.environments)}, {familiarity(tested)}"),
-        ("seeds", f"{finished} of {config.seeds} finished, {config.steps:,} steps each"),
+        ("seeds", f"{finished} of {config.seeds} finished, {counted(config.steps, 'step')} each"),
         *_returns(config, tested, rows),
         *_cut(config, rows),
         ("wall time", duration(seconds)),

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from metagenrl.analysis.card.scores import TestScore, scores_table
+from metagenrl.base.wording import counted
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.runs.config.train import TrainConfig
@@ -63,7 +64,7 @@ def _front_matter(facts: CardFacts) -> dict[str, Any]:
             "task": {"type": "reinforcement-learning", "name": "training new agents"},
             "dataset": {"type": score.env, "name": score.env},
             "metrics": [
-                {"type": "mean_reward", "name": f"{number}, {score.agents} agents",
+                {"type": "mean_reward", "name": f"{number}, {counted(score.agents, 'agent')}",
                  "value": round(interval.value, 4)}
                 for number, interval in score.numbers.items()
             ],
@@ -117,9 +118,9 @@ def _made(facts: CardFacts) -> str:
         variant = _variant(training.objective, training.meta, training.agent)
         lines += [
             f"- agents: {training.agents}, {training.steps:,} steps each, seed {training.seed}",
-            f"- networks of the agents: {training.agent.hidden_layers} layers of "
+            f"- networks of the agents: {counted(training.agent.hidden_layers, 'layer')} of "
             f"{training.agent.hidden_units} units; minibatches of {training.agent.batch_size} "
-            f"segments of {training.agent.segment_length} steps",
+            f"segments of {counted(training.agent.segment_length, 'step')}",
             f"- variant, where it differs from the paper: {variant}",
         ]
     return "\n".join(lines)

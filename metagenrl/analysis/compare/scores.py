@@ -13,6 +13,7 @@ import numpy as np
 
 from metagenrl.analysis.confidence import Interval, iqm_with_interval, mean_with_interval
 from metagenrl.analysis.learning_curves import Array, Curves
+from metagenrl.base.wording import counted
 
 REFERENCE = "td3"
 """Label of the rule whose mean is the normalised score 1, where it is there."""
@@ -173,7 +174,7 @@ def _overall(
     count = min(map(len, normalised.values()))
     note = ""
     if count < max(map(len, normalised.values())):
-        note = f"Aggregate of {label}: the first {count} agents of each environment."
+        note = f"Aggregate of {label}: the first {counted(count, 'agent')} of each environment."
     taken = {env: values[:count] for env, values in normalised.items()}
     unfinished = sum(len(s.curve.returns) + s.curve.absent - len(s.final) for s in scores)
     mean, iqm = mean_with_interval(taken), iqm_with_interval(taken)

@@ -15,6 +15,7 @@ from metagenrl.analysis.report.contents import Fact, Facts, Section, Strip
 from metagenrl.analysis.report.discover import Runs, TestRun, TrainRun
 from metagenrl.analysis.run_history import RunHistory
 from metagenrl.base.job_process import start_process
+from metagenrl.base.wording import counted
 from metagenrl.policies.find import kept_seeds
 
 PROCESS = "metagenrl.policies.strips_process"
@@ -91,7 +92,7 @@ def _tested(test: TestRun) -> Scene | None:
     if found is None:
         return None
     seed, value, agents = found
-    title = f"{test.label} in {test.env}: seed {seed}, the median of {agents} agents"
+    title = f"{test.label} in {test.env}: seed {seed}, the median of {counted(agents, 'agent')}"
     return Scene(test.path, test.env, seed, f"{title}, return {short(value)}")
 
 

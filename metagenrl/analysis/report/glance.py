@@ -17,6 +17,7 @@ from metagenrl.analysis.report.rules import Rule, Rules, best_version, final_mea
 from metagenrl.analysis.report.training import agent_steps
 from metagenrl.analysis.run_history import RunHistory
 from metagenrl.base.files.errors import CorruptFile
+from metagenrl.base.wording import counted
 from metagenrl.objective_server.snapshots.find import read_best, snapshot_versions
 
 WEAK = 0.05
@@ -102,7 +103,7 @@ def _agents(run: TrainRun, history: RunHistory) -> Fact:
     rows = history.latest.values()
     well = sum(row.state in _WELL for row in rows)
     restarts = sum(row.restarts for row in rows)
-    text = f"{well} of {run.config.agents} agents well, {restarts} restarts"
+    text = f"{well} of {counted(run.config.agents, 'agent')} well, {counted(restarts, 'restart')}"
     return Fact(text, "good" if well == run.config.agents else "warning")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from metagenrl.analysis.report.discover import TrainRun
+from metagenrl.base.wording import counted
 from metagenrl.runs.config.yaml import to_dict
 from metagenrl.runs.resume import RESUME_MAY_CHANGE, leaves
 
@@ -42,4 +43,4 @@ class Variants:
         differing = [
             f"{field.rpartition('.')[2]}={self.value(run, field)}" for field in self.fields
         ]
-        return [f"{run.config.agents} agents", *differing]
+        return [counted(run.config.agents, "agent"), *differing]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from metagenrl.base.wording import counted
 from metagenrl.commands.parsing import parse
 from metagenrl.objective_server.snapshots.pretrained import (
     DEFAULT,
@@ -39,7 +40,9 @@ def list_objectives(config: ListConfig) -> int:
     for name in names:
         snapshot = ObjectiveSnapshot.load(pretrained_file(f"{WORD}:{name}"))
         word = f"{WORD}:{name}" + (f" (or {WORD})" if name == DEFAULT else "")
-        trained = f"{snapshot.steps:,} steps in {len(snapshot.environments)} environments"
+        trained = (
+            f"{snapshot.steps:,} steps in {counted(len(snapshot.environments), 'environment')}"
+        )
         print(f"{word}: version {snapshot.version:,}, {trained}")
         print(f"  card: {card_of(name)}")
         if config.cards:
