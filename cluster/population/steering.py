@@ -130,7 +130,7 @@ class Steering:
     def _scale(self, request: Request) -> None:
         agents = request.agents or 0
         if self._scaling is not None:
-            message = f"still scaling to {counted(self._scaling.agents, 'agent')}, ask again"
+            message = f"still scaling to {self._scaling.agents} agents, ask again"
             self._desk.answer(request, "failed", message)
             return
         try:

@@ -140,7 +140,7 @@ def mark_what_is_started() -> None:
 
 def _started() -> list[psutil.Process]:
     """The processes that this one has started, that those have started, and so on."""
-    found = psutil.Process().children(recursive=True)
+    found: list[psutil.Process] = psutil.Process().children(recursive=True)
     pid, mark = _marked
     if pid != os.getpid():
         return found
