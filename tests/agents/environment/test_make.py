@@ -61,7 +61,10 @@ def test_check_environment_gives_the_sizes_and_closes(spaces):
         ("Hopper-v77", ["for example Hopper-v5"]),
         ("zzzzzz", ["the id of an installed Gymnasium environment (", "zzzzzz"]),
         ("", ["the id of an installed Gymnasium environment ("]),
-        ("no_such_module:Some-v0", ["not installed", "no_such_module"]),
+        (
+            "no_such_module:Some-v0",
+            ["there is no no_such_module.py in the working", "is installed"],
+        ),
         ("a:b:Some-v0", ["with its module before a single colon"]),
         ("CartPole-v1", ["action space Discrete(2)", "a Box action space of floats"]),
         ("FrozenLake-v1", ["observation space Discrete(16)", "a Box observation space"]),
