@@ -63,8 +63,11 @@ class TestRun:
 
     @property
     def label(self) -> str:
-        """The same as the rows have it."""
-        return str(self.facts.get("label", self.rule))
+        """The same as the rows have it, whose word counts where `objective.json` is missing."""
+        if "label" in self.facts:
+            return str(self.facts["label"])
+        first = next(iter(self.rows()), None)
+        return self.rule if first is None else first.label
 
     @property
     def steps(self) -> int:

@@ -63,6 +63,13 @@ def line_of(lines: Sequence[Line], label: str, env: str) -> Line:
     return next(line for line in lines if (line.label, line.environment) == (label, env))
 
 
+def test_without_its_facts_a_run_is_called_as_in_its_rows(store: Store) -> None:
+    folder = store("learned objective v7", "A-v1", [0.0, 10.0])
+    (folder / "objective.json").unlink()
+    (line,) = compared(folder).lines
+    assert line.label == "learned objective v7"
+
+
 def test_mean_and_interquartile_mean_of_the_last_returns(store: Store) -> None:
     result = compared(store("td3", "A-v1", [0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 1000.0]))
     (line,) = result.lines
