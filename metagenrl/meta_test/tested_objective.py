@@ -21,12 +21,12 @@ from metagenrl.base.files.json_file import read_object
 from metagenrl.baselines.meta_learned import MetaLearned, baseline_of_test, padding_of
 from metagenrl.baselines.policy_files import policy_folders
 from metagenrl.objective_server.snapshots.find import find_snapshot
-from metagenrl.objective_server.snapshots.pretrained import PRETRAINED
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.runs.agent_job import ObjectiveChoice, Rule
 from metagenrl.runs.config.baselines import BASELINES
 from metagenrl.runs.config.epg import is_epg
 from metagenrl.runs.config.lone_agents import RANDOM_OBJECTIVE, BaselineConfig, MetaTestConfig
+from metagenrl.runs.kinds import no_objective
 from metagenrl.runs.names import COPY_FILE, FACTS_FILE, POLICIES_FOLDER
 
 
@@ -87,10 +87,8 @@ def objective_of_test(config: MetaTestConfig) -> TestedObjective:
     except UsageError:
         raise
     except (ValueError, OSError) as error:
-        raise UsageError(
-            f"objective: got {config.objective!r} ({error}), allowed: a run folder, a snapshot "
-            f"file, {PRETRAINED}, {RANDOM_OBJECTIVE}"
-        ) from error
+        more = f", {RANDOM_OBJECTIVE}"
+        raise no_objective(error, Path(config.objective), config.objective, more) from error
 
 
 def objective_of_baseline(config: BaselineConfig) -> TestedObjective:

@@ -63,7 +63,9 @@ def require_meta_training(field: str, folder: Path) -> None:
         )
 
 
-def no_objective(error: ValueError, where: Path, shown: str, more: str = "") -> UsageError:
+def no_objective(
+    error: ValueError | OSError, where: Path, shown: str, more: str = ""
+) -> UsageError:
     """What is said where no objective could be read in `where`: what a folder is instead, or why.
 
     `shown` is what the user wrote, `more` is what is allowed besides.
