@@ -112,7 +112,8 @@ def _room(config: TrainConfig, actors: Plan, nodes: Sequence[Memory], places: fl
     cohorts = cohort_plan(config.seating, "auto", places) if alone else None
     memory = require_memory(crowd, actors, nodes, beside, cohorts)
     checkpoint = needs_of(crowd, actors).checkpoint
-    disk = require_disk(config.run_dir, config.keep_checkpoints, checkpoint)
+    written = -(-config.steps // config.checkpoint_every)
+    disk = require_disk(config.run_dir, config.keep_checkpoints, written, checkpoint)
     return f"memory: {memory}; {disk}"
 
 

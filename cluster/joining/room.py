@@ -130,18 +130,19 @@ def _too_many_agents(
     return f"agents: got {agents} ({why}), allowed: {allowed}"
 
 
-def require_disk(run_dir: Path, keep: int, checkpoint: int) -> str:
-    """The words that say what `keep` checkpoints of so many bytes need and the disk has.
+def require_disk(run_dir: Path, keep: int, written: int, checkpoint: int) -> str:
+    """The words that say what checkpoints of so many bytes need and the disk has.
 
-    Raises `UsageError` where the disk is smaller than one and the next.
+    The run writes `written` of them and keeps the newest `keep`. Raises `UsageError` where the
+    whole disk is smaller than what it holds at one time.
     """
     folder = run_dir.absolute()
     disk = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists()))
-    kept = (keep + 1) * checkpoint  # one more while it is written
-    text = f"checkpoints {gib(kept)}, {gib(disk.free)} free on disk"
-    if 2 * checkpoint > disk.total:
-        raise UsageError(
-            f"run_dir: got {str(run_dir)!r} ({text}), allowed: a disk of at least "
-            f"{gib(2 * checkpoint)}, or a smaller --replay-capacity"
-        )
-    return text + (" (lower --keep-checkpoints or make room)" if kept > disk.free else "")
+    held = min(keep + 1, written) * checkpoint  # one more while it is written
+    text = f"checkpoints {gib(held)}, {gib(disk.free)} free on disk"
+    if held > disk.total:
+        fitting = disk.total // checkpoint - 1
+        allowed = f"at most {fitting}" if fitting > 0 else f"a disk of at least {gib(held)}"
+        field = f"keep_checkpoints: got {keep}" if fitting > 0 else f"run_dir: got {str(run_dir)!r}"
+        raise UsageError(f"{field} ({text}), allowed: {allowed}, or a smaller --replay-capacity")
+    return text + (" (lower --keep-checkpoints or make room)" if held > disk.free else "")

@@ -124,10 +124,20 @@ def test_an_absurd_capacity_is_refused_however_short_the_run(capacity: int) -> N
 def test_checkpoints_beside_the_disk(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     usage = namedtuple("usage", "total used free")
     checkpoint, folder = needs(population(20)).checkpoint, tmp_path / "new" / "run"
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 0, 10**12))
-    assert require_disk(folder, 3, checkpoint).endswith(" free on disk")
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 0, 10**6))
-    assert require_disk(folder, 3, checkpoint).endswith("(lower --keep-checkpoints or make room)")
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**6, 0, 10**6))
+
+    def disk(total: int, free: int) -> None:
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(total, total - free, free))
+
+    disk(10**12, 10**12)
+    assert require_disk(folder, 3, 10, checkpoint).endswith(" free on disk")
+    disk(10**12, 10**6)
+    room = r"(lower --keep-checkpoints or make room)"
+    assert require_disk(folder, 3, 10, checkpoint).endswith(room)
+    disk(10**6, 10**6)
     with pytest.raises(UsageError, match=r"^run_dir: got .*allowed: a disk of at least"):
-        require_disk(folder, 3, checkpoint)
+        require_disk(folder, 3, 10, checkpoint)
+    disk(3 * checkpoint, 0)
+    with pytest.raises(UsageError, match=r"^keep_checkpoints: got 3 .*allowed: at most 2, or a"):
+        require_disk(folder, 3, 10, checkpoint)
+    assert require_disk(folder, 2, 10, checkpoint).endswith(room)
+    assert require_disk(folder, 3, 3, checkpoint).endswith(room)  # all that the run writes
