@@ -170,6 +170,8 @@ def help_defaults(command: Command, words: Sequence[str]) -> Mapping[str, Any]:
         return epg_defaults(name)
     if command.config_class is TrainConfig:
         return vars(preset.train)
+    if command.config_class not in (MetaTestConfig, BaselineConfig):
+        return {}
     return {
         "agent": preset.train.agent,
         "architecture": preset.train.objective,

@@ -108,6 +108,15 @@ def test_help_shows_the_presets_defaults(capsys: pytest.CaptureFixture[str]) -> 
         assert f"Agents in the population (Table 4). (default: {agents})" in text
 
 
+def test_a_command_without_presets_shows_its_own_defaults(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["explain", "--help"])
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "Steps of the new agent (5 000); only with --env. (default: None)" in text
+
+
 def test_without_docstrings_no_signature_stands_for_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
