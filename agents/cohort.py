@@ -9,6 +9,7 @@ from typing import Any
 
 from metagenrl.agents.backend.choice import Computing, choose
 from metagenrl.agents.backend.interface import Backend
+from metagenrl.agents.environment.environment import require_sizes
 from metagenrl.agents.member import Member
 from metagenrl.agents.reports import CohortReport, Failure, MemberConfig, MemberReport
 from metagenrl.agents.round import play, prepare
@@ -46,6 +47,8 @@ class Cohort:
         """Take in a member, new or from `state`. Raises what making the member raises."""
         self.remove(config.index)
         member = Member(config, incarnation, self._make_environment)
+        for other in self.members.values():
+            require_sizes(member.rollout.environment, other.sizes)
         if state is not None:
             member.load_state_dict(state, incarnation)
         self.members[config.index] = member

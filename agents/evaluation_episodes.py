@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from metagenrl.agents.environment.environment import Array, Environment
+from metagenrl.agents.environment.environment import Array, Environment, require_sizes
 from metagenrl.agents.environment.limits import EPISODE_LIMIT
 from metagenrl.agents.experience.failures import PROVEN_RETRIES, EnvironmentFailed
 from metagenrl.agents.experience.rollout import Episode
+from metagenrl.base.checks import brief
 
 EVALUATION_STREAM = 1_000_003
 """Spawn key of the evaluation episodes' seeds: no agent of a population has this index."""
@@ -30,17 +31,21 @@ def evaluate_policy(
     act: Callable[[Array], Array],
     episodes: int,
     limit: int = EPISODE_LIMIT,
+    sizes: tuple[int, int] | None = None,
 ) -> list[Episode]:
     """Episodes of `act` ([O] -> [A] in [-1, 1]), each of `limit` steps at most.
 
     `limit` is for environments without a time limit of their own. An episode in which the
     environment raises is repeated with the next seed; raises `EnvironmentFailed` where
-    `PROVEN_RETRIES` in a row did not help, and whatever the policy raises.
+    `PROVEN_RETRIES` in a row did not help, and whatever the policy raises. `sizes`: the policy's
+    O and A; raises `ValueError` where the environment was made with others.
     """
     environment = evaluation_environment(env_id, seed, limit)
     results: list[Episode] = []
     failures = 0
     try:
+        if sizes is not None:
+            require_sizes(environment, sizes)
         while len(results) < episodes:
             episode = _episode(environment, act)
             if isinstance(episode, Episode):
@@ -49,12 +54,13 @@ def evaluate_policy(
                 continue
             failures += 1
             if failures > PROVEN_RETRIES:
+                why = brief(episode, 400)
                 raise EnvironmentFailed(
-                    f"{env_id}: raised in {failures} evaluation episodes in a row: {episode!r}"
+                    f"{env_id}: raised in {failures} evaluation episodes in a row: {why}"
                 ) from episode
             logger.warning(
-                "%s raised, its evaluation episode is repeated with the next seed: %r",
-                env_id, episode,
+                "%s raised, its evaluation episode is repeated with the next seed: %s",
+                env_id, brief(episode, 400),
             )  # fmt: skip
     finally:
         environment.close()

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from metagenrl.agents.backend.interface import CriticStep
 from metagenrl.agents.experience.rollout import Episode
+from metagenrl.base.checks import brief
 from metagenrl.base.messages import AlphaGradient, CohortGradient, GradientShare
 from metagenrl.learner.hyperparams import AgentConfig, MetaConfig, ObjectiveConfig
 
@@ -107,7 +108,7 @@ class Failure:
     @staticmethod
     def of(agent: int, error: Exception) -> Failure:
         """`error`, as the agent raised it."""
-        return Failure(agent, repr(error), trace_of(error))
+        return Failure(agent, brief(error, 400), trace_of(error))
 
 
 @dataclass(frozen=True)

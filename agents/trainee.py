@@ -81,7 +81,7 @@ class Trainee:
         In the environment that it trains in, or in another one of the same sizes.
         """
         c = self.config
-        return evaluate_policy(env_id or c.env_id, c.seed, self.act, episodes, limit)
+        return evaluate_policy(env_id or c.env_id, c.seed, self.act, episodes, limit, self.sizes)
 
     @property
     def resumable(self) -> bool:

@@ -25,6 +25,7 @@ from metagenrl.runs.config.held_out import HeldOutOptions
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.folder import log_to, open_run, resume_command
 from metagenrl.runs.machine.identity import RunIdentity
+from metagenrl.runs.names import CURVES_FILE
 from metagenrl.runs.ownership import OwnFolder, own
 from metagenrl.runs.resume import check_new_folder
 
@@ -170,5 +171,6 @@ def _picture(run_dir: Path) -> None:
 
     try:
         print(f"curves: {draw_training(run_dir)}")
-    except (ValueError, OSError) as error:
-        logger.warning("curves.png was not drawn: %s", error)
+    except Exception:  # a picture that cannot be drawn costs nothing but the picture
+        logger.exception("%s could not be drawn", CURVES_FILE)
+        print(f"{CURVES_FILE} could not be drawn (see run.log)")

@@ -37,6 +37,7 @@ __all__ = [
     "EpisodeNotReproducible",
     "StepResult",
     "check_environment",
+    "require_sizes",
 ]
 
 Array = NDArray[np.float32]  # as in learner.types, whose import would bring torch along
@@ -65,6 +66,15 @@ class StepResult:
     def ended(self) -> bool:
         """Whether it was the episode's last step."""
         return self.terminated or self.truncated
+
+
+def require_sizes(environment: Any, wanted: tuple[int, int]) -> None:
+    """Raise `ValueError` where an environment has not these sizes (O, A) of its agent's networks.
+
+    An environment's code may give each instance others.
+    """
+    found = (environment.observation_size, environment.action_size)
+    require(found == wanted, environment.env_id, found, f"the sizes of other lives, {wanted}")
 
 
 class Environment:

@@ -6,6 +6,7 @@ underflow, take over signals or re-encode standard output, when they are importe
 
 from __future__ import annotations
 
+import _signal
 import contextlib
 import io
 import logging
@@ -13,6 +14,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,6 +26,7 @@ from metagenrl.agents.environment.refusal import kind_and_words
 from metagenrl.base import outputs
 
 _LOG = logging.getLogger(__name__)
+_OURS = logging.getLogger("metagenrl")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -62,6 +65,31 @@ def as_exceptions() -> Iterator[None]:
         raise EnvironmentExit(f"called sys.exit({error.code!r})") from error
     except BaseException as error:
         raise EnvironmentExit(f"raised {kind_and_words(error)}") from error
+
+
+@contextlib.contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """Raise `TimeoutError` within it after so many seconds.
+
+    Only in a process's main thread, and where Python gets to look: not within a call of C code.
+    """
+    handler = _signal.getsignal(signal.SIGALRM)
+    if threading.current_thread() is not threading.main_thread() or handler is None:
+        yield
+        return
+
+    def over(signum: int, frame: Any) -> None:
+        raise TimeoutError(f"it had not ended after {seconds:g} s")
+
+    begun = time.monotonic()
+    signal.signal(signal.SIGALRM, over)
+    rest, interval = signal.setitimer(signal.ITIMER_REAL, seconds)  # another's, which goes on
+    try:
+        yield
+    finally:
+        left = max(rest - (time.monotonic() - begun), 0.001) if rest else 0.0
+        signal.setitimer(signal.ITIMER_REAL, left, interval)
+        signal.signal(signal.SIGALRM, handler)
 
 
 def foreign_threads(before: set[int | None]) -> list[str]:
@@ -141,15 +169,17 @@ def _torch_now() -> tuple[Any, bool, Any]:
 
 
 def _handlers() -> Callable[[], bool]:
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    # Not `signal.getsignal`, which looks names up and takes forty times as long.
+    before = [_signal.getsignal(number) for number in _SIGNALS]
 
     def restore() -> bool:
-        changed = [n for n in _SIGNALS if signal.getsignal(n) is not before[n]]
+        now = zip(_SIGNALS, before, strict=True)
+        changed = [(number, old) for number, old in now if _signal.getsignal(number) is not old]
         if not changed or threading.current_thread() is not threading.main_thread():
             return False
-        for number in changed:
-            if before[number] is not None:  # None: a handler that is not Python's
-                signal.signal(number, before[number])
+        for number, old in changed:
+            if old is not None:  # None: a handler that is not Python's
+                signal.signal(number, old)
         return True
 
     return restore
@@ -160,6 +190,19 @@ def _blocked() -> Callable[[], bool]:
 
     def restore() -> bool:
         return signal.pthread_sigmask(signal.SIG_SETMASK, before) != before
+
+    return restore
+
+
+def _same_streams() -> Callable[[], bool]:
+    """Which objects the streams are, which can be seen at once; `_streams` looks into them."""
+    before = sys.stdout, sys.stderr
+
+    def restore() -> bool:
+        if sys.stdout is before[0] and sys.stderr is before[1]:
+            return False
+        sys.stdout, sys.stderr = before
+        return True
 
     return restore
 
@@ -201,6 +244,34 @@ def _warnings() -> Callable[[], bool]:
     return restore
 
 
+def _logging() -> Callable[[], bool]:
+    """What the run's own log needs; `logging.config` silences every logger that is there."""
+    manager = logging.root.manager
+    disable = manager.disable
+    before = [(log, log.level, list(log.handlers)) for log in (logging.root, _OURS)]
+
+    def restore() -> bool:
+        silenced = [
+            log for name, log in manager.loggerDict.items()
+            if name.startswith(_OURS.name) and getattr(log, "disabled", False)
+        ]  # fmt: skip
+        changed = bool(silenced) or manager.disable != disable
+        manager.disable = disable
+        for log in silenced:
+            log.disabled = False  # type: ignore[union-attr]
+        for log, level, handlers in before:
+            for handler in handlers:
+                if handler not in log.handlers:
+                    log.addHandler(handler)
+                    changed = True
+            if log.level != level:
+                log.setLevel(level)
+                changed = True
+        return changed
+
+    return restore
+
+
 _KEPT: tuple[tuple[str, Callable[[], Callable[[], bool]]], ...] = (
     ("working directory", _directory),
     ("numpy error state", _float_errors),
@@ -208,10 +279,12 @@ _KEPT: tuple[tuple[str, Callable[[], Callable[[], bool]]], ...] = (
     ("standard output", outputs.closed),
     ("umask", _umask),
     ("signal handlers", _handlers),
+    ("standard output", _same_streams),
+    ("warning filters", _warnings),
     ("blocked signals", _blocked),
     ("standard output", outputs.replaced),
     ("standard output", _streams),
-    ("warning filters", _warnings),
+    ("logging", _logging),
 )
-_AT_STEPS = 5
+_AT_STEPS = 8
 """How many of these are kept at every step; the others when it is made, reset and closed."""

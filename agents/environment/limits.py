@@ -8,3 +8,5 @@ ANSWER_TIMEOUT = 60.0
 
 START_TIMEOUT = 600.0
 """Seconds that making an environment and its first reset may take."""
+CLOSE_TIMEOUT = 60.0
+"""Seconds after which an environment's close() is not waited for any more."""

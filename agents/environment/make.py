@@ -16,9 +16,10 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.envs.registration import find_highest_version, get_env_id, parse_env_id
+from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, parse_env_id
 
-from metagenrl.agents.environment.guard import as_exceptions, guarded
+from metagenrl.agents.environment.guard import as_exceptions, at_most, guarded
+from metagenrl.agents.environment.limits import CLOSE_TIMEOUT
 from metagenrl.agents.environment.refusal import describe, explain, in_words, kind_and_words, refuse
 from metagenrl.agents.environment.spec import EnvironmentSpec
 
@@ -50,7 +51,8 @@ def check_environment(env_id: str, trial: Trial = lambda env, facts: None) -> En
 
     Raises `ValueError`, one line, for an unknown identifier (naming the nearest known one), a
     missing dependency, arguments that it does not take and spaces that are not supported. Where
-    arguments are ranges, both ends are made and must have the same sizes.
+    arguments are ranges, both ends and each value of a choice are made and must have the same
+    sizes.
     """
     facts = []
     for corner in _parsed(env_id).corners():
@@ -60,7 +62,7 @@ def check_environment(env_id: str, trial: Trial = lambda env, facts: None) -> En
         finally:
             close_environment(env, env_id)
         facts.append(replace(found, env_id=env_id))
-    if facts[0] != facts[-1]:
+    if len(set(facts)) > 1:
         refuse(env_id, "whose ranges change its sizes", "ranges that leave all spaces as they are")
     return facts[0]
 
@@ -84,7 +86,7 @@ def _made(env_id: str, seen: Mapping[str, Any]) -> tuple[gymnasium.Env[Any, Any]
             # Gymnasium warns of an old version, in two lines, before the error that says so.
             warnings.simplefilter("ignore")
             env: gymnasium.Env[Any, Any] = gymnasium.make(
-                spec.id, disable_env_checker=True, **spec.arguments, **seen
+                spec.id, disable_env_checker=True, **(spec.arguments | seen)
             )
     except Exception as error:
         known = _parsed(resolved(env_id)).id if isinstance(error, TypeError) else spec.id
@@ -99,10 +101,13 @@ def _made(env_id: str, seen: Mapping[str, Any]) -> tuple[gymnasium.Env[Any, Any]
 
 
 def close_environment(env: gymnasium.Env[Any, Any], env_id: str) -> None:
-    """Free what it holds. What it raises is logged: we have all that we need of it."""
+    """Free what it holds. What it raises is logged: we have all that we need of it.
+
+    After `CLOSE_TIMEOUT` seconds nobody waits any more.
+    """
     with guarded(env_id):
         try:
-            with as_exceptions():
+            with as_exceptions(), at_most(CLOSE_TIMEOUT):
                 env.close()  # type: ignore[no-untyped-call]
         except Exception as error:
             _LOG.warning("%s: close() raised %s", env_id, kind_and_words(error))
@@ -127,9 +132,16 @@ def resolved(env_id: str) -> str:
         return spec.text
     if str(found.entry_point).startswith("gymnasium.envs"):
         module = colon = ""  # which the id does not need
-    kwargs = {n: v for n, v in spec.arguments.items() if n not in found.kwargs or
-              found.kwargs[n] != v}  # fmt: skip
+    kwargs = {n: v for n, v in spec.arguments.items() if not _is_registered(found, n, v)}
     return EnvironmentSpec(f"{module}{colon}{name}").extended(kwargs, spec.wrappers).text
+
+
+def _is_registered(spec: EnvSpec, name: str, value: Any) -> bool:
+    """Whether an environment is registered with this argument."""
+    try:
+        return name in spec.kwargs and bool(spec.kwargs[name] == value)
+    except Exception:  # an array's, whose comparison has no one answer
+        return False
 
 
 def same_environment(one: str, other: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,21 +26,30 @@ def check_range(name: str, value: Any) -> None:
     if found is None:
         return
     kind, values = found
-    numbers = int if kind == "integers" else int | float
     if not isinstance(values, list | tuple) or not values:
         right = False
     elif kind == "choice":
-        right = True
+        right = not any(range_of(v) for v in values)
     else:
         right = len(values) == 2 and all(
-            isinstance(v, numbers) and not isinstance(v, bool) and math.isfinite(v) for v in values
+            isinstance(v, int if kind == "integers" else int | float) and not isinstance(v, bool)
+            for v in values
         )
-        right = right and values[0] <= values[1]
+        right = right and values[0] <= values[1] and _can_be_drawn(kind, values)
     if not right:
         raise ValueError(
             f"got {name}={value!r}, allowed: {{uniform: [low, high]}} of finite numbers, "
-            "{integers: [low, high]} of whole ones, {choice: [a, b, …]}"
+            "{integers: [low, high]} of whole ones of 64 bits, {choice: [a, b, …]} of values"
         )
+
+
+def _can_be_drawn(kind: str, values: list[Any]) -> bool:
+    """Whether numpy draws from these numbers: it refuses infinite ones and too large ones."""
+    try:
+        draw(kind, values, np.random.default_rng(0))
+    except (ValueError, OverflowError):
+        return False
+    return True
 
 
 def draw(kind: str, values: list[Any], rng: np.random.Generator) -> Any:

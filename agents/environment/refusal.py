@@ -27,7 +27,8 @@ def explain(spec: EnvironmentSpec, error: BaseException, known: str) -> str:
     module = spec.id.rpartition(":")[0]
     if "/" in module or module.endswith(".py"):
         path = Path(module)
-        name = path.stem if path.is_absolute() else ".".join(path.with_suffix("").parts)
+        parts = path.with_suffix("").parts
+        name = ".".join(parts) if all(map(str.isidentifier, parts)) else path.stem
         return f"{got}{_IDENTIFIERS}, with its module as `import` names it ({name}), not its file"
     if isinstance(error, TypeError) and (unknown := _unknown_argument(spec, error, known)):
         return got + unknown

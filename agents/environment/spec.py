@@ -24,6 +24,9 @@ from metagenrl.base.checks import brief
 RANGES_STREAM = 1_000_033
 """Spawn key of the draws: no agent of a population has this index."""
 
+MOST_CHOICES = 20
+"""Values of a choice that are tried: each makes the environment once."""
+
 _FIELDS = ("id", "kwargs", "wrappers")
 _ALLOWED = "an environment's id, then its arguments and wrappers: ID(key=JSON, …)+module:Wrapper"
 _KEY = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*")
@@ -44,9 +47,9 @@ class EnvironmentSpec:
         env_id, bracket, rest = text.partition("(")
         if not bracket:
             env_id, plus, rest = text.partition("+")
-            return EnvironmentSpec(env_id, (), _wrappers(text, plus + rest))
+            return EnvironmentSpec(env_id.strip(), (), _wrappers(text, plus + rest))
         kwargs, rest = _arguments(text, rest)
-        return EnvironmentSpec(env_id, _sorted(text, kwargs), _wrappers(text, rest))
+        return EnvironmentSpec(env_id.strip(), _sorted(text, kwargs), _wrappers(text, rest))
 
     @staticmethod
     def of_mapping(values: Mapping[str, Any]) -> EnvironmentSpec:
@@ -97,11 +100,19 @@ class EnvironmentSpec:
         return self.extended(values)
 
     def corners(self) -> list[EnvironmentSpec]:
-        """With the first and with the last value of every range; itself where it has none."""
+        """With the first and with the last value of every range; itself where it has none.
+
+        Of a choice with the values between as well, one in each, of which `MOST_CHOICES` spread
+        evenly are enough.
+        """
         ranges = self.ranges
-        if not ranges:
-            return [self]
-        return [self.extended({n: values[i] for n, (_, values) in ranges.items()}) for i in (0, -1)]
+        firsts, lasts = ({n: values[i] for n, (_, values) in ranges.items()} for i in (0, -1))
+        found = [self.extended(firsts), self.extended(lasts)]
+        for name, (kind, values) in ranges.items():
+            if kind == "choice":
+                between = values[1 : -1 : max(1, len(values) // MOST_CHOICES)]
+                found += [self.extended(firsts | {name: value}) for value in between]
+        return list(dict.fromkeys(found))
 
 
 def drawn_environment(text: str, seed: int, agent: int, life: int) -> str:

@@ -41,7 +41,7 @@ def until_newline(text: str, pipe: Any, timeout: float) -> Iterator[bytes]:
         if waited > timeout:
             raise ValueError(
                 f"environment: got {text!r}, which takes longer than {timeout:g} s to be made, "
-                "reset and stepped, allowed: less, or another --env-start-timeout"
+                "reset, stepped and closed, allowed: less, or another --env-start-timeout"
             )
         if not told and waited > PATIENCE:
             told = True

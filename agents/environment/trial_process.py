@@ -37,9 +37,9 @@ def try_environments(texts: Iterable[str], timeout: float = START_TIMEOUT) -> di
     """The result of each environment's trial.
 
     Gymnasium's own environments are only made, unless they have arguments or wrappers. Others take
-    some steps in another process, except those that were registered in this one with an object
-    that no other process has. Raises `ValueError` of one line, also where an environment ends that
-    process or takes longer than `timeout` seconds.
+    some steps in another process, or in this one where only it has them registered. Raises
+    `ValueError` of one line, also where an environment ends that process or takes longer than
+    `timeout` seconds.
     """
     refuse_within_a_trial("metagenrl")
     wanted = list(dict.fromkeys(texts))
@@ -81,10 +81,16 @@ def facts_of(text: str) -> EnvironmentFacts:
 
 
 def _known(text: str) -> Tried:
+    if _is_local(text):
+        return dataclasses.replace(try_here(text), local=True)
     facts, name = check_environment(text), resolved(text)
-    known = gymnasium.registry.get(EnvironmentSpec.of(name).id)
-    local = known is not None and not isinstance(known.entry_point, str)
-    return Tried(name, dataclasses.replace(facts, env_id=name), local=local)
+    return Tried(name, dataclasses.replace(facts, env_id=name))
+
+
+def _is_local(text: str) -> bool:
+    """Whether it is registered with an object, which no other process has."""
+    known = gymnasium.registry.get(EnvironmentSpec.of(resolved(text)).id)
+    return known is not None and not isinstance(known.entry_point, str)
 
 
 def _is_foreign(text: str) -> bool:
@@ -148,7 +154,7 @@ def _answers(
                 "answer, allowed: one that leaves Python's own modules as they are"
             ) from None
         if answer is None:  # registered by what runs here, and only here
-            found[text] = dataclasses.replace(_known(text), local=True)
+            found[text] = dataclasses.replace(try_here(text), local=True)
             continue
         if "error" in answer:
             raise ValueError(answer["error"])

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from metagenrl.agents.environment.environment import Array, Environment
 from metagenrl.agents.environment.make import EnvironmentFacts
 from metagenrl.agents.seeding import restore_rng
+from metagenrl.base.checks import brief
 from metagenrl.base.descriptors import far_copy
 from metagenrl.base.ending import end_what_is_left
 from metagenrl.base.job_process import when_parent_ends
@@ -85,7 +86,7 @@ def _portable(error: Exception) -> Exception:
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
-        told = RuntimeError(repr(error))
+        told = RuntimeError(brief(error, 400))
         told.add_note(error.__notes__[-1])
         return told
     return error

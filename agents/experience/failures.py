@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from metagenrl.base.checks import brief
+
 MAX_ENVIRONMENT_RETRIES = 3
 """Episodes in a row that may raise in an environment of which none has ended yet."""
 PROVEN_RETRIES = 10
@@ -33,9 +35,9 @@ class EpisodeFailures:
         self.count += 1
         if self.count > (PROVEN_RETRIES if self._proven else MAX_ENVIRONMENT_RETRIES):
             raise EnvironmentFailed(
-                f"{env_id}: raised in {self.count} episodes in a row: {error!r}"
+                f"{env_id}: raised in {self.count} episodes in a row: {brief(error, 400)}"
             ) from error
-        logger.warning("%s raised, its episode is %s: %r", env_id, fate, error)
+        logger.warning("%s raised, its episode is %s: %s", env_id, fate, brief(error, 400))
 
     def sound_step(self, ended: bool, length: int) -> None:
         """A step did not raise: whether it `ended` its episode, after `length` steps."""

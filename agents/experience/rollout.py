@@ -10,14 +10,17 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from metagenrl.agents.environment.environment import Environment, EpisodeNotReproducible
+from metagenrl.agents.environment.environment import (
+    Environment,
+    EpisodeNotReproducible,
+    require_sizes,
+)
 from metagenrl.agents.environment.remote import RemoteEnvironment
 from metagenrl.agents.environment.spec import drawn_environment
 from metagenrl.agents.experience.failures import EpisodeFailures
 from metagenrl.agents.experience.replay import Minibatch, ReplayBuffer
 from metagenrl.agents.experience.segments import Segments
 from metagenrl.agents.seeding import AgentSeeds, restore_rng, rng_state
-from metagenrl.base.checks import require
 from metagenrl.learner.hyperparams import AgentConfig
 from metagenrl.learner.types import Array
 
@@ -90,9 +93,7 @@ class Rollout:
         rng = restore_rng(old.state_dict()["rng"])
         old.close()
         self.environment = self._make(met, rng)
-        sizes = self.environment.observation_size, self.environment.action_size
-        wanted = old.observation_size, old.action_size
-        require(sizes == wanted, met, sizes, f"the sizes of other lives, {wanted}")
+        require_sizes(self.environment, (old.observation_size, old.action_size))
 
     def restart(self, random_steps: int, life: int = 0) -> None:
         """Begin a life: an empty buffer, a new episode, `random_steps` of random actions."""

@@ -10,6 +10,7 @@ import ray
 from ray import ObjectRef
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
+from metagenrl.base.checks import brief
 from metagenrl.cluster.engines.actors import AddOrder, Order, RemoveOrder, RoundOrder, StateOrder
 from metagenrl.cluster.engines.channel import Channel, ChannelLost, Raised
 from metagenrl.cluster.engines.interface import Averaged, Lost, Result, Started
@@ -105,7 +106,7 @@ class ActorHost:
         if isinstance(order, StateOrder):
             mail.states[order.agent] = answer
         elif isinstance(answer, Raised):
-            self._lost(order, repr(answer.error), answer.detail, mail)
+            self._lost(order, brief(answer.error, 400), answer.detail, mail)
             self.failed = isinstance(order, RoundOrder)
         elif isinstance(order, AddOrder):
             mail.came_up.append(Started(order.config.index))
@@ -125,7 +126,7 @@ class ActorHost:
             ray.get(self.serving)
             return f"its line broke: {self.broken or 'it hung up'}", ""
         except RayTaskError as error:
-            return repr(error.cause), str(error)
+            return brief(error.cause, 400), str(error)
         except RayError as error:
             detail = str(error) if isinstance(error, RayActorError) else ""
             return losses.reason(error), detail

@@ -17,6 +17,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from metagenrl.base.checks import brief
+
 _COUNT = struct.Struct("<Q")
 _SECRET_BYTES = 32
 _TO_CONNECT = 30.0  # seconds
@@ -149,7 +151,7 @@ class Raised:
         try:
             pickle.loads(pickle.dumps(error))
         except Exception:
-            return Raised(RuntimeError(repr(error)), detail)
+            return Raised(RuntimeError(brief(error, 400)), detail)
         return Raised(error, detail)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from metagenrl.agents.backend.choice import Computing
 from metagenrl.agents.cohort import Cohort, together
 from metagenrl.agents.reports import MemberConfig
+from metagenrl.base.checks import brief
 from metagenrl.base.process import settle
 from metagenrl.cluster.engines.exchange import Exchange, Gradient, exchange
 from metagenrl.cluster.engines.interface import AgentLost, Lost, Result, Started
@@ -45,7 +46,7 @@ class InProcessEngine:
                 self._cohorts[home] = Cohort(self._computing)
             self._cohorts[home].add(config, incarnation, state)
         except Exception as error:
-            self._came_up.append(Lost(config.index, repr(error), traceback.format_exc()))
+            self._came_up.append(Lost(config.index, brief(error, 400), traceback.format_exc()))
             return
         self._home[config.index] = home
         self._came_up.append(Started(config.index))

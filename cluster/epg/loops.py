@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from metagenrl.base.checks import brief
 from metagenrl.baselines.epg.inner_loop import InnerLoop, InnerLoopResult, run_inner_loop
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ class InProcessLoops:
                 ended = LoopEnded(index, run_inner_loop(loop))
             except Exception as error:
                 logger.exception("an inner loop failed in %s", loop.env)
-                ended = LoopEnded(index, None, repr(error))
+                ended = LoopEnded(index, None, brief(error, 400))
             on_end(ended)
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ import ray
 from ray import ObjectRef
 from ray.exceptions import RayError, RayTaskError
 
+from metagenrl.base.checks import brief
 from metagenrl.baselines.epg.inner_loop import InnerLoop, InnerLoopResult, run_inner_loop
 from metagenrl.cluster.epg.loops import LoopEnded
 
@@ -85,7 +86,7 @@ class RayLoops:
             return LoopEnded(assigned.index, ray.get(ref, timeout=self._timeout))
         except RayTaskError as error:
             logger.error("an inner loop failed: %s", error)
-            return LoopEnded(assigned.index, None, repr(error.cause))
+            return LoopEnded(assigned.index, None, brief(error.cause, 400))
         except RayError as error:
             first = str(error).strip().partition("\n")[0]
             self._replace(assigned.worker, first)

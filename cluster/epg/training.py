@@ -167,5 +167,6 @@ def _draw(run_dir: Path) -> None:
 
     try:
         print(f"curves: {draw_epg(run_dir, run_dir / CURVES_FILE)}")
-    except (ValueError, OSError) as error:
-        logger.warning("curves.png was not drawn: %s", error)
+    except Exception:
+        logger.exception("%s could not be drawn", CURVES_FILE)
+        print(f"{CURVES_FILE} could not be drawn (see run.log)")

@@ -75,8 +75,11 @@ def ask_nodes(environments: Sequence[str], env_timeout: float = 0.0) -> list[Nod
     for report in reports:
         for name, reason in report.trouble:
             said = reason.rpartition("(")[2].rstrip(")")
+            # What a program registers itself is known in it alone.
+            module = "" if ":" in name else f"MODULE:{name}, whose module registers it: "
             raise UsageError(
-                f"envs: got {name!r} (not on node {report.address}: {said}), allowed: {_REMEDY}"
+                f"envs: got {name!r} (not on node {report.address}: {said}), "
+                f"allowed: {module}{_REMEDY}"
             )
     return sorted(reports, key=lambda report: report.address)
 

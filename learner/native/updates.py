@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from metagenrl.base.checks import require
 from metagenrl.learner.adam import Adam
 from metagenrl.learner.native import library
 from metagenrl.learner.native.mlp_small import FusedTape, flat, shape_of
@@ -103,7 +104,12 @@ def update_critics(
 
 
 def act(nets: AgentNetworks, policies: Sequence[Tensor], observations: Tensor) -> Tensor:
-    """pi_phi(s) of K policies `[1, P]` for an observation each, `[K, O]`: `[K, A]`."""
+    """pi_phi(s) of K policies `[1, P]` for an observation each, `[K, O]`: `[K, A]`.
+
+    Raises `ValueError` for observations of another size, of which C would read what is not there.
+    """
+    given, wanted = tuple(observations.shape), (len(policies), nets.policy.inputs)
+    require(given == wanted, "observations", given, f"shape {wanted}")
     sizes, dtype = sizes_of(nets, 1, 1), observations.dtype
     actions = observations.new_empty(len(policies), nets.policy.outputs)
     addresses = (ctypes.c_void_p * len(policies))(*library.addresses("act", dtype, *policies))

@@ -150,9 +150,10 @@ class ReinforceAgent:
         self, episodes: int, env_id: str | None = None, limit: int = EPISODE_LIMIT
     ) -> list[Episode]:
         """Undisturbed episodes of the policy's mean; always the same initial states."""
-        return evaluate_policy(
-            env_id or self.config.env_id, self.config.seed, self.act, episodes, limit
-        )
+        own = self.environment.environment
+        sizes = (own.observation_size, own.action_size)
+        env_id = env_id or self.config.env_id
+        return evaluate_policy(env_id, self.config.seed, self.act, episodes, limit, sizes)
 
     def policy_arrays(self) -> dict[str, Array]:
         """The network of the policy's mean, by name."""

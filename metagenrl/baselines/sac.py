@@ -152,7 +152,10 @@ class SacAgent:
         self, episodes: int, env_id: str | None = None, limit: int = EPISODE_LIMIT
     ) -> list[Episode]:
         """Undisturbed episodes of the distribution's mean; always the same initial states."""
-        return evaluate_policy(env_id or self.job.env, self.job.seed, self.act, episodes, limit)
+        own = self.rollout.environment
+        sizes = (own.observation_size, own.action_size)
+        env_id = env_id or self.job.env
+        return evaluate_policy(env_id, self.job.seed, self.act, episodes, limit, sizes)
 
     def policy_arrays(self) -> dict[str, Array]:
         """The network of the distribution's mean, by name."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import subprocess
 import time
@@ -150,9 +149,6 @@ def _stop(children: Sequence[_Child]) -> None:
             kill_session(child.process)
 
 
-_OURS = re.compile(r"^metagenrl\.[\w.]+: ")
-
-
 def _reason(code: int, detail: str) -> str:
     if code == SIGNAL_EXIT + signal.SIGTERM:
         return "its process was told to end (SIGTERM) and saved its state"
@@ -164,8 +160,7 @@ def _reason(code: int, detail: str) -> str:
     told = [line for line in lines if line and not line.startswith(("Thread ", "  File "))]
     if told and told[-1].startswith("Timeout ("):  # faulthandler's, see `watchdog`
         return "its process hung and was ended"
-    # Of an exception of ours the words are enough.
-    return _OURS.sub("", lines[-1]) if lines else f"its process ended with exit code {code}"
+    return lines[-1] if lines else f"its process ended with exit code {code}"
 
 
 def _end_of(log: Path) -> str:

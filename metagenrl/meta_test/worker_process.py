@@ -13,10 +13,12 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from metagenrl.agents.environment.refusal import in_words, kind_and_words
 from metagenrl.agents.environment.spec import drawn_environment
 from metagenrl.base.ending import SIGNAL_EXIT, SIGNALS, end_what_is_left
 from metagenrl.base.files.checkpoint_folder import newest_complete, prune, read_folder, write_folder
@@ -172,6 +174,14 @@ def _parent_gone() -> None:
     os._exit(PARENT_GONE_EXIT)
 
 
+def _in_a_line(error: BaseException) -> str:
+    """What is said of an exception; without words, as RLlib raises one, its cause stands for it."""
+    while kind_and_words(error) == type(error).__name__ and error.__cause__ is not None:
+        error = error.__cause__
+    ours = type(error).__module__.startswith("metagenrl.")
+    return in_words(error) if ours else kind_and_words(error)
+
+
 def main() -> None:
     """Carry out the job on standard input; an exception ends the process with exit code 1."""
     faulthandler.enable()
@@ -185,6 +195,10 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format=form)
     try:
         carry_out(job)
+    except Exception as error:
+        traceback.print_exc()
+        print(_in_a_line(error), file=sys.stderr)  # the last one is what the command says
+        raise SystemExit(1) from None
     finally:
         end_what_is_left()
     logging.shutdown()

@@ -1,5 +1,7 @@
 """Members in a cohort compute what they would compute alone."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -132,3 +134,11 @@ def test_a_member_that_raises_while_it_prepares_is_lost_in_the_next_round(monkey
     cohort.add(_config(1), 1, saved)
     again = cohort.round([0, 1], alpha, 0, 2, {})
     assert [(r.agent, r.steps) for r in again.reports] == [(0, 6), (1, 4)]
+
+
+def test_a_member_of_other_sizes_is_refused() -> None:
+    cohort = Cohort()
+    cohort.add(_config(1), 0, None)
+    other = dataclasses.replace(_config(2), env_id="MountainCarContinuous-v0")
+    with pytest.raises(ValueError, match=r"got \(2, 1\), allowed: the sizes of other lives, \(3, 1"):
+        cohort.add(other, 0, None)

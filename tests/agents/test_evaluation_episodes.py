@@ -53,6 +53,12 @@ def test_an_episode_that_raises_is_repeated_up_to_a_limit(endless):
         evaluate_policy("Endless-v0", 0, act, 5, 30)
 
 
+@pytest.mark.usefixtures("endless")
+def test_an_environment_of_other_sizes_is_refused():
+    with pytest.raises(ValueError, match=r"Ending-v0: got \(1, 1\), allowed: .* \(3, 1\)"):
+        evaluate_policy("Ending-v0", 0, act, 1, sizes=(3, 1))
+
+
 def test_what_the_policy_does_wrong_is_raised(endless):
     with pytest.raises(FloatingPointError, match="the policy's action"):
         evaluate_policy("Ending-v0", 0, lambda s: np.full(1, np.nan, np.float32), 1)

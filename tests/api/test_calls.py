@@ -106,6 +106,24 @@ def test_an_environment_of_this_program_alone_is_refused_where_agents_have_proce
     assert not (tmp_path / "run").exists()
 
 
+class OldInterface(PendulumEnv):
+    def step(self, u: Any) -> Any:
+        return super().step(u)[:4]
+
+
+def test_an_environment_of_this_program_alone_is_tried_here(tmp_path: Path) -> None:
+    gymnasium.register("OldOfThisTest-v0", OldInterface)
+    try:
+        with pytest.raises(metagenrl.UsageError, match=r"^envs: got 'OldOf.*step\(\) returned 4"):
+            metagenrl.train(
+                preset="quickstart", engine="inprocess", envs=["OldOfThisTest-v0"], agents=2,
+                run_dir=tmp_path / "run",
+            )  # fmt: skip
+    finally:
+        del gymnasium.registry["OldOfThisTest-v0"]
+    assert not (tmp_path / "run").exists()
+
+
 def test_options_are_words() -> None:
     options = {"env": "A-v1", "agent": {"gamma": 0.5}, "resume": True, "version": 3}
     words = ["--env", "A-v1", "--agent.gamma", "0.5", "--resume", "--version", "3"]

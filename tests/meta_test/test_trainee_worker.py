@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from metagenrl.agents.experience.failures import EnvironmentFailed
 from metagenrl.base.files.errors import CorruptFile
 from metagenrl.baselines.trainee_objective import objective_for, random_alpha
 from metagenrl.learner.hyperparams import AgentConfig, ObjectiveConfig
@@ -209,3 +211,46 @@ def test_the_process_imports_only_what_training_needs() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout == "[] False\n"
+
+
+class Bare(Exception):
+    """As gRPC's, whose text has many lines; or one whose text cannot be made."""
+
+    def __init__(self, text: str | None) -> None:
+        super().__init__()
+        self.text = text
+
+    def __str__(self) -> str:
+        if self.text is None:
+            raise ValueError("no text")
+        return self.text
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (Bare("<call of a simulator\n  status = UNAVAILABLE\n>"),
+         "Bare: <call of a simulator status = UNAVAILABLE >"),
+        (Bare(None), "Bare"),
+        (EnvironmentFailed("E-v0: raised in 11 episodes"), "E-v0: raised in 11 episodes"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_the_last_line_says_what_happened(
+    error: Exception, line: str, wrapped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def fails(job: TraineeJob) -> None:
+        if wrapped:
+            raise RuntimeError from error  # as RLlib does
+        raise error
+
+    monkeypatch.setattr(worker_process, "carry_out", fails)
+    monkeypatch.setattr(worker_process, "read_job", job(tmp_path / "a").to_json)
+    for name in ("settle", "when_parent_ends", "end_what_is_left"):
+        monkeypatch.setattr(worker_process, name, lambda *_: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit) as caught:
+        worker_process.main()
+    assert caught.value.code == 1
+    assert capfd.readouterr().err.splitlines()[-1] == line

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from metagenrl.analysis.pictures.style import only
 from metagenrl.analysis.population_curves import population_returns
 from metagenrl.runs.rows import AgentRow
 
 
 def heat_map(rows: Sequence[AgentRow]) -> Figure | None:
     """A panel for each environment, an agent a line; None where no episode has ended yet."""
-    matplotlib.use("Agg")
     envs = list(dict.fromkeys(row.env for row in rows))
     panels = [(env, [row for row in rows if row.env == env]) for env in envs]
     panels = [
@@ -47,9 +46,10 @@ def heat_map(rows: Sequence[AgentRow]) -> Figure | None:
 
 def draw_heat_map(rows: Sequence[AgentRow], path: Path) -> bool:
     """Write the picture; False where there is nothing to show yet."""
-    figure = heat_map(rows)
-    if figure is None:
-        return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100)
+    with only({}):
+        figure = heat_map(rows)
+        if figure is None:
+            return False
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=100)
     return True

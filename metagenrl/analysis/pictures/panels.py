@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from metagenrl.analysis.pictures.style import only
 from metagenrl.base.files.atomic import write_atomic
 
 # Okabe and Ito's palette, safe for the colour-blind; without its yellow, which white swallows.
@@ -93,7 +93,7 @@ def draw(title: str, blocks: Sequence[Block], out: Path) -> Path:
     blocks = [block for block in blocks if block.panels]
     if not blocks:
         raise ValueError(f"picture: got nothing to draw into {out}, allowed: at least one panel")
-    with rc_context(STYLE):
+    with only(STYLE):
         width = max(_NARROWEST, max(block.columns for block in blocks) * _PANEL[0])
         heights = [block.height(width) for block in blocks]
         figure = Figure(figsize=(width, sum(heights) + _TITLE_HEIGHT), dpi=_DPI)

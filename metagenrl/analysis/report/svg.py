@@ -13,12 +13,12 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from metagenrl.analysis.pictures.panels import COLORS, NEUTRAL, STYLE, TICKS, Panel
+from metagenrl.analysis.pictures.style import only
 
 _SIZE = (4.4, 2.9)  # inches
 _INK, _GRID = "#010101", "#010103"
@@ -63,7 +63,7 @@ def render_panel(panel: Panel, name: str) -> tuple[Drawing, list[Key]]:
     `name` tells the identifiers of a page's drawings apart.
     """
     salt = hashlib.sha256(name.encode()).hexdigest()[:12]
-    with rc_context({**_THEME, "svg.hashsalt": salt}):
+    with only({**_THEME, "svg.hashsalt": salt}):
         figure = Figure(figsize=_SIZE)
         figure.set_layout_engine("constrained")
         axis = figure.subplots()

@@ -119,8 +119,9 @@ class EpgAgent:
 
         In the environment that it trains in, or in another one of the same sizes.
         """
-        env_id = env_id or self.environment.environment.env_id
-        return evaluate_policy(env_id, self.seed, self.act, episodes, limit)
+        own = self.environment.environment
+        sizes = (own.observation_size, own.action_size)
+        return evaluate_policy(env_id or own.env_id, self.seed, self.act, episodes, limit, sizes)
 
     def policy_arrays(self) -> dict[str, Array]:
         """The network of the policy's mean and the scale of its observations, by name."""

@@ -25,9 +25,10 @@ class PpoAgent(RllibPpo):
         self.job = job
         view = GymView(job.env, agent_seeds(job.seed, 0, 0).environment, job.agent.gamma)
         environment = view.steady.environment
+        self.sizes = (environment.observation_size, environment.action_size)
         network = NetworkShape(
-            inputs=environment.observation_size,
-            actions=environment.action_size,
+            inputs=self.sizes[0],
+            actions=self.sizes[1],
             hidden_units=job.agent.hidden_units,
             hidden_layers=job.agent.hidden_layers,
         )
@@ -38,7 +39,8 @@ class PpoAgent(RllibPpo):
 
     def evaluate(self, episodes: int, env_id: str, limit: int = EPISODE_LIMIT) -> list[Episode]:
         """Undisturbed episodes of the distribution's mode; always the same initial states."""
-        return evaluate_policy(env_id, self.job.seed, self.policy().act, episodes, limit)
+        act = self.policy().act
+        return evaluate_policy(env_id, self.job.seed, act, episodes, limit, self.sizes)
 
     def policy_arrays(self) -> dict[str, Array]:
         """The network of the distribution's mode and the observations' filter, by name."""

@@ -61,3 +61,10 @@ def test_policy_updates_are_the_references(buffer, variant, meta, p):
     for got, want in zip(*found, strict=True):
         apart = np.linalg.norm(np.subtract(got, want)) / (np.linalg.norm(want) + 1e-6)
         assert apart < bound or np.isnan(want).all()
+
+
+def test_an_observation_of_another_size_is_refused() -> None:
+    backend = Native(Setting(AGENT, SIZES, None, None))
+    backend.load(0, ActorCritic(AGENT, *SIZES, torch.Generator().manual_seed(1)).networks_state())
+    with pytest.raises(ValueError, match=r"observations: got \(1, 3\), allowed: shape \(1, 4\)"):
+        backend.act({0: np.zeros(3, np.float32)})

@@ -53,6 +53,8 @@ def test_a_module_may_be_called_as_it_likes(name: str, folder: Path) -> None:
         ("own_env", "x = 1", "own_env.py, which does not register it"),
         ("./own_env", SOUND, r"with its module as `import` names it (own_env), not its file"),
         ("sub/own_env.py", SOUND, "as `import` names it (sub.own_env), not its file"),
+        ("../sub/own_env.py", SOUND, "as `import` names it (own_env), not its file"),
+        ("~/own_env.py", SOUND, "as `import` names it (own_env), not its file"),
         ("own_env", "input('which one?')", "EOF"),
         ("own_env", "breakpoint()", "BdbQuit"),
         ("own_env", f"{SOUND}import os; print('bye'); os._exit(1)", "it printed last: 'bye'"),

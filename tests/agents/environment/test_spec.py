@@ -1,8 +1,17 @@
 """The text that names an environment, and what its ranges give to lives."""
 
+import gymnasium
+import numpy as np
 import pytest
+from gymnasium.envs.classic_control import PendulumEnv
 
-from metagenrl.agents.environment.make import check_environment, resolved, same_environment
+from metagenrl.agents.environment.make import (
+    check_environment,
+    close_environment,
+    make_environment,
+    resolved,
+    same_environment,
+)
 from metagenrl.agents.environment.spec import EnvironmentSpec, drawn_environment, folder_name
 
 
@@ -28,7 +37,9 @@ def test_a_text_that_is_none_is_refused(text):
 
 
 @pytest.mark.parametrize(
-    "value", [{"uniform": [3]}, {"uniform": [2, 1]}, {"integers": [0.5, 2]}, {"choice": []}]
+    "value", [{"uniform": [3]}, {"uniform": [2, 1]}, {"integers": [0.5, 2]}, {"choice": []},
+              {"integers": [0, 10**20]}, {"uniform": [-1e308, 1e308]}, {"uniform": [0, 10**400]},
+              {"choice": [{"uniform": [1, 2]}]}]
 )
 def test_a_range_that_is_none_is_refused(value):
     with pytest.raises(ValueError, match=r"allowed: \{uniform"):
@@ -47,8 +58,40 @@ def test_each_life_draws_its_own_value_reproducibly():
     assert drawn_environment("E(g=1)", 0, 0, 0) == "E(g=1)"
 
 
+class Sized(PendulumEnv):
+    def __init__(self, n=3, goal=None, **kwargs):
+        super().__init__(**kwargs)
+        self.observation_space = gymnasium.spaces.Box(-1, 1, (n,), np.float32)
+
+
+@pytest.fixture
+def sized():
+    gymnasium.register("Sized-v0", Sized, kwargs={"goal": np.zeros(2)})
+    yield "Sized-v0"
+    del gymnasium.registry["Sized-v0"]
+
+
+def test_each_value_of_a_choice_is_made(sized):
+    assert check_environment(f'{sized}(n={{"choice": [3, 3, 3]}})').observation_size == 3
+    with pytest.raises(ValueError, match="whose ranges change its sizes"):
+        check_environment(f'{sized}(n={{"choice": [3, 3, 2, 3]}})')
+    many = EnvironmentSpec("E-v0").extended({"n": {"choice": list(range(1_000))}}).corners()
+    assert 20 < len(many) <= 24
+
+
+def test_an_argument_beside_a_registered_array(sized):
+    assert resolved(f"{sized}(goal=[1, 1])") == f"{sized}(goal=[1, 1])"
+
+
+def test_what_it_was_trained_with_does_not_keep_it_from_being_seen(sized):
+    env, _ = make_environment(f'{sized}(render_mode="human")', "rgb_array")
+    assert env.render_mode == "rgb_array"
+    close_environment(env, sized)
+
+
 def test_names_are_what_gymnasium_takes_them_for():
     assert resolved("Pendulum(g=9)") == "Pendulum-v1(g=9)"
+    assert resolved(" Pendulum-v1 ") == "Pendulum-v1"
     assert same_environment("Pendulum", "Pendulum-v1")
     assert same_environment("Pendulum(g=9)", "Pendulum-v1(g=9.0)")
     assert not same_environment("Pendulum-v1(g=9)", "Pendulum-v1")

@@ -158,7 +158,7 @@ def test_a_study_tries_each_environment_once(tmp_path):
         ("PanicsWhenMade", "it cannot be made: raised Panic: in Rust"),
         ("Leaves", "ended its process with exit code 0 in its trial"),
         ("Crashes", "ended its process by SIGSEGV in its trial"),
-        ("Hangs", "takes longer than 5 s to be made, reset and stepped"),
+        ("Hangs", "takes longer than 5 s to be made, reset, stepped and closed"),
         ("Complex", "step() returned the observation array([0.+0.j, 0.+0.j, 0.+0.j])"),
         ("Forks", "step() called os.fork(), allowed: subprocess or multiprocessing"),
         ("ForksWhenMade", "which calls os.fork() where it is made, allowed: subprocess or"),

@@ -215,6 +215,17 @@ def test_training_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert panel_axes(blocks[2], 0).lines[-1].get_xdata().max() == 20
 
 
+def test_settings_of_an_environments_module_do_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = training_run(tmp_path / "run", lives=3)
+    plain = draw_training(run).read_bytes()
+    with matplotlib.rc_context():
+        matplotlib.rcParams.update({"text.usetex": True, "font.size": 30, "lines.linewidth": 9})
+        assert draw_training(run).read_bytes() == plain
+        assert matplotlib.rcParams["font.size"] == 30
+
+
 def test_without_lives_there_is_no_generation_block(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
