@@ -6,7 +6,7 @@ underflow, take over signals or re-encode standard output, when they are importe
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found]
 import contextlib
 import io
 import logging

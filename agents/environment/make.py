@@ -86,7 +86,7 @@ def _made(env_id: str, seen: Mapping[str, Any]) -> tuple[gymnasium.Env[Any, Any]
             # Gymnasium warns of an old version, in two lines, before the error that says so.
             warnings.simplefilter("ignore")
             env: gymnasium.Env[Any, Any] = gymnasium.make(
-                spec.id, disable_env_checker=True, **(spec.arguments | seen)
+                spec.id, disable_env_checker=True, **{**spec.arguments, **seen}
             )
     except Exception as error:
         known = _parsed(resolved(env_id)).id if isinstance(error, TypeError) else spec.id

@@ -140,5 +140,7 @@ def test_a_member_of_other_sizes_is_refused() -> None:
     cohort = Cohort()
     cohort.add(_config(1), 0, None)
     other = dataclasses.replace(_config(2), env_id="MountainCarContinuous-v0")
-    with pytest.raises(ValueError, match=r"got \(2, 1\), allowed: the sizes of other lives, \(3, 1"):
+    with pytest.raises(
+        ValueError, match=r"got \(2, 1\), allowed: the sizes of other lives, \(3, 1"
+    ):
         cohort.add(other, 0, None)

@@ -4,6 +4,7 @@ import pytest
 
 from metagenrl.meta_test.pool import _reason
 
+
 @pytest.mark.parametrize(
     ("code", "log", "words"),
     [

@@ -213,7 +213,7 @@ def test_the_process_imports_only_what_training_needs() -> None:
     assert result.stdout == "[] False\n"
 
 
-class Bare(Exception):
+class BareError(Exception):
     """As gRPC's, whose text has many lines; or one whose text cannot be made."""
 
     def __init__(self, text: str | None) -> None:
@@ -229,9 +229,9 @@ class Bare(Exception):
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (Bare("<call of a simulator\n  status = UNAVAILABLE\n>"),
-         "Bare: <call of a simulator status = UNAVAILABLE >"),
-        (Bare(None), "Bare"),
+        (BareError("<call of a simulator\n  status = UNAVAILABLE\n>"),
+         "BareError: <call of a simulator status = UNAVAILABLE >"),
+        (BareError(None), "BareError"),
         (EnvironmentFailed("E-v0: raised in 11 episodes"), "E-v0: raised in 11 episodes"),
     ],
 )  # fmt: skip

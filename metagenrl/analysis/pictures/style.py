@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from matplotlib import rc_context, rcdefaults, rcParams
+from matplotlib import rc_context, rcdefaults
 
 
 @contextmanager
-def only(settings: Mapping[str, Any]) -> Iterator[None]:
+def only(settings: Any) -> Iterator[None]:
     """Matplotlib as it comes, with these settings.
 
     Others do not count: an environment's module may have set some, such as `text.usetex`.
     """
     with rc_context():
         rcdefaults()
-        rcParams.update(settings)
-        yield
+        with rc_context(settings):
+            yield

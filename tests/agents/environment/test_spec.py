@@ -37,9 +37,17 @@ def test_a_text_that_is_none_is_refused(text):
 
 
 @pytest.mark.parametrize(
-    "value", [{"uniform": [3]}, {"uniform": [2, 1]}, {"integers": [0.5, 2]}, {"choice": []},
-              {"integers": [0, 10**20]}, {"uniform": [-1e308, 1e308]}, {"uniform": [0, 10**400]},
-              {"choice": [{"uniform": [1, 2]}]}]
+    "value",
+    [
+        {"uniform": [3]},
+        {"uniform": [2, 1]},
+        {"integers": [0.5, 2]},
+        {"choice": []},
+        {"integers": [0, 10**20]},
+        {"uniform": [-1e308, 1e308]},
+        {"uniform": [0, 10**400]},
+        {"choice": [{"uniform": [1, 2]}]},
+    ],
 )
 def test_a_range_that_is_none_is_refused(value):
     with pytest.raises(ValueError, match=r"allowed: \{uniform"):
