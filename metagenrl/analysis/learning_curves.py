@@ -90,7 +90,15 @@ def curves_of(
 
 
 def drawable(curve: Curves) -> Curves:
-    """The curve at `POINTS` of its steps at most, the last among them."""
+    """The curve at `POINTS` of its steps at most, the last among them.
+
+    Steps are left out at which an agent has no evaluation that has one later: agents with other
+    steps between evaluations would come and go, and with them the mean.
+    """
+    known = np.isfinite(curve.returns)
+    goes_on = np.logical_or.accumulate(known[:, ::-1], axis=1)[:, ::-1]
+    common = (known | ~goes_on).all(axis=0)
+    curve = replace(curve, steps=curve.steps[common], returns=curve.returns[:, common])
     stride = -(-curve.steps.size // POINTS)
     taken = np.arange(curve.steps.size)[::-1][::stride][::-1]
     return replace(curve, steps=curve.steps[taken], returns=curve.returns[:, taken])

@@ -46,9 +46,12 @@ def facts_of(recipe: Recipe, command: str, measured_here: bool = True) -> list[s
 def _variants(recipe: Recipe) -> list[str]:
     lines = []
     for name, variant in recipe.variants.items():
-        own = [f"`{_options(variant.train)}`"] if variant.train else []
+        own = [f"the finished objective {variant.objective}"] if variant.objective else []
+        own += [f"`{_options(variant.train)}`"] if variant.train else []
         own += [f"in {', '.join(variant.meta_training)}"] if variant.meta_training else []
         own += [variant.algo] if variant.algo else []
+        own += ["version best"] if variant.version == "best" else []
+        own += [f"at {', '.join(f'{s:.0%}' for s in variant.stages)}"] if variant.stages else []
         lines.append(f"- variant {name}: {', '.join(own) or 'as above'}")
     return lines
 

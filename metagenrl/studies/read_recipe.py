@@ -37,6 +37,9 @@ def read_recipe(path: Path, scale: str) -> Recipe:
         raise UsageError(f"scale: got {scale!r}, allowed: {', '.join(scales) or 'none'} in {path}")
     fields_of_scale = mapping(f"scales.{scale}", scales[scale])
     chosen = build(Scale, fields_of_scale, f"scales.{scale}.")
+    pairs = values.get("compare") or ()
+    whole = isinstance(pairs, list | tuple) and all(isinstance(pair, str) for pair in pairs)
+    require(whole, "compare", pairs, "a list of RULE > RULE, each a text")
     body = build(_Body, values)
     own = _named(None, chosen.variant_train, f"scales.{scale}.variant_train", ())
     variants = {

@@ -127,7 +127,8 @@ class Recipe:
     Where no group has more of them, nothing is run in the selection environments.
     """
     compare: Sequence[tuple[str, str]] = ()
-    """Pairs whose intervals are compared; none: every variant with every rule."""
+    """Pairs whose intervals are compared, in a file `RULE > RULE`; none: every variant with every
+    rule."""
 
     @property
     def chooses(self) -> bool:

@@ -92,12 +92,20 @@ def _overall_table(of_set: Sequence[Overall]) -> str:
         some = late or area
         assert some is not None
         rows.append([
-            each.rule, ", ".join(some.environments), _aggregate(area), _aggregate(late),
+            each.rule, _environments(area, late), _aggregate(area), _aggregate(late),
             "-" if late is None else _scored(late.optimality_gap),
             _spread(each, td3),
             "-" if each.handmade else str(some.seeds),
         ])  # fmt: skip
     return markdown_table(header, rows)
+
+
+def _environments(area: Aggregate | None, late: Aggregate | None) -> str:
+    """Those that the numbers are over; both lists where one has a scale for fewer of them."""
+    whole, last = (() if found is None else found.environments for found in (area, late))
+    if whole == last or not (whole and last):
+        return ", ".join(whole or last)
+    return f"whole curve: {', '.join(whole)}; last third: {', '.join(last)}"
 
 
 def _spread(each: Overall, td3: Overall | None) -> str:
@@ -143,14 +151,14 @@ def _verdict(rules: Mapping[str, Overall], first: str, second: str, number: Numb
     one, other = (rules[rule].aggregates.get(number) for rule in (first, second))
     if one is None or other is None or one.environments != other.environments:
         return ""
+    if math.isnan(one.iqm.low + other.iqm.low):
+        return f"{NAMES[number]} not compared (a single seed has no interval)"
     word = "not apart"
     if apart(one.iqm, other.iqm):
         word = "above"
     elif apart(other.iqm, one.iqm):
         word = "below"
     text = f"{NAMES[number]} {word}"
-    if math.isnan(one.iqm.low + other.iqm.low):
-        return text  # a single unit
     numbers = {rule: each.numbers[number] for rule, each in rules.items()}
     by = difference(numbers, first, second, one.environments)
     return text if by is None else f"{text}, difference {_scored(by)}"
@@ -167,7 +175,8 @@ def _by_environment(results: Sequence[Result]) -> Iterator[str]:
             agents = result.agents("late")
             seeds = "-" if result.handmade else str(len(agents))
             cells = (env, result.condition.set, result.condition.rule, *texts, seeds)
-            rows.append((*cells, str(sum(agents))))
+            left = result.unfinished
+            rows.append((*cells, str(sum(agents)) + (f" (+{left} unfinished)" if left else "")))
     yield markdown_table(header, rows)
     for number in NUMBERS:
         found = scales_of(results, number)

@@ -42,6 +42,11 @@ class Result:
         known = together.where(np.isfinite(together.values))
         return known if known.values.size else None
 
+    @property
+    def unfinished(self) -> int:
+        """Agents with evaluations but none at the last step: they failed, or still train."""
+        return sum(curves.unfinished for curves in self.curves.values())
+
     def agents(self, number: Number) -> list[int]:
         """How many agents have the number, by seed."""
         found = self.numbers(number)

@@ -14,6 +14,7 @@ from metagenrl.analysis.compare.same import digest, labels, parameters_of
 from metagenrl.analysis.confidence import Interval, mean_interval
 from metagenrl.analysis.number_text import markdown_table, with_interval
 from metagenrl.analysis.protocol.numbers import NUMBERS, TITLES, Number
+from metagenrl.base.checks import UsageError
 
 
 @dataclass(frozen=True)
@@ -36,15 +37,21 @@ def test_scores(folders: Sequence[Path], alpha: NDArray[np.float32]) -> list[Tes
 
     `alpha`: the parameters of the card's objective.
 
-    Raises `UsageError` for a folder without any, and for runs of different lengths in one
-    environment.
+    Raises `UsageError` for a folder without any, where none of them tests the card's objective, and
+    for runs of different lengths in one environment.
     """
     rows = read_rows(folders)
     runs = list({tested.run.path: tested.run for tested in rows}.values())
     names = labels(runs)
     own = {names[run.path] for run in runs if parameters_of(run) == digest(alpha)}
+    if not own:
+        there = ", ".join(dict.fromkeys(names.values()))
+        raise UsageError(
+            f"tests: got {', '.join(map(str, folders))} ({there}), allowed: at least one test of "
+            "the card's objective, in the version that the card is of"
+        )
     found = []
-    for score in comparable(rows, mix_steps=False, mix_versions=False):
+    for score in comparable(rows, mix_steps=False, mix_versions=False, flags=False):
         curve, numbers = score.curve, {}
         last = curve.returns[:, curve.steps == score.steps]
         ended = np.asarray(np.isfinite(last).any(axis=1))

@@ -99,7 +99,7 @@ def _summary(facts: CardFacts) -> str:
 
 def _use(facts: CardFacts) -> str:
     return (
-        "```\npip install metagenrl\n"
+        "With the package installed (`pip install .` in a clone of its repository):\n\n```\n"
         f"metagenrl test --objective {facts.name}.safetensors --env Hopper-v5 --steps 30000 "
         "--run-dir runs/test\n```"
     )

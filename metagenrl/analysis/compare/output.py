@@ -16,7 +16,7 @@ from metagenrl.analysis.confidence import iqm_band
 from metagenrl.analysis.learning_curves import drawable
 from metagenrl.analysis.number_text import markdown_table, score, short, with_interval
 from metagenrl.analysis.pictures.meta_tests import curves_block, line_styles
-from metagenrl.analysis.pictures.panels import NEUTRAL, Block, Panel, draw
+from metagenrl.analysis.pictures.panels import NEUTRAL, Block, Panel, draw, row_labels
 
 _HEADER = ("environment", "trained by", "steps", "mean (95 % interval)",
            "interquartile mean (95 % interval)", "agents")  # fmt: skip
@@ -92,7 +92,7 @@ def _intervals_block(comparison: Comparison) -> Block:
         ]
         panels.append(functools.partial(_intervals, env=env, lines=lines, colors=styles))
     title = "At the end: interquartile mean (dot), mean (diamond), 95 % intervals"
-    return Block(title, panels)
+    return Block(title, panels, named_rows=len(labels))
 
 
 def _intervals(axis: Axes, env: str, lines: Sequence[Line], colors: Mapping[str, str]) -> None:
@@ -106,7 +106,7 @@ def _intervals(axis: Axes, env: str, lines: Sequence[Line], colors: Mapping[str,
             y = row + offset
             axis.hlines(y, interval.low, interval.high, color=color, linewidth=width, alpha=0.55)
             axis.plot([interval.value], [y], marker, color=color, ms=7 if marker == "o" else 5)
-    axis.set_yticks(range(len(lines)), [line.label for line in lines])
+    row_labels(axis, [line.label for line in lines])
     axis.set_ylim(len(lines) - 0.5, -0.5)
     axis.grid(axis="y", visible=False)
     axis.set_title(env)

@@ -58,7 +58,11 @@ def _refused(folder: Path, reason: str) -> UsageError:
 
 
 def comparable(
-    rows: Sequence[TestedRow], mix_steps: bool, mix_versions: bool, named: bool = False
+    rows: Sequence[TestedRow],
+    mix_steps: bool,
+    mix_versions: bool,
+    named: bool = False,
+    flags: bool = True,
 ) -> list[Scores]:
     """Each rule's curve in each environment, cut at the step where all are compared.
 
@@ -66,7 +70,8 @@ def comparable(
     `mix_steps`: then they are compared at the last step that all runs have an evaluation of a
     trained policy at. The same for versions of an environment, which count as one with
     `mix_versions`. Rules that share a label and differ are told apart by what differs; an agent
-    that two folders hold is refused. `named`: the rows' labels say already which rule it is.
+    that two folders hold is refused. `named`: the rows' labels say already which rule it is;
+    `flags`: the command has options that allow both.
     """
     if not named:
         own = labels(list({tested.run.path: tested.run for tested in rows}.values()))
@@ -74,14 +79,15 @@ def comparable(
     versions = _versions(rows)
     mixed = {name: ids for name, ids in versions.items() if len(ids) > 1}
     if mixed and not mix_versions:
-        raise UsageError(_difference("env", next(iter(mixed.values())), "--allow-env-versions"))
+        option = "--allow-env-versions" if flags else ""
+        raise UsageError(_difference("env", next(iter(mixed.values())), option))
     if mixed:
         rows = [_renamed(tested, mixed) for tested in rows]
     for env in dict.fromkeys(tested.row.env for tested in rows):
         steps = _folders_by_steps([tested for tested in rows if tested.row.env == env])
         if len(steps) > 1 and not mix_steps:
-            message = _difference("steps", steps, "--allow-steps")
-            raise UsageError(f"{message} to compare at the last common step (in {env})")
+            option = "--allow-steps to compare at the last common step" if flags else ""
+            raise UsageError(f"{_difference('steps', steps, option)} (in {env})")
     require_distinct([(t.row.label, t.row.env, t.row.seed, t.run.path) for t in rows])
     return _scores(rows)
 
@@ -101,7 +107,7 @@ def _folders_by_steps(rows: Sequence[TestedRow]) -> dict[str, Path]:
 
 def _difference(field: str, values: Mapping[str, Path], flag: str) -> str:
     got = " and ".join(f"{value} ({path})" for value, path in values.items())
-    return f"{field}: got {got}, allowed: the same in all runs, or {flag}"
+    return f"{field}: got {got}, allowed: the same in all runs{flag and f', or {flag}'}"
 
 
 def _renamed(tested: TestedRow, mixed: Mapping[str, Mapping[str, Path]]) -> TestedRow:

@@ -104,7 +104,10 @@ def compare(scores: Sequence[Scores]) -> Comparison:
     for env in envs:
         found = normalisation([score for score in scores if score.curve.env == env])
         if found is None:
-            notes.append(f"{env} is left out of the aggregate: no rule does better than untrained.")
+            notes.append(
+                f"{env} is left out of the aggregate: nothing there does better than what would be "
+                "0 (the random objective, or the untrained policies)."
+            )
         else:
             normalisations[env] = found
     overall = []

@@ -30,6 +30,10 @@ _TITLE_LINE = 0.2
 _LEGEND_LINE = 0.25
 _LEGEND_KEY = 8  # characters that a legend's line sample is as wide as
 _CHARACTERS = 12  # of a legend or of a block's title in an inch
+_LARGE_CHARACTERS = 9  # of the picture's title
+_ROW_LABEL = 24  # characters beside a row
+_ROW = 0.45  # inches of a row whose label takes three lines
+_PANEL_TITLE = 48  # characters over a panel
 _DPI = 130
 TICKS = [1, 2, 2.5, 5, 10]
 STYLE: Any = {
@@ -58,6 +62,7 @@ class Block:
     title: str
     panels: Sequence[Panel]
     labels: Sequence[str] = ()  # of the common legend, for its height; (): none
+    named_rows: int = 0  # of a panel, by `row_labels`, for its height
 
     @property
     def columns(self) -> int:
@@ -82,7 +87,17 @@ class Block:
         """Inches in a picture of `width` inches."""
         lines = -(-len(self.labels) // self.legend_columns(width)) if self.labels else 0
         title = _TITLE_HEIGHT + (len(self.title_lines(width)) - 1) * _TITLE_LINE
-        return self.rows * _PANEL[1] + title + lines * _LEGEND_LINE
+        return self.rows * max(_PANEL[1], self.named_rows * _ROW) + title + lines * _LEGEND_LINE
+
+
+def row_labels(axis: Axes, labels: Sequence[str]) -> None:
+    """Name the rows 0, 1, … of a panel; long names take several lines, and leave it its room."""
+    texts = [
+        textwrap.fill(name, _ROW_LABEL, max_lines=3, placeholder=" …", break_on_hyphens=False)
+        for name in labels
+    ]
+    small = any(len(label) > _ROW_LABEL for label in labels)
+    axis.set_yticks(range(len(texts)), texts, fontsize=7 if small else None)
 
 
 def draw(title: str, blocks: Sequence[Block], out: Path) -> Path:
@@ -96,9 +111,11 @@ def draw(title: str, blocks: Sequence[Block], out: Path) -> Path:
     with only(STYLE):
         width = max(_NARROWEST, max(block.columns for block in blocks) * _PANEL[0])
         heights = [block.height(width) for block in blocks]
-        figure = Figure(figsize=(width, sum(heights) + _TITLE_HEIGHT), dpi=_DPI)
+        lines = textwrap.wrap(title, int(width * _LARGE_CHARACTERS))
+        top = _TITLE_HEIGHT + (len(lines) - 1) * _LEGEND_LINE
+        figure = Figure(figsize=(width, sum(heights) + top), dpi=_DPI)
         figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.08)
-        figure.suptitle(title, fontsize=13, fontweight="bold")
+        figure.suptitle("\n".join(lines), fontsize=13, fontweight="bold")
         parts = figure.subfigures(len(blocks), 1, height_ratios=heights, squeeze=False)
         for block, part in zip(blocks, parts[:, 0], strict=True):
             _draw_block(block, part, width)
@@ -118,6 +135,10 @@ def _draw_block(block: Block, part: Any, width: float) -> None:
         axis.xaxis.set_major_locator(MaxNLocator(5, steps=TICKS))
         axis.yaxis.set_major_locator(MaxNLocator(5, steps=TICKS))
         panel(axis)
+        # Only what is too long: a title may have lines of its own.
+        if max(map(len, axis.get_title().split("\n"))) > _PANEL_TITLE:
+            text = textwrap.fill(axis.get_title(), _PANEL_TITLE, break_on_hyphens=False)
+            axis.set_title(text, fontsize=8)
     for axis in axes[len(block.panels) :]:
         axis.set_visible(False)
     if block.labels:

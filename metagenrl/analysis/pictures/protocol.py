@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from metagenrl.analysis.confidence import CurveInterval, Interval
 from metagenrl.analysis.pictures.meta_tests import line_styles
-from metagenrl.analysis.pictures.panels import NEUTRAL, Block
+from metagenrl.analysis.pictures.panels import NEUTRAL, Block, row_labels
 
 THRESHOLDS = np.linspace(-0.25, 1.75, 201)
 Styles = Mapping[str, tuple[str, str]]
@@ -34,7 +34,7 @@ def protocol_block(title: str, bars: Sequence[Bar], labels: Sequence[str]) -> Bl
         functools.partial(_aggregates, bars=bars, styles=styles),
         functools.partial(_profiles, bars=bars, styles=styles),
     ]
-    return Block(title, panels if bars else [])
+    return Block(title, panels if bars else [], named_rows=len(bars))
 
 
 def _aggregates(axis: Axes, bars: Sequence[Bar], styles: Styles) -> None:
@@ -47,10 +47,10 @@ def _aggregates(axis: Axes, bars: Sequence[Bar], styles: Styles) -> None:
             axis.plot([interval.value], [row + offset], marker, color=color, ms=6)
     for x in (0, 1):
         axis.axvline(x, color=NEUTRAL, linewidth=1, linestyle=":")
-    axis.set_yticks(range(len(bars)), [bar.label for bar in bars])
+    row_labels(axis, [bar.label for bar in bars])
     axis.set_ylim(len(bars) - 0.5, -0.5)
     axis.grid(axis="y", visible=False)
-    axis.set_title("whole curve (dot), last third (diamond)")
+    axis.set_title("whole curve (dot), last third (diamond)", fontsize=9)
     axis.set_xlabel("interquartile mean of scores")
 
 
@@ -61,7 +61,7 @@ def _profiles(axis: Axes, bars: Sequence[Bar], styles: Styles) -> None:
         axis.fill_between(
             THRESHOLDS, bar.profile.low, bar.profile.high, color=color, alpha=0.15, linewidth=0
         )
-    axis.set_title("performance profile, last third")
+    axis.set_title("performance profile, last third", fontsize=9)
     axis.set_xlabel("score")
     axis.set_ylabel("share of agents above it")
     axis.set_xlim(THRESHOLDS[0], THRESHOLDS[-1])

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from metagenrl.analysis.compare.same import labels
 from metagenrl.analysis.number_text import short
 from metagenrl.analysis.report.contents import Fact, Facts, Section, Strip
 from metagenrl.analysis.report.discover import Runs, TestRun, TrainRun
@@ -37,9 +38,13 @@ class Scene:
 
 def films_section(runs: Runs, histories: Mapping[Path, RunHistory]) -> Section:
     """A strip for each rule or population and environment with a kept policy, or why not."""
-    scenes = {(t.label, t.env): s for t in runs.tests if (s := _tested(t)) is not None}
-    trained = [s for run in runs.training for s in _trained(run, histories[run.path])]
-    strips, reasons = drawn([*scenes.values(), *trained][:MOST])
+    found = [*_tested(runs.tests)]
+    found += [s for run in runs.training for s in _trained(run, histories[run.path])]
+    scenes = [each for each in found if isinstance(each, Scene)]
+    strips, reasons = drawn(scenes[:MOST])
+    if scenes:
+        reasons += [each for each in found if isinstance(each, str)]
+    reasons += [f"No pictures: {s.title} (a page shows {MOST})" for s in scenes[MOST:]]
     text = (
         "Pictures at even steps of one episode, the deterministic policy from the left. "
         "metagenrl record makes a film of it."
@@ -86,31 +91,46 @@ def _run(process: str, job: str, log: Path, seconds: float) -> str:
     return f"the process that draws ended with exit code {code}"
 
 
-def _tested(test: TestRun) -> Scene | None:
-    returns = {row.seed: row.return_mean for row in test.rows()}
-    found = _median(test.path, returns)
-    if found is None:
-        return None
-    seed, value, agents = found
-    title = f"{test.label} in {test.env}: seed {seed}, the median of {counted(agents, 'agent')}"
-    return Scene(test.path, test.env, seed, f"{title}, return {short(value)}")
+def _tested(tests: Sequence[TestRun]) -> Iterator[Scene]:
+    """A scene for each rule and environment, whichever of its runs the median agent is in."""
+    names = labels(tests)
+    groups: dict[tuple[str, str], dict[tuple[Path, int], float | None]] = {}
+    for test in tests:
+        returns = {(test.path, row.seed): row.return_mean for row in test.rows()}
+        groups.setdefault((names[test.path], test.env), {}).update(returns)
+    for (name, env), of_group in groups.items():
+        found = _median(of_group)
+        if found is not None:
+            (run, seed), value, agents = found
+            title = f"{name} in {env}: seed {seed}, the median of {counted(agents, 'agent')}"
+            yield Scene(run, env, seed, f"{title}, return {short(value)}")
 
 
-def _trained(run: TrainRun, history: RunHistory) -> Iterator[Scene]:
+def _trained(run: TrainRun, history: RunHistory) -> Iterator[Scene | str]:
+    """A scene for each environment, or why there is none."""
     for env in history.environments:
         rows = (row for row in history.latest.values() if row.env == env)
-        found = _median(run.path, {row.agent: row.return_mean for row in rows})
-        if found is not None:
-            agent, value, agents = found
-            title = f"population {run.name} in {env}: agent {agent}, the median of {agents}"
-            yield Scene(run.path, env, agent, f"{title}, return {short(value)} while it explores")
+        found = _median({(run.path, row.agent): row.return_mean for row in rows})
+        population = f"population {run.name} in {env}"
+        if found is None:
+            yield f"No pictures of {population}: no agent with a policy has ended an episode lately"
+            continue
+        (_, agent), value, agents = found
+        title = f"{population}: agent {agent}, the median of {agents}"
+        yield Scene(run.path, env, agent, f"{title}, return {short(value)} while it explores")
 
 
-def _median(run: Path, returns: Mapping[int, float | None]) -> tuple[int, float, int] | None:
-    """Of those with a kept policy: who, the return, and how many there are."""
-    kept = set(kept_seeds(run))
-    known = sorted((v, seed) for seed, v in returns.items() if v is not None and seed in kept)
+def _median(
+    returns: Mapping[tuple[Path, int], float | None],
+) -> tuple[tuple[Path, int], float, int] | None:
+    """Of those with a kept policy: who (run and seed), the return, and how many there are."""
+    kept = {run: set(kept_seeds(run)) for run in {run for run, _ in returns}}
+    known = sorted(
+        (value, run, seed)
+        for (run, seed), value in returns.items()
+        if value is not None and seed in kept[run]
+    )
     if not known:
         return None
-    value, seed = known[(len(known) - 1) // 2]
-    return seed, value, len(known)
+    value, run, seed = known[(len(known) - 1) // 2]
+    return (run, seed), value, len(known)

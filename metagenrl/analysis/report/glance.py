@@ -118,6 +118,8 @@ def _trend(env: str, curves: PopulationReturns) -> Fact:
     error = math.sqrt(sum(v.var() / len(v) for v in (first, last)))
     change = last.mean() - first.mean()
     word = "no clear change" if abs(change) <= _ERRORS * error else "up" if change > 0 else "down"
+    if min(len(first), len(last)) < 2:
+        word = "of one agent"  # which says nothing of how much it varies
     text = f"{env}: return of the population {short(first.mean())} → {short(last.mean())} ({word})"
     marks = {"up": "good", "down": "warning"}
     return Fact(text, "good" if word == "up" else "warning" if word in marks else "neutral")

@@ -149,11 +149,12 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
 def describe(hint: Any) -> str:
     """The values that a field of this type accepts, in words."""
     if get_origin(hint) is Literal:
-        return ", ".join(map(str, get_args(hint)))
+        return ", ".join(str(choice) or "nothing" for choice in get_args(hint))
     if get_origin(hint) in (Union, types.UnionType):
         return " or ".join("none" if o is types.NoneType else describe(o) for o in get_args(hint))
     if get_origin(hint) is tuple:
-        return "a list of whole numbers" if get_args(hint)[0] is int else "a list of names"
+        of = {int: "whole numbers", float: "numbers"}.get(get_args(hint)[0], "names")
+        return f"a list of {of}"
     if get_origin(hint) is Mapping:
         return "a mapping of names to values"
     words = {int: "a whole number", float: "a finite number", bool: "true or false", Path: "a path"}

@@ -1,6 +1,8 @@
 """Curves: what is drawn, by hand-made rows, and that a picture comes of it."""
 
+import itertools
 import math
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +13,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from metagenrl.analysis.confidence import mean_interval, student_t
-from metagenrl.analysis.learning_curves import read_curves
+from metagenrl.analysis.learning_curves import curves_of, drawable, read_curves
 from metagenrl.analysis.mean_series import MeanSeries
 from metagenrl.analysis.pictures import meta_training as curves_module
 from metagenrl.analysis.pictures.meta_tests import meta_test_block
 from metagenrl.analysis.pictures.meta_training import draw_meta_test, draw_summary, draw_training
-from metagenrl.analysis.pictures.panels import NEUTRAL, Block
+from metagenrl.analysis.pictures.panels import NEUTRAL, Block, draw, row_labels
 from metagenrl.analysis.population_curves import (
     ReturnsOverLives,
     population_returns,
@@ -213,6 +215,37 @@ def test_training_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert lives.lines[-1].get_xdata().tolist() == [0, 1]
     # Panels show the steps of one agent, half of the population's.
     assert panel_axes(blocks[2], 0).lines[-1].get_xdata().max() == 20
+
+
+def test_agents_with_other_evaluations_do_not_come_and_go() -> None:
+    agents = [{0: 1.0, 200: 1.0, 400: 1.0}, {0: 3.0, 100: 9.0, 200: 3.0, 300: 9.0, 400: 3.0},
+              {0: 2.0, 200: 2.0}]  # fmt: skip
+    drawn = drawable(curves_of("E", "td3", [0, 1, 2], agents))
+    assert drawn.steps.tolist() == [0, 200, 400]  # the third has failed, and counts until then
+    assert drawn.returns[:, 1].tolist() == [1.0, 3.0, 2.0]
+
+
+@pytest.mark.parametrize("rules", [2, 13])
+def test_long_names_leave_panels_their_room(rules: int, tmp_path: Path) -> None:
+    names = [f"learned objective v{i} (resample_noise=0.2, objective=cf0356e835e1)" for i in
+             range(rules)]  # fmt: skip
+
+    def panel(axis: Axes) -> None:
+        axis.plot([0, 1], [0, rules])
+        row_labels(axis, names)
+        axis.set_title("my_env:AnEnvironmentWhoseNameIsLongerThanThePanelIsWide-v0")
+        widths.append(axis)
+
+    widths: list[Axes] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw("A title " * 30, [Block("rows", [panel] * 3, named_rows=rules)], tmp_path / "a.png")
+    for axis in widths:
+        box = axis.get_window_extent()
+        assert box.width > 200
+        labels = [label.get_window_extent() for label in axis.get_yticklabels()]
+        for one, other in itertools.pairwise(labels):
+            assert one.y0 >= other.y1 - 2 or other.y0 >= one.y1 - 2
 
 
 def test_settings_of_an_environments_module_do_not_count(

@@ -47,6 +47,21 @@ def test_the_report_shows_the_median_agent_that_kept_its_policy(test_run: Path) 
     assert (page.parent / "film-0.png").read_bytes()[1:4] == b"PNG"
 
 
+def test_the_median_is_over_all_folders_of_a_rule_and_of_no_other(test_run: Path) -> None:
+    other = shutil.copytree(test_run, test_run.parent / "others")
+    rows = (other / EVALUATIONS_FILE).read_text().replace(": -900.0", ": -1300.0")
+    (other / EVALUATIONS_FILE).write_text(rows.replace('"seed": 0', '"seed": 5'))
+    policy_path(other / "seeds", 0).rename(policy_path(other / "seeds", 5))
+    pooled = list(films._tested(find_runs([test_run.parent]).tests))
+    assert [(s.run.name, s.seed) for s in pooled] == [("others", 1)]  # -1300, -1200, -1200, -900
+    assert "the median of 4 agents" in pooled[0].title
+    with (other / "config.yaml").open("a") as config:
+        config.write("agent: {gamma: 0.5}\n")
+    apart = list(films._tested(find_runs([test_run.parent]).tests))
+    assert [s.run.name for s in apart] == ["others", "test"]
+    assert "gamma=0.5" in apart[0].title
+
+
 def test_a_population_is_shown_as_well(tmp_path: Path) -> None:
     run = shutil.copytree(GOLDEN / "cohort", tmp_path / "cohort")
     rows = [json.loads(line) for line in (run / METRICS_FILE).read_text().splitlines()]

@@ -113,6 +113,17 @@ def test_a_change_within_two_standard_errors_is_no_trend(train_run, tmp_path: Pa
     assert "E: return of the population 50 → 54 (no clear change)" in page.sections["glance"]
 
 
+def test_one_agent_has_no_trend(train_run, tmp_path: Path) -> None:
+    run = train_run("run", agents=2)
+    rows = [replace(row, env="E", return_mean=-float(row.steps))
+            for row in read_metrics(run).agents if row.agent == 0]  # fmt: skip
+    (run / METRICS_FILE).unlink()
+    MetricsWriter(run / METRICS_FILE).write(rows)
+    glance = Page(make_report([tmp_path], tmp_path / "out")).sections["glance"]
+    assert "(of one agent)" in glance
+    assert "(down)" not in glance
+
+
 @pytest.mark.parametrize(("rejected", "sign"), [(10, "good"), (11, "warning")])
 def test_more_than_a_hundredth_refused_is_a_warning(
     train_run, tmp_path: Path, rejected: int, sign: str

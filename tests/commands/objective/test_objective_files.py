@@ -89,17 +89,23 @@ def test_agents_that_failed_have_no_result(tmp_path: Path, run: Run) -> None:
     assert cells[1][5] != "-"
 
 
-def test_results_of_another_objective_are_not_this_ones(tmp_path: Path, run: Run) -> None:
+def test_results_of_another_objective_are_not_this_ones(
+    tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
     other = tmp_path / "other"
     shutil.copytree(GOLDEN / "test", other)
     snapshot = ObjectiveSnapshot.load(other / "objective.safetensors")
     replace(snapshot, alpha=snapshot.alpha + 1).save(other / "objective.safetensors")
     shutil.copy(GOLDEN / "test" / "objective.json", other)  # `save` has written its own
     words = ["--version", "last", "--out", tmp_path / "card", "--tests", other, GOLDEN / "td3"]
-    assert run("objective", "card", GOLDEN / "inprocess", *words) == 0
+    assert run("objective", "card", GOLDEN / "inprocess", *words) == 2
+    assert "at least one test of the card's objective" in capsys.readouterr().err
+    assert not (tmp_path / "card").exists()
+    assert run("objective", "card", GOLDEN / "inprocess", *words, GOLDEN / "test") == 0
     _, front, body = (tmp_path / "card" / "README.md").read_text().split("---\n", 2)
-    assert "model-index" not in yaml.safe_load(front)
-    assert "learned objective v52" in body, "beside this one it may stand"
+    (listed,) = yaml.safe_load(front)["model-index"]
+    assert len(listed["results"]) == 1
+    assert body.count("learned objective v52 (objective=") == 2, "beside this one it may stand"
 
 
 def test_the_files_stand_alone(written: Path) -> None:
