@@ -38,8 +38,9 @@ class Scene:
 
 def films_section(runs: Runs, histories: Mapping[Path, RunHistory]) -> Section:
     """A strip for each rule or population and environment with a kept policy, or why not."""
-    found = [*_tested(runs.tests)]
-    found += [s for run in runs.training for s in _trained(run, histories[run.path])]
+    found: list[Scene | str] = [*_tested(runs.tests)]
+    for run in runs.training:
+        found += _trained(run, histories[run.path])
     scenes = [each for each in found if isinstance(each, Scene)]
     strips, reasons = drawn(scenes[:MOST])
     if scenes:
