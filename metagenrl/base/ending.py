@@ -26,6 +26,8 @@ SIGNAL_EXIT = 128
 SAME_REQUEST = 1.0
 """Seconds within which a signal that comes twice is one request: `timeout` sends its signal to the
 command and then to its process group, and whoever runs a command for another hands Ctrl-C on."""
+exit_at_once = os._exit
+"""For us; what others call is another, see `refuse_exits`."""
 _SHOW_CURSOR = "\x1b[?25h"  # a live table hides it
 
 
@@ -112,7 +114,23 @@ class Ending:
         """End this process and all that it started; nothing more is written."""
         say(line + (f", go on with: {self.hint}" if self.hint else ""))
         end_descendants()
-        os._exit(code)
+        exit_at_once(code)
+
+
+def refuse_exits() -> None:
+    """From here on whoever calls `os._exit` in this process, an environment, is told of.
+
+    The process ends all the same, and not with 0, which would say that its work is done.
+    """
+    process = os.getpid()
+
+    def ended(status: int) -> NoReturn:
+        if os.getpid() != process:  # a copy of it, as `multiprocessing` makes
+            exit_at_once(status)
+        say(f"error: ended by os._exit({status}), which something in this process called")
+        exit_at_once(status or 1)
+
+    os._exit = ended
 
 
 def say(line: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import math
-import os
 import signal
 import sys
 import threading
@@ -19,7 +18,9 @@ from metagenrl.base.ending import (
     SIGNALS,
     end_descendants,
     end_what_is_left,
+    exit_at_once,
     mark_what_is_started,
+    refuse_exits,
     say,
 )
 from metagenrl.base.process import adopt_orphans
@@ -36,7 +37,7 @@ def _cut(code: int) -> NoReturn:
     kept = f"threads ({threads})" if threads else "what runs at its exit"
     say(f"the command is over, {kept} kept its process for {LAST_WAIT:g} s: ended")
     end_descendants()
-    os._exit(code)
+    exit_at_once(code)
 
 
 class Program:
@@ -50,6 +51,7 @@ class Program:
     def __init__(self) -> None:
         """To be made before anything else registers what it does at the process's exit."""
         mark_what_is_started()
+        refuse_exits()
         self._code: int | None = None
         self._interrupted_at = -math.inf
         atexit.register(self._last)  # first here is last there: after Ray's shutdown
@@ -88,7 +90,7 @@ class Program:
 
     def _ended(self, signum: int, frame: FrameType | None) -> NoReturn:
         end_descendants()
-        os._exit(SIGNAL_EXIT + signum if self._code is None else self._code)
+        exit_at_once(SIGNAL_EXIT + signum if self._code is None else self._code)
 
     def _last(self) -> None:
         """An interpreter that ends runs no handler: from here on signals act as the system has it.
@@ -100,7 +102,7 @@ class Program:
             for stream in (sys.stdout, sys.stderr):
                 with contextlib.suppress(OSError, ValueError):  # closed, or its reader has gone
                     stream.flush()
-            os._exit(self._code)
+            exit_at_once(self._code)
         signal.setitimer(signal.ITIMER_REAL, 0)  # an environment's, which nobody would hear
         for caught in SIGNALS:
             if signal.getsignal(caught) is not signal.SIG_IGN:

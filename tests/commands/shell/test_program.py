@@ -128,6 +128,22 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
     assert program(command, before="signal.signal(signal.SIGHUP, signal.SIG_IGN)") == (0, "on\n")
 
 
+@pytest.mark.parametrize(("given", "code"), [(0, 1), (3, 3)])
+def test_an_exit_that_nobody_asked_for_is_no_success(given: int, code: int) -> None:
+    line = f"error: ended by os._exit({given}), which something in this process called\n"
+    assert program(f"os._exit({given})") == (code, line)
+
+
+def test_a_copy_of_the_process_ends_as_it_likes() -> None:
+    command = """
+    copy = os.fork()
+    if not copy:
+        os._exit(0)
+    print(os.waitpid(copy, 0)[1], flush=True)
+    return 0"""
+    assert program(command) == (0, "0\n")
+
+
 @pytest.mark.parametrize(
     ("left", "what"),
     [
