@@ -1,5 +1,6 @@
 """Evolved losses from the command line: meta-training, killed and resumed, and meta-tests."""
 
+import itertools
 import json
 import os
 import re
@@ -228,13 +229,19 @@ def test_workers_that_are_too_many_for_the_processors_are_told_how_many_are_not(
 
 
 class Broken(gymnasium.Env[Any, Any]):
-    """Every reset fails."""
+    """Every reset fails but the first, which is that of the trial."""
 
+    resets = itertools.count()
     observation_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
     action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
 
     def reset(self, **_: Any) -> Any:
-        raise OSError("out of order")
+        if next(self.resets):
+            raise OSError("out of order")
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        return np.zeros(1, np.float32), 0.0, False, False, {}
 
 
 def test_where_all_inner_loops_fail_the_run_ends(
