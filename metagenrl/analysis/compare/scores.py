@@ -110,6 +110,9 @@ def compare(scores: Sequence[Scores]) -> Comparison:
             )
         else:
             normalisations[env] = found
+    if len(normalisations) < 2:
+        notes.append(f"No aggregate: {counted(len(normalisations), 'environment')} left.")
+        return Comparison(scores, lines, [], normalisations, notes)
     overall = []
     for label in dict.fromkeys(score.curve.label for score in scores):
         of_label = [score for score in scores if score.curve.label == label]
@@ -170,9 +173,8 @@ def _overall(
     """A rule's line over all normalised environments, and what is to be said about it."""
     by_env = {s.curve.env: s for s in scores if s.curve.env in normalisations and s.final.size}
     missing = [env for env in normalisations if env not in by_env]
-    if missing or len(by_env) < 2:
-        why = f"no finished agent in {', '.join(missing)}" if missing else "one environment is left"
-        return None, f"{label} has no aggregate: {why}."
+    if missing:
+        return None, f"{label} has no aggregate: no finished agent in {', '.join(missing)}."
     normalised = {env: normalisations[env](score.final) for env, score in by_env.items()}
     count = min(map(len, normalised.values()))
     note = ""

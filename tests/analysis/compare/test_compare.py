@@ -112,6 +112,7 @@ def test_without_control_and_td3_other_ends_serve(store: Store) -> None:
     )  # fmt: skip
     assert "B-v1" not in result.normalisations  # all got worse
     assert any("B-v1 is left out" in note for note in result.notes)
+    assert result.notes[-1] == "No aggregate: 1 environment left."
 
 
 def test_agents_of_one_rule_are_put_together_and_unfinished_ones_are_counted(store: Store) -> None:
