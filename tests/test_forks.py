@@ -45,3 +45,16 @@ def test_signals_reach_it_and_a_group_of_its_own_is_one() -> None:
             process.wait(0.1)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == -signal.SIGTERM
+
+
+def test_a_process_that_nobody_waits_for_disturbs_no_other() -> None:
+    left = forks.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    try:
+        assert left._line is not None
+        left._line.close()  # as where both were collected
+        subprocess._active.append(left)
+        assert (
+            forks.run([sys.executable, "-c", "print('on')"], capture_output=True).stdout == b"on\n"
+        )
+    finally:
+        os.kill(left.pid, signal.SIGKILL)
