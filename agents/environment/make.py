@@ -20,6 +20,7 @@ from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_i
 
 from metagenrl.agents.environment.guard import as_exceptions, at_most, guarded
 from metagenrl.agents.environment.limits import CLOSE_TIMEOUT
+from metagenrl.agents.environment.ranges import covers
 from metagenrl.agents.environment.refusal import describe, explain, in_words, kind_and_words, refuse
 from metagenrl.agents.environment.spec import EnvironmentSpec
 
@@ -151,6 +152,22 @@ def same_environment(one: str, other: str) -> bool:
     except ValueError:
         return one == other
     return (a.id, a.arguments, a.wrappers) == (b.id, b.arguments, b.wrappers)
+
+
+def includes(training: str, env: str) -> bool:
+    """Whether lives in `training` may be in `env`: it is the same, or its values are drawn there.
+
+    >>> includes('Pendulum-v1(g={"uniform": [6, 12]})', "Pendulum(g=9)")
+    True
+    """
+    try:
+        a, b = (EnvironmentSpec.of(resolved(text)) for text in (training, env))
+    except ValueError:
+        return training == env
+    ours, theirs = a.arguments, b.arguments
+    return (a.id, a.wrappers, ours.keys()) == (b.id, b.wrappers, theirs.keys()) and all(
+        covers(ours[name], theirs[name]) for name in ours
+    )
 
 
 def _parsed(env_id: str) -> EnvironmentSpec:

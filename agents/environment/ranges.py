@@ -60,3 +60,28 @@ def draw(kind: str, values: list[Any], rng: np.random.Generator) -> Any:
     if kind == "integers":
         return int(rng.integers(low, high, endpoint=True))
     return float(rng.uniform(low, high))
+
+
+def covers(value: Any, other: Any) -> bool:
+    """Whether everything that an argument is or draws, `other`, is what `value` is or may draw."""
+    if value == other:
+        return True
+    found, inner = range_of(value), range_of(other)
+    if found is None:
+        return False
+    kind, values = found
+    if inner is None or inner[0] == "choice":
+        others = [other] if inner is None else inner[1]
+        return all(_may_draw(kind, values, one) for one in others)
+    # The ends of an interval stand for all of it, but not where values are chosen from.
+    same = kind != "choice" and (kind == inner[0] or kind == "uniform")
+    return same and all(_may_draw(kind, values, one) for one in inner[1])
+
+
+def _may_draw(kind: str, values: list[Any], one: Any) -> bool:
+    if kind == "choice":
+        return one in values
+    number = isinstance(one, int | float) and not isinstance(one, bool)
+    if not number or (kind == "integers" and one != int(one)):
+        return False
+    return bool(values[0] <= one <= values[1])

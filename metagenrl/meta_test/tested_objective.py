@@ -106,13 +106,13 @@ def _seen(env: str, training: Sequence[str]) -> dict[str, Any]:
 
     `seen_with` are its forms with other arguments or wrappers, which are another environment.
     """
-    from metagenrl.agents.environment.make import resolved, same_environment
+    from metagenrl.agents.environment.make import includes, resolved
 
     related = [
         other for other in training
         if EnvironmentSpec.of(resolved(other)).id == EnvironmentSpec.of(resolved(env)).id
     ]  # fmt: skip
-    seen = any(same_environment(env, other) for other in related)
+    seen = any(includes(other, env) for other in related)
     return {"seen": seen} | ({} if seen or not related else {"seen_with": related})
 
 

@@ -22,6 +22,7 @@ from metagenrl.studies.recipe import (
     Scale,
     Variant,
     contains,
+    overlap,
 )
 
 
@@ -142,7 +143,7 @@ def _once(name: str, envs: Sequence[str]) -> None:
 
 def disjoint(name: str, envs: Sequence[str], other: str, others: Sequence[str]) -> None:
     """Raise `UsageError` for an environment of two sets, in whatever spelling."""
-    both = sorted(env for env in envs if contains(others, env))
+    both = sorted(env for env in envs if overlap(others, env))
     if both:
         raise UsageError(
             f"environments: got {', '.join(both)} in both {name} and {other}, allowed: sets that "

@@ -142,7 +142,7 @@ class Recipe:
 
     def set_of(self, env: str, rule: str) -> Set:
         """To which set an environment belongs for a variant, or for a hand-made rule."""
-        if rule in self.variants and contains(self.meta_training(rule), env):
+        if rule in self.variants and overlap(self.meta_training(rule), env):
             return "meta-training"
         return "selection" if contains(self.environments.selection, env) else "test"
 
@@ -152,8 +152,20 @@ def contains(envs: Sequence[str], env: str) -> bool:
     return env in envs or any(_same(other, env) for other in envs)
 
 
+def overlap(envs: Sequence[str], env: str) -> bool:
+    """Whether one of them is the environment, or the ranges of one draw the other's values."""
+    return env in envs or any(_includes(e, env) or _includes(env, e) for e in envs)
+
+
 @functools.cache
 def _same(one: str, other: str) -> bool:
     from metagenrl.agents.environment.make import same_environment  # slow to import
 
     return same_environment(one, other)
+
+
+@functools.cache
+def _includes(one: str, other: str) -> bool:
+    from metagenrl.agents.environment.make import includes  # slow to import
+
+    return includes(one, other)

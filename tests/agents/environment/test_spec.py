@@ -8,6 +8,7 @@ from gymnasium.envs.classic_control import PendulumEnv
 from metagenrl.agents.environment.make import (
     check_environment,
     close_environment,
+    includes,
     make_environment,
     resolved,
     same_environment,
@@ -103,6 +104,32 @@ def test_names_are_what_gymnasium_takes_them_for():
     assert same_environment("Pendulum", "Pendulum-v1")
     assert same_environment("Pendulum(g=9)", "Pendulum-v1(g=9.0)")
     assert not same_environment("Pendulum-v1(g=9)", "Pendulum-v1")
+
+
+@pytest.mark.parametrize(
+    ("training", "env", "met"),
+    [
+        ('{"uniform": [6, 12]}', "9", True),
+        ('{"uniform": [6, 12]}', "12.5", False),
+        ('{"uniform": [6, 12]}', "true", False),
+        ('{"uniform": [6, 12]}', '{"uniform": [7, 8]}', True),
+        ('{"uniform": [6, 12]}', '{"uniform": [7, 13]}', False),
+        ('{"uniform": [6, 12]}', '{"integers": [7, 8]}', True),
+        ('{"uniform": [6, 12]}', '{"choice": [7, 8]}', True),
+        ('{"integers": [6, 12]}', "9.0", True),
+        ('{"integers": [6, 12]}', "9.5", False),
+        ('{"integers": [6, 12]}', '{"uniform": [7, 8]}', False),
+        ('{"choice": [6, 12]}', "12", True),
+        ('{"choice": [6, 12]}', "9", False),
+        ('{"choice": [6, 12]}', '{"integers": [6, 12]}', False),
+        ('{"choice": ["a", "b"]}', '"a"', True),
+        ("9", '{"uniform": [6, 12]}', False),
+    ],
+)
+def test_what_a_range_may_draw_was_met(training, env, met):
+    assert includes(f"Pendulum-v1(g={training})", f"Pendulum(g={env})") is met
+    assert not includes(f"Pendulum-v1(g={training})", f"Pendulum(g={env})+my:Wrapper")
+    assert not includes(f"Pendulum-v1(g={training})", "Pendulum-v1")
 
 
 def test_arguments_that_are_not_taken_are_refused():
