@@ -10,6 +10,7 @@ from metagenrl.agents.backend.choice import Computing
 from metagenrl.agents.cohort import Cohort, together
 from metagenrl.agents.reports import MemberConfig
 from metagenrl.base.checks import brief
+from metagenrl.base.memory import Memory, memory_here
 from metagenrl.base.process import settle
 from metagenrl.cluster.engines.exchange import Exchange, Gradient, exchange
 from metagenrl.cluster.engines.interface import AgentLost, Lost, Result, Started
@@ -52,9 +53,13 @@ class InProcessEngine:
         self._came_up.append(Started(config.index))
 
     def make_room(self, agents: int) -> None:
-        """See `Engine`; memory is the only limit here, but cohorts stay as they are."""
+        """See `Engine`; only cohorts stay as they are."""
         if self._place is not None:
             raise ValueError(COHORTS_STAY)
+
+    def memory(self) -> list[Memory]:
+        """See `Engine`."""
+        return [memory_here()]
 
     def started(self, timeout: float) -> list[Started | Lost]:
         came_up, self._came_up = self._came_up, []

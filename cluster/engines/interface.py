@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from metagenrl.agents.reports import MemberConfig, MemberReport
+from metagenrl.base.memory import Memory
 from metagenrl.base.messages import CohortGradient
 from metagenrl.cluster.engines.exchange import Exchange, Gradient
 from metagenrl.objective_server.answers import Broadcast
@@ -68,6 +69,10 @@ class Engine(Protocol):
 
     def make_room(self, agents: int) -> None:
         """Prepare for a population of that size. Raises `ValueError`: so many fit."""
+        ...
+
+    def memory(self) -> list[Memory]:
+        """Of each machine that has agents or may have them, as far as it tells."""
         ...
 
     def started(self, timeout: float) -> list[Started | Lost]:

@@ -13,7 +13,13 @@ from metagenrl.base.memory import Memory, memory_here
 from metagenrl.base.process import available_cores
 from metagenrl.cluster.engines.plan import Plan, cohort_plan
 from metagenrl.cluster.held_out.tests import Runner
-from metagenrl.cluster.joining.room import Crowd, needs_of, require_disk, require_memory
+from metagenrl.cluster.joining.room import (
+    Crowd,
+    needs_of,
+    require_disk,
+    require_memory,
+    require_memory_to_grow,
+)
 from metagenrl.meta_test.pool import TraineePool
 from metagenrl.runs.checkpoints import agent_part
 from metagenrl.runs.config.train import EngineName, TrainConfig
@@ -107,7 +113,7 @@ def _room(config: TrainConfig, actors: Plan, nodes: Sequence[Memory], places: fl
     """The line about memory and disk. Raises `UsageError` where the population cannot fit."""
     tests = config.held_out.eval_workers or max(1, int(places) - len(actors))
     beside = tests if config.held_out.eval_envs else 0
-    crowd = Crowd(config.agent, config.steps, config.env_of, on_ray=config.engine == "ray")
+    crowd = _crowd(config)
     alone = config.agents_per_actor == 1 and len(actors) > 1
     cohorts = cohort_plan(config.seating, "auto", places) if alone else None
     memory = require_memory(crowd, actors, nodes, beside, cohorts)
@@ -115,6 +121,18 @@ def _room(config: TrainConfig, actors: Plan, nodes: Sequence[Memory], places: fl
     written = -(-config.steps // config.checkpoint_every)
     disk = require_disk(config.run_dir, config.keep_checkpoints, written, checkpoint)
     return f"memory: {memory}; {disk}"
+
+
+def _crowd(config: TrainConfig) -> Crowd:
+    return Crowd(config.agent, config.steps, config.env_of, on_ray=config.engine == "ray")
+
+
+def require_room_to_grow(config: TrainConfig, agents: int, nodes: Sequence[Memory]) -> None:
+    """Raise `UsageError` where a run cannot have so many agents in the memory of its nodes."""
+    everyone = range(agents)
+    together = config.engine == "inprocess"
+    plan = (tuple(everyone),) if together else tuple((agent,) for agent in everyone)
+    require_memory_to_grow(_crowd(config), plan, nodes)
 
 
 def refuse(check: Callable[[], Checked]) -> Checked:

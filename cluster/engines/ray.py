@@ -16,6 +16,7 @@ import ray
 
 from metagenrl.agents.backend.choice import Computing
 from metagenrl.agents.reports import MemberConfig
+from metagenrl.base.memory import Memory
 from metagenrl.cluster.engines.actor_host import ActorHost
 from metagenrl.cluster.engines.actors import AddOrder, CohortActor, RemoveOrder, StateOrder
 from metagenrl.cluster.engines.channel import Raised
@@ -26,6 +27,7 @@ from metagenrl.cluster.engines.ray_cluster import actor_share, has_a_core, remot
 from metagenrl.cluster.engines.server_link import ServerLink
 from metagenrl.cluster.engines.switchboard import Switchboard
 from metagenrl.cluster.joining.connect import address_for_actors
+from metagenrl.cluster.joining.nodes import ask_nodes
 from metagenrl.objective_server.answers import Broadcast
 from metagenrl.objective_server.server import ObjectiveServer
 
@@ -94,6 +96,10 @@ class RayEngine:
         free = cpus - sum(self._shares.values())
         newcomers = max(1, agents - len(self._home))
         self._cpus = max(0.0, min(1.0, int(free / newcomers * 1000) / 1000))
+
+    def memory(self) -> list[Memory]:
+        """See `Engine`; each node is asked, which takes seconds."""
+        return [report.memory for report in ask_nodes(()) if report.memory is not None]
 
     def started(self, timeout: float) -> list[Started | Lost]:
         """See `Engine`."""

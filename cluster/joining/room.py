@@ -108,6 +108,16 @@ def require_memory(
     return f"{text} of {gib(total)}{tight}"
 
 
+def require_memory_to_grow(crowd: Crowd, plan: Plan, nodes: Sequence[Memory]) -> None:
+    """Raise `UsageError` where a running population has no room to become `plan`."""
+    needs, total = needs_of(crowd, plan), sum(node.total for node in nodes)
+    if nodes and needs.memory > total:
+        agents = sum(map(len, plan))
+        fitting = max(0, int((total - needs.base) * agents / sum(needs.actors)))
+        why = f"memory: {gib(needs.memory)} of {gib(total)}"
+        raise UsageError(f"agents: got {agents} ({why}), allowed: at most {fitting}")
+
+
 def _too_much_replay(crowd: Crowd, needs: Needs, why: str, total: int) -> str:
     capacity = crowd.agent.replay_capacity
     room = max(0, total - (needs.memory - needs.replay))

@@ -10,6 +10,7 @@ from metagenrl.base.ending import Ending
 from metagenrl.base.wording import counted
 from metagenrl.cluster.control.desk import Condition, ControlDesk, PopulationStatus, Request
 from metagenrl.cluster.engines.interface import AgentLost
+from metagenrl.cluster.engines.placement import require_room_to_grow
 from metagenrl.cluster.population.departures import Departures
 from metagenrl.cluster.population.loop import Population
 from metagenrl.cluster.population.roster import Seat
@@ -136,7 +137,7 @@ class Steering:
         try:
             least = len(self._population.config.envs)
             require(agents >= least, "agents", agents, f"at least {least}, one an environment")
-            self._population.engine.make_room(agents)
+            self._make_room(agents)
         except ValueError as error:
             self._desk.answer(request, "refused", str(error))
             return
@@ -144,6 +145,13 @@ class Steering:
         self._scaling = request
         for seat in self._population.roster.join(agents):
             self._join(seat, request.rejoin)
+
+    def _make_room(self, agents: int) -> None:
+        """Raises `ValueError` where the engine has no room for a population of that size."""
+        population = self._population
+        population.engine.make_room(agents)
+        if agents > len(population.roster.present):
+            require_room_to_grow(population.config, agents, population.engine.memory())
 
     def _join(self, seat: Seat, rejoin: bool) -> None:
         state = self._departures.state_of(seat.index) if rejoin else None
