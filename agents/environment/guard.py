@@ -24,6 +24,7 @@ import numpy as np
 from metagenrl.agents.environment.forks import copies_ended
 from metagenrl.agents.environment.refusal import kind_and_words
 from metagenrl.base import outputs
+from metagenrl.base.process import making_an_environment
 
 _LOG = logging.getLogger(__name__)
 _OURS = logging.getLogger("metagenrl")
@@ -45,7 +46,7 @@ def guarded(env_id: str, step: bool = False) -> Iterator[None]:
     """
     saved = [(what, keep()) for what, keep in (_KEPT[:_AT_STEPS] if step else _KEPT)]
     try:
-        with copies_ended():
+        with copies_ended(), contextlib.nullcontext() if step else making_an_environment():
             yield
     finally:
         for what, restore in saved:

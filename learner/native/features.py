@@ -46,12 +46,12 @@ def native_features(
     q: Tensor | None = None,
 ) -> Tensor:
     """`input_features` in one C call."""
-    mask, how = batch.mask, feature_sizes(config, *batch.mask.shape)
+    mask, how = batch.mask.contiguous(), feature_sizes(config, *batch.mask.shape)
     features = mask.new_empty(*mask.shape, feature_count(config))
     used = config.use_value
     values = (x.contiguous() if used and x is not None else None for x in (v, v_next, q))
     library.call(
         "objective_features", mask.dtype, how, batch.rewards.contiguous(), *values,
-        batch.terminated.contiguous(), mask.contiguous(), features, empty_like(mask),
+        batch.terminated.contiguous(), mask, features, empty_like(mask),
     )  # fmt: skip
     return features

@@ -89,7 +89,9 @@ def lstm(x: Tensor, w: Tensor, mask: Tensor, reverse: bool) -> tuple[Tensor, Ten
     """See `layers.lstm`; overwrites `x`."""
     b, t, h = x.shape[0], x.shape[1], w.shape[0]
     out, c = x.new_empty(b, t, h), x.new_empty(b, t, h)
-    library.call("lstm", x.dtype, b, t, h, int(reverse), w.contiguous(), mask, x, out, c)
+    library.call(
+        "lstm", x.dtype, b, t, h, int(reverse), w.contiguous(), mask.contiguous(), x, out, c
+    )
     return out, c, x
 
 
@@ -99,7 +101,7 @@ def lstm_tangent(
     """See `layers.lstm_tangent`; overwrites `xd`."""
     b, t, h = c.shape
     hd, cd = torch.empty_like(c), torch.empty_like(c)
-    tensors = (w.contiguous(), mask, gates, c, xd, hd, cd)
+    tensors = (w.contiguous(), mask.contiguous(), gates, c, xd, hd, cd)
     library.call("lstm_tangent", xd.dtype, b, t, h, int(reverse), *tensors)
     return hd, cd, xd
 
@@ -110,7 +112,7 @@ def lstm_backward(
     """See `layers.lstm_backward`."""
     b, t, h = c.shape
     ax, work = torch.empty_like(gates), ah.new_empty(2 * _ROWS * h)
-    tensors = (w.mT.contiguous(), mask, gates, c, ah, ax, work)
+    tensors = (w.mT.contiguous(), mask.contiguous(), gates, c, ah, ax, work)
     library.call("lstm_backward", ah.dtype, b, t, h, int(reverse), *tensors)
     return ax
 
@@ -130,7 +132,9 @@ def lstm_dual_backward(
     b, t, h = c.shape
     ax, axd = torch.empty_like(gates), torch.empty_like(gates)
     work = ah.new_empty(4 * _ROWS * h)
-    tensors = (w.mT.contiguous(), mask, gates, c, zd, cd, ah, ahd, ax, axd, work)
+    tensors = (
+        w.mT.contiguous(), mask.contiguous(), gates, c, zd, cd, ah, ahd, ax, axd, work,
+    )  # fmt: skip
     library.call("lstm_dual_backward", ah.dtype, b, t, h, int(reverse), *tensors)
     return ax, axd
 

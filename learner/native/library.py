@@ -111,7 +111,7 @@ def call(name: str, dtype: torch.dtype, *arguments: Argument) -> None:
     """Call kernel `name` for `dtype`: tensors by address, structures by reference.
 
     Kernels named bf16_ and amx_ take bfloat16 beside float32. Raises `ValueError` for a tensor
-    of another type. Contiguity is the caller's to see to.
+    of another type, and for one that is not contiguous: C would read what is not the tensor's.
     """
     key = (name, dtype)
     function = _FUNCTIONS.get(key)
@@ -136,6 +136,8 @@ def addresses(name: str, dtype: torch.dtype, *tensors: Tensor) -> list[int]:
     for tensor in tensors:
         if tensor.dtype not in allowed:
             raise ValueError(f"{name}: got a tensor of {tensor.dtype}, allowed: {allowed}")
+        if not tensor.is_contiguous():
+            raise ValueError(f"{name}: got strides {tensor.stride()}, allowed: contiguous tensors")
     return [tensor.data_ptr() for tensor in tensors]
 
 

@@ -7,7 +7,7 @@ shape of L_alpha, one LSTM and no observation among the inputs; on a CPU with th
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -45,16 +45,27 @@ def forward(
     net: ObjectiveNet, alpha: Tensor, pi: Tensor, inputs: ObjectiveInputs
 ) -> FusedObjectiveTape:
     """See `LearnedObjective.forward`."""
-    sizes = sizes_of(net, *pi.shape)
-    direction = None if inputs.direction is None else inputs.direction.contiguous()
+    sizes, inputs = sizes_of(net, *pi.shape), _contiguous(inputs)
     numbers, scratch = library.scratch(alpha, "objective_room", sizes, parts=2)
     tape = FusedObjectiveTape(torch.empty_like(inputs.mask), inputs, sizes, numbers, scratch)
     library.call(
-        "objective_forward", alpha.dtype, sizes, alpha, inputs.actions.contiguous(),
-        pi.contiguous(), direction, inputs.sign, inputs.features, inputs.mask, tape.numbers,
-        tape.loss, tape.scratch,
+        "objective_forward", alpha.dtype, sizes, alpha, inputs.actions, pi.contiguous(),
+        inputs.direction, inputs.sign, inputs.features, inputs.mask, tape.numbers, tape.loss,
+        tape.scratch,
     )  # fmt: skip
     return tape
+
+
+def _contiguous(inputs: ObjectiveInputs) -> ObjectiveInputs:
+    """As C reads them; a user's may lie time-major, or a mask may be one number for all."""
+    direction = inputs.direction
+    return replace(
+        inputs,
+        features=inputs.features.contiguous(),
+        actions=inputs.actions.contiguous(),
+        mask=inputs.mask.contiguous(),
+        direction=None if direction is None else direction.contiguous(),
+    )
 
 
 def action_gradient(alpha: Tensor, tape: FusedObjectiveTape) -> Tensor:

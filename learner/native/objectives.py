@@ -69,13 +69,13 @@ class NativeObjective:
 
 
 def _of(inputs: ObjectiveInputs, agent: int) -> ObjectiveInputs:
-    """One agent's inputs out of those of all; contiguous, as C reads them."""
+    """One agent's inputs out of those of all."""
     direction = inputs.direction
     return replace(
         inputs,
-        features=inputs.features[agent].contiguous(),
+        features=inputs.features[agent],
         actions=inputs.actions[agent],
-        mask=inputs.mask[agent].contiguous(),
+        mask=inputs.mask[agent],
         sign=None if inputs.sign is None else inputs.sign[0].contiguous(),
         direction=None if direction is None else direction[agent],
     )

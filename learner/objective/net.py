@@ -96,7 +96,7 @@ class ObjectiveNet:
 def initial_alpha(config: ObjectiveConfig, generator: torch.Generator) -> Tensor:
     """Flat alpha `[P]`: Glorot-uniform weights, zero biases, forget bias 1, unit gammas."""
     layout = ObjectiveNet(config).layout
-    flat = torch.zeros(layout.size)
+    flat = torch.zeros(layout.size, dtype=torch.float32, device="cpu")
     for name, view in layout.views(flat).items():
         kind = name.split("/")[1]
         if kind.startswith("gamma"):

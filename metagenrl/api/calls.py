@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 from tyro.conf import Positional
 
 from metagenrl.api.runs import Run, read_run
+from metagenrl.api.settings import settings_of_its_own
 from metagenrl.base.checks import UsageError, brief
 from metagenrl.base.process import refuse_within_a_trial
 from metagenrl.commands.environments import with_tried
@@ -42,6 +43,9 @@ def test(config: MetaTestConfig | None = None, **options: Any) -> Run:
     return _trained("test", config, options)
 
 
+test.__test__ = False  # type: ignore[attr-defined] - or pytest takes it for a test of the user's
+
+
 def baseline(config: BaselineConfig | EpgTrainConfig | None = None, **options: Any) -> Run:
     """`metagenrl baseline`: train agents with another algorithm. As `train`."""
     return _trained("baseline", config, options)
@@ -59,7 +63,7 @@ def command(name: str, **options: Any) -> int:
     """
     refuse_within_a_trial("metagenrl.command")
     chosen, config = _resolved(name, options)
-    with _ray_as_before():
+    with _ray_as_before(), settings_of_its_own():
         return chosen.run(config)
 
 
@@ -74,7 +78,7 @@ def _trained(name: str, config: Any, options: Mapping[str, Any]) -> Run:
         _checked(chosen, config)
     else:
         chosen, config = _resolved(name, options)
-    with _ray_as_before():
+    with _ray_as_before(), settings_of_its_own():
         code = chosen.run(config)
     if code:
         raise CommandFailed(f"metagenrl {name}: exit code {code}, see {config.run_dir}/run.log")

@@ -118,7 +118,7 @@ class Objective:
             pi, std = evaluated.pi.detach(), self.config.resample_noise
             if std:
                 evaluated.batch = shown(evaluated.batch, pi, std * torch.randn_like(pi))
-            learned = learned_objective(ObjectiveNet(self.config), self.alpha.to(pi))
+            learned = learned_objective(ObjectiveNet(self.config), self.alpha.to(pi).contiguous())
             tape = learned.forward(pi, learned.inputs(evaluated))
             return tape.loss, learned.action_gradient(tape)
 

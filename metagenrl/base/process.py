@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import sys
+import threading
+from collections.abc import Iterator
 
 from metagenrl.base.checks import UsageError
 
@@ -21,12 +24,27 @@ TRIAL = "METAGENRL_TRIAL"
 """The variable of processes in which an environment is tried, and of what they start."""
 
 
+_imports = threading.local()  # .under_way: environments that this thread is making
+
+
+@contextlib.contextmanager
+def making_an_environment() -> Iterator[None]:
+    """While its module is imported, and it is made, no run begins in this thread."""
+    before = getattr(_imports, "under_way", 0)
+    _imports.under_way = before + 1
+    try:
+        yield
+    finally:
+        _imports.under_way = before
+
+
 def refuse_within_a_trial(what: str) -> None:
     """Raise `UsageError` where an environment's module starts a run while it is imported.
 
-    That run would try the environment, which imports the module, which starts a run.
+    That run would try the environment, which imports the module, which starts a run. So would the
+    processes of its agents, where the module goes on after the refusal in the trial's.
     """
-    if TRIAL in os.environ:
+    if TRIAL in os.environ or getattr(_imports, "under_way", 0):
         raise UsageError(
             f"{what}: called while a run imports this module for an environment, allowed: calls "
             'under `if __name__ == "__main__":`'

@@ -41,7 +41,11 @@ class PolicyNetwork(nn.Module):
 
     def _normalize(self, x: Tensor, layer: int) -> Tensor:
         gamma, beta = self.get_buffer(f"gamma{layer}"), self.get_buffer(f"beta{layer}")
-        return functional.layer_norm(x, gamma.shape, gamma, beta, LAYER_NORM_EPS)
+        wide = x.double()  # as while training: squares of what is beyond 1e19 overflow float32
+        wide = functional.layer_norm(
+            wide, gamma.shape, gamma.double(), beta.double(), LAYER_NORM_EPS
+        )
+        return wide.to(x.dtype)
 
 
 def acting(policy: KeptPolicy) -> Callable[[Array], Array]:

@@ -1,6 +1,8 @@
 """Commands as functions: the options and errors of the command line, and what comes back."""
 
-from collections.abc import Callable
+import contextlib
+import random
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +124,75 @@ def test_an_environment_of_this_program_alone_is_tried_here(tmp_path: Path) -> N
     finally:
         del gymnasium.registry["OldOfThisTest-v0"]
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture(scope="module")
+def meta_trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], torch.Tensor]:
+    """The alpha of a short run in this process."""
+    folder = tmp_path_factory.mktemp("runs")
+
+    def train(name: str) -> torch.Tensor:
+        run = metagenrl.train(
+            preset="quickstart", engine="inprocess", envs=["Pendulum-v1"], agents=2, steps=90,
+            run_dir=folder / name, wandb="disabled", **TINY,
+        )  # fmt: skip
+        return metagenrl.load_objective(run.path).alpha
+
+    return train
+
+
+@pytest.fixture(scope="module")
+def plain(meta_trained: Callable[[str], torch.Tensor]) -> torch.Tensor:
+    return meta_trained("plain")
+
+
+@contextlib.contextmanager
+def double() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        assert torch.get_default_dtype() == torch.float64
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        double,
+        lambda: torch.autocast("cpu", torch.bfloat16),
+        lambda: torch.device("meta"),
+        lambda: np.errstate(all="raise"),
+        torch.inference_mode,
+    ],
+)
+def test_the_callers_settings_are_neither_obeyed_nor_changed(
+    theirs: Callable[[], contextlib.AbstractContextManager[Any]],
+    meta_trained: Callable[[str], torch.Tensor],
+    plain: torch.Tensor,
+    request: pytest.FixtureRequest,
+) -> None:
+    threads, state = torch.get_num_threads(), random.getstate()
+    torch.set_num_threads(2)
+    try:
+        with theirs():
+            alpha = meta_trained(request.node.callspec.id)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert random.getstate() == state
+    assert torch.equal(alpha, plain)
+
+
+def test_a_random_objective_is_its_seeds_alone() -> None:
+    wanted = metagenrl.random_objective(3).alpha
+    with double(), torch.device("meta"):
+        found = metagenrl.random_objective(3).alpha
+    assert torch.equal(found, wanted)
+
+
+def test_pytest_takes_no_command_for_a_test() -> None:
+    assert not metagenrl.test.__test__
 
 
 def test_options_are_words() -> None:

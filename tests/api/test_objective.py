@@ -142,3 +142,31 @@ def test_a_loss_of_another_kind_is_refused() -> None:
     with pytest.raises(metagenrl.UsageError, match="objective: got") as error:
         metagenrl.load_objective(GOLDEN.parent / "epg", version="last")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("config", [*VARIANTS, ObjectiveConfig(use_advantage=True)])
+@pytest.mark.parametrize("what", ["batch", "mask", "policy", "alpha"])
+def test_how_tensors_lie_in_memory_changes_nothing(config: ObjectiveConfig, what: str) -> None:
+    """Time-major ones, a mask that is one number for all, every second number of a vector."""
+
+    def time_major(x: Tensor) -> Tensor:
+        return x.transpose(0, 1).contiguous().transpose(0, 1)
+
+    own, batch = OwnNetworks(), minibatch()
+    plain = metagenrl.random_objective(3, config)
+    policy, other, objective = own.policy, batch, plain
+    if what == "mask":
+        batch = dataclasses.replace(batch, mask=torch.ones(4, 6))
+        other = dataclasses.replace(batch, mask=torch.ones(1, 1).expand(4, 6))
+    elif what == "batch":
+        other = metagenrl.Batch(*map(time_major, vars(batch).values()))
+    elif what == "alpha":
+        strided = torch.stack([plain.alpha, torch.randn_like(plain.alpha)], 1)[:, 0]
+        objective = metagenrl.Objective(config, strided)
+    else:
+        policy = lambda s: time_major(own.policy(s))  # noqa: E731
+    for derived in ("action_gradient", "step_losses"):
+        wanted = getattr(plain, derived)(batch, own.policy, own.critic)
+        found = getattr(objective, derived)(other, policy, own.critic)
+        assert found.norm() > 0
+        torch.testing.assert_close(found, wanted)

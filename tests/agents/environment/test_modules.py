@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from metagenrl.agents.environment.guard import guarded
+from metagenrl.agents.environment.make import close_environment, make_environment
 from metagenrl.agents.environment.trial_process import try_environments
 from metagenrl.base.process import TRIAL
 
@@ -80,6 +81,22 @@ def test_nothing_is_tried_within_a_trial(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv(TRIAL, "1")
     with pytest.raises(ValueError, match="called while a run imports this module"):
         try_environments(["own_env:Own-v0"], 60)
+
+
+def test_a_module_that_goes_on_after_the_refusal_starts_no_run_in_its_agents(folder: Path) -> None:
+    """They import it as well: run within run, without end."""
+    code = f"""{SOUND}
+import metagenrl
+try:
+    metagenrl.baseline(algo="td3", env="Pendulum-v1", run_dir="run")
+except metagenrl.UsageError as error:
+    print(error)
+"""
+    (folder / "own_env.py").write_text(code)
+    assert try_environments(["own_env:Own-v0"], 60)
+    env, _ = make_environment("own_env:Own-v0")  # as an agent's process does
+    close_environment(env, "own_env:Own-v0")
+    assert not (folder / "run").exists()
 
 
 @pytest.mark.parametrize("what", ["the observation", "the reward"])
