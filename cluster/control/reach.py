@@ -12,6 +12,7 @@ from metagenrl.base.files.atomic import write_atomic
 from metagenrl.base.files.errors import CorruptFile
 from metagenrl.base.files.json_file import read_object
 from metagenrl.cluster.control.desk import Mailbox, Remote
+from metagenrl.cluster.joining.address import is_host_and_port
 from metagenrl.cluster.joining.probe import AUTHENTICATION
 from metagenrl.objective_server.store.address import StoreAddress
 from metagenrl.objective_server.store.open import check_store
@@ -99,6 +100,12 @@ def _by_redis(address: StoreAddress, run: str) -> Remote:
     return RedisRemote(run, address)
 
 
+def _named_address() -> str | None:
+    """What RAY_ADDRESS names; None where that is no address, as `local` and `auto` are not."""
+    named = os.environ.get("RAY_ADDRESS", "").strip()
+    return None if named in ("", "local", "auto") else named
+
+
 def _by_ray(reference: RunReference, folder: Path, run: str) -> Remote:
     address, path = reference.ray_address, folder / CONTROL_FILE
     if address is None and path.is_file():
@@ -107,7 +114,7 @@ def _by_ray(reference: RunReference, folder: Path, run: str) -> Remote:
         if where.ray_auth_mode is not None:
             # Ray reads it when it is imported, and takes the token from the user's home.
             os.environ.setdefault(AUTHENTICATION, where.ray_auth_mode)
-    address = address or os.environ.get("RAY_ADDRESS")
+    address = address or _named_address()
     if address is None and (folder / CONFIG_FILE).is_file():
         raise ConnectionError("it was never started, or with another version of this program")
     if address is None:
@@ -115,6 +122,9 @@ def _by_ray(reference: RunReference, folder: Path, run: str) -> Remote:
             f"run: got {reference.run!r} (no folder of a run), allowed: such a folder, or a run's "
             "id with --ray-address or --store"
         )
+    if not is_host_and_port(address):
+        given = "RAY_ADDRESS" if reference.ray_address is None else "ray_address"
+        raise UsageError(f"{given}: got {address!r}, allowed: HOST:PORT")
     from metagenrl.cluster.control.by_ray import RayRemote
 
     return RayRemote(run, address)

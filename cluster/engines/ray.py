@@ -92,6 +92,7 @@ class RayEngine:
         if self._share.fixed:
             actor_share(agents, self._cpus, cpus)
             return
+        actor_share(agents, None, cpus)  # or the run could not be resumed with so many
         self._shares = {agent: self._shares[agent] for agent in self._home}
         free = cpus - sum(self._shares.values())
         newcomers = max(1, agents - len(self._home))

@@ -79,10 +79,15 @@ def _require_host_and_port(address: str) -> None:
         raise UsageError(
             _text(address, "a Ray Client; a run needs a node: `ray job submit`, or start it there")
         )
-    host, colon, port = address.rpartition(":")
-    number = int(port) if port.isdecimal() else 0
-    if "://" in address or not colon or not host or not 0 < number < 65536:
+    if not is_host_and_port(address):
         raise UsageError(_text(address, "no HOST:PORT"))
+
+
+def is_host_and_port(address: str) -> bool:
+    """Whether it has a host's name or number and a port."""
+    host, _, port = address.rpartition(":")
+    number = int(port) if port.isdecimal() else 0
+    return "://" not in address and bool(host) and 0 < number < 65536
 
 
 def _refused(address: str) -> str | None:

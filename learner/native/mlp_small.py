@@ -39,7 +39,9 @@ class FusedTangentTape:
 
 
 def flat(net: MLP, views: Views) -> tuple[Tensor, int]:
-    """The first tensor of views that lie one after the other in a flat vector, and its stride.
+    """The first member's first tensor, and how far it is to the next member's.
+
+    The views are of flat vectors, in which tensors lie one after the other.
 
     Raises `ValueError` where they do not: C reads the whole vector from the first one's address.
     """
@@ -48,14 +50,14 @@ def flat(net: MLP, views: Views) -> tuple[Tensor, int]:
     span = (last.data_ptr() - first.data_ptr()) // first.element_size() + last.shape[-1]
     if span != net.layout.size or first.stride(1) != first.shape[2]:
         raise ValueError("parameters: got scattered tensors, allowed: views of one flat vector")
-    return first, first.stride(0)
+    return first[0], first.stride(0)
 
 
 def forward(net: MLP, p: Views, x: Tensor) -> tuple[Tensor, FusedTape]:
     """See `mlp.forward`."""
     first, stride = flat(net, p)
     x = x if x.is_contiguous() else x.contiguous()
-    shape = shape_of(net, first.shape[0], x, stride)
+    shape = shape_of(net, p["w0"].shape[0], x, stride)
     z = x.new_empty(net.hidden_layers, shape.E, shape.N, net.hidden_units)
     stats = x.new_empty(net.hidden_layers, shape.E, shape.N, 2)
     y = x.new_empty(shape.E, shape.N, net.outputs or net.hidden_units)

@@ -50,7 +50,7 @@ def _forward(
     net: MLP, p: Views, x: Tensor, shape: Shape, z: Tensor | None, stats: Tensor | None
 ) -> Tensor:
     y = x.new_empty(shape.E, shape.N, net.outputs)
-    _call("forward", net, shape, x, p["w0"], z, stats, y)
+    _call("forward", net, shape, x, p["w0"][0], z, stats, y)
     return y
 
 
@@ -87,8 +87,7 @@ def _call(name: str, net: MLP, shape: Shape, *arguments: library.Argument) -> No
 
 
 def _shape(net: MLP, p: Views, x: Tensor) -> Shape:
-    first, stride = flat(net, p)
-    return shape_of(net, first.shape[0], x, stride)
+    return shape_of(net, p["w0"].shape[0], x, flat(net, p)[1])
 
 
 def _round_up(n: int) -> int:

@@ -43,7 +43,7 @@ def _sizes(nets: AgentNetworks, batch: Batch, theta: Views) -> tuple[Sizes, Tens
     first, stride = flat(nets.critic, theta)
     sizes = Sizes(
         *batch.rewards.shape, nets.policy.inputs, nets.policy.outputs, nets.policy.hidden_units,
-        nets.policy.hidden_layers, first.shape[0], stride,
+        nets.policy.hidden_layers, theta["w0"].shape[0], stride,
     )  # fmt: skip
     return sizes, first, library.scratch(first, "agent_room", sizes)[0]
 

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from metagenrl.analysis.mean_series import MeanSeries
+from metagenrl.analysis.mean_steps import MeanSteps
 from metagenrl.analysis.population_curves import ReturnsOverLives, ReturnsOverSteps
+from metagenrl.runs.config.yaml_file import load_mapping
 from metagenrl.runs.metrics_file import iter_rows
-from metagenrl.runs.names import METRICS_FILE
+from metagenrl.runs.names import CONFIG_FILE, METRICS_FILE
 from metagenrl.runs.rows import AgentRow, EvaluationRow, EventRow, MetricsRow, ObjectiveRow
 from metagenrl.runs.run_records import GIVEN_UP, HeldOutRow, SystemRow
 
@@ -28,13 +30,16 @@ _OF_OBJECTIVE = ("gradient_norm", "update_norm", "alpha_norm", "cosine", "agent_
 class RunHistory:
     """Curves and counts of one run. Steps are those of one agent, the mean of the population."""
 
+    first_agents: int = 1
+    """Agents that the run began with."""
+
     returns: dict[str, ReturnsOverSteps] = field(default_factory=dict)  # by environment
     lives: dict[str, ReturnsOverLives] = field(default_factory=dict)
     latest: dict[int, AgentRow] = field(default_factory=dict)  # every agent's last row
     objective: dict[str, MeanSeries] = field(
         default_factory=lambda: {name: MeanSeries() for name in _OF_OBJECTIVE}
     )
-    """By `ObjectiveRow`'s field, over the steps of the whole population."""
+    """By `ObjectiveRow`'s field, over the steps of an agent that was there from the start."""
     cosines: dict[str, MeanSeries] = field(default_factory=dict)  # the same, by environment
     measures: dict[str, dict[str, MeanSeries]] = field(default_factory=dict)
     """Means of the agents by `Measure.name` and environment, over the steps of an agent."""
@@ -47,12 +52,15 @@ class RunHistory:
     events: Counter[str] = field(default_factory=Counter)
     faults: deque[EventRow] = field(default_factory=lambda: deque(maxlen=LAST_FAULTS))
     seconds: float = 0.0  # of the last row, since the run started
+    agents: int = field(init=False)
+    """Those that are there by now."""
+    away: set[int] = field(default_factory=set)
+    """Agents that left; `latest` keeps their last rows."""
     _steps: float = 0.0  # of the agent that is furthest
+    _mean_steps: MeanSteps = field(init=False)
 
-    @property
-    def agents(self) -> int:
-        """Agents that have written a row."""
-        return len(self.latest)
+    def __post_init__(self) -> None:
+        self.agents, self._mean_steps = self.first_agents, MeanSteps(self.first_agents)
 
     @property
     def environments(self) -> list[str]:
@@ -67,6 +75,7 @@ class RunHistory:
             self.returns.setdefault(row.env, ReturnsOverSteps()).add(row)
             self.lives.setdefault(row.env, ReturnsOverLives()).add(row)
             self.latest[row.agent] = row
+            self.away.discard(row.agent)
             for name, value in row.values.items():
                 by_env = self.measures.setdefault(name, {})
                 by_env.setdefault(row.env, MeanSeries()).add(self._abscissa(row), value)
@@ -74,6 +83,7 @@ class RunHistory:
             self._add_version(row)
         elif isinstance(row, EventRow):
             self.events[row.what] += 1
+            self._change(row)
             self.failed_tests += row.what == GIVEN_UP
             if row.what not in ROUTINE:
                 self.faults.append(row)
@@ -87,6 +97,14 @@ class RunHistory:
         self._steps = max(self._steps, row.steps)
         return self._steps
 
+    def _change(self, event: EventRow) -> None:
+        """The population grew, or an agent left it."""
+        by = {"joined": 1, "left": -1}.get(event.what, 0)
+        if by and event.agent is not None:
+            self.agents += by
+            self._mean_steps.change(by)
+            (self.away.add if by < 0 else self.away.discard)(event.agent)
+
     def _add_test(self, row: HeldOutRow) -> None:
         if row.return_mean is None:
             self.failed_tests += 1
@@ -95,16 +113,25 @@ class RunHistory:
         by_version.setdefault(row.version, []).append(row.return_mean)
 
     def _add_version(self, row: ObjectiveRow) -> None:
+        steps = self._mean_steps.at(row.agent_steps)
         for name, series in self.objective.items():
-            series.add(row.agent_steps, getattr(row, name))
+            series.add(steps, getattr(row, name))
         for env, cosine in row.cosine_by_env.items():
-            self.cosines.setdefault(env, MeanSeries()).add(row.agent_steps, cosine)
+            self.cosines.setdefault(env, MeanSeries()).add(steps, cosine)
         self.last_version = row
+
+
+def _first_agents(run_dir: Path) -> int:
+    """As the run's configuration has it; 1 where that cannot be read."""
+    try:
+        return max(1, int(load_mapping(run_dir / CONFIG_FILE, "path").get("agents", 1)))
+    except (ValueError, TypeError):
+        return 1
 
 
 def read_history(run_dir: Path) -> RunHistory:
     """The run's history as far as it is written; an empty one where there are no rows."""
-    history = RunHistory()
+    history = RunHistory(_first_agents(run_dir))
     for row in iter_rows(run_dir / METRICS_FILE):
         if not isinstance(row, EvaluationRow):
             history.add(row)

@@ -24,18 +24,21 @@ TRIAL = "METAGENRL_TRIAL"
 """The variable of processes in which an environment is tried, and of what they start."""
 
 
-_imports = threading.local()  # .under_way: environments that this thread is making
+class _Imports(threading.local):
+    under_way = 0  # environments that this thread is making
+
+
+_imports = _Imports()
 
 
 @contextlib.contextmanager
 def making_an_environment() -> Iterator[None]:
     """While its module is imported, and it is made, no run begins in this thread."""
-    before = getattr(_imports, "under_way", 0)
-    _imports.under_way = before + 1
+    _imports.under_way += 1
     try:
         yield
     finally:
-        _imports.under_way = before
+        _imports.under_way -= 1
 
 
 def refuse_within_a_trial(what: str) -> None:
@@ -44,7 +47,7 @@ def refuse_within_a_trial(what: str) -> None:
     That run would try the environment, which imports the module, which starts a run. So would the
     processes of its agents, where the module goes on after the refusal in the trial's.
     """
-    if TRIAL in os.environ or getattr(_imports, "under_way", 0):
+    if TRIAL in os.environ or _imports.under_way:
         raise UsageError(
             f"{what}: called while a run imports this module for an environment, allowed: calls "
             'under `if __name__ == "__main__":`'

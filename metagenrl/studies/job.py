@@ -63,24 +63,35 @@ class Job:
             return [*words, "--resume", str(self.folder)]
         return [*words, "--run-dir", str(self.folder), "--resume"]
 
+    def begin(self) -> list[str]:
+        """The command line; its words are noted, so that no others go on with what is begun."""
+        command = self.command()
+        write_atomic(self._begun, [json.dumps(self.words).encode()])
+        return command
+
+    @property
+    def _begun(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name}.begun")
+
     def finish(self) -> None:
         """Note that it is done, and by which command."""
         write_atomic(self.folder / DONE, [json.dumps(self.words).encode()])
+        self._begun.unlink(missing_ok=True)
 
     def require_same(self) -> None:
-        """Raise `UsageError` where the folder is done by another command than this."""
-        if not self.done:
+        """Raise `UsageError` where the folder is another command's than this, done or begun."""
+        begun = (self.folder / CONFIG_FILE).exists() and self._begun.exists()
+        if not self.done and not begun:
             return
-        made_by = self._made_by()
+        made_by = self._made_by(self.folder / DONE if self.done else self._begun)
         if made_by is not None and made_by != self.words:
             raise UsageError(
                 f"out: got {str(self.folder)!r} (made by {' '.join(made_by)!r}), allowed: "
                 f"a new folder for {' '.join(self.words)!r}"
             )
 
-    def _made_by(self) -> tuple[str, ...] | None:
-        """What `finish` noted; None of a release that noted nothing."""
-        path = self.folder / DONE
+    def _made_by(self, path: Path) -> tuple[str, ...] | None:
+        """What was noted there; None of a release that noted nothing."""
         try:
             text = path.read_text()
             found = json.loads(text) if text else None

@@ -26,7 +26,7 @@ def ranges_of(random: Random) -> dict[str, Range | list[Any]]:
     found: dict[str, Range | list[Any]] = {}
     for name, value in random.options.items():
         if isinstance(value, Mapping):
-            found[name] = build(Range, value, f"random.options.{name}.")
+            found[name] = _range(f"random.options.{name}.", value)
         elif isinstance(value, list) and value:
             found[name] = value
         else:
@@ -34,6 +34,14 @@ def ranges_of(random: Random) -> dict[str, Range | list[Any]]:
                 f"random.options.{name}: got {value!r}, allowed: a list of values, or low and high"
             )
     return found
+
+
+def _range(prefix: str, value: Mapping[str, Any]) -> Range:
+    try:
+        return build(Range, value, prefix)
+    except ValueError as error:  # of the two ends together, which do not know whose they are
+        line = str(error)
+        raise UsageError(line if line.startswith(prefix) else prefix + line) from error
 
 
 def points_of(sweep: Sweep) -> list[Point]:

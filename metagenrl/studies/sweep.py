@@ -109,10 +109,14 @@ class Sweep:
         seed_range("first_seed", self.first_seed, self.seeds)
         require(bool(self.grid or self.random), "grid", dict(self.grid), "options, or random")
         tested, trains = self.test is not None, self.command == "train"
-        require(tested == trains, "test", self.test, "environments for train, else nothing")
+        allowed = "environments for train, else nothing"
+        given = f"a section beside the command {self.command}" if tested else None
+        require(tested == trains, "test", given, allowed)
         for name, values in self.grid.items():
             fine = isinstance(values, list) and len(values) > 0
             require(fine, f"grid.{name}", values, "a list of values")
+            once = len({str(value) for value in values}) == len(values)
+            require(once, f"grid.{name}", values, "each value once")
         drawn = {} if self.random is None else self.random.options
         for name in self.grid:
             fine = name not in self.options

@@ -25,7 +25,7 @@ class PrometheusExport:
 
     def __init__(self, run: str, agents: int) -> None:
         """`run` is the label that tells runs apart."""
-        self._run = run
+        self._run = run.encode("ascii", "backslashreplace").decode()  # as Ray wants labels
         self._table = ValueTable(agents)
         self._gauges: dict[str, Gauge] = {}
         self._rows: list[MetricsRow] = []

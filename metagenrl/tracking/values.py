@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from metagenrl.analysis.mean_steps import MeanSteps
 from metagenrl.analysis.protocol.aggregates import interquartile_mean
 from metagenrl.learner.measures import MEASURES
 from metagenrl.runs.rows import AgentRow, EventRow, MetricsRow, ObjectiveRow
 from metagenrl.runs.run_records import GIVEN_UP, HeldOutRow, ScoreRow, SystemRow
 from metagenrl.tracking.keys import AXIS, WAITING
-from metagenrl.tracking.mean_steps import MeanSteps
 
 Values = dict[str, float]
 

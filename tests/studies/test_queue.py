@@ -74,6 +74,16 @@ def test_a_folder_of_another_command_is_refused(tmp_path: Path) -> None:
         job(tmp_path / "a", "x", "2").require_same()
 
 
+def test_what_another_command_began_is_refused(tmp_path: Path) -> None:
+    begun = job(tmp_path / "a", "bad", "1")
+    assert run_here([begun], 1) == [begun]
+    begun.require_same()
+    with pytest.raises(UsageError, match=r"out: got .*made by 'bad 1'.* a new folder for 'bad 2'"):
+        job(tmp_path / "a", "bad", "2").require_same()
+    (begun.folder / "config.yaml").unlink()
+    job(tmp_path / "a", "bad", "2").require_same()  # there is nothing to go on with
+
+
 def test_shares_hold_whole_chains_and_everything_once(tmp_path: Path) -> None:
     jobs = [job(tmp_path / f"{chain}{i}", "x", chain=chain) for chain in "abc" for i in range(2)]
     jobs.append(job(tmp_path / "alone", "x"))

@@ -151,21 +151,20 @@ def scraped(wanted: str) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
 def test_rays_endpoint_has_every_value_and_the_dashboard_asks_for_no_other(ray_here: None) -> None:
     from metagenrl.tracking.prometheus import PrometheusExport
 
-    export = PrometheusExport("my-run", 2)
+    export = PrometheusExport("my run ü", 2)  # as a folder may be called
     export.take(ROWS)
+    RUN = r"my run \xfc"
     found = scraped("ray_metagenrl_heldout_return")
     assert found["ray_metagenrl_agent_return"] == {
-        (("agent", "03"), ("run", "my-run")): -3.5,
-        (("agent", "04"), ("run", "my-run")): 4.5,
+        (("agent", "03"), ("run", RUN)): -3.5,
+        (("agent", "04"), ("run", RUN)): 4.5,
     }
     assert found["ray_metagenrl_meta_cosine"] == {
-        (("env", "all"), ("run", "my-run")): 0.25,
-        (("env", "a-E"), ("run", "my-run")): 0.75,
+        (("env", "all"), ("run", RUN)): 0.25,
+        (("env", "a-E"), ("run", RUN)): 0.75,
     }
-    assert found["ray_metagenrl_population_return_iqm"] == {
-        (("env", "a-E"), ("run", "my-run")): 0.5
-    }
-    assert found["ray_metagenrl_system_rss"] == {(("run", "my-run"),): 3_000}
+    assert found["ray_metagenrl_population_return_iqm"] == {(("env", "a-E"), ("run", RUN)): 0.5}
+    assert found["ray_metagenrl_system_rss"] == {(("run", RUN),): 3_000}
     assert {f"ray_{key.prometheus_name}" for key in KEYS if not key.wandb_only} == set(found)
     asked = set(re.findall(r"ray_metagenrl_\w+", json.dumps(dashboard())))
     assert asked <= set(found)

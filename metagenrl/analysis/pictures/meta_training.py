@@ -84,17 +84,16 @@ def meta_block(history: RunHistory) -> Block:
     """The objective's side: norms, and how well the agents' gradients agree."""
     if history.last_version is None:
         return Block("Objective", [])
-    scale = 1 / max(1, history.agents)
     colors = _colors(history)
     norm = functools.partial(
         series_panel, title="norm of the mean meta-gradient",
-        series=history.objective["gradient_norm"], scale=scale,
+        series=history.objective["gradient_norm"],
     )  # fmt: skip
     alpha = functools.partial(
         series_panel, title="norm of the objective's parameters",
-        series=history.objective["alpha_norm"], scale=scale,
+        series=history.objective["alpha_norm"],
     )  # fmt: skip
-    cosine = functools.partial(_cosines, history=history, colors=colors, scale=scale)
+    cosine = functools.partial(_cosines, history=history, colors=colors)
     return Block("Objective", [norm, cosine, alpha], [*colors, _ALL_AGENTS])
 
 
@@ -154,10 +153,10 @@ def _lives(axis: Axes, env: str, color: str, returns: dict[int, list[float]]) ->
     axis.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
 
 
-def series_panel(axis: Axes, title: str, series: MeanSeries, scale: float) -> None:
-    """One value over the steps of an agent: those of the population times `scale`."""
+def series_panel(axis: Axes, title: str, series: MeanSeries) -> None:
+    """One value over the steps of an agent."""
     steps, values = series.arrays()
-    axis.plot(steps * scale, values, color="black", linewidth=1.4)
+    axis.plot(steps, values, color="black", linewidth=1.4)
     # A constant is a straight line, not the noise of its last digits.
     if values.size and np.ptp(values) < 1e-6 * np.abs(values).max():
         axis.set_ylim(*sorted((0.9 * values[0], 1.1 * values[0])))
@@ -165,13 +164,13 @@ def series_panel(axis: Axes, title: str, series: MeanSeries, scale: float) -> No
     steps_axis(axis, "steps of an agent")
 
 
-def _cosines(axis: Axes, history: RunHistory, colors: dict[str, str], scale: float) -> None:
+def _cosines(axis: Axes, history: RunHistory, colors: dict[str, str]) -> None:
     axis.axhline(0.0, color=NEUTRAL, linewidth=0.8)
     for env, color in colors.items():
         if env in history.cosines:
             steps, values = history.cosines[env].arrays()
-            axis.plot(steps * scale, values, color=color, linewidth=0.9, alpha=0.8, label=env)
+            axis.plot(steps, values, color=color, linewidth=0.9, alpha=0.8, label=env)
     steps, values = history.objective["cosine"].arrays()
-    axis.plot(steps * scale, values, color="black", linewidth=1.4, label=_ALL_AGENTS)
+    axis.plot(steps, values, color="black", linewidth=1.4, label=_ALL_AGENTS)
     axis.set_title("cosine between agents' gradients")
     steps_axis(axis, "steps of an agent")

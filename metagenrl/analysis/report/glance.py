@@ -85,7 +85,7 @@ def _health(run: TrainRun, history: RunHistory) -> list[Fact]:
         return [Fact("no metrics yet", "warning")]
     return [
         _progress(run, history),
-        _agents(run, history),
+        _agents(history),
         *(_trend(env, returns.result()) for env, returns in history.returns.items()),
         *_gradients(history),
         *_tests(history),
@@ -99,12 +99,12 @@ def _progress(run: TrainRun, history: RunHistory) -> Fact:
     return Fact(text, "good" if steps >= goal else "neutral")
 
 
-def _agents(run: TrainRun, history: RunHistory) -> Fact:
-    rows = history.latest.values()
+def _agents(history: RunHistory) -> Fact:
+    rows = [row for row in history.latest.values() if row.agent not in history.away]
     well = sum(row.state in _WELL for row in rows)
-    restarts = sum(row.restarts for row in rows)
-    text = f"{well} of {counted(run.config.agents, 'agent')} well, {counted(restarts, 'restart')}"
-    return Fact(text, "good" if well == run.config.agents else "warning")
+    restarts = sum(row.restarts for row in history.latest.values())
+    text = f"{well} of {counted(history.agents, 'agent')} well, {counted(restarts, 'restart')}"
+    return Fact(text, "good" if well == history.agents else "warning")
 
 
 def _trend(env: str, curves: PopulationReturns) -> Fact:

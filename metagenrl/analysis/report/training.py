@@ -49,7 +49,6 @@ def _throughput(history: RunHistory) -> Block:
         return Block("Throughput", [])
     panel = functools.partial(
         series_panel, title="agent-steps per second", series=series,
-        scale=1 / max(1, history.agents),
     )  # fmt: skip
     return Block("Throughput", [panel])
 

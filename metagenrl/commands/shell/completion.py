@@ -48,9 +48,18 @@ def completion_script(shell: str, commands: Mapping[str, type], sourced: Iterabl
     with contextlib.redirect_stdout(written), contextlib.suppress(SystemExit):
         tyro.cli(arguments, prog=PROGRAM, args=words)
     lines = written.getvalue().splitlines(keepends=True)
+    if shell == "bash":
+        lines = [*map(_with_files, lines)]
     if shell == "zsh":  # tyro ends the script as a file of zsh's `fpath` does; this one is sourced
         lines = [*lines[: lines.index(_AS_FILE)], f"compdef _tyro_{PROGRAM} {PROGRAM}\n"]
     return "".join(map(_one_line, lines))
+
+
+def _with_files(line: str) -> str:
+    """The line of bash's script, so that bash itself completes files where tyro knows nothing."""
+    if line.strip() == "# Parse completions and build COMPREPLY array.":
+        return '  [ -n "$completions" ] || { COMPREPLY=(); return 0; }\n' + line
+    return line.replace("complete -F ", "complete -o bashdefault -o default -F ")
 
 
 def _one_line(line: str) -> str:

@@ -24,7 +24,7 @@ from metagenrl.analysis.population_curves import (
     population_returns,
 )
 from metagenrl.runs.metrics_file import MetricsWriter
-from metagenrl.runs.names import EVALUATIONS_FILE, METRICS_FILE
+from metagenrl.runs.names import CONFIG_FILE, EVALUATIONS_FILE, METRICS_FILE
 from metagenrl.runs.rows import AgentRow, EvaluationRow, ObjectiveRow
 
 ROW = AgentRow(
@@ -175,6 +175,7 @@ def test_a_repeated_evaluation_counts_once(tmp_path: Path) -> None:
 
 def training_run(folder: Path, lives: int = 1) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG_FILE).write_text("agents: 2\n")
     writer = MetricsWriter(folder / METRICS_FILE)
     for step in range(1, 21):
         rows = [

@@ -201,7 +201,7 @@ def test_redis_changes_no_bits(redis_server, tmp_path):
     assert np.array_equal(one.alpha, two.alpha)
 
 
-def test_what_cannot_be_reached_says_why(tmp_path, ask):
+def test_what_cannot_be_reached_says_why(tmp_path, ask, monkeypatch):
     open_run(TrainConfig(run_dir=tmp_path / "a", engine="inprocess"))
     reply = ask("status", str(tmp_path / "a"))
     assert reply.code == 2
@@ -209,6 +209,14 @@ def test_what_cannot_be_reached_says_why(tmp_path, ask):
     reply = ask("status", "0123abcd")
     assert reply.code == 2
     assert "allowed: such a folder, or a run's id with --ray-address or --store" in reply.err
+    for named in ("local", "auto"):  # which are no addresses
+        monkeypatch.setenv("RAY_ADDRESS", named)
+        assert "(no folder of a run), allowed: such a folder" in ask("status", "0123abcd").err
+    monkeypatch.setenv("RAY_ADDRESS", "garbage")
+    reply = ask("status", "0123abcd")
+    assert (reply.code, reply.err) == (2, "error: RAY_ADDRESS: got 'garbage', allowed: HOST:PORT\n")
+    reply = ask("status", "0123abcd", "--ray-address", "ray://127.0.0.1:1")
+    assert (reply.code, reply.err[:42]) == (2, "error: ray_address: got 'ray://127.0.0.1:1")
     reply = ask("status", "0123abcd", "--ray-address", "127.0.0.1:1")
     assert reply.code == 1
     assert reply.err.startswith("0123abcd: not going on (no Ray cluster at 127.0.0.1:1")

@@ -60,6 +60,16 @@ def test_bash_completes_commands_options_and_values(script: Path) -> None:
     assert "--gamma" in in_bash(script, "test", "--gam")
 
 
+@pytest.mark.parametrize("script", ["bash"], indirect=True)
+def test_bash_itself_completes_files(script: Path) -> None:
+    """Where the program knows nothing, not even an empty word."""
+    assert in_bash(script, "status", "ru") == [""]  # printf's line of no reply
+    shown = ran("bash", "-c", f"source {script}; complete -p metagenrl")
+    assert shown == ["complete -o bashdefault -o default -F _tyro_metagenrl metagenrl"]
+    count = "COMP_WORDS=(metagenrl status ru) COMP_CWORD=2; _tyro_metagenrl; echo ${#COMPREPLY[@]}"
+    assert ran("bash", "-c", f"source {script}; COMPREPLY=(x); {count}") == ["0"]
+
+
 @pytest.mark.parametrize("script", ["fish"], indirect=True)
 def test_fish_completes(script: Path) -> None:
     found = ran("fish", "-c", f"source {script}; complete -C 'metagenrl objective '")
