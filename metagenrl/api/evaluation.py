@@ -74,9 +74,9 @@ class OnBatch:
     @property
     def action_value_gradient(self) -> Tensor:
         """dQ / da at pi(s_t): `[B, T, A]`."""
-        with torch.enable_grad():
-            actions = self.pi.detach().requires_grad_()
-            value = self._value(self._states[:, :-1], actions).sum()
+        with torch.inference_mode(False), torch.enable_grad():
+            actions = _ordinary(self.pi.detach()).requires_grad_()
+            value = self._value(_ordinary(self._states)[:, :-1], actions).sum()
             graph = value.requires_grad
             found = torch.autograd.grad(value, actions, allow_unused=True) if graph else (None,)
         if found[0] is None:
@@ -150,6 +150,11 @@ def _beyond(actions: Tensor) -> Tensor:
 
 def _binary(flags: Tensor) -> Tensor:
     return (flags == 0) | (flags == 1)
+
+
+def _ordinary(x: Tensor) -> Tensor:
+    """`x`, or a copy where it was made in inference mode: none of those takes part in a graph."""
+    return x.clone() if x.is_inference() else x
 
 
 def _tensor(field: str, value: Any) -> Tensor:

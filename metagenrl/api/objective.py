@@ -141,7 +141,7 @@ snapshot 'best', there: no such file or folder), allowed: ...
         snapshot = ObjectiveSnapshot.load(find_snapshot(path, version))
         config = build(ObjectiveConfig, snapshot.config)
         snapshot.expect(config, ObjectiveNet(config).layout.size)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise no_objective(error, path, str(where)) from error
     alpha = torch.from_numpy(snapshot.alpha.copy())
     return Objective(config, alpha, str(where), snapshot.version, snapshot.environments)

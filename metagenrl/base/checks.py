@@ -109,7 +109,8 @@ def finite_positive(name: str, value: float) -> None:
 
 def finite_at_least_0(name: str, value: Any) -> None:
     """Raises `ValueError` unless `value` is one finite number >= 0."""
-    fits = _is(operator.ge, value, 0) and _is(operator.lt, value, math.inf)
+    one = getattr(value, "ndim", 0) == 0 and not isinstance(value, bool)
+    fits = one and _is(operator.ge, value, 0) and _is(operator.lt, value, math.inf)
     require(fits, name, value, "a finite number >= 0")
 
 

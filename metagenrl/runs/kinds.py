@@ -76,4 +76,5 @@ def no_objective(
     except UsageError as other:
         return other
     allowed = f"a run folder, a snapshot file, {PRETRAINED}{more}"
-    return UsageError(f"objective: got {shown!r} ({error}), allowed: {allowed}")
+    reason = " ".join(str(error).splitlines())  # a path may have several
+    return UsageError(f"objective: got {shown!r} ({reason}), allowed: {allowed}")

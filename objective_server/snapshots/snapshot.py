@@ -24,6 +24,8 @@ from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.objective_server.snapshots.errors import WrongArchitecture
 
 FORMAT = 1
+LARGEST_FILE = 1 << 30
+"""Bytes; a thousand times those of any objective here. More is not read into memory."""
 # Keys of the safetensors header's metadata. Readers of release 0.1 refuse a fact that they do not
 # know, hence a second key.
 _METADATA = "metagenrl_objective"
@@ -155,6 +157,8 @@ class ObjectiveSnapshot:
         Raises `CorruptFile` (missing, truncated, changed, another kind of file), `FutureFormat`
         or `NewerRelease`.
         """
+        if path.is_file() and path.stat().st_size > LARGEST_FILE:
+            raise CorruptFile(path, f"no objective is larger than {LARGEST_FILE:,} bytes")
         return cls.from_bytes(read_bytes(path), path)
 
 

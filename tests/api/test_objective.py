@@ -144,6 +144,15 @@ def test_a_loss_of_another_kind_is_refused() -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("config", VARIANTS)
+def test_inference_mode_gives_the_same_derivative(config: ObjectiveConfig) -> None:
+    own, objective = OwnNetworks(), metagenrl.random_objective(3, config)
+    wanted = objective.action_gradient(minibatch(), own.policy, own.critic)
+    with torch.inference_mode():
+        found = objective.action_gradient(minibatch(), own.policy, own.critic)
+    torch.testing.assert_close(found.clone(), wanted)
+
+
 @pytest.mark.parametrize("config", [*VARIANTS, ObjectiveConfig(use_advantage=True)])
 @pytest.mark.parametrize("what", ["batch", "mask", "policy", "alpha"])
 def test_how_tensors_lie_in_memory_changes_nothing(config: ObjectiveConfig, what: str) -> None:

@@ -81,6 +81,10 @@ def test_every_changed_byte_of_alpha_and_every_cut_is_noticed() -> None:
 
 def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "o.safetensors"
+    with open(tmp_path / "huge.safetensors", "wb") as huge:
+        huge.truncate(1 << 40)  # of which the disk holds nothing
+    with pytest.raises(CorruptFile, match=r"huge.safetensors: no objective is larger than"):
+        ObjectiveSnapshot.load(tmp_path / "huge.safetensors")
     with pytest.raises(CorruptFile, match=r"o.safetensors: missing file"):
         ObjectiveSnapshot.load(path)
     path.write_bytes(pickle.dumps({"alpha": [1.0]}))
