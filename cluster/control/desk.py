@@ -19,7 +19,8 @@ from metagenrl.cluster.view.status import RunStatus
 from metagenrl.runs.rows import AgentRow
 
 Action = Literal["scale", "pause", "resume", "stop"]
-Condition = Literal["running", "paused", "ended"]
+Condition = Literal["running", "paused", "waiting", "ended"]
+"""`waiting`: for its folder or its disk."""
 Outcome = Literal["done", "refused", "failed"]
 """`refused`: it asks for something that cannot be; `failed`: it may be asked again."""
 

@@ -54,6 +54,8 @@ class Population:
         ending: Ending | None = None,
     ) -> None:
         self._ending = ending or Ending()
+        self.while_waiting: Callable[[str], None] = lambda why: None
+        """Called again and again, with the reason, while the run waits for its folder or disk."""
         self.config, self.engine, self.roster = config, engine, roster
         self.recorder, self.held_out, self.checkpoints = recorder, held_out, checkpoints
         self._synchronous = config.server.staleness_bound == 0
@@ -116,17 +118,22 @@ class Population:
 
     def _patiently(self, call: Callable[[], Value], what: str, patience: float = PATIENCE) -> Value:
         """`patiently`, until the run is told to end."""
+        reason = what
 
         def named() -> Value:
             with naming_lost_folder(self.config.run_dir):
                 return call()
 
-        return patiently(
-            named,
-            lambda why: self.recorder.event("waiting", None, f"{what}: {why}"),
-            patience,
-            give_up=lambda: self._ending.requested,
-        )
+        def tell(why: str) -> None:
+            nonlocal reason
+            reason = f"{what}: {why}"
+            self.recorder.event("waiting", None, reason)
+
+        def give_up() -> bool:
+            self.while_waiting(reason)
+            return self._ending.requested
+
+        return patiently(named, tell, patience, give_up=give_up)
 
     def wait_for_folder(self, folder: OwnFolder) -> None:
         """Between rounds: go on only while the run's folder is there and can be written to."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 
 from metagenrl.base.checks import require
 from metagenrl.base.ending import Ending
@@ -33,6 +34,7 @@ class Steering:
         self._condition: Condition = "running"
         self._stopped = False
         self._scaling: Request | None = None  # not confirmed yet
+        population.while_waiting = self._refuse_meanwhile
 
     @property
     def stopped(self) -> bool:
@@ -59,6 +61,12 @@ class Steering:
             self._desk.answer(self._scaling, "failed", "the run ended before that was done")
         self._condition = "ended"
         self._desk.close(self._status)
+
+    def _refuse_meanwhile(self, why: str) -> None:
+        """While the run waits for its folder or its disk nothing that is asked can be done."""
+        for request in self._desk.requests():
+            self._desk.answer(request, "failed", f"{why}; ask again afterwards")
+        self._desk.post(lambda: replace(self._status(), condition="waiting"))
 
     def _status(self) -> PopulationStatus:
         population = self._population

@@ -146,6 +146,14 @@ def test_a_run_in_one_process_is_steered_through_redis(secured, tmp_path, ask, t
         assert refused.err.startswith("error: agents: got 900000 (memory: ")
         assert "3/3 agents at work" in told("status", str(run_dir))
         resumed = rounds(told("resume", str(run_dir)))
+        by_id = (run, "--store", secured.url)
+        run_dir.rename(tmp_path / "moved")
+        wait_for(lambda: told("status", *by_id).startswith("waiting   3/3 agents at work"))
+        reply = ask("pause", *by_id)
+        assert (reply.code, reply.out) == (1, "")
+        assert "was moved, removed or unmounted" in reply.err
+        (tmp_path / "moved").rename(run_dir)
+        wait_for(lambda: told("status", *by_id).startswith("running"))
         wait_for(lambda: rounds(told("status", str(run_dir))) > resumed)
         secured.kill()
         size = (run_dir / "metrics.jsonl").stat().st_size
