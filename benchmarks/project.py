@@ -23,7 +23,7 @@ class ProjectAgent:
     def __init__(self, problem: Problem, seed: int = 0) -> None:
         generator = torch.Generator().manual_seed(seed)
         self.problem = problem
-        self.alpha = initial_alpha(problem.objective, generator)
+        self.alpha = initial_alpha(problem.objective, generator).to(torch.get_default_dtype())
         self.objective = Learned(ObjectiveNet(problem.objective), self.alpha)
         self.actor_critic = ActorCritic(
             problem.agent, problem.observation_size, problem.action_size, generator
