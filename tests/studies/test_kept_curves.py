@@ -21,6 +21,7 @@ KEPT = [  # recipe, its scale, name of the table in results/
     ("levers", "small", "levers"),
     ("number_of_environments", "small", "number_of_environments"),
     ("other_agents", "small", "other_agents"),
+    ("other_agents", "wide", "other_agents_wide"),
     ("generalisation", "resampled", "resampled"),
     ("longer_lives", "small", "longer_lives"),
 ]
