@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import signal
 import socket
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -142,6 +144,7 @@ def join(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=5.0).close()
     except (OSError, ValueError) as error:
         raise ConnectionError(f"no Ray cluster at {address}: {error}") from error
+    before = signal.getsignal(signal.SIGTERM)
     ray.init(
         address=address,
         namespace=NAMESPACE,
@@ -149,6 +152,8 @@ def join(address: str) -> None:
         logging_level=logging.ERROR,
         configure_logging=False,
     )
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)  # Ray's own prints where its C++ code was
 
 
 def cluster_address() -> str:

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -238,6 +239,18 @@ def test_a_run_on_ray_is_steered_and_resumed_at_its_size(tmp_path):
     try:
         wait_for(lambda: ask_elsewhere("status", str(run_dir)).code == 0)
         assert told_elsewhere("status", str(run_dir)).startswith("running   2/2 agents at work")
+        code = (
+            "import time; from metagenrl.cluster.control.reach import reach; "
+            "from metagenrl.runs.config.reference import RunReference; "
+            f"print(reach(RunReference(run={str(run_dir)!r})).status().condition, flush=True); "
+            "time.sleep(600)"
+        )
+        waiting = forks.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert waiting.stdout.readline() == "running\n"
+        waiting.terminate()  # Ray's handler would print where its C++ code was
+        assert waiting.communicate(timeout=60)[1] == ""
         fits = os.cpu_count() * 10
         refused = ask_elsewhere("scale", str(run_dir), "--agents", str(10 * fits))
         assert refused.code == 2
