@@ -21,10 +21,13 @@ def settings_of_its_own() -> Iterator[None]:
     dtype, threads, state = torch.get_default_dtype(), torch.get_num_threads(), random.getstate()
     logger = logging.getLogger("metagenrl")
     level = logger.level
+    # A device that is set makes every torch function take a detour through Python.
+    plain = torch.get_default_device().type == "cpu"
+    device = contextlib.nullcontext() if plain else torch.device("cpu")
     torch.set_default_dtype(torch.float32)
     try:
         with (
-            torch.device("cpu"),
+            device,
             torch.autocast("cpu", enabled=False),
             np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"),
         ):
