@@ -24,7 +24,7 @@ def row(field: str, value: ArrayLike, size: int, most: float | None = None) -> A
     """
     bounds = "finite numbers (float32)" if most is None else f"numbers from {-most:g} to {most:g}"
     allowed = f"shape ({size},), {bounds}"
-    found = value if isinstance(value, np.ndarray) else _array(field, value, allowed)
+    found = value if type(value) is np.ndarray else _array(field, value, allowed)
     require(found.dtype.kind in _REAL, field, value, allowed)
     require(found.shape == (size,), field, found.shape, f"shape ({size},)")
     numbers: Array = found
@@ -59,9 +59,9 @@ def flag(field: str, value: Any) -> bool:
 
 
 def _array(field: str, value: Any, allowed: str) -> NDArray[Any]:
-    """`value` as numpy reads it. Raises `ValueError` unless it is of real numbers."""
+    """`value` as numpy reads it. Raises `ValueError` unless it is of real numbers, none masked."""
     try:
-        found = np.asarray(value)
+        found = np.asarray(None if np.ma.is_masked(value) else value)
     except Exception:  # whatever the object's own `__array__` raises
         found = np.asarray(None)
     require(found.dtype.kind in _REAL, field, value, allowed)

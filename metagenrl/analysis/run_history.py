@@ -18,8 +18,10 @@ from metagenrl.runs.names import CONFIG_FILE, METRICS_FILE
 from metagenrl.runs.rows import AgentRow, EvaluationRow, EventRow, MetricsRow, ObjectiveRow
 from metagenrl.runs.run_records import GIVEN_UP, HeldOutRow, SystemRow
 
-ROUTINE = frozenset({"checkpoint", "rebirth"})
-"""Events that are part of every run; the others are faults."""
+ROUTINE = frozenset({
+    "checkpoint", "rebirth", "joined", "left", "paused", "resumed", "scaled", "stopped", "complete",
+})  # fmt: skip
+"""Events of a run that goes as it was told to; the others are faults."""
 LAST_FAULTS = 50
 """Faults that are kept in full; all are counted."""
 

@@ -161,6 +161,9 @@ def _tensor(field: str, value: Any) -> Tensor:
     """`value`. Raises `ValueError` unless it is an ordinary tensor of real numbers."""
     allowed = "a dense tensor of real numbers (torch.from_numpy makes one of an array)"
     require(isinstance(value, Tensor), field, type(value), allowed)
+    if torch._C._functorch.is_functorch_wrapped_tensor(value):  # has no memory that C could read
+        raise ValueError(f"{field}: got a tensor within a transform of torch.func, allowed: one of "
+                         "ordinary autograd (loss.backward(), torch.autograd.grad)")  # fmt: skip
     shown = f"{value.dtype}, {value.layout}"
     real = not value.is_complex() and value.layout == torch.strided
     require(real, field, shown, allowed)

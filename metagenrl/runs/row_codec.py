@@ -116,6 +116,9 @@ def from_line(line: str | bytes, kind: str | None = None) -> Row:
         raise ValueError(f"{kind} row: {', '.join(missing)} missing") from None
     known.update({name: values[name] for name in _OPTIONAL[kind] if name in values})
     numbers = _checked(kind, known)
+    steps = known.get("steps", 0)
+    if steps < 0:
+        _require(False, kind, "steps", steps, "0 or more")
     far = bool(numbers) and not -_MOST < min(numbers) <= max(numbers) < _MOST
     if far or "NaN" in line or "\\u" in line:
         for name, value in known.items():

@@ -154,6 +154,18 @@ def test_mixed_precision_gives_the_loss_in_float32() -> None:
     assert loss(critic=lambda s, a: critic(s, a).double()).item() == loss().item()
 
 
+@pytest.mark.parametrize("transform", [torch.func.grad, torch.func.vmap])
+def test_transforms_of_functions_are_refused_in_one_line(transform: Any) -> None:
+    given = minibatch()
+
+    def of_scale(scale: torch.Tensor) -> Any:
+        return loss(given, lambda s: policy(s) * scale)
+
+    scale = torch.ones(2 if transform is torch.func.vmap else ())
+    with pytest.raises(ValueError, match=r"^policy's actions: got a tensor within a transform"):
+        transform(of_scale)(scale)
+
+
 def test_versions_and_seeds_of_numpy_are_numbers() -> None:
     assert metagenrl.load_objective(GOLDEN, version=np.int64(50)).version == 50
     seeds = [metagenrl.random_objective(seed).alpha for seed in (np.int64(4), 4)]

@@ -55,6 +55,7 @@ def test_a_row_of_a_release_without_measures_has_none() -> None:
         ('{"kind": "agnet"}', "kind: got 'agnet'"),
         ('{"kind": "event", "time": 1.0, "round": 2, "what": "x"}', "agent, message missing"),
         ('{"kind": "eve', "Unterminated string"),
+        (to_line(replace(EVALUATION, steps=-1)), "steps: got -1, allowed: 0 or more"),
     ],
 )
 def test_what_is_no_row_is_refused(line: str, complaint: str) -> None:

@@ -14,6 +14,7 @@ from metagenrl.analysis.pictures.panels import Block
 from metagenrl.analysis.report.contents import Fact, Facts, Picture, Section, Table, texts
 from metagenrl.analysis.report.discover import TrainRun
 from metagenrl.analysis.run_history import ROUTINE, RunHistory
+from metagenrl.base.wording import counted
 from metagenrl.runs.rate import duration
 
 
@@ -96,7 +97,13 @@ def _faults(history: RunHistory) -> list[Table]:
 
 
 def _routine(history: RunHistory) -> Fact:
-    counts = ", ".join(f"{history.events[what]} {what}s" for what in sorted(ROUTINE))
+    events = history.events
+    told = [counted(events[what], what) for what in ("checkpoint", "rebirth")]
+    if events["joined"] or events["left"]:
+        told.append(f"{counted(events['joined'], 'agent')} joined, {events['left']:,} left")
+    if events["paused"]:
+        told.append(counted(events["paused"], "pause"))
+    counts = ", ".join(told)
     if fault_counts(history):
         return Fact(f"Faults: see below ({counts}).", "warning")
     return Fact(f"Faults: none ({counts}).", "good")

@@ -29,6 +29,8 @@ NAN, GRAPH = float("nan"), torch.zeros(2, requires_grad=True)
         ("observation", np.zeros(2, complex)),
         ("observation", [[1, 2], 3]),
         ("observation", None),
+        ("observation", np.ma.masked_array([0.5, 1.0], [False, True])),
+        ("reward", np.ma.masked),
         ("observation", 4.0),
         ("next_observation", GRAPH),
         ("action", [2.0]),  # the environment's own, not scaled

@@ -16,6 +16,7 @@ from metagenrl.analysis.run_history import read_history
 from metagenrl.learner.hyperparams import ObjectiveConfig
 from metagenrl.runs.metrics_file import MetricsWriter, read_metrics
 from metagenrl.runs.names import METRICS_FILE
+from metagenrl.runs.rows import EventRow
 from metagenrl.runs.run_records import HeldOutRow
 
 
@@ -142,7 +143,21 @@ def test_faults_are_counted_and_told(page: Page) -> None:
     assert [row for row in counted if len(row) == 2] == [["restarted", "2"]]
     told = [row for row in page.rows if len(row) == 3 and row[1] == "1"]
     assert [row[2] for row in told] == ["restarted (1/5) at step 500: <killed>"] * 2
-    assert "1 checkpoints, 0 rebirths" in page.sections["training-0"]
+    assert "1 checkpoint, 0 rebirths" in page.sections["training-0"]
+
+
+def test_what_a_run_was_told_to_do_is_no_fault(train_run, tmp_path: Path) -> None:
+    run = train_run("run")
+    kept = read_metrics(run)
+    told = ["joined", "joined", "left", "paused", "resumed", "scaled", "complete", "stopped"]
+    events = [EventRow(50.0, 250, what, 1, "") for what in told]
+    (run / METRICS_FILE).unlink()
+    MetricsWriter(run / METRICS_FILE).write([*kept.agents, *kept.objective, *events])
+    page = Page(make_report([tmp_path], tmp_path / "out"))
+    text = " ".join(page.sections["training-0"].split())
+    counts = "(0 checkpoints, 0 rebirths, 2 agents joined, 1 left, 1 pause)"
+    assert f"Faults: none {counts}" in text
+    assert "Faults survived" not in text
 
 
 def test_throughput_and_configuration(page: Page) -> None:
