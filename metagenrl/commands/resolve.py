@@ -105,12 +105,12 @@ def _test_config(argv: Sequence[str]) -> MetaTestConfig:
 
 
 def _policy_test(source: Source, values: dict[str, Any]) -> MetaTestConfig:
-    """The test of what a meta-learning baseline left, which has one version and no objective."""
-    for name in ("version", "architecture"):
+    """The test of what a meta-learning baseline left: one version, no objective, no agent."""
+    for name in ("version", "architecture", "agent"):
         if name in values:
             raise UsageError(
                 f"{name}: got {values[name]!r}, allowed: nothing; {values['objective']!r} holds "
-                "policies and no objective"
+                "trained policies and no objective"
             )
     return build(MetaTestConfig, merge(_test_defaults(source, None), values))
 

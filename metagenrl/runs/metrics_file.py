@@ -6,6 +6,7 @@ next ones.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import io
 import logging
@@ -171,7 +172,7 @@ def rows_of_kind(path: Path, kind: str) -> list[Row]:
     start = f'{{"kind": "{kind}", '.encode()
     if not path.exists():
         return []
-    numbered = enumerate(_lines(path), start=1)
+    numbered = enumerate(_read_lines(path), start=1)
     return list(_sound(path, ((n, line) for n, line in numbered if line.startswith(start))))
 
 
@@ -182,7 +183,24 @@ def iter_rows(path: Path, kind: str | None = None) -> Iterator[Row]:
     that its writer was killed or is still at work.
     """
     if path.exists():
-        yield from _sound(path, enumerate(_lines(path), start=1), kind)
+        yield from _sound(path, enumerate(_read_lines(path, kind), start=1), kind)
+
+
+def _read_lines(path: Path, kind: str | None = None) -> Iterator[bytes]:
+    """The lines for a reader: an editor may have marked the beginning, or left out the last end."""
+    with open(path, "rb") as file:
+        for number, line in enumerate(file):
+            own = line if number else line.removeprefix(codecs.BOM_UTF8)
+            if own.endswith(b"\n") or _is_row(own, kind):
+                yield own
+
+
+def _is_row(line: bytes, kind: str | None) -> bool:
+    try:
+        from_line(line, kind)
+    except ValueError:
+        return False
+    return True
 
 
 def _sound(

@@ -153,7 +153,7 @@ def _test_words(
     recipe: Recipe, variant: Variant, objective: str, env: str, stage: float | None
 ) -> tuple[str, ...]:
     options: Options = recipe.test
-    if variant.algo == "epg":  # an evolved loss brings its own agent
+    if variant.algo:  # an evolved loss brings its own agent, a policy is one
         options = {key: value for key, value in recipe.test.items() if key == "preset"}
     version = () if variant.algo or stage is not None else ("--version", variant.version)
     shared = (*_shared(recipe, recipe.scale.agents), *words_of(options))

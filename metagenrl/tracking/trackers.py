@@ -15,6 +15,7 @@ from metagenrl.runs.config.yaml import to_dict
 from metagenrl.runs.rows import MetricsRow
 from metagenrl.tracking.follower_job import FollowerJob
 from metagenrl.tracking.process import CLOSE_SECONDS, TrackerProcess
+from metagenrl.tracking.wandb.variables import switched_off
 
 if TYPE_CHECKING:  # Ray: only where the engine is
     from metagenrl.tracking.prometheus import PrometheusExport
@@ -78,7 +79,7 @@ def _prometheus(run_name: str, agents: int) -> PrometheusExport | None:
 def _jobs(config: TrainConfig, run: str) -> list[FollowerJob]:
     values, folder = to_dict(config), str(config.run_dir.absolute())
     jobs = []
-    if config.wandb != "disabled":
+    if config.wandb != "disabled" and not switched_off():
         per_agent = config.tracking.wandb_per_agent
         jobs.append(
             FollowerJob("wandb", folder, run, config.agents, values, config.wandb, per_agent)

@@ -76,12 +76,24 @@ def test_what_an_rl2_run_cannot_be_tested_with_is_refused(
         (["Hopper-v5"], "env: got 'Hopper-v5' (11 observations, 3 actions), allowed: at most 4 an"),
         (["Pendulum-v1", "--version", "last"], "version: got 'last', allowed: nothing; "),
         (["Pendulum-v1", "--lstm-units", "8"], "architecture: got {'lstm_units': 8}, allowed: no"),
+        (["Pendulum-v1", "--gamma", "0.9"], "agent: got {'gamma': 0.9}, allowed: nothing; "),
     ]:
         assert run(*line, *words) == 2
         error = capsys.readouterr().err
         assert error.startswith(f"error: {complaint}")
         assert error.count("\n") == 1
     assert not (tmp_path / "t").exists()
+
+
+def test_what_a_resumed_rl2_run_is_not_is_refused(
+    run: Run, meta_trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words, complaint in [
+        (["--env", "Pendulum-v1"], "env: got 'Pendulum-v1', allowed: nothing beside the envi"),
+        (["--algo", "td3"], "algo: got 'td3', allowed: 'rl2', as in the run being resumed"),
+    ]:
+        assert run("baseline", "--resume", "--run-dir", meta_trained, *words) == 2
+        assert capsys.readouterr().err.startswith(f"error: {complaint}")
 
 
 def test_an_rl2_run_that_was_never_finished_is_refused(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from metagenrl.runs import metrics_file as metrics_module
-from metagenrl.runs.metrics_file import MetricsWriter, iter_rows, read_metrics
+from metagenrl.runs.metrics_file import MetricsWriter, iter_rows, read_metrics, rows_of_kind
 from metagenrl.runs.names import METRICS_FILE
 from metagenrl.runs.row_codec import to_line
 from metagenrl.runs.rows import AgentRow, EventRow, ObjectiveRow
@@ -71,6 +71,16 @@ def test_sigkill_loses_no_row_that_was_written(path: Path) -> None:
         assert process.stdout.readline() == b"written\n"
         os.kill(process.pid, signal.SIGKILL)
     assert rounds(path) == [5]
+
+
+def test_what_an_editor_does_to_a_file_loses_no_row(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = to_line(event(1)) + to_line(event(2))
+    path.write_text("\ufeff" + rows.removesuffix("\n"), encoding="utf-8")
+    assert rounds(path) == [1, 2]
+    assert [row.round for row in rows_of_kind(path, "event")] == [1, 2]
+    assert not caplog.messages
 
 
 def test_a_half_written_line_is_dropped_and_never_continued(path: Path) -> None:

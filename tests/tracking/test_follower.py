@@ -209,6 +209,15 @@ def _follower(tracking: Tracking) -> psutil.Process:
     return psutil.Process(only._process.pid)
 
 
+def test_wandbs_own_switch_leaves_no_tracker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    tracking = _tracking(tmp_path, wandb="offline", tracking=TrackingOptions())
+    assert not tracking._followers
+    tracking.close(timeout=300)
+
+
 def test_a_followers_death_is_one_line_and_nothing_else(
     tmp_path: Path, writer: MetricsWriter, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -53,8 +53,14 @@ class TestRun:
 
     @property
     def env(self) -> str:
-        """The environment."""
+        """The environment; of a meta-learner that trains in several, empty."""
         return str(self.config["env"])
+
+    @property
+    def environments(self) -> tuple[str, ...]:
+        """The environments that an agent trains in: of a meta-learner, all of them."""
+        several = self.config.get("envs")
+        return tuple(map(str, several)) if isinstance(several, list) and several else (self.env,)
 
     @property
     def rule(self) -> str:

@@ -52,8 +52,8 @@ def _untrained(rules: Rules) -> list[Fact]:
         starts = learning_starts(test)
         if test.steps < starts:
             text = (
-                f"{rules.name_of(test)} in {test.env}: learning begins at step {starts:,}, these "
-                f"agents ended after {test.steps:,} and are as they began."
+                f"{rules.name_of(test)} in {', '.join(test.environments)}: learning begins at "
+                f"step {starts:,}, these agents ended after {test.steps:,} and are as they began."
             )
             found[text] = Fact(text, "warning")
     return list(found.values())

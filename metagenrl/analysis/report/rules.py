@@ -17,6 +17,7 @@ from metagenrl.objective_server.snapshots.find import read_best
 
 MOST_NAMES = 4
 """Environments whose names make a rule's name; the paper's tables have up to four."""
+_METHODS = {"epg": "EPG", "rl2": "RL²"}
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,10 @@ class Rules:
     def __init__(self, runs: Runs, variants: Variants) -> None:
         self._training = {run.identity.id: run for run in runs.training if run.identity}
         self._variants = variants
-        self._steps = {
-            env: {test.steps for test in runs.tests if test.env == env}
-            for env in {test.env for test in runs.tests}
-        }
+        self._steps: dict[str, set[int]] = {}
+        for test in runs.tests:
+            for env in test.environments:
+                self._steps.setdefault(env, set()).add(test.steps)
         self.tests = [test for test in runs.tests if test in self._chosen(runs.tests)]
         # Objectives of several meta-training seeds are one rule, other hyper-parameters are not.
         names = {test.path: self._name_of(test) for test in runs.tests}
@@ -59,15 +60,17 @@ class Rules:
     def _name_of(self, test: TestRun) -> str:
         name = test.label
         if test.trained_in is not None:
-            method = "EPG" if test.rule == "epg" else "MetaGenRL"
-            name = f"{method} {_environments(test)}"
+            name = f"{_METHODS.get(test.rule, 'MetaGenRL')} {_environments(test)}"
+            if test.facts.get("phase") == "train":
+                name += ", meta-training"
             run = self.run_of(test)
             if run is None and len(test.trained_in) > MOST_NAMES:  # of two such, which?
                 name += f", v{test.version}"
             elif run is not None:
                 name += "".join(f", {word}" for word in self._variants.words(run))
         # Returns after different numbers of steps are never averaged.
-        return f"{name}, {test.steps:,} steps" if len(self._steps[test.env]) > 1 else name
+        lengths = [self._steps[env] for env in test.environments]
+        return f"{name}, {test.steps:,} steps" if any(len(each) > 1 for each in lengths) else name
 
     def _chosen(self, tests: Sequence[TestRun]) -> list[TestRun]:
         versions: dict[tuple[str, str], set[int]] = {}
@@ -104,7 +107,8 @@ class Rules:
         found = {(curve.label, curve.env): curve for curve in curves}
         tests: dict[tuple[str, str], list[TestRun]] = {}
         for test in self.tests:
-            tests.setdefault((self.name_of(test), test.env), []).append(test)
+            for env in test.environments:
+                tests.setdefault((self.name_of(test), env), []).append(test)
         complete = []
         for (name, env), of_rule in tests.items():
             curve = found.get((name, env), curves_of(env, name, [], []))

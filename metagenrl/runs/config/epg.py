@@ -74,7 +74,7 @@ class EpgTrainConfig:
     max_restarts: int = 5
     """Replacements of one worker before the run ends."""
     wandb: Literal["disabled"] = "disabled"
-    """An evolution is not logged at Weights & Biases; metrics.jsonl and epg.png show it."""
+    """An evolution is not logged at Weights & Biases; metrics.jsonl and curves.png show it."""
     evolution: OmitArgPrefixes[EvolutionConfig] = field(default_factory=EvolutionConfig)
     agent: OmitArgPrefixes[EpgConfig] = field(default_factory=EpgConfig)
 

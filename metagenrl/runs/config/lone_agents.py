@@ -161,12 +161,10 @@ class BaselineConfig(EvaluationConfig, BaselineOptions):
 
     def _check_environments(self) -> None:
         if BASELINES[self.algo].meta_learner:
-            require(
-                bool(self.env) != bool(self.envs),
-                "envs",
-                self.envs,
-                "training environments, or --env for a single one",
-            )
+            beside = f"nothing beside the environments of --envs, {', '.join(self.envs)}"
+            require(not (self.env and self.envs), "env", self.env, beside)
+            either = "training environments, or --env for a single one"
+            require(bool(self.env or self.envs), "envs", self.envs, either)
             return
         learners = ", ".join(name for name, one in BASELINES.items() if one.meta_learner)
         phases = f"nothing with {self.algo}, which has no phases; {learners} have"

@@ -51,6 +51,11 @@ def resumed_values(
     `UsageError` where it says something else than the run's configuration.
     """
     stored = to_dict(stored_config(cls, folder / CONFIG_FILE, "run_dir"))
+    algo = stored.get("algo")  # first: another's other fields would be refused for its sake
+    if given.get("algo", algo) != algo:
+        raise UsageError(
+            f"algo: got {given['algo']!r}, allowed: {algo!r}, as in the run being resumed"
+        )
     for name, defaults in preset.items():
         check_preset(name, defaults, stored, given, may_change)
     return merge(stored, {"take_over": False} | dict(given))

@@ -28,6 +28,7 @@ from metagenrl.tracking.process import CLOSE_SECONDS, SAYS, TrackerProcess
 from metagenrl.tracking.values import Values, label, return_statistics
 from metagenrl.tracking.wandb.account import wandb_id
 from metagenrl.tracking.wandb.run import RunSpec, open_run, sync_hint
+from metagenrl.tracking.wandb.variables import switched_off
 
 STATISTICS = ("iqm", "mean", "min", "max")
 _DONE_FILE = "logged"
@@ -37,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 def track_evaluation(config: MetaTestConfig | BaselineConfig, say: Callable[[str], None]) -> None:
     """Show the finished folder of a test; waits for a bounded time, `say` tells of troubles."""
-    if config.wandb == "disabled":
+    if config.wandb == "disabled" or switched_off():
         return
     folder = config.run_dir / "wandb"
     job = json.dumps([str(config.run_dir.absolute()), config.wandb])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -155,7 +156,7 @@ def _init(mode: str, spec: RunSpec) -> Any:
         x_disable_machine_info=True, x_disable_meta=True, x_disable_stats=True,
     )  # fmt: skip
     return wandb.init(
-        project=PROJECT,
+        project=os.environ.get("WANDB_PROJECT") or PROJECT,
         id=spec.id,
         name=spec.name,
         group=spec.group,

@@ -27,6 +27,11 @@ def check_variables() -> None:
             raise UsageError(f"{name}: got {value!r}, allowed: {_allowed(error)}") from error
 
 
+def switched_off() -> bool:
+    """Whether W&B's own switch is off, whatever --wandb says."""
+    return os.environ.get("WANDB_MODE") == "disabled"
+
+
 def _allowed(error: Exception) -> str:
     details = getattr(error, "errors", None)
     if details is None:

@@ -1,6 +1,7 @@
 """Which agents a row of the table stands for."""
 
 import numpy as np
+import yaml
 
 from metagenrl.analysis.confidence import iqm_band, iqm_with_interval
 from metagenrl.analysis.learning_curves import POINTS, Curves, drawable
@@ -9,6 +10,10 @@ from metagenrl.analysis.report.rules import Rules
 from metagenrl.analysis.report.variants import Variants
 from metagenrl.objective_server.snapshots.find import record_best
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
+from metagenrl.runs.config.yaml_file import load_mapping
+from metagenrl.runs.metrics_file import MetricsWriter
+from metagenrl.runs.names import EVALUATIONS_FILE
+from metagenrl.runs.rows import EvaluationRow
 
 SEEN = {"environments": ["Pendulum-v1", "Hopper-v5"]}
 
@@ -82,6 +87,25 @@ def test_other_hyper_parameters_are_other_rules(new_agents, tmp_path) -> None:
         config.write_text(config.read_text().replace("gamma: 0.99", f"gamma: {gamma}"))
     finals = {rule.name: rule.curves["E"].final.tolist() for rule in rules_of(tmp_path).rules}
     assert finals == {"td3 (gamma=0.5)": [0.5], "td3 (gamma=0.99)": [0.99]}
+
+
+def test_a_meta_learner_is_there_in_all_environments_it_trained_in(new_agents, tmp_path) -> None:
+    """RL² keeps evaluations in each of them, and its test has a name of its own."""
+    envs = SEEN["environments"]
+    folder = new_agents("rl2", "E", [], "rl2", phase="train", **SEEN)
+    config = load_mapping(folder / "config.yaml") | {"algo": "rl2", "env": "", "envs": envs}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    rows = [EvaluationRow("rl2", env, 0, 100, 1.0 + i, ()) for i, env in enumerate(envs)]
+    MetricsWriter(folder / EVALUATIONS_FILE).write(rows)
+    new_agents("test", "Hopper-v5", [{100: 5.0}], "rl2", phase="test", **SEEN)
+    rules = rules_of(tmp_path).rules
+    finals = {(r.name, env): c.final.tolist() for r in rules for env, c in r.curves.items()}
+    name = "RL² Pendulum & Hopper"
+    assert finals == {
+        (f"{name}, meta-training", envs[0]): [1.0],
+        (f"{name}, meta-training", envs[1]): [2.0],
+        (name, envs[1]): [5.0],
+    }
 
 
 def test_the_order_is_learned_control_baselines(new_agents, tmp_path) -> None:

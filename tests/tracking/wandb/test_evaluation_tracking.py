@@ -77,3 +77,17 @@ def test_a_folder_that_cannot_be_shown_is_one_line(baseline: Path) -> None:
     track_evaluation(config, said.append)
     assert said == [f"wandb: ended with exit code 1, see {baseline}/wandb/tracker.log"]
     assert "FileNotFoundError" in (baseline / "wandb" / "tracker.log").read_text()
+
+
+def test_wandbs_own_variables_name_the_project_and_switch_it_off(
+    baseline: Path, offline_runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_PROJECT", "thesis")
+    config = BaselineConfig(env="E", algo="td3", run_dir=baseline, wandb="offline")
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    track_evaluation(config, pytest.fail)
+    assert offline_runs(baseline) == {}
+    monkeypatch.delenv("WANDB_MODE")
+    log_evaluation(baseline, "offline")
+    (run,) = offline_runs(baseline).values()
+    assert run.run.project == "thesis"
