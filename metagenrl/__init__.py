@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from metagenrl.agents.experience.replay import ReplayBuffer
-    from metagenrl.api.calls import baseline, command, test, train
+    from metagenrl.api.calls import CommandFailed, baseline, command, test, train
     from metagenrl.api.objective import Objective, load_objective, random_objective
     from metagenrl.api.runs import Run, read_run
     from metagenrl.base.checks import UsageError
@@ -28,6 +28,7 @@ __path__ = extend_path(__path__, __name__)
 
 __all__ = [
     "Batch",
+    "CommandFailed",
     "Objective",
     "ReplayBuffer",
     "Run",
@@ -44,6 +45,7 @@ __all__ = [
 
 _HOMES = {
     "Batch": "metagenrl.learner.types",
+    "CommandFailed": "metagenrl.api.calls",
     "Objective": "metagenrl.api.objective",
     "ReplayBuffer": "metagenrl.agents.experience.replay",
     "Run": "metagenrl.api.runs",

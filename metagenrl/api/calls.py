@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, get_type_hints
@@ -14,6 +15,7 @@ from tyro.conf import Positional
 from metagenrl.api.runs import Run, read_run
 from metagenrl.api.settings import settings_of_its_own
 from metagenrl.base.checks import UsageError, brief
+from metagenrl.base.ending import SIGNAL_EXIT, EndedBySignal
 from metagenrl.base.process import refuse_within_a_trial
 from metagenrl.commands.environments import with_tried
 from metagenrl.commands.shell.home import settle_home
@@ -22,6 +24,8 @@ from metagenrl.runs.config.epg import EpgTrainConfig
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.config.yaml import build, to_dict
+from metagenrl.runs.folder import resume_command
+from metagenrl.runs.names import CONFIG_FILE
 
 
 class CommandFailed(RuntimeError):  # noqa: N818 - reads as the event it is
@@ -33,7 +37,8 @@ def train(config: TrainConfig | None = None, **options: Any) -> Run:
 
     `config`: a complete configuration; or `options`: every option of the command line under its
     name with `_` (`preset="quickstart"`, `envs=["Pendulum-v1"]`, `agent={"gamma": 0.9}` or
-    `gamma=0.9`). Raises `UsageError` before anything is written, `CommandFailed` afterwards.
+    `gamma=0.9`). Raises `UsageError` before anything is written, `CommandFailed` afterwards, and
+    `KeyboardInterrupt` where Ctrl-C or another signal ended it.
     """
     return _trained("train", config, options)
 
@@ -79,10 +84,26 @@ def _trained(name: str, config: Any, options: Mapping[str, Any]) -> Run:
     else:
         chosen, config = _resolved(name, options)
     with _ray_as_before(), settings_of_its_own():
-        code = chosen.run(config)
+        code = _run(name, chosen, config)
+    if code > SIGNAL_EXIT:  # a population ends in good order, whoever called it is to end too
+        raise EndedBySignal(code - SIGNAL_EXIT)
     if code:
         raise CommandFailed(f"metagenrl {name}: exit code {code}, see {config.run_dir}/run.log")
     return read_run(config.run_dir)
+
+
+def _run(name: str, chosen: Command, config: Any) -> int:
+    """The exit code; what a signal ends says with which command it goes on."""
+    try:
+        return chosen.run(config)
+    except EndedBySignal as error:
+        if (config.run_dir / CONFIG_FILE).is_file():
+            algo = ["--algo", "epg"] if isinstance(config, EpgTrainConfig) else []
+            words = ["metagenrl", name, *algo, "--run-dir", str(config.run_dir), "--resume"]
+            trains = isinstance(config, TrainConfig)
+            again = resume_command(config.run_dir) if trains else shlex.join(words)
+            print(f"ended by {error}; go on with: {again}", file=sys.stderr)
+        raise
 
 
 def _complete(cls: type, config: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from metagenrl.learner.types import Batch
 from metagenrl.objective_server.snapshots.find import find_snapshot
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.objective_server.snapshots.version import Version
+from metagenrl.runs.config.epg import is_epg
 from metagenrl.runs.config.yaml import build
 from metagenrl.runs.kinds import no_objective
 
@@ -82,11 +83,11 @@ class Objective:
         """Mean of l_t over the minibatch's valid steps: a scalar to call `backward` on.
 
         Its first derivative reaches the policy's parameters through pi(s_t) alone; rewards, values
-        and taken actions are constants (Eq. 7), so the critic gets no gradient. There is no second
-        derivative. `action_penalty` adds the cost of saturated actions that the objective was
-        meta-trained with (0 in the paper). Raises `ValueError` for what is no `Batch` of tensors,
-        for a wrong shape, for values that are not finite or not in their field's range, and for a
-        penalty below 0.
+        and taken actions are constants (Eq. 7), so the critic gets no gradient. For a second one
+        autograd raises `RuntimeError`. `action_penalty` adds the cost of saturated actions that the
+        objective was meta-trained with (0 in the paper). Raises `ValueError` for what is no `Batch`
+        of tensors, for a wrong shape, for values that are not finite or not in their field's range,
+        and for a penalty below 0.
         """
         finite_at_least_0("action_penalty", action_penalty)
         evaluated = OnBatch(batch, policy, critic)
@@ -94,8 +95,7 @@ class Objective:
         mask = evaluated.batch.mask
         count = mask.sum().clamp(min=1)
         pi = evaluated.pi
-        # A plane with the value and the derivative that were computed by hand.
-        loss = (steps.sum() + (gradient * (pi - pi.detach())).sum()) / count
+        loss: Tensor = _Known.apply(pi, steps.sum() / count, gradient / count)
         if not action_penalty:
             return loss
         return loss + action_penalty * _penalty(pi, gradient, mask)
@@ -139,6 +139,8 @@ snapshot 'best', there: no such file or folder), allowed: ...
     path = user_path("objective", where)
     try:
         snapshot = ObjectiveSnapshot.load(find_snapshot(path, version))
+        if is_epg(snapshot):
+            raise ValueError("an evolved loss of --algo epg, which `metagenrl test` alone takes")
         config = build(ObjectiveConfig, snapshot.config)
         snapshot.expect(config, ObjectiveNet(config).layout.size)
     except (ValueError, OSError) as error:
@@ -156,6 +158,32 @@ def random_objective(seed: int = 0, config: ObjectiveConfig | None = None) -> Ob
     config = ObjectiveConfig() if config is None else config
     _check_config(config)
     return Objective(config, first_alpha(config, int(seed)), "random")
+
+
+class _Known(torch.autograd.Function):
+    """A value whose derivative by the actions was computed by hand."""
+
+    @staticmethod
+    def forward(ctx: Any, pi: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
+        ctx.save_for_backward(pi, gradient)
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
+        pi, gradient = ctx.saved_tensors
+        return _Once.apply(pi, upstream * gradient), None, None
+
+
+class _Once(torch.autograd.Function):
+    """A derivative by the actions that autograd would else take for a constant."""
+
+    @staticmethod
+    def forward(ctx: Any, pi: Tensor, gradient: Tensor) -> Tensor:
+        return gradient.clone()
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> NoReturn:
+        raise RuntimeError("loss: got a second derivative, allowed: the first")
 
 
 def _check_config(config: Any) -> None:

@@ -23,9 +23,10 @@ def with_tried(config: Config) -> Config:
     timeout = getattr(config, "env_start_timeout", None)
     fields = {name: getattr(config, name) for name in ("env", "envs") if hasattr(config, name)}
     alone = isinstance(config, MetaTestConfig | BaselineConfig)  # each agent in a process
-    found = {name: _tried(name, value, timeout, alone) for name, value in fields.items() if value}
+    elsewhere = alone or getattr(config, "engine", "") == "ray"
+    found = {n: _tried(n, value, timeout, elsewhere) for n, value in fields.items() if value}
     if held_out is not None and held_out.eval_envs:
-        tried = _tried("eval_envs", held_out.eval_envs, timeout)
+        tried = _tried("eval_envs", held_out.eval_envs, timeout, elsewhere=True)
         found["held_out"] = dataclasses.replace(held_out, eval_envs=tried)
     return dataclasses.replace(config, **found) if found else config  # type: ignore[type-var]
 

@@ -154,6 +154,18 @@ def test_mixed_precision_gives_the_loss_in_float32() -> None:
     assert loss(critic=lambda s, a: critic(s, a).double()).item() == loss().item()
 
 
+def test_a_second_derivative_is_an_error_and_not_a_wrong_number() -> None:
+    weight = LAYER.weight
+    (first,) = torch.autograd.grad(loss(), weight, create_graph=True)
+    with pytest.raises(RuntimeError, match="got a second derivative"):
+        torch.autograd.grad(first.square().sum(), weight)
+
+
+def test_an_evolved_loss_is_no_objective() -> None:
+    with pytest.raises(metagenrl.UsageError, match=r"^objective: got .*an evolved loss of --algo"):
+        metagenrl.load_objective(GOLDEN.with_name("epg"))
+
+
 @pytest.mark.parametrize("transform", [torch.func.grad, torch.func.vmap])
 def test_transforms_of_functions_are_refused_in_one_line(transform: Any) -> None:
     given = minibatch()

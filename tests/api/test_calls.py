@@ -1,7 +1,11 @@
 """Commands as functions: the options and errors of the command line, and what comes back."""
 
 import contextlib
+import os
 import random
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -48,6 +52,30 @@ def test_a_complete_configuration_is_checked_like_words(
     with pytest.raises(metagenrl.UsageError, match="steps: unexpected beside"):
         metagenrl.train(config, steps=3)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["train", "test"])
+def test_who_interrupts_a_run_is_told_how_it_goes_on(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As in a notebook: an exception that `except Exception` in a loop does not swallow."""
+    folder = tmp_path / "run"
+
+    def interrupt() -> None:
+        while not (folder / "config.yaml").exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    own: dict[str, Any] = {"objective": "random", "env": "Pendulum-v1", "seeds": 1}
+    if name == "train":
+        own = {"envs": ["Pendulum-v1"], "agents": 2, "engine": "inprocess", "wandb": "disabled"}
+    call: Callable[..., Any] = getattr(metagenrl, name)
+    with pytest.raises(KeyboardInterrupt):
+        call(preset="quickstart", steps=100_000, run_dir=folder, **own)
+    again = "train --resume {0}" if name == "train" else "test --run-dir {0} --resume"
+    told = "".join(capfd.readouterr())
+    assert f"ended by SIGINT; go on with: metagenrl {again.format(folder)}" in told
 
 
 @pytest.mark.parametrize(
@@ -103,6 +131,10 @@ def test_an_environment_of_this_program_alone_is_refused_where_agents_have_proce
     try:
         with pytest.raises(metagenrl.UsageError, match=r"^env: got 'OfThisTest-v0' .*alone"):
             metagenrl.test(objective="random", env="OfThisTest-v0", run_dir=tmp_path / "run")
+        for own in ({"envs": ["OfThisTest-v0"]}, {"eval_envs": ["OfThisTest-v0"]}):
+            options = {"envs": ["Pendulum-v1"], "preset": "quickstart", "engine": "ray"} | own
+            with pytest.raises(metagenrl.UsageError, match=r"envs: got 'OfThisTest-v0' .*alone"):
+                metagenrl.train(run_dir=tmp_path / "run", **options)
     finally:
         del gymnasium.registry["OfThisTest-v0"]
     assert not (tmp_path / "run").exists()

@@ -2,8 +2,10 @@
 
 import doctest
 import importlib
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,15 @@ def test_every_public_name_is_there() -> None:
     assert [name for name in metagenrl.__all__ if getattr(metagenrl, name, None) is None] == []
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = metagenrl.nothing  # type: ignore[attr-defined]
+
+
+def test_what_the_page_documents_can_be_imported() -> None:
+    """`docs/api.md` says what `import metagenrl` gives."""
+    page = (Path(__file__).parents[2] / "docs/api.md").read_text()
+    paths = re.findall(r"^::: (\S+)\.(\w+)$", page, re.MULTILINE)
+    assert {name for _, name in paths} == set(metagenrl.__all__) - {"__version__"}
+    for module, name in paths:
+        assert getattr(metagenrl, name) is getattr(importlib.import_module(module), name)
 
 
 def test_the_import_loads_nothing_heavy() -> None:
