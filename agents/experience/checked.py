@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
 from metagenrl.base.checks import require
@@ -59,8 +60,14 @@ def flag(field: str, value: Any) -> bool:
 
 
 def _array(field: str, value: Any, allowed: str) -> NDArray[Any]:
-    """`value` as numpy reads it. Raises `ValueError` unless it is of real numbers, none masked."""
+    """`value` as numpy reads it. Raises `ValueError` unless it is of real numbers, none masked.
+
+    Of a tensor the numbers count, whatever its graph, device and precision.
+    """
     try:
+        if isinstance(value, torch.Tensor):
+            value = value.detach().cpu()
+            value = value.float() if value.dtype == torch.bfloat16 else value
         found = np.asarray(None if np.ma.is_masked(value) else value)
     except Exception:  # whatever the object's own `__array__` raises
         found = np.asarray(None)
