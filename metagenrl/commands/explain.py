@@ -45,8 +45,11 @@ def _has_checkpoints(run: Path) -> bool:
 
 def explain(config: ExplainConfig) -> int:
     """Write the explanation and print its text; 0."""
+    import torch
+
     from metagenrl.analysis.explain.assemble import make_explanation
 
+    torch.set_num_threads(1)  # minibatches are small: more threads wait for each other
     text, folder = make_explanation(config)
     print(f"{text}\npictures and this text: {folder}")
     return 0
