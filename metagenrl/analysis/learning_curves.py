@@ -6,7 +6,9 @@ of every statistic is one agent: a seed of a result folder.
 
 from __future__ import annotations
 
+import logging
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from metagenrl.base.wording import counted
 from metagenrl.runs.metrics_file import iter_rows
 from metagenrl.runs.names import EVALUATIONS_FILE
 from metagenrl.runs.rows import EvaluationRow
@@ -21,6 +24,7 @@ from metagenrl.runs.rows import EvaluationRow
 POINTS = 200
 """Evaluations of a drawn curve; of more, every so many are taken."""
 
+logger = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
 
@@ -66,13 +70,20 @@ def read_curves(folders: Iterable[Path]) -> list[Curves]:
 def group_curves(rows: Iterable[tuple[str, Path, EvaluationRow]]) -> list[Curves]:
     """Curves of rows, each with a label, which counts instead of its own, and its folder.
 
-    Rows that a resumed or repeated evaluation wrote twice count once, the later one.
+    Rows that a resumed or repeated evaluation wrote twice count once, the later one; a warning
+    tells of those that differ.
     """
     groups: dict[tuple[str, str], dict[tuple[Path, int], dict[int, float]]] = {}
+    differing: Counter[Path] = Counter()
     for label, folder, row in rows:
         agents = groups.setdefault((row.env, label), {})
         value = math.nan if row.return_mean is None else row.return_mean
-        agents.setdefault((folder, row.seed), {})[row.steps] = value
+        curve = agents.setdefault((folder, row.seed), {})
+        differing[folder] += curve.get(row.steps, value) not in (value, math.nan)
+        curve[row.steps] = value
+    for folder, count in (+differing).items():
+        what = counted(count, "evaluation") + (" is" if count == 1 else " are")
+        logger.warning("%s: %s there twice with other returns, the later counts", folder, what)
     return [
         curves_of(env, label, [seed for _, seed in agents], [*agents.values()])
         for (env, label), agents in groups.items()

@@ -63,6 +63,22 @@ def line_of(lines: Sequence[Line], label: str, env: str) -> Line:
     return next(line for line in lines if (line.label, line.environment) == (label, env))
 
 
+def test_an_evaluation_that_is_there_twice_and_differs_is_told(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = store("td3", "A-v1", [10.0])
+    rows = (folder / "evaluations.jsonl").read_text().splitlines()
+    with open(folder / "evaluations.jsonl", "a") as file:
+        file.write(rows[-1] + "\n")  # what a resumed run writes again
+    assert line_of(compared(folder).lines, "td3", "A-v1").mean.value == 10
+    assert not caplog.messages
+    with open(folder / "evaluations.jsonl", "a") as file:
+        file.write(to_line(EvaluationRow("td3", "A-v1", 0, 2_000, 99.0, ())))
+    assert line_of(compared(folder).lines, "td3", "A-v1").mean.value == 99
+    told = f"{folder}: 1 evaluation is there twice with other returns, the later counts"
+    assert caplog.messages == [told]
+
+
 def test_without_its_facts_a_run_is_called_as_in_its_rows(store: Store) -> None:
     folder = store("learned objective v7", "A-v1", [0.0, 10.0])
     (folder / "objective.json").unlink()
