@@ -29,6 +29,7 @@ from metagenrl.base.checks import UsageError
 from metagenrl.base.console import table_console
 from metagenrl.base.ending import Ending, say
 from metagenrl.base.files.atomic import write_atomic
+from metagenrl.base.files.errors import reason_of
 from metagenrl.base.files.folder_lock import FolderLost
 from metagenrl.base.retry import patiently
 from metagenrl.base.wording import counted
@@ -87,7 +88,7 @@ def _evaluate(config: Config, tested: TestedObjective) -> int:
         except FolderLost as error:
             ending.at_once(f"error: {error}; this process ends", 1)
         except OSError as error:
-            say(f"error: {error.strerror}; the same command with --resume goes on")
+            say(f"error: {reason_of(error)}; the same command with --resume goes on")
             return ending.code or 1
 
 
@@ -112,7 +113,8 @@ def _run(config: Config, tested: TestedObjective, ending: Ending, folder: OwnFol
             _say(console, f"{CURVES_FILE} could not be drawn (see run.log)")
         if not failed:
             track_evaluation(config, functools.partial(_say, console))
-        console.print(summary(config, tested, rows, time.monotonic() - started))
+        for line in summary(config, tested, rows, time.monotonic() - started):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
     finally:
         logging.getLogger("metagenrl").removeHandler(handler)
         handler.close()

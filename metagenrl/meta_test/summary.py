@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from rich.table import Table
-
 from metagenrl.analysis.confidence import mean_interval
 from metagenrl.base.wording import counted
 from metagenrl.meta_test.tested_objective import TestedObjective
@@ -20,8 +18,11 @@ def summary(
     tested: TestedObjective,
     rows: Sequence[EvaluationRow],
     seconds: float,
-) -> Table:
-    """The table that ends the command; `seconds` is the time this command took."""
+) -> list[str]:
+    """The lines that end the command; `seconds` is the time this command took.
+
+    They are as long as they have to be: a path that is cut cannot be copied.
+    """
     finished = len({row.seed for row in rows if row.steps == config.steps})
     lines = [
         ("objective", tested.label),
@@ -32,10 +33,8 @@ def summary(
         ("wall time", duration(seconds)),
         ("run folder", str(config.run_dir)),
     ]
-    table = Table(show_header=False, box=None, pad_edge=False)
-    for name, text in lines:
-        table.add_row(name, text)
-    return table
+    width = max(len(name) for name, _ in lines)
+    return [f"{name:<{width}}  {text}" for name, text in lines]
 
 
 def _returns(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import ClassVar, cast
 
 from metagenrl.base.files.atomic import write_atomic
-from metagenrl.base.files.errors import CorruptFile
+from metagenrl.base.files.errors import CorruptFile, naming
 from metagenrl.runs.follow_file import FileFollower
 from metagenrl.runs.names import EVALUATIONS_FILE
 from metagenrl.runs.row_codec import from_line, to_line
@@ -47,8 +47,9 @@ class RowFile:
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed by `close`
 
     def write(self, *rows: EvaluationRow | EpisodeRow) -> None:
-        """Add rows, all of them at once. Raises `OSError` where the disk is full."""
-        self._file.write("".join(map(_line, rows)).encode())
+        """Add rows, all of them at once. Raises `OSError`, which names the file."""
+        with naming(self.path):
+            self._file.write("".join(map(_line, rows)).encode())
 
     def sync(self) -> int:
         """Put everything on the disk; the file's size in bytes."""

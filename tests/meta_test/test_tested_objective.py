@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from metagenrl.base.checks import UsageError
 from metagenrl.learner.hyperparams import ObjectiveConfig
@@ -116,15 +115,17 @@ def test_summary_by_hand(config: MetaTestConfig) -> None:
         for steps, value in zip((0, config.steps), values, strict=True)
         if value is not None
     ]
-    console = Console(width=200, highlight=False)
-    with console.capture() as captured:
-        console.print(summary(config, objective_of_test(config), rows, 3_723.4))
-    shown = dict(line.split("  ", 1) for line in captured.get().splitlines())
+    deep = dataclasses.replace(
+        config, run_dir=config.run_dir / ("a" * 200)
+    )  # wider than any pipe's table
+    lines = summary(deep, objective_of_test(config), rows, 3_723.4)
+    shown = dict(line.split("  ", 1) for line in lines)
     facts = {name.strip(): text.strip() for name, text in shown.items()}
     # t_{0.975, 2} = 4.3027 and s = 1 for 1, 2, 3: 2 -+ 4.3027 / sqrt(3)
     assert facts["final return"] == "2.0, 95 % interval -0.5 to 4.5 over 3 seeds"
     assert facts["untrained policy"].startswith("1.0, 95 % interval ")
     assert facts["seeds"] == "3 of 5 finished, 1,000,000 steps each"
     assert facts["wall time"] == "1:02:03"
+    assert facts["run folder"] == str(deep.run_dir)
     assert mean_and_interval([4.0]) == "4.0 (one seed, no interval)"
     assert mean_and_interval([]) == "none"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from metagenrl.base.files.errors import CorruptFile
+from metagenrl.base.files.errors import CorruptFile, naming
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def write_atomic(
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        with naming(path), open(temporary, "wb") as file:
             record = _write(file, chunks, sealed)
             if durable:
                 file.flush()
