@@ -32,6 +32,7 @@ _OBSERVATIONS = (
     "around a Dict, Tuple or Discrete"
 )
 _ACTIONS = "a Box action space of floats, every dimension with finite bounds"
+_ENTRIES = "a Box space of at least one entry"
 Trial = Callable[[gymnasium.Env[Any, Any], "EnvironmentFacts"], None]
 
 
@@ -215,9 +216,12 @@ def _judge(env_id: str, env: gymnasium.Env[Any, Any], limit: int | None) -> Envi
         observations, actions = env.observation_space, env.action_space
     except AttributeError as error:
         refuse(env_id, f"({error})", "an environment with observation_space and action_space")
-    if not isinstance(observations, gymnasium.spaces.Box) or not math.prod(observations.shape):
+    for space, kind in ((observations, "observation"), (actions, "action")):
+        if isinstance(space, gymnasium.spaces.Box) and not math.prod(space.shape):
+            refuse(env_id, f"with {kind} space {describe(space)}", _ENTRIES)
+    if not isinstance(observations, gymnasium.spaces.Box):
         refuse(env_id, f"with observation space {describe(observations)}", _OBSERVATIONS)
-    if not isinstance(actions, gymnasium.spaces.Box) or not math.prod(actions.shape):
+    if not isinstance(actions, gymnasium.spaces.Box):
         refuse(env_id, f"with action space {describe(actions)}", _ACTIONS)
     if not np.issubdtype(actions.dtype, np.floating):
         refuse(env_id, f"with actions of type {actions.dtype}", _ACTIONS)

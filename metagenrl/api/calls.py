@@ -18,12 +18,14 @@ from metagenrl.base.checks import UsageError, brief
 from metagenrl.base.ending import SIGNAL_EXIT, EndedBySignal
 from metagenrl.base.process import refuse_within_a_trial
 from metagenrl.commands.environments import with_tried
+from metagenrl.commands.parsing import Option, accepted_flags, with_source
 from metagenrl.commands.shell.home import settle_home
+from metagenrl.commands.shell.short_runs import too_short
 from metagenrl.commands.table import COMMANDS, META_LEARNERS, Command
 from metagenrl.runs.config.epg import EpgTrainConfig
 from metagenrl.runs.config.lone_agents import BaselineConfig, MetaTestConfig
 from metagenrl.runs.config.train import TrainConfig
-from metagenrl.runs.config.yaml import build, to_dict
+from metagenrl.runs.config.yaml import build, describe, to_dict
 from metagenrl.runs.folder import resume_command
 from metagenrl.runs.names import CONFIG_FILE
 
@@ -152,6 +154,9 @@ def _checked(chosen: Command, config: Any) -> None:
     settle_home()
     with _in_one_line():
         chosen.check(config)
+    note = too_short(config)
+    if note is not None:
+        print(f"note: {note}", file=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -170,19 +175,29 @@ def _words(cls: type, options: Mapping[str, Any]) -> list[str]:
     names = [field.name for field in dataclasses.fields(cls)]
     placed = [n for n in names if Positional in getattr(hints[n], "__metadata__", ())]
     flags = {name: value for name, value in options.items() if name not in placed}
-    words = [word for flag in _flags(flags) for word in flag]
+    known = accepted_flags(with_source(cls))
+    words = [word for flag in _flags(flags, known) for word in flag]
     for name in placed:
         words = [*_values(name, options[name]), *words] if name in options else words
     return words
 
 
-def _flags(options: Mapping[str, Any], prefix: str = "") -> Iterator[list[str]]:
-    """Each option with its values; a nested mapping is a section (`--agent.gamma`)."""
+def _flags(
+    options: Mapping[str, Any], known: Mapping[str, Option], prefix: str = ""
+) -> Iterator[list[str]]:
+    """Each option with its values; a nested mapping is a section (`--agent.gamma`).
+
+    Raises `UsageError` for True or False where the `known` option is no switch.
+    """
     for name, value in options.items():
         dashed = str(name).replace("_", "-")
         if isinstance(value, Mapping):
-            yield from _flags(value, f"{prefix}{dashed}.")
+            yield from _flags(value, known, f"{prefix}{dashed}.")
         elif isinstance(value, bool):
+            option = known.get(f"--{prefix}{dashed}")
+            if option is not None and option.value is None:
+                allowed = describe(option.hint)
+                raise UsageError(f"{prefix}{name}: got {value}, allowed: {allowed}")
             yield [f"--{prefix}{dashed}" if value else f"--{prefix}no-{dashed}"]
         elif value is not None:
             yield [f"--{prefix}{dashed}", *_values(f"{prefix}{name}", value)]

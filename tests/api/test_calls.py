@@ -42,6 +42,25 @@ def test_a_test_runs_and_its_rows_come_back(tmp_path: Path) -> None:
     assert list(run.frame("evaluation")["env"].unique()) == ["Pendulum-v1"]
 
 
+def test_a_run_too_short_to_learn_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = MetaTestConfig(
+        objective="random", env="Pendulum-v1", run_dir=tmp_path / "run", seeds=1, steps=10,
+        eval_every=10, eval_episodes=1, agent=AgentConfig(**TINY),
+    )  # fmt: skip
+    note = (
+        "note: steps: 10 are too few, learning begins at step 60: the policies stay as they begin"
+    )
+    metagenrl.test(config)
+    assert capsys.readouterr().err.splitlines().count(note) == 1
+    metagenrl.test(
+        objective="random", env="Pendulum-v1", run_dir=tmp_path / "words", seeds=1, steps=10,
+        eval_every=10, eval_episodes=1, agent=TINY,
+    )  # fmt: skip
+    assert capsys.readouterr().err.splitlines().count(note) == 1
+
+
 def test_a_complete_configuration_is_checked_like_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +135,10 @@ def test_mistakes_are_exceptions_with_the_same_line(
         (lambda: metagenrl.test(env=dict, run_dir="x"), "env: got <class 'dict'>"),
         (lambda: metagenrl.test(agent={"gamma": object()}), "agent.gamma: got <object"),
         (lambda: metagenrl.test(steps=[np.zeros(2)]), "steps: got array"),
+        (lambda: metagenrl.train(steps=True), "steps: got True, allowed: a whole number"),
+        (lambda: metagenrl.train(agent={"gamma": False}), "agent.gamma: got False, allowed: a fin"),
+        (lambda: metagenrl.train(preset=True), "preset: got True, allowed: "),
+        (lambda: metagenrl.train(stpes=True), "--stpes: unknown option"),
     ],
 )
 def test_what_is_no_option_is_named(call: Callable[[], Any], line: str) -> None:

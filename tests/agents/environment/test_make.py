@@ -93,6 +93,8 @@ def test_unsuitable_environments_are_refused_in_one_line(env_id, parts, capfd, r
         ("action_space", Box(LOW, np.float32([1, np.inf, 30])), "bounds in action dimension 1,"),
         ("action_space", Box(0, 5, (2,), np.int64), "actions of type int64"),
         ("action_space", Discrete(3), "action space Discrete(3)"),
+        ("action_space", Box(0, 1, (0,)), "allowed: a Box space of at least one entry"),
+        ("observation_space", Box(0, 1, (3, 0)), "allowed: a Box space of at least one entry"),
     ],
 )
 def test_unsuitable_spaces_are_refused_and_closed(spaces, attribute, space, part):
