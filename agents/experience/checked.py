@@ -32,8 +32,9 @@ def row(field: str, value: ArrayLike, size: int, most: float | None = None) -> A
     if found.dtype != np.float32:
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
             numbers = found.astype(np.float32)
-    # A sum of squares tells most rows to be sound within half a microsecond.
-    if not numbers.dot(numbers) <= (_SOUND if most is None else most):
+    # A sum of squares tells most rows to be sound within a microsecond; `dot` would warn where it
+    # overflows.
+    if not np.vdot(numbers, numbers) <= (_SOUND if most is None else most):
         bound = _LARGEST if most is None else most + _ROUNDING
         require(bool((np.abs(numbers) <= bound).all()), field, found.tolist(), allowed)
     return numbers

@@ -56,6 +56,15 @@ def test_what_is_no_step_is_refused_and_changes_nothing(field: str, value: Any) 
         np.testing.assert_array_equal(stored, before[name])
 
 
+def test_huge_numbers_are_taken_or_refused_without_a_warning(recwarn) -> None:
+    buffer = ReplayBuffer(1, 2, 1)
+    for huge in (3e38, np.float32(3e38)):
+        buffer.add(**{**STEP, "observation": np.full(2, huge, np.float32)})
+    with pytest.raises(ValueError, match=r"^action: got "):
+        buffer.add(**{**STEP, "action": np.array([3e38], np.float32)})
+    assert [str(warning.message) for warning in recwarn] == []
+
+
 def test_numbers_of_every_type_are_stored_as_they_are() -> None:
     buffer = ReplayBuffer(4, 2, 1)
     buffer.add(**STEP)
