@@ -50,7 +50,9 @@ class TrackerProcess:
             return
         code = self._process.poll()  # before the log: its last words are then in it
         self._pass_on()
-        if code:
+        if code == -signal.SIGTERM:  # by what ends the run with all its processes, `ray job stop`
+            self._say(f"{self._name}: ended by SIGTERM; a run that goes on sends what is missing")
+        elif code:
             self._say(f"{self._name}: ended with exit code {code}, see {self._log_file}")
         if code is not None:
             self._forget()

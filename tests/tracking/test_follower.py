@@ -232,6 +232,18 @@ def test_a_followers_death_is_one_line_and_nothing_else(
     ]
 
 
+def test_a_follower_that_is_ended_with_its_run_says_what_is_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`ray job stop` ends all processes of a run: its log says nothing that helps."""
+    tracking = _tracking(tmp_path)
+    _follower(tracking).terminate()
+    tracking.close(timeout=300)
+    assert [record.getMessage() for record in caplog.records] == [
+        "tensorboard: ended by SIGTERM; a run that goes on sends what is missing"
+    ]
+
+
 def test_a_follower_that_hangs_is_ended(
     tmp_path: Path, writer: MetricsWriter, caplog: pytest.LogCaptureFixture
 ) -> None:
