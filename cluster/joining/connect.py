@@ -10,6 +10,7 @@ import secrets
 import shutil
 import sys
 import sysconfig
+import tempfile
 import zipfile
 from collections.abc import Callable, Set
 from pathlib import Path
@@ -106,10 +107,11 @@ def address_for_actors() -> str:
 
 def _local(worker_start: WorkerStart) -> dict[str, Any]:
     """How a local Ray is started. Raises `UsageError` where its files have no place."""
+    variable = _variable()
     folder = _temporary()
     allowed = "a folder that can be written to, with a short name and 100 MiB free"
     if len(os.fsencode(f"{folder}{_SOCKET_BELOW}")) > _LONGEST_SOCKET:
-        raise UsageError(f"RAY_TMPDIR: got {str(folder)!r} (too long), allowed: {allowed}")
+        raise UsageError(f"{variable}: got {str(folder)!r} (too long), allowed: {allowed}")
     try:
         (folder / "ray").mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
@@ -119,11 +121,11 @@ def _local(worker_start: WorkerStart) -> dict[str, Any]:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise UsageError(
-            f"RAY_TMPDIR: got {str(folder)!r} ({reason}), allowed: {allowed}"
+            f"{variable}: got {str(folder)!r} ({reason}), allowed: {allowed}"
         ) from error
     if free < _LEAST_FREE:
         reason = f"{free >> 20} MiB free"
-        raise UsageError(f"RAY_TMPDIR: got {str(folder)!r} ({reason}), allowed: {allowed}")
+        raise UsageError(f"{variable}: got {str(folder)!r} ({reason}), allowed: {allowed}")
     ensure_token()
     local: dict[str, Any] = {"address": "local", "include_dashboard": False}
     # Workers that Ray starts ahead have no runtime environment, and no actor of ours goes there.
@@ -131,6 +133,20 @@ def _local(worker_start: WorkerStart) -> dict[str, Any]:
     if worker_start == "fork":  # Ray bounds, and warns of, interpreters that start at one time
         local["_system_config"]["worker_maximum_startup_concurrency"] = _FORKS_AT_ONCE
     return local | {"num_cpus": available_cores()}
+
+
+def _variable() -> str:
+    """The variable that says where Ray's files go, or that could.
+
+    Ray would make the folder that TMPDIR names; one that is not there is passed over, as Python
+    does, whose other temporary files are then together with Ray's.
+    """
+    if "RAY_TMPDIR" in os.environ or "TMPDIR" not in os.environ:
+        return "RAY_TMPDIR"
+    if os.path.isdir(os.environ["TMPDIR"]):
+        return "TMPDIR"
+    os.environ["RAY_TMPDIR"] = tempfile.gettempdir()
+    return "RAY_TMPDIR"
 
 
 def _temporary() -> Path:

@@ -52,6 +52,30 @@ def test_a_place_that_is_too_long_full_or_a_file(local, tmp_path: Path, small_di
         assert "(0 MiB free), allowed: a folder that can be written to" in refusal(disk)
 
 
+def test_the_variable_that_was_set_is_named(local, small_disk: Path) -> None:
+    """Of TMPDIR, which Ray takes too; the folder of one that is not there is not made."""
+    local.delenv("RAY_TMPDIR", raising=False)
+    with tempfile.TemporaryDirectory(prefix="mg-", dir="/tmp") as short:
+        disk = Path(short, "d")
+        disk.symlink_to(small_disk)
+        local.setenv("TMPDIR", str(disk))
+        with pytest.raises(UsageError, match=r"^TMPDIR: got '.*/d' \(0 MiB free\), allowed: a"):
+            connect(lambda cpus: None)
+        assert "RAY_TMPDIR" not in os.environ
+        gone = Path(short, "gone")
+        local.setenv("TMPDIR", str(gone))
+        local.setattr(tempfile, "tempdir", None)  # where Python found one before
+        local.setattr("ray.init", lambda **_: 1 / 0)
+        with pytest.raises(UsageError, match=f"allowed: see {tempfile.gettempdir()}/ray/"):
+            connect(lambda cpus: None)
+        assert not gone.exists()
+        explicit = Path(short, "explicit")
+        local.setenv("RAY_TMPDIR", str(explicit))
+        with pytest.raises(UsageError, match="division by zero"):
+            connect(lambda cpus: None)
+        assert (explicit / "ray").is_dir()
+
+
 def test_one_that_does_not_start_names_the_limits_that_are_low(local) -> None:
     def start(**_: object) -> None:
         raise RuntimeError("timed out\nduring startup")
