@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metagenrl.base.ending import Ending, say
+from metagenrl.base.files.errors import reason_of
 from metagenrl.base.files.folder_lock import FolderLost
+from metagenrl.cluster.control.claim import Driver
 from metagenrl.cluster.control.desk import ControlDesk
-from metagenrl.cluster.control.reach import open_mailbox
+from metagenrl.cluster.control.reach import note_whereabouts, open_mailbox
 from metagenrl.cluster.engines.placement import Hosts, States, cpus_of, hosts_of, refuse, trials_of
 from metagenrl.cluster.joining.own_ray import ended_with_own_ray
 from metagenrl.cluster.parts import engine_of, held_out_tests, prepare_store
@@ -24,7 +26,7 @@ from metagenrl.runs.checkpoints import Checkpoints
 from metagenrl.runs.config.held_out import HeldOutOptions
 from metagenrl.runs.config.train import TrainConfig
 from metagenrl.runs.folder import log_to, open_run, resume_command
-from metagenrl.runs.machine.identity import RunIdentity
+from metagenrl.runs.machine.identity import RunIdentity, identity_of
 from metagenrl.runs.names import CURVES_FILE
 from metagenrl.runs.ownership import OwnFolder, own
 from metagenrl.runs.resume import check_new_folder
@@ -37,8 +39,8 @@ def train(config: TrainConfig) -> int:
 
     1 also where the last checkpoint or objective could not be written; 143, 129 or 130 where
     SIGTERM, SIGHUP or Ctrl-C ended it. Raises `UsageError` where another process works in the
-    folder, where the agents do not fit the cluster, or a run has only damaged checkpoints, before
-    anything is written.
+    folder or goes on with the same run in a copy of it, where the agents do not fit the cluster,
+    or a run has only damaged checkpoints, before anything is written.
     """
     again = resume_command(config.run_dir)
     with contextlib.ExitStack() as stack:
@@ -55,7 +57,7 @@ def train(config: TrainConfig) -> int:
             ending.at_once(f"error: {error}; this process ends", 1)
         except OSError as error:
             ended = f"{ending.name}: ended without what" if ending.requested else "error: the rest"
-            say(f"{ended} could not be written: {error.strerror}, go on with: {again}")
+            say(f"{ended} could not be written: {reason_of(error)}, go on with: {again}")
             return ending.code or 1
 
 
@@ -70,20 +72,42 @@ def _train(config: TrainConfig, ending: Ending, folder: OwnFolder) -> int:
     hosts = hosts_of(config, states)
     ending.listen_again()  # Ray, which has been started, has handlers of its own
     print(hosts.room, flush=True)
-    identity = open_run(config)
-    # Now: who is killed says nothing any more.
-    print(f"if it is cut off, go on with: {resume_command(config.run_dir)}", flush=True)
-    reached = config.engine == "ray" or config.store.is_redis
-    print(how_it_ends(config.round_timeout, reached), flush=True)
     handler = log_to(config.run_dir)
-    if config.resume is not None and states is None:
-        print("no checkpoint yet: the run begins anew", flush=True)
-        logger.warning("no checkpoint yet: the run begins anew")
     try:
-        finished = _meta_train(config, ending, folder, _Parts(identity, hosts, checkpoints, states))
+        return _go_on(config, ending, folder, hosts, checkpoints, states)
     finally:
         logging.getLogger("metagenrl").removeHandler(handler)
         handler.close()
+
+
+def _go_on(
+    config: TrainConfig,
+    ending: Ending,
+    folder: OwnFolder,
+    hosts: Hosts,
+    checkpoints: Checkpoints,
+    states: States | None,
+) -> int:
+    resumed = config.resume is not None
+    known = identity_of("resume", config.run_dir) if resumed else RunIdentity.new()
+    driver = Driver(str(config.run_dir.absolute()), folder.holder)
+    # A run that goes on elsewhere is refused here, before anything is written.
+    mailbox = open_mailbox(config.store, config.engine, known.id, driver, resumed)
+    desk = ControlDesk(mailbox, driver)
+    desk.begin()
+    try:
+        identity = open_run(config, known)
+        note_whereabouts(config.run_dir, config.store, config.engine)
+        # Now: who is killed says nothing any more.
+        print(f"if it is cut off, go on with: {resume_command(config.run_dir)}", flush=True)
+        print(how_it_ends(config.round_timeout, mailbox is not None), flush=True)
+        if resumed and states is None:
+            print("no checkpoint yet: the run begins anew", flush=True)
+            logger.warning("no checkpoint yet: the run begins anew")
+        parts = _Parts(identity, hosts, checkpoints, states, desk)
+        finished = _meta_train(config, ending, folder, parts)
+    finally:
+        desk.close()
     if ending.requested:
         print(f"ended by {ending.name}; go on with: {resume_command(config.run_dir)}")
         return ending.code
@@ -101,6 +125,7 @@ class _Parts:
     hosts: Hosts
     checkpoints: Checkpoints
     states: States | None
+    desk: ControlDesk
 
 
 def _meta_train(config: TrainConfig, ending: Ending, folder: OwnFolder, parts: _Parts) -> bool:
@@ -111,7 +136,6 @@ def _meta_train(config: TrainConfig, ending: Ending, folder: OwnFolder, parts: _
     engine = engine_of(config, run, parts.hosts)
     tests = trials_of(config.engine, config.agents, config.held_out.eval_workers)
     held_out = held_out_tests(config, tests, recorder)
-    desk = ControlDesk(open_mailbox(config.run_dir, run, config.store, config.engine))
     steering: Steering | None = None
     try:
         try:
@@ -119,7 +143,7 @@ def _meta_train(config: TrainConfig, ending: Ending, folder: OwnFolder, parts: _
                 config, engine, Roster(config, run), recorder, held_out, parts.checkpoints, states,
                 ending,
             )  # fmt: skip
-            steering = Steering(population, Departures(config.run_dir), desk, ending)
+            steering = Steering(population, Departures(config.run_dir), parts.desk, ending)
 
             def steer() -> bool:
                 population.wait_for_folder(folder)
@@ -139,6 +163,9 @@ def _meta_train(config: TrainConfig, ending: Ending, folder: OwnFolder, parts: _
         held_out.close()
         recorder.close()
         deliver_rest(config.store, run, config.run_dir)
+    if (note := recorder.fruitless()) is not None:
+        print(note, flush=True)
+        logger.warning(note)
     if not ending.requested:
         _picture(config.run_dir)
         if steering.stopped:

@@ -13,6 +13,8 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from metagenrl.base.checks import UsageError
+from metagenrl.cluster.control.claim import Driver, Rival, claim
 from metagenrl.cluster.control.desk import Answer, PopulationStatus, Request
 
 NAMESPACE = "metagenrl"
@@ -20,6 +22,8 @@ CALL_TIMEOUT = 10.0
 """Seconds for an answer of the actor, which computes nothing."""
 CLOSE_TIMEOUT = 5.0
 """Seconds that an ending run waits for its last answers to be fetched."""
+CLAIM_TIMEOUT = 30.0
+"""Seconds within which the name of an actor that has ended is free."""
 POLL_INTERVAL = 0.2
 """Seconds between two looks for an answer."""
 
@@ -33,17 +37,27 @@ def actor_name(run: str) -> str:
 class ControlActor:
     """A mailbox. It ends with the driver, so that a run that was killed cannot be reached."""
 
-    def __init__(self) -> None:
+    def __init__(self, driver: dict[str, Any]) -> None:
+        self._driver, self._signs = driver, 0
         self._status: dict[str, Any] | None = None
         self._requests: list[Request] = []
         self._answers: dict[str, Answer] = {}
 
-    def exchange(self, status: dict[str, Any] | None, answers: Sequence[Answer]) -> list[Request]:
-        """The driver's turn."""
+    def exchange(
+        self, driver: dict[str, Any], status: dict[str, Any] | None, answers: Sequence[Answer]
+    ) -> list[Request] | None:
+        """The driver's turn; None for a process that is another run's, or a copy's."""
+        if driver != self._driver:
+            return None
         self._status = status
+        self._signs += 1
         self._answers.update((answer.id, answer) for answer in answers)
         requests, self._requests = self._requests, []
         return requests
+
+    def driver(self) -> tuple[dict[str, Any], int]:
+        """The process whose turn it is, and how often it was."""
+        return self._driver, self._signs
 
     def uncollected(self) -> int:
         """Answers that nobody has fetched."""
@@ -69,9 +83,38 @@ class ControlActor:
 class RayMailbox:
     """The run's `Mailbox` as an actor; an actor that died is replaced."""
 
-    def __init__(self, run: str) -> None:
-        self._run = run
+    def __init__(self, run: str, driver: Driver) -> None:
+        """`driver` is this process."""
+        self._run, self._driver, self._own = run, driver, driver.to_json()
         self._actor = self._start()
+
+    def claim(self) -> None:
+        """Become the run's driver. Raises `UsageError` where it has another one that is alive."""
+        claim(self._run, self._driver, self._rival)
+
+    def _rival(self) -> Rival | None:
+        """The driver whose actor has the run's name; one that has ended loses its actor.
+
+        Raises `UsageError` where that actor does not answer.
+        """
+        deadline = time.monotonic() + CLAIM_TIMEOUT
+        while time.monotonic() < deadline:
+            try:
+                found, signs = ray.get(self._actor.driver.remote(), timeout=CALL_TIMEOUT)
+            except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
+                time.sleep(POLL_INTERVAL)  # it ends with its driver: its name is free soon
+                self._actor = self._start()
+                continue
+            rival = Rival(Driver.from_json(found), signs)
+            if found == self._own:
+                return None
+            if not rival.driver.gives_way_to(self._driver):
+                return rival
+            ray.kill(self._actor)
+        raise UsageError(
+            f"resume: got {self._driver.folder!r} (the actor {actor_name(self._run)} of another "
+            "process does not answer), allowed: one process for a run"
+        )
 
     def _start(self) -> Any:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -81,18 +124,23 @@ class RayMailbox:
             namespace=NAMESPACE,
             get_if_exists=True,
             scheduling_strategy=here,
-        ).remote()
+        ).remote(self._own)
 
     def exchange(self, status: dict[str, Any] | None, answers: Sequence[Answer]) -> list[Request]:
         try:
-            call = self._actor.exchange.remote(status, list(answers))
-            requests: list[Request] = ray.get(call, timeout=CALL_TIMEOUT)
+            call = self._actor.exchange.remote(self._own, status, list(answers))
+            requests: list[Request] | None = ray.get(call, timeout=CALL_TIMEOUT)
         except (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError):
             self._actor = self._start()
             raise
+        if requests is None:
+            self._actor = self._start()  # that one may have ended since
+            raise ConnectionError(f"run {self._run} goes on in another process as well")
         return requests
 
     def close(self) -> None:
+        if ray.get(self._actor.driver.remote(), timeout=CALL_TIMEOUT)[0] != self._own:
+            return
         deadline = time.monotonic() + CLOSE_TIMEOUT
         while ray.get(self._actor.uncollected.remote(), timeout=CALL_TIMEOUT):
             if time.monotonic() > deadline:

@@ -12,9 +12,10 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Protocol
 
+from metagenrl.cluster.control.claim import Driver
 from metagenrl.cluster.view.status import RunStatus
 from metagenrl.runs.rows import AgentRow
 
@@ -60,6 +61,7 @@ class PopulationStatus:
     working: int  # agents that have neither finished nor failed
     time: float  # seconds since the epoch
     run: RunStatus
+    driver: Driver | None = None  # which the desk adds
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -70,7 +72,9 @@ class PopulationStatus:
         """Undo `to_json`."""
         run = dict(values["run"])
         run["agents"] = [AgentRow(**row) for row in run["agents"]]
-        return cls(**{**values, "run": RunStatus(**run)})
+        driver = values.get("driver")
+        driver = None if driver is None else Driver.from_json(driver)
+        return cls(**{**values, "run": RunStatus(**run), "driver": driver})
 
 
 class Mailbox(Protocol):
@@ -100,9 +104,9 @@ class Remote(Protocol):
 class ControlDesk:
     """Where the driver takes requests from and leaves answers and its status; never blocks."""
 
-    def __init__(self, mailbox: Mailbox | None) -> None:
-        """With no mailbox nobody can reach the run."""
-        self._mailbox = mailbox
+    def __init__(self, mailbox: Mailbox | None, driver: Driver | None = None) -> None:
+        """With no mailbox nobody can reach the run. `driver` is this process."""
+        self._mailbox, self._driver = mailbox, driver
         self._lock = threading.Lock()
         self._requests: list[Request] = []
         self._prepared: list[Answer] = []  # go out with the next status
@@ -112,6 +116,11 @@ class ControlDesk:
         self._failing = False
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="control", daemon=True)
+
+    def begin(self) -> None:
+        """Give signs of life, also before there is a status."""
+        if self._mailbox is not None and self._thread.ident is None:
+            self._thread.start()
 
     def requests(self) -> list[Request]:
         """The requests since the last call."""
@@ -129,21 +138,24 @@ class ControlDesk:
         if self._mailbox is None or (now < self._due and not self._prepared):
             return
         self._due = now + STATUS_INTERVAL
-        values = status().to_json()
+        values = replace(status(), driver=self._driver).to_json()
         with self._lock:
             self._status = values
             self._answers += self._prepared
         self._prepared = []
-        if self._thread.ident is None:  # the first status goes out at once
-            self._thread.start()
+        self.begin()  # where it had not: the first status goes out at once
 
-    def close(self, status: Callable[[], PopulationStatus]) -> None:
-        """Deliver what is left and a last status, in a few seconds at most."""
-        if self._mailbox is None:
-            return
+    def end(self, status: Callable[[], PopulationStatus]) -> None:
+        """Publish the last status and what is left; signs of life go on until `close`."""
         self._due = float("-inf")
         self.post(status)
+
+    def close(self) -> None:
+        """Deliver what is left, in a few seconds at most; once."""
+        if self._mailbox is None or self._closing.is_set():
+            return
         self._closing.set()
+        self.begin()
         self._thread.join(timeout=15.0)
 
     def _work(self) -> None:

@@ -6,12 +6,15 @@ import json
 import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from metagenrl.base.checks import UsageError
 from metagenrl.base.files.atomic import write_atomic
 from metagenrl.base.files.errors import CorruptFile
+from metagenrl.base.files.folder_lock import is_held
 from metagenrl.base.files.json_file import read_object
-from metagenrl.cluster.control.desk import Mailbox, Remote
+from metagenrl.cluster.control.claim import Driver, require_same
+from metagenrl.cluster.control.desk import Answer, Mailbox, PopulationStatus, Remote, Request
 from metagenrl.cluster.joining.address import is_host_and_port
 from metagenrl.cluster.joining.probe import AUTHENTICATION
 from metagenrl.objective_server.store.address import StoreAddress
@@ -24,6 +27,10 @@ from metagenrl.runs.kinds import require_meta_training
 from metagenrl.runs.machine.identity import identity_of
 from metagenrl.runs.names import CONFIG_FILE, CONTROL_FILE
 
+if TYPE_CHECKING:  # Redis and Ray: only where a run is reached through them
+    from metagenrl.cluster.control.by_ray import RayMailbox
+    from metagenrl.cluster.control.by_redis import RedisMailbox
+
 
 @dataclass(frozen=True)
 class Whereabouts:
@@ -34,33 +41,73 @@ class Whereabouts:
 
 
 def open_mailbox(
-    run_dir: Path, run: str, store: StoreAddress, engine: EngineName
+    store: StoreAddress, engine: EngineName, run: str, driver: Driver, resumed: bool
 ) -> Mailbox | None:
-    """The driver's end; None for a run in one process without Redis, which nobody can reach."""
-    (run_dir / CONTROL_FILE).unlink(missing_ok=True)
+    """The driver's end; None for a run in one process without Redis, which nobody can reach.
+
+    Raises `UsageError` where a run that is `resumed` goes on in another process.
+    """
+    mailbox: RedisMailbox | RayMailbox
     if store.is_redis:
         from metagenrl.cluster.control.by_redis import RedisMailbox
 
-        return RedisMailbox(store, run)
-    if engine == "inprocess":
+        mailbox = RedisMailbox(store, run, driver)
+    elif engine == "ray":
+        from metagenrl.cluster.control.by_ray import RayMailbox
+
+        mailbox = RayMailbox(run, driver)
+    else:
         return None
-    from metagenrl.cluster.control.by_ray import RayMailbox, cluster_address
+    if resumed:
+        mailbox.claim()
+    return mailbox
+
+
+def note_whereabouts(run_dir: Path, store: StoreAddress, engine: EngineName) -> None:
+    """Write `control.json` for a run that is reached through Ray; any other has none."""
+    (run_dir / CONTROL_FILE).unlink(missing_ok=True)
+    if store.is_redis or engine == "inprocess":
+        return
+    from metagenrl.cluster.control.by_ray import cluster_address
 
     where = Whereabouts(cluster_address(), os.environ.get(AUTHENTICATION))
     write_atomic(run_dir / CONTROL_FILE, [json.dumps(asdict(where)).encode()])
-    return RayMailbox(run)
 
 
 def reach(reference: RunReference) -> Remote:
     """The other end.
 
     Raises `UsageError` where the reference names no run or no way to it, and `ConnectionError`
-    where nothing answers there.
+    where nothing answers there. Of a folder, the status raises `GoesOnElsewhere` where what answers
+    works in another one.
     """
     folder = Path(reference.run)
-    known = (folder / CONFIG_FILE).is_file()
-    config = _config(folder) if known else None
-    run = identity_of("run", folder).id if known else reference.run
+    if not (folder / CONFIG_FILE).is_file():
+        if is_held(folder):
+            raise ConnectionError("it begins")
+        return _reach(reference, folder, None, reference.run)
+    config, run = _config(folder), identity_of("run", folder).id
+    return OfFolder(_reach(reference, folder, config, run), run, folder)
+
+
+class OfFolder:
+    """The `Remote` of a run whose folder is here: a copy of that folder is another one."""
+
+    def __init__(self, remote: Remote, run: str, folder: Path) -> None:
+        self._remote, self._run, self._folder = remote, run, folder
+
+    def status(self) -> PopulationStatus | None:
+        status = self._remote.status()
+        if status is not None:
+            require_same(self._run, status.driver, self._folder)
+        return status
+
+    def ask(self, request: Request, timeout: float) -> Answer | None:
+        return self._remote.ask(request, timeout)
+
+
+def _reach(reference: RunReference, folder: Path, config: TrainConfig | None, run: str) -> Remote:
+    """The same; `config` is that of a folder."""
     store = reference.store
     if not store.is_redis and config is not None and reference.ray_address is None:
         store = config.store
@@ -116,6 +163,8 @@ def _by_ray(reference: RunReference, folder: Path, run: str) -> Remote:
             os.environ.setdefault(AUTHENTICATION, where.ray_auth_mode)
     address = address or _named_address()
     if address is None and (folder / CONFIG_FILE).is_file():
+        if is_held(folder):
+            raise ConnectionError("nothing answers")
         raise ConnectionError("it was never started, or with another version of this program")
     if address is None:
         raise UsageError(

@@ -60,7 +60,7 @@ class Steering:
         if self._scaling is not None:
             self._desk.answer(self._scaling, "failed", "the run ended before that was done")
         self._condition = "ended"
-        self._desk.close(self._status)
+        self._desk.end(self._status)
 
     def _refuse_meanwhile(self, why: str) -> None:
         """While the run waits for its folder or its disk nothing that is asked can be done."""

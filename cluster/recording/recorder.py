@@ -17,7 +17,7 @@ from metagenrl.cluster.recording.machine import SystemMeter
 from metagenrl.cluster.recording.outlets import Outlets
 from metagenrl.cluster.recording.snapshots import SnapshotKeeper
 from metagenrl.cluster.view.status import RunStatus
-from metagenrl.objective_server.answers import Broadcast
+from metagenrl.objective_server.answers import Broadcast, Totals
 from metagenrl.objective_server.snapshots.find import FOLDER
 from metagenrl.objective_server.snapshots.snapshot import ObjectiveSnapshot
 from metagenrl.objective_server.store.open import open_store
@@ -59,6 +59,7 @@ class Recorder:
         self._began, self._meter = time.monotonic(), RateMeter()
         self._rate: float | None = None
         self._objective: ObjectiveRow | None = None
+        self._totals: Totals | None = None
         self._backends: list[str] = []  # of this process's rounds
         self._quarantined: dict[int, int] = {}  # incarnation by agent
         self._system, self._held_out_waiting = SystemMeter(), 0
@@ -137,7 +138,7 @@ class Recorder:
         """The server's answer to a round; one row per version of alpha."""
         for gradient in gradients:
             self._refused(gradient)
-        broadcast = result.broadcast
+        broadcast, self._totals = result.broadcast, result.totals
         self._watch_quarantine(broadcast.quarantined)
         self._round = broadcast.round
         if broadcast.version == self._version:
@@ -221,6 +222,17 @@ class Recorder:
             self._system.row(
                 self.moment(), self._agent_steps, self._rate, lags, self._held_out_waiting
             )
+        )
+
+    def fruitless(self) -> str | None:
+        """One line where agents have learned and no gradient of theirs was ever accepted."""
+        begun = max(self._steps, default=0) > self._config.agent.learning_starts
+        if not begun or self._version or self._totals is None:
+            return None
+        of_no_use = self._totals.rejected - self._totals.stale - self._totals.duplicate
+        return (
+            f"note: no gradient was accepted ({of_no_use} were zero or not finite): the objective "
+            "is as it began"
         )
 
     def status(self) -> RunStatus:

@@ -11,7 +11,8 @@ from rich.text import Text
 
 from metagenrl.base.checks import UsageError
 from metagenrl.base.console import table_console
-from metagenrl.base.files.folder_lock import is_held
+from metagenrl.base.files.folder_lock import holder_of, is_held
+from metagenrl.cluster.control.claim import GoesOnElsewhere
 from metagenrl.cluster.control.desk import PopulationStatus, Remote, Request
 from metagenrl.cluster.control.reach import reach
 from metagenrl.cluster.view.from_folder import PublishedStatus
@@ -56,8 +57,11 @@ def control(config: RunReference) -> int:
             show(status)
             return 0
         return _ask(remote, request, config.timeout)
+    except GoesOnElsewhere as error:
+        print(f"{config.run}: not going on ({error})", file=sys.stderr)
+        return 1
     except ConnectionError as error:
-        print(f"{config.run}: not going on ({error}){_hint(config)}", file=sys.stderr)
+        print(f"{config.run}: {_silent(config, error)}", file=sys.stderr)
         return 1
 
 
@@ -86,10 +90,15 @@ def _ask(remote: Remote, request: Request, timeout: float) -> int:
     return 0 if answer.outcome == "done" else 1
 
 
-def _hint(config: RunReference) -> str:
-    if not (Path(config.run) / CONFIG_FILE).is_file():
-        return ""
-    return f"; to go on with it: {resume_command(config.run)}"
+def _silent(config: RunReference, error: ConnectionError) -> str:
+    """That nothing answers, and why: a run that starts, or has lost its mailbox, is there."""
+    folder = Path(config.run)
+    holder = holder_of(folder)
+    if holder is not None:
+        return f"does not answer just now ({error}); {holder} holds the folder, ask again"
+    known = (folder / CONFIG_FILE).is_file()
+    hint = f"; to go on with it: {resume_command(config.run)}" if known else ""
+    return f"not going on ({error}){hint}"
 
 
 def show(status: PopulationStatus) -> None:

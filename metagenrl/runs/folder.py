@@ -37,27 +37,29 @@ _RUN_DEPTH = 2  # folders between a snapshot and its run: RUN_DIR/objectives/FIL
 logger = logging.getLogger(__name__)
 
 
-def open_run(config: TrainConfig) -> RunIdentity:
+def open_run(config: TrainConfig, new: RunIdentity | None = None) -> RunIdentity:
     """Create the folder, or take over the identity of the one that is resumed.
 
-    Says in one line what is different from where that one began.
+    Says in one line what is different from where that one began. `new` is a new run's identity.
     """
     resumed = config.resume is not None
-    identity = open_folder(config.run_dir, to_yaml(config), resumed)
+    identity = open_folder(config.run_dir, to_yaml(config), resumed, new)
     changed = changes(identity.surroundings, RunIdentity.new().surroundings)
     if resumed and changed is not None:
         print(changed, flush=True)
     return identity
 
 
-def open_folder(folder: Path, config: str, resumed: bool) -> RunIdentity:
+def open_folder(
+    folder: Path, config: str, resumed: bool, new: RunIdentity | None = None
+) -> RunIdentity:
     """The same for the configuration of any command that trains, as YAML."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / IDENTITY_FILE
     if resumed and path.exists():
         identity = identity_of("resume", folder)
     else:
-        identity = RunIdentity.new()
+        identity = new or RunIdentity.new()
         write_atomic(path, [json.dumps(asdict(identity), indent=2).encode()], durable=True)
     write_atomic(folder / CONFIG_FILE, [config.encode()], durable=True)
     return identity

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from metagenrl.base.checks import UsageError
-from metagenrl.base.files.folder_lock import FolderInUse, FolderLock
+from metagenrl.base.files.folder_lock import FolderInUse, FolderLock, Holder
 from metagenrl.base.paths import folder_gone
 
 LOOK_SECONDS = 1.0
@@ -24,6 +24,11 @@ class OwnFolder:
         self.path = path
         self._lock, self._due = lock, 0.0
         self._stat = os.stat(path)
+
+    @property
+    def holder(self) -> Holder:
+        """This process, as the folder's lock names it."""
+        return self._lock.holder
 
     def check(self) -> None:
         """Raise `OSError` where nothing can be written to the folder any more.

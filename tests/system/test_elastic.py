@@ -60,7 +60,7 @@ def with_script(config: TrainConfig, script: Script) -> dict[str, Answer]:
     """Train in this process with a script of requests; the answers by request."""
     desk = ScriptedDesk(script)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "ControlDesk", lambda mailbox: desk)
+        patch.setattr(training, "ControlDesk", lambda mailbox, driver: desk)
         assert training.train(config) == 0
     return desk.answers
 

@@ -109,6 +109,8 @@ class FolderLock:
         if holder is not None and holder.here:
             if locked is None and holder.alive:
                 raise FolderInUse(_in_use(holder))
+            if holder.alive:
+                self.former = None  # the file came with a copy of the folder that it holds
         elif holder is not None and not (holder.restarted or (take_over and self._silent())):
             raise FolderInUse(_elsewhere(holder, take_over))
         os.ftruncate(self._descriptor, 0)
@@ -184,12 +186,17 @@ def read_holder(path: Path) -> Holder | None:
         return None
 
 
-def is_held(folder: Path) -> bool:
-    """Whether somebody works in the folder, as far as its file and this machine can tell."""
+def holder_of(folder: Path) -> Holder | None:
+    """The process that works in the folder, as far as its file and this machine can tell."""
     holder = read_holder(folder / LOCK_FILE)
-    if holder is None or holder.restarted:
-        return False
-    return holder.alive if holder.here else True
+    if holder is None or holder.restarted or (holder.here and not holder.alive):
+        return None
+    return holder
+
+
+def is_held(folder: Path) -> bool:
+    """Whether somebody works in the folder, as `holder_of` tells."""
+    return holder_of(folder) is not None
 
 
 def _in_use(holder: Holder) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -185,6 +186,36 @@ def test_a_run_in_one_process_is_steered_through_redis(secured, tmp_path, ask, t
     assert versions == list(range(1, newest.version + 1))
     assert PASSWORD.encode() not in everything_written(run_dir)
     assert PASSWORD not in run_dir.with_suffix(".log").read_text()
+
+
+def test_a_copy_is_refused_while_the_run_goes_on_and_reaches_nothing(redis_server, tmp_path, ask):
+    """What is asked of the copy does not come to the run; it may go on once that has ended."""
+    run_dir, copy = tmp_path / "a", tmp_path / "b"
+    process = started(run_dir, "--engine", "inprocess", "--store", redis_server.url)
+    try:
+        wait_for(lambda: ask("status", str(run_dir)).code == 0)
+        shutil.copytree(run_dir, copy)
+        kept = [copy / "config.yaml", copy / "run.json", copy / "metrics.jsonl"]
+        before = [file.read_bytes() for file in kept]
+        refused = ask_elsewhere("train", "--resume", str(copy), "--steps", "200000")
+        assert refused.code == 2
+        assert f" goes on in {run_dir} (process {process.pid} on " in refused.err
+        assert refused.err.count("\n") == 1
+        assert [file.read_bytes() for file in kept] == before
+        stop = ask("stop", str(copy))
+        assert (stop.code, stop.out) == (1, "")
+        assert f", goes on in {run_dir} (process {process.pid} on " in stop.err
+        assert ask("status", str(run_dir)).out.startswith("running   2/2 agents at work")
+        assert process.poll() is None
+        process.kill()  # a crash is in nobody's way
+        process.wait()
+        words = metagenrl("train", "--resume", str(copy))
+        process = forks.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(lambda: ask("status", str(copy)).code == 0)
+        assert "stopped with a checkpoint" in ask("stop", str(copy)).out
+        assert process.wait(timeout=500) == 0
+    finally:
+        process.kill()
 
 
 def test_redis_changes_no_bits(redis_server, tmp_path):

@@ -7,8 +7,10 @@ import time
 
 import pytest
 
+from metagenrl.base.files.folder_lock import Holder
 from metagenrl.cluster.control import desk as desk_module
 from metagenrl.cluster.control.by_redis import RedisMailbox, RedisRemote
+from metagenrl.cluster.control.claim import Driver
 from metagenrl.cluster.control.desk import Answer, ControlDesk, PopulationStatus, Request
 from metagenrl.cluster.view.status import RunStatus
 from metagenrl.commands.main import main
@@ -16,11 +18,13 @@ from metagenrl.objective_server.store.address import StoreAddress
 
 STATUS = PopulationStatus("running", 3, 2, 1.5, RunStatus("r", 7, 5, 1.0, 10, 20, None, []))
 
+HERE = Driver("/runs/r", Holder.this_process())
+
 
 @pytest.fixture
 def ends(redis_server) -> tuple[RedisMailbox, RedisRemote]:
     address = StoreAddress.parse(redis_server.url)
-    return RedisMailbox(address, "r"), RedisRemote("r", address)
+    return RedisMailbox(address, "r", HERE), RedisRemote("r", address)
 
 
 def test_the_status_expires_unless_it_is_renewed(ends, redis_server) -> None:
@@ -76,7 +80,7 @@ def test_what_was_asked_of_an_earlier_process_is_forgotten(ends, redis_server) -
     assert remote.ask(Request("stop"), 0.0) is None  # withdrawn, nobody having seen it
     assert mailbox.exchange(None, []) == []
     redis_server.client().rpush("metagenrl:r:requests", '{"action": "stop"}')
-    later = RedisMailbox(StoreAddress.parse(redis_server.url), "r")
+    later = RedisMailbox(StoreAddress.parse(redis_server.url), "r", HERE)
     assert later.exchange(None, []) == []
     assert later.exchange(None, []) == []
 
@@ -102,7 +106,7 @@ def test_the_first_status_is_out_at_once(ends, monkeypatch) -> None:
     while remote.status() is None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    desk.close(lambda: STATUS)
+    desk.close()
 
 
 def test_the_desk_survives_an_outage_and_loses_no_answer(ends, redis_server, caplog) -> None:
@@ -132,7 +136,7 @@ def test_the_desk_survives_an_outage_and_loses_no_answer(ends, redis_server, cap
     while redis_server.client().get(key) is None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    desk.close(lambda: STATUS)
+    desk.close()
 
 
 def test_top_asks_a_run_whose_folder_is_elsewhere(ends, redis_server, capsys) -> None:

@@ -68,6 +68,20 @@ def test_a_resumed_run_says_what_of_its_history_is_gone(tmp_path, caplog):
     assert not caplog.records
 
 
+def test_a_run_without_a_gradient_of_use_says_so(recorder):
+    """Where its agents have begun to learn; one that is accepted is enough."""
+    alpha = np.array([3.0, 4.0], np.float32)
+    recorder.exchange([], Exchange(Broadcast(0, 5, alpha, None), True, Totals(0, 9, 1, 2)))
+    assert recorder.fruitless() is None
+    recorder._steps[:] = [100_000, 0]
+    said = (
+        "note: no gradient was accepted (6 were zero or not finite): the objective is as it began"
+    )
+    assert recorder.fruitless() == said
+    recorder.exchange([], Exchange(Broadcast(1, 6, alpha, None), True, Totals(1, 9, 1, 2)))
+    assert recorder.fruitless() is None
+
+
 def test_snapshots_and_the_machine_have_their_rows(recorder, tmp_path):
     """A snapshot of a version that is there is not written again."""
     broadcast = Broadcast(4, 5, np.array([3.0, 4.0], np.float32), None)
