@@ -135,10 +135,8 @@ class RedisRemote:
                 return Answer(**json.loads(answer))
             if gone:
                 raise ConnectionError("the run has ended")
-            status = self.status()
-            gone = (
-                status is None or status.condition == "ended"
-            )  # its last answer may have come in between
+            status = self.status()  # its last answer may have come in between
+            gone = status is None or status.condition == "ended"
             time.sleep(POLL_INTERVAL)
         self._call("lrem", "requests", 0, text)
         return None
