@@ -84,11 +84,24 @@ class Job:
         if not self.done and not begun:
             return
         made_by = self._made_by(self.folder / DONE if self.done else self._begun)
-        if made_by is not None and made_by != self.words:
+        if made_by is not None and not self._is_made_by(made_by):
             raise UsageError(
                 f"out: got {str(self.folder)!r} (made by {' '.join(made_by)!r}), allowed: "
                 f"a new folder for {' '.join(self.words)!r}"
             )
+
+    def _is_made_by(self, words: tuple[str, ...]) -> bool:
+        """Whether `words` are this command's.
+
+        The study's folder may have been moved, or named from another place, so that a run in it
+        that this one waits for counts by the last two parts of its path.
+        """
+
+        def same(mine: str, theirs: str) -> bool:
+            moved = Path(mine) in self.after and Path(mine).parts[-2:] == Path(theirs).parts[-2:]
+            return mine == theirs or moved
+
+        return len(words) == len(self.words) and all(map(same, self.words, words))
 
     def _made_by(self, path: Path) -> tuple[str, ...] | None:
         """What was noted there; None of a release that noted nothing."""

@@ -22,22 +22,32 @@ from metagenrl.studies.job import Job, environment
 Say = Callable[[str], None]
 
 _LOCK, _TURN = ".lock", ".lock-turn"
-_TERM_SECONDS = 60.0
+TERM_SECONDS = 60.0
 """Time that jobs have to save what they are at."""
+
+
+class RunnerClosed(Exception):  # noqa: N818 - it is no fault
+    """The job was ended, or not begun, since the runner was closed."""
 
 
 class Runner(Protocol):
     """Where jobs run."""
 
     def __call__(self, job: Job) -> int:
-        """Carry a job out and return its exit code; called from several threads."""
+        """Carry a job out and return its exit code; called from several threads.
+
+        Raises `RunnerClosed`.
+        """
 
     def close(self) -> None:
         """End what runs."""
 
 
-def start(job: Job) -> subprocess.Popen[bytes]:
-    """The job's process, which is asked to end when the thread that starts it does, however."""
+def start(job: Job, folder: str | None = None) -> subprocess.Popen[bytes]:
+    """The job's process, which is asked to end when the thread that starts it does, however.
+
+    `folder` is its working directory, else it is this process's.
+    """
     job.folder.parent.mkdir(parents=True, exist_ok=True)
     with open(job.log, "ab") as log:
         return subprocess.Popen(
@@ -46,9 +56,22 @@ def start(job: Job) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=subprocess.STDOUT,
             env=environment(),
+            cwd=folder,
             start_new_session=True,  # Ctrl-C comes to us alone, and we end it
             preexec_fn=end_with_parent,
         )
+
+
+def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Ask processes to end (SIGTERM), and kill those that do not within `TERM_SECONDS`."""
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + TERM_SECONDS
+    for process in processes:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.0, deadline - time.monotonic()))
+            continue
+        process.kill()
 
 
 class LocalProcesses:
@@ -63,35 +86,31 @@ class LocalProcesses:
         """See `Runner`."""
         with self._lock:
             if self._closed:
-                return 1
+                raise RunnerClosed
             process = start(job)
             self._processes.add(process)
         try:
-            return process.wait()
+            code = process.wait()
         finally:
             with self._lock:
                 self._processes.discard(process)
+        if code and self._closed:
+            raise RunnerClosed
+        return code
 
     def close(self) -> None:
         """Ask the processes that run to end, and kill those that do not."""
         with self._lock:
             self._closed = True
             running = list(self._processes)
-        for process in running:
-            process.terminate()
-        deadline = time.monotonic() + _TERM_SECONDS
-        for process in running:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.0, deadline - time.monotonic()))
-                continue
-            process.kill()
+        end(running)
 
 
 def run_jobs(jobs: Sequence[Job], at_once: int, runner: Runner, say: Say = print) -> list[Job]:
     """Run those that are not done, in order as far as they need not wait; the ones that failed.
 
     A job that waits for one that failed counts as failed and is not started. Jobs that are done
-    are left alone.
+    are left alone. Raises `RunnerClosed` where another thread has closed the runner.
     """
     waiting = [job for job in jobs if not job.done]
     say(f"{len(waiting)} of {len(jobs)} jobs to do, {at_once} at a time")
@@ -132,7 +151,11 @@ def run_here(jobs: Sequence[Job], at_once: int) -> list[Job]:
 
 def _timed(job: Job, runner: Runner, say: Say) -> int:
     began = time.monotonic()
-    code = runner(job)
+    try:
+        code = runner(job)
+    except RunnerClosed:
+        say(f"{job.folder}: ended, it goes on with the same command")
+        raise
     say(f"{job.folder}: exit {code} after {time.monotonic() - began:,.0f} s")
     return code
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -12,7 +13,14 @@ import pytest
 
 from metagenrl.base.checks import UsageError
 from metagenrl.studies.job import Job, version_at
-from metagenrl.studies.queue import LocalProcesses, locked, run_here, run_jobs, share_of
+from metagenrl.studies.queue import (
+    LocalProcesses,
+    RunnerClosed,
+    locked,
+    run_here,
+    run_jobs,
+    share_of,
+)
 
 PROGRAM = """
 import pathlib, sys, time
@@ -82,6 +90,39 @@ def test_what_another_command_began_is_refused(tmp_path: Path) -> None:
         job(tmp_path / "a", "bad", "2").require_same()
     (begun.folder / "config.yaml").unlink()
     job(tmp_path / "a", "bad", "2").require_same()  # there is nothing to go on with
+
+
+def test_a_study_that_was_moved_is_the_same(tmp_path: Path) -> None:
+    before, after = Path("out/train/v/seed-0"), tmp_path / "out/train/v/seed-0"
+    words = ("test", "--objective", str(before))
+    run_here([job(tmp_path / "a", *words)], 1)
+    job(tmp_path / "a", "test", "--objective", str(after), after=(after,)).require_same()
+    other = tmp_path / "out/train/v/seed-1"
+    for moved in (
+        job(tmp_path / "a", "test", "--objective", str(after)),  # not the study's own
+        job(tmp_path / "a", "test", "--objective", str(other), after=(other,)),
+        job(tmp_path / "a", "test", "--objective", str(after), "-x", after=(after,)),
+    ):
+        with pytest.raises(UsageError, match=r"out: got .*made by"):
+            moved.require_same()
+
+
+def test_what_is_ended_has_not_failed(tmp_path: Path) -> None:
+    slow, never = job(tmp_path / "slow", "slow"), job(tmp_path / "never", "x")
+    runner, said = LocalProcesses(), list[str]()
+
+    def close() -> None:
+        while not (slow.folder / "calls").exists():
+            time.sleep(0.02)
+        runner.close()
+
+    thread = threading.Thread(target=close)
+    thread.start()
+    with pytest.raises(RunnerClosed):
+        run_jobs([slow, never], 1, runner, said.append)
+    thread.join()
+    assert said[1:] == [f"{slow.folder}: ended, it goes on with the same command"]
+    assert not never.folder.exists()
 
 
 def test_shares_hold_whole_chains_and_everything_once(tmp_path: Path) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from metagenrl.base.checks import require
 from metagenrl.base.ending import EndedBySignal, Ending, say
@@ -21,13 +22,22 @@ if TYPE_CHECKING:
     from metagenrl.studies.queue import Runner
     from metagenrl.studies.recipe import Recipe
 
+Options = TypeVar("Options", ExperimentConfig, SweepConfig)
+
 REPORT = "report"
 """Name of table, picture and curves in `out`, before .md, .csv, .png and _curves.csv."""
 
 
 def experiment_config(argv: Sequence[str]) -> ExperimentConfig:
     """The configuration of `metagenrl experiment`. Raises `UsageError`."""
-    return build(ExperimentConfig, parse(ExperimentConfig, argv))
+    return with_out_for_all(build(ExperimentConfig, parse(ExperimentConfig, argv)))
+
+
+def with_out_for_all(options: Options) -> Options:
+    """The options with a folder that Ray's nodes, who work elsewhere, find as well."""
+    if options.on == "local":
+        return options
+    return dataclasses.replace(options, out=options.out.absolute())
 
 
 def check_experiment(config: ExperimentConfig) -> None:
@@ -118,16 +128,23 @@ def carry_out(jobs: Sequence[Job], options: ExperimentConfig | SweepConfig) -> l
     from metagenrl.studies.queue import run_jobs, share_of
 
     mine = share_of(jobs, *options.part)
+    with queue_for(options) as (runner, at_once):
+        return run_jobs(mine, at_once, runner, tell)
+
+
+@contextlib.contextmanager
+def queue_for(options: ExperimentConfig | SweepConfig) -> Iterator[tuple[Runner, int]]:
+    """Where jobs run, and how many at a time. A signal ends those that run, and is told."""
     with contextlib.ExitStack() as stack:
         ending = stack.enter_context(Ending("the same command").listening())
-        if options.on == "ray":
+        if options.on != "local":
             from metagenrl.cluster.joining.own_ray import ended_with_own_ray
 
             stack.enter_context(ended_with_own_ray(ending))
         runner, at_once = _runner(options)
         ending.listen_again()  # Ray, which has been started, has handlers of its own
         try:
-            return run_jobs(mine, at_once, runner, _say)
+            yield runner, at_once
         except EndedBySignal:
             say("its jobs have ended; the same command goes on with those that are not done")
             raise
@@ -135,12 +152,13 @@ def carry_out(jobs: Sequence[Job], options: ExperimentConfig | SweepConfig) -> l
             runner.close()
 
 
-def _say(text: str) -> None:
+def tell(text: str) -> None:
+    """A line of progress."""
     print(text, flush=True)
 
 
 def _runner(options: ExperimentConfig | SweepConfig) -> tuple[Runner, int]:
-    if options.on == "ray":
+    if options.on != "local":
         from metagenrl.cluster.queue import RayTasks
 
         tasks = RayTasks()
