@@ -1,121 +1,77 @@
-"""A sweep as trials of Ray Tune: each point is a trial that runs the point's commands.
+"""Ray Tune's `OptunaSearch` chooses the points of a search.
 
-Tune places the trials on the cluster's CPUs, goes on with an interrupted sweep and, where the sweep
-asks for it, lets Optuna choose the next point. Run folders must lie on a shared file system.
+Tune's own way to run them is not used: the jobs of a search are those of every study, in the same
+queue.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from metagenrl.analysis.compare.scores import Normalisation
-from metagenrl.base.checks import UsageError
-from metagenrl.cluster.joining.connect import connect
-from metagenrl.studies.plan import Condition, Plan
-from metagenrl.studies.points import Point, points_of, ranges_of
-from metagenrl.studies.queue import run_here
-from metagenrl.studies.results import Result, read_results, scales_of
-from metagenrl.studies.sweep import Range, Sweep
+from metagenrl.studies.points import Point, ranges_of
+from metagenrl.studies.sweep import Random, Range
 
-SCORE = "score"
-"""What trials report: the mean of the last third of the evaluations, in normalised scores where the
-random objective and TD3 are there."""
+_SCORE = "score"
 
 
-def tune_sweep(
-    sweep: Sweep, plan_of: Callable[[Point], Plan], out: Path
-) -> tuple[list[Point], int]:
-    """Run the sweep; the points that were tried, and how many of them failed.
+class OptunaPoints:
+    """See `Chooser`; Optuna has to be installed."""
 
-    Raises `UsageError` without Optuna where the sweep asks for it.
-    """
-    from ray import tune
-
-    algorithm = _algorithm(sweep)
-    cpus = int(connect(lambda cpus: None))
-    common = [job for job in plan_of(points_of(sweep)[0]).jobs if not job.chain]
-    if run_here(common, max(1, cpus)):  # TD3 and the random objective: every trial needs them
-        raise RuntimeError(f"a command that all trials need failed, see the logs in {out}")
-
-    def trial(point: dict[str, Any]) -> None:
-        plan = plan_of(point)
-        if run_here([job for job in plan.jobs if job.chain], 1):
-            raise RuntimeError(f"a command of {point} failed, see the logs in {out}")
-        tune.report({SCORE: score_of(plan)})
-
-    folder, trainable = out.absolute() / "tune", tune.with_resources(trial, {"cpu": 1})
-    if tune.Tuner.can_restore(str(folder)):
-        tuner = tune.Tuner.restore(str(folder), trainable, restart_errored=True)
-    else:
-        samples = 1 if sweep.random is None else sweep.random.points
-        tuner = tune.Tuner(
-            trainable,
-            param_space=_space(sweep),
-            tune_config=tune.TuneConfig(
-                metric=SCORE, mode="max", num_samples=samples, search_alg=algorithm
-            ),
-            run_config=tune.RunConfig(name="tune", storage_path=str(out.absolute())),
-        )
-    results = tuner.fit()
-    tried = [results[index].config for index in range(len(results))]
-    return [dict(point) for point in tried if point], results.num_errors
-
-
-def _algorithm(sweep: Sweep) -> Any:
-    if not sweep.search:
-        return None
-    try:
-        import optuna  # noqa: F401 - tune's wrapper reports its absence too late
+    def __init__(self, random: Random) -> None:
+        import optuna
         from ray.tune.search.optuna import OptunaSearch
-    except ImportError:
-        raise UsageError(
-            "search: got 'optuna' (not installed), allowed: after `pip install optuna`"
-        ) from None
-    return OptunaSearch()
 
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._ranges = ranges_of(random)
+        self._search = OptunaSearch(seed=random.seed)
+        space = {name: _domain(values) for name, values in self._ranges.items()}
+        self._search.set_search_properties(_SCORE, "max", space)
 
-def _space(sweep: Sweep) -> dict[str, Any]:
-    from ray import tune
+    def know(self, point: Point, score: float) -> None:
+        """Take into account what was tried before."""
+        inner = {name: _inner(values, point[name]) for name, values in self._ranges.items()}
+        self._search.add_evaluated_point(inner, score)
 
-    choose = tune.choice if sweep.search else tune.grid_search
-    space: dict[str, Any] = {name: choose(values) for name, values in sweep.grid.items()}
-    for name, values in ranges_of(sweep.random).items() if sweep.random else ():
-        space[name] = _domain(values)
-    return space
+    def suggest(self, number: int) -> Point:
+        """The point to be tried under this number."""
+        found = self._search.suggest(str(number))
+        assert found is not None  # Optuna has no end
+        return {name: _outer(values, found[name]) for name, values in self._ranges.items()}
+
+    def tell(self, number: int, score: float | None) -> None:
+        """What came of that suggestion; None: nothing that counts."""
+        result = None if score is None else {_SCORE: score}
+        self._search.on_trial_complete(str(number), result, error=score is None)
 
 
 def _domain(values: Range | list[Any]) -> Any:
+    """What Tune draws from; of a list the places, since Optuna has its own ideas of values."""
     from ray import tune
 
     if isinstance(values, list):
-        return tune.choice(values)
+        return tune.choice(list(range(len(values))))
     if values.whole:
+        low, high = _ends(values)
         make = tune.lograndint if values.log else tune.randint
-        return make(int(values.low), int(values.high) + 1)
+        return make(int(low), int(high) + 1)
     return (tune.loguniform if values.log else tune.uniform)(values.low, values.high)
 
 
-def score_of(plan: Plan) -> float:
-    """The mean over a point's environments of what its agents reached, see `SCORE`."""
-    conditions: Sequence[Condition] = plan.conditions or [
-        Condition("point", _environment(job.words), "test", (job.folder,), "point")
-        for job in plan.jobs
-    ]
-    results = read_results(conditions)
-    scales: Mapping[str, Normalisation] = scales_of(results, "late")
-    found = [_score(result, scales) for result in results if not result.handmade]
-    return sum(found) / len(found) if found else float("nan")
+def _ends(values: Range) -> tuple[float, float]:
+    """The least and the largest value that Optuna gives, and takes."""
+    if not values.whole:
+        return values.low, values.high
+    low = max(1, round(values.low)) if values.log else round(values.low)
+    return low, max(low, round(values.high))
 
 
-def _score(result: Result, scales: Mapping[str, Normalisation]) -> float:
-    interval, scale = result.interval("late"), scales.get(result.condition.env)
-    if interval is None:
-        return float("nan")
-    value = interval.value
-    return value if scale is None else (value - scale.zero) / (scale.one - scale.zero)
+def _outer(values: Range | list[Any], found: Any) -> Any:
+    return values.rounded(found) if isinstance(values, Range) else values[found]
 
 
-def _environment(words: Sequence[str]) -> str:
-    return words[words.index("--env") + 1]
+def _inner(values: Range | list[Any], value: Any) -> Any:
+    """What Optuna would have given for a point's value, which was rounded."""
+    if isinstance(values, list):
+        return [str(one) for one in values].index(str(value))
+    low, high = _ends(values)
+    return min(max(value, low), high)

@@ -63,5 +63,5 @@ class SweepConfig(QueueOptions):
     file: Path
     """YAML file of the sweep, see docs/experiments.md."""
     on: Literal["local", "ray", "tune"] = "local"
-    """Where the commands run: on this machine, on the Ray cluster of RAY_ADDRESS, or as trials of
-    Ray Tune there, which can also choose the points (search: optuna)."""
+    """Where the commands run: on this machine, or on the Ray cluster of RAY_ADDRESS; `tune` runs
+    them there too, and lets Ray Tune choose the points where the file says `search: optuna`."""

@@ -49,16 +49,17 @@ def points_of(sweep: Sweep) -> list[Point]:
     lists = itertools.product(*sweep.grid.values())
     grid: list[Point] = [dict(zip(sweep.grid, values, strict=True)) for values in lists]
     if sweep.random is None:
-        return _once(grid)
+        return each_once(grid)
     random, ranges = np.random.default_rng(sweep.random.seed), ranges_of(sweep.random)
     drawn = [
         {name: _drawn(values, random) for name, values in ranges.items()}
         for _ in range(sweep.random.points)
     ]
-    return _once([{**point, **extra} for point in grid for extra in drawn])
+    return each_once([{**point, **extra} for point in grid for extra in drawn])
 
 
-def _once(points: Sequence[Point]) -> list[Point]:
+def each_once(points: Sequence[Point]) -> list[Point]:
+    """The points without those of the same name as one before."""
     return list({name_of(point): point for point in points}.values())
 
 

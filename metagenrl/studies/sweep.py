@@ -1,6 +1,7 @@
 """A sweep as data: a command, options that stay, options that vary, seeds.
 
-`grid` takes every combination; `random` draws points from lists and ranges. A sweep over `train`
+`grid` takes every combination; `random` draws points from lists and ranges; with `search` each
+point is chosen from these by the scores of those before. A sweep over `train`
 is a study whose variants are the points: each objective is tested in the environments of `test`,
 which are *selection* environments, since a sweep chooses. A sweep over `baseline` or `test`
 compares the agents themselves.
@@ -39,7 +40,10 @@ class Range:
         """One of them."""
         low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
         value = float(random.uniform(low, high))
-        value = math.exp(value) if self.log else value
+        return self.rounded(math.exp(value) if self.log else value)
+
+    def rounded(self, value: float) -> float | int:
+        """`value` as a point has it, with four digits: folders are named after it."""
         return round(value) if self.whole else float(f"{value:.4g}")
 
 
@@ -54,9 +58,9 @@ class Random:
     options: Options
     """For each option a list of values, or `{low: , high: , log: , whole: }`."""
     points: int = 10
-    """How many."""
+    """How many, those of a search that failed among them."""
     seed: int = 0
-    """Of the draws: the points stay the same when the sweep goes on."""
+    """Of the draws: the points stay the same when the sweep goes on. Also of the search."""
 
     def __post_init__(self) -> None:
         require(bool(self.options), "random.options", dict(self.options), "options to draw")
@@ -102,7 +106,8 @@ class Sweep:
     test: SweepTests | None = None
     """Needed by, and only for, a sweep over `train`."""
     search: Literal["", "optuna"] = ""
-    """With `--on tune`: which points are tried next; "": as `grid` and `random` say."""
+    """With `--on tune`: who chooses the points, from the lists and ranges of `random` and by the
+    scores of those before; "": all are known before, as `grid` and `random` say."""
 
     def __post_init__(self) -> None:
         integer_at_least(1, seeds=self.seeds)
@@ -112,6 +117,10 @@ class Sweep:
         allowed = "environments for train, else nothing"
         given = f"a section beside the command {self.command}" if tested else None
         require(tested == trains, "test", given, allowed)
+        if self.search:
+            require(self.random is not None, "search", self.search, "nothing without random")
+            allowed = f"nothing beside search: {self.search}, which searches in random.options"
+            require(not self.grid, "grid", dict(self.grid), allowed)
         for name, values in self.grid.items():
             fine = isinstance(values, list) and len(values) > 0
             require(fine, f"grid.{name}", values, "a list of values")

@@ -1,0 +1,1 @@
+"""A sweep whose next point depends on the scores of those before."""
