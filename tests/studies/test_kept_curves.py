@@ -23,6 +23,7 @@ KEPT = [  # recipe, its scale, name of the table in results/
     ("other_agents", "small", "other_agents"),
     ("other_agents", "wide", "other_agents_wide"),
     ("generalisation", "resampled", "resampled"),
+    ("generalisation", "longer", "longer_agents"),
     ("longer_lives", "small", "longer_lives"),
 ]
 
