@@ -123,7 +123,7 @@ def test_stopped_while_agents_are_ahead_and_resumed_without(
     config, reference, eager, tmp_path, monkeypatch
 ) -> None:
     run_dir, desk = tmp_path / "run", StoppingDesk(before_round=30)
-    monkeypatch.setattr(training, "ControlDesk", lambda mailbox: desk)
+    monkeypatch.setattr(training, "ControlDesk", lambda mailbox, driver: desk)
     training.train(dataclasses.replace(config, run_dir=run_dir))
     assert [answer.outcome for answer in desk.answers] == ["done"]
     for state in _states(run_dir, 30):
